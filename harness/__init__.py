@@ -1,0 +1,52 @@
+"""shipbench: which backend may this fine-tuned model ship on?
+
+Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
+"""
+
+from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.bench import Bench
+from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
+from harness.kinds import image_classification, text_classification
+from harness.spec import (
+    Backend,
+    Case,
+    Gate,
+    Kind,
+    Model,
+    Native,
+    Package,
+    Recipe,
+    Scratch,
+    Session,
+    Target,
+    Task,
+    cases,
+)
+
+__all__ = [
+    "DEFAULT_BACKENDS",
+    "ONNXRUNTIME",
+    "ONNXRUNTIME_INT8",
+    "ONNXRUNTIME_O2",
+    "PYTORCH",
+    "Backend",
+    "Bench",
+    "Case",
+    "Gate",
+    "HarnessError",
+    "Incomparable",
+    "Kind",
+    "Model",
+    "Native",
+    "Package",
+    "Recipe",
+    "Scratch",
+    "Session",
+    "Target",
+    "Task",
+    "Unsupported",
+    "WorkerError",
+    "cases",
+    "image_classification",
+    "text_classification",
+]

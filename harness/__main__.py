@@ -1,0 +1,60 @@
+"""`python -m harness`: what is not pytest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness.errors import HarnessError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m harness", description="Tables and hashes; `pytest` measures.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    report = commands.add_parser("report", help="rebuild every table from the results")
+    report.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
+    report.add_argument("--check", action="store_true", help="write nothing; fail if a table differs")
+    digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
+    digest.add_argument("distribution")
+    digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
+    options = parser.parse_args(arguments)
+    try:
+        return _report(options.ship_results, options.check) if options.command == "report" else _hash(options)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+
+
+def _report(folder: Path, check: bool) -> int:
+    from harness import report
+
+    if not check:
+        print(*report.write(folder), sep="\n")
+        return 0
+    try:
+        report.check(folder)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _hash(options: argparse.Namespace) -> int:
+    from importlib import metadata
+
+    from harness.cache import tree_sha256
+
+    try:
+        path = Path(str(metadata.distribution(options.distribution).locate_file(options.path)))
+    except metadata.PackageNotFoundError as error:
+        raise HarnessError(f"{options.distribution} is not installed") from error
+    if not path.exists():
+        raise HarnessError(f"{path}: no such file or folder")
+    print(tree_sha256(path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

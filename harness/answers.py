@@ -1,0 +1,156 @@
+"""What a backend answers on the test rows: collected once an artifact, held against other backends' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError, WorkerError
+from harness.process import Worker
+from harness.progress import Progress
+from harness.results import Answers
+from harness.score import score
+from harness.spec import Arrays, Kind
+
+PROBE_BATCHES = (2, 16)
+"""Besides every row alone, this many rows together, padded: an export may be right at one shape only."""
+ABSOLUTE, RELATIVE = 1e-3, 1e-3
+"""A float form may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The encoded test rows, the same objects for every backend."""
+
+    kind: Kind
+    processor: Any
+    encoded: list[dict[str, Any]]
+
+    def batch(self, rows: Sequence[int]) -> Arrays:
+        """The batch of these rows."""
+        return self.kind.collate(self.processor, [self.encoded[row] for row in rows])
+
+    def probes(self) -> list[list[int]]:
+        """Rows of the padded batches."""
+        return [list(range(size)) for size in PROBE_BATCHES if size <= len(self.encoded)]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A backend's outputs: `single` by row, each answered alone; `padded` the probes' rows one after the other."""
+
+    single: Arrays
+    padded: Arrays
+    predictions: list[int]
+    score: float
+
+
+def collect(worker: Worker, inputs: Inputs, labels: Sequence[int], metric: str, out: Path, progress: Progress) -> dict[str, Any]:
+    """Ask the worker for every row, write its outputs to `out`, and return the score."""
+    with progress.bar(f"answers of {worker.name}", len(inputs.encoded)) as bar:
+        single = []
+        for row in range(len(inputs.encoded)):
+            single.append(_ask(worker, inputs, [row]))
+            bar.update()
+        padded = [_ask(worker, inputs, rows) for rows in inputs.probes()]
+    outputs = _joined(single)
+    np.savez(out / "single.npz", **outputs)
+    np.savez(out / "padded.npz", **_joined(padded))
+    predictions = inputs.kind.predict(outputs).tolist()
+    return {"score": score(metric, predictions, labels), "predictions": predictions}
+
+
+def read(folder: Path, info: dict[str, Any]) -> Scored:
+    """What `collect` wrote."""
+    return Scored(
+        single=_load(folder / "single.npz"),
+        padded=_load(folder / "padded.npz"),
+        predictions=info["predictions"],
+        score=info["score"],
+    )
+
+
+def largest_difference(own: Scored, other: Scored) -> float:
+    """Over every element of every output of both shapes."""
+    return max(
+        float(np.abs(mine[name] - theirs[name]).max())
+        for mine, theirs in ((own.single, other.single), (own.padded, other.padded))
+        for name in mine
+    )
+
+
+def check_parity(own: Scored, source: Scored, name: str) -> None:
+    """HarnessError, with the largest difference and its row, unless every element lies within the tolerance."""
+    probes = [row for size in PROBE_BATCHES for row in range(size)]
+    for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "in a padded batch")):
+        for output, values in mine.items():
+            excess = np.abs(values - theirs[output]) - RELATIVE * np.abs(theirs[output])
+            by_row = excess.reshape(len(values), -1).max(axis=1)
+            if not (by_row <= ABSOLUTE).all():
+                worst = int(np.argmax(by_row))
+                row = worst if shape == "alone" else probes[worst]
+                raise HarnessError(
+                    f"the export does not answer as {name} does: {output} differs by up to "
+                    f"{np.abs(values - theirs[output]).max():.3g} (allowed {ABSOLUTE:g} + {RELATIVE:g} of the value), "
+                    f"worst at test row {row} {shape}; {int((by_row > ABSOLUTE).sum())} of {len(values)} rows differ"
+                )
+
+
+def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays) -> None:
+    """WorkerError unless a timed answer to one row is the answer that was scored."""
+    for output, values in outputs.items():
+        if len(rows) == 1 and not np.allclose(values[0], scored.single[output][rows[0]], rtol=RELATIVE, atol=ABSOLUTE):
+            raise WorkerError(
+                f"{name}: what was timed is not what was scored: {output} of test row {rows[0]} differs by "
+                f"{np.abs(values[0] - scored.single[output][rows[0]]).max():.3g}"
+            )
+
+
+def compare_answers(own: Scored, reference: Scored, source: Scored, source_name: str, labels: Sequence[int]) -> Answers:
+    """Counts of rows lost and gained against the reference and against the artifact this one was built from."""
+    lost, gained, agreement = _flips(own, reference, labels)
+    source_lost, source_gained, source_agreement = _flips(own, source, labels)
+    return Answers(
+        rows=len(labels),
+        score=own.score,
+        reference_score=reference.score,
+        lost=lost,
+        gained=gained,
+        agreement=agreement,
+        compared_with=source_name,
+        source_lost=source_lost,
+        source_gained=source_gained,
+        source_agreement=source_agreement,
+        largest_difference=largest_difference(own, source),
+    )
+
+
+def _flips(own: Scored, other: Scored, labels: Sequence[int]) -> tuple[int, int, float]:
+    mine, theirs, truth = (np.asarray(values) for values in (own.predictions, other.predictions, labels))
+    lost = int(((theirs == truth) & (mine != truth)).sum())
+    gained = int(((theirs != truth) & (mine == truth)).sum())
+    return lost, gained, float((mine == theirs).mean())
+
+
+def _ask(worker: Worker, inputs: Inputs, rows: list[int]) -> Arrays:
+    worker.put(inputs.batch(rows))
+    outputs = worker.run().outputs
+    for name, values in outputs.items():
+        if not np.isfinite(values).all():
+            raise WorkerError(f"{worker.name}: {name} of test row {rows[0]} holds NaN or infinity")
+        if len(values) != len(rows):
+            raise WorkerError(f"{worker.name}: {name} has {len(values)} rows for a batch of {len(rows)}")
+    return outputs
+
+
+def _joined(parts: list[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _load(path: Path) -> Arrays:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -1,0 +1,98 @@
+"""A fine-tuned model on disk, Transformers' or native: made, saved and loaded the same way.
+
+Layout: `model.safetensors`, the processor's files, `example.npz` (a batch of two real rows, for exporters that trace),
+and either `config.json` (Transformers) or `native.json` and `module.py` (native).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.loading import load_symbol
+from harness.spec import Arrays, Kind, Native, Package, Scratch, Source
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "model.safetensors"
+NATIVE = "native.json"
+MODULE = "module.py"
+EXAMPLE = "example.npz"
+
+
+def create(
+    source: Source, kind: Kind, folder: Path, pretrained: Path | None, labels: tuple[str, ...], processor: Any
+) -> torch.nn.Module:
+    """The model before training, with a new head for `labels`; `folder` is the suite's."""
+    import transformers
+
+    head = {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": _indices(labels)}
+    auto = getattr(transformers, kind.auto_class)
+    match source:
+        case Native():
+            path, name = source.locate(folder)
+            return _native(path, name, kind.native_arguments(processor, len(labels)))
+        case Scratch():
+            settings = dict(source.config)
+            return auto.from_config(transformers.AutoConfig.for_model(settings.pop("model_type"), **settings, **head))
+        case Package():
+            return auto.from_pretrained(pretrained, use_safetensors=True, **head)
+
+
+def save(
+    model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays
+) -> None:
+    """Write weights, architecture, processor and an example batch of real rows to `out`."""
+    np.savez(out / EXAMPLE, **example)
+    from safetensors.torch import save_model
+
+    processor.save_pretrained(out)
+    if not isinstance(source, Native):
+        model.save_pretrained(out)  # type: ignore[operator]  # a PreTrainedModel
+        return
+    path, name = source.locate(folder)
+    save_model(model, str(out / WEIGHTS))
+    shutil.copyfile(path, out / MODULE)
+    (out / NATIVE).write_text(json.dumps({"class": name, "arguments": model.shipbench_arguments}))
+
+
+def load(folder: Path) -> torch.nn.Module:
+    """The model in `folder`, in eval mode on the CPU."""
+    if is_native(folder):
+        from safetensors.torch import load_model
+
+        described = json.loads((folder / NATIVE).read_text())
+        model = _native(folder / MODULE, described["class"], described["arguments"])
+        load_model(model, str(folder / WEIGHTS))
+        return model.eval()
+    import transformers
+
+    architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
+    model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True)
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def example(folder: Path) -> Arrays:
+    """The example batch of the checkpoint in `folder`."""
+    with np.load(folder / EXAMPLE, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def is_native(folder: Path) -> bool:
+    """Whether the checkpoint in `folder` holds a native module."""
+    return (folder / NATIVE).exists()
+
+
+def _native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:
+    model: torch.nn.Module = load_symbol(str(path), name)(**arguments)
+    model.shipbench_arguments = arguments  # type: ignore[assignment]  # so that a model knows how to be made again
+    return model
+
+
+def _indices(labels: tuple[str, ...]) -> dict[str, int]:
+    return {label: index for index, label in enumerate(labels)}

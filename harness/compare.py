@@ -1,0 +1,140 @@
+"""Results → a tidy table, one line a case and workload; and the refusal to put the incomparable side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import Incomparable
+from harness.judge import choose, flat, loss, noise_floor, own_speedup
+from harness.results import Result, Series
+from harness.spec import DEVICES, REFERENCE
+from harness.stats import percentile_bound
+
+PAIR = ["machine", "task", "model", "device"]
+"""What the cases of one comparison share."""
+
+
+def comparisons(results: Iterable[Result]) -> Iterator[list[Result]]:
+    """Results by comparison, the reference first in each."""
+
+    def key(result: Result) -> tuple[str, str, str, int]:
+        return result.environment.machine, result.task, result.model, DEVICES.index(result.device)
+
+    ordered = sorted(results, key=lambda r: (*key(r), r.backend != REFERENCE, r.backend))
+    for _, group in groupby(ordered, key):
+        yield list(group)
+
+
+def check_comparable(results: Iterable[Result]) -> None:
+    """Incomparable, field by field, if the results come from unequal environments, data or checkpoints."""
+    first, *others = results
+    for other in others:
+        mine, theirs = _identity(first), _identity(other)
+        unequal = [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        if unequal:
+            raise Incomparable(f"{first.name} and {other.name} differ in {'; '.join(unequal)}; run both again")
+
+
+def recommend(results: list[Result]) -> tuple[Result | None, str]:
+    """The case to ship of one comparison and why, or why none can be named."""
+    measured = [result for result in results if result.status == "ok"]
+    try:
+        if measured:
+            check_comparable(measured)
+    except Incomparable as error:
+        return None, f"not comparable: {error}"
+    return choose(measured)
+
+
+def tidy(results: Iterable[Result]) -> pd.DataFrame:
+    """One line a case and workload, plain numbers with the unit in the column's name."""
+    rows = []
+    for group in comparisons(results):
+        chosen, _ = recommend(group)
+        for result in group:
+            known = _case(result) | {"chosen": result is chosen}
+            rows += [known | _timing(series) for series in result.series] or [known]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+COLUMNS = [
+    *PAIR, "backend", "status", "chosen", "batch", "rounds", "starts", "median_ms", "p90_bound_ms", "rows_per_s",
+    "speedup", "speedup_low", "speedup_high", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows",
+    "loss", "loss_low", "loss_high", "max_loss", "lost", "gained", "agreement", "size_mb", "peak_rss_mb", "load_ms",
+    "first_call_ms", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+]  # fmt: skip
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    known = {f"environment {name}": value for name, value in result.environment.comparable().items()}
+    return known | {
+        "test rows": result.data.sha256["test"] if result.data else None,
+        "checkpoint": result.checkpoint.info["weights_sha256"] if result.checkpoint else None,
+    }
+
+
+def _case(result: Result) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "machine": result.environment.machine,
+        "task": result.task,
+        "model": result.model,
+        "device": result.device,
+        "backend": result.backend,
+        "status": result.status,
+        "threads": result.environment.threads,
+        "cpu": result.environment.cpu,
+        "measurement": result.measurement,
+        "created": result.created,
+        "commit": result.environment.commit,
+        "error": result.error.message if result.error else None,
+        "metric": result.data.metric if result.data else None,
+        "train_s": result.checkpoint.seconds if result.checkpoint else None,
+        "size_mb": result.artifact.size_bytes / 1e6 if result.artifact else None,
+    }
+    lost = loss(result)
+    if result.answers is not None and lost is not None:
+        known |= {
+            "score": result.answers.score,
+            "rows": result.answers.rows,
+            "loss": lost.estimate,
+            "loss_low": lost.low,
+            "loss_high": lost.high,
+            "lost": result.answers.lost,
+            "gained": result.answers.gained,
+            "agreement": result.answers.agreement,
+        }
+    if result.promise is not None:
+        known |= {"floor": result.promise.floor, "max_loss": result.promise.max_loss}
+    if result.process is not None:
+        known |= {
+            "peak_rss_mb": max(result.process.peak_rss_bytes) / 1e6,
+            "load_ms": median(result.process.load_ns) / 1e6,
+            "first_call_ms": median(result.process.first_ns) / 1e6,
+        }
+    return known
+
+
+def _timing(series: Series) -> dict[str, Any]:
+    own = flat(series.own_ns)
+    gain, noise = own_speedup(series), noise_floor(series)
+    # A block of several calls gives their mean, and percentiles of means are none of calls.
+    bound = percentile_bound(own, 0.9) if series.loops == 1 else None
+    return {
+        "batch": series.workload.batch,
+        "rounds": len(own),
+        "starts": len(series.own_ns),
+        "median_ms": median(own) / 1e6,
+        "p90_bound_ms": None if bound is None else bound / 1e6,
+        "rows_per_s": series.workload.batch * len(own) / (sum(own) / 1e9),
+        "speedup": gain.estimate,
+        "speedup_low": gain.low,
+        "speedup_high": gain.high,
+        "noise": noise.estimate,
+        "noise_low": noise.low,
+        "noise_high": noise.high,
+    }

@@ -1,0 +1,173 @@
+"""The spine: data, train, build, answer, measure, record. The only module that knows the order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+
+from harness import answers, data, measure, record
+from harness.answers import Inputs
+from harness.backends import PYTORCH
+from harness.cache import Store
+from harness.environment import describe
+from harness.errors import HarnessError, Unsupported
+from harness.measure import CONTROL, Arm, Load
+from harness.progress import Progress
+from harness.record import Contender, Findings
+from harness.results import Failure, Result
+from harness.spec import Backend, Case, Target
+from harness.workshop import Workshop
+
+WORKLOADS = ((1, 60), (16, 5))
+"""(batch, rounds in each start): latency, which gates are judged by, and throughput."""
+ORDER_SEED = 0
+
+Keep = Callable[[Result, pd.DataFrame | None], None]
+"""Told every result, with its answers row by row, as soon as it is known."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The selected cases that share task, model and device; the reference and its control come by themselves."""
+
+    cases: tuple[Case, ...]
+    folder: Path
+    """The suite's: native modules are found from here."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides for a whole session."""
+
+    artifacts: Path
+    machine: str
+    threads: int
+    starts: int
+    budget_s: float
+    retrain: bool
+
+
+def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
+    """Build, measure and store every case of the comparison. A case that fails has a result that says why."""
+    first = comparison.cases[0]
+    findings = Findings(
+        measurement_id=uuid4().hex[:12],
+        environment=describe(options.machine, options.threads, comparison.folder),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+    def say(text: str) -> None:
+        findings.notes.append(text)
+        progress.say(text)
+
+    target = Target(first.device, options.threads)
+    shop = Workshop(
+        first.task, first.model, comparison.folder, target, Store(options.artifacts, say), progress, options.retrain
+    )
+    try:
+        inputs = _prepare(shop, comparison, findings)
+        with _stage("measure"):
+            _measure(shop, comparison, options, inputs, findings)
+    except _Stopped as stopped:  # without a checkpoint and a reference, no case has anything to say
+        for case in comparison.cases:
+            findings.failures.setdefault(case.backend.name, stopped.failure)
+    results = [record.result(case, findings) for case in comparison.cases]
+    for case, result in zip(comparison.cases, results, strict=True):
+        keep(result, record.table(case, findings))
+    return results
+
+
+def _prepare(shop: Workshop, comparison: Comparison, findings: Findings) -> Inputs:
+    """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
+    with _stage("data"):
+        split = findings.split = data.load(shop.task)
+    with _stage("train"):
+        findings.checkpoint = shop.checkpoint(split)
+        inputs = shop.inputs(split, findings.checkpoint)
+    _contend(PYTORCH, shop, inputs, findings)
+    for case in comparison.cases:
+        try:
+            _contend(case.backend, shop, inputs, findings)
+        except _Stopped as stopped:
+            findings.failures[case.backend.name] = stopped.failure
+    return inputs
+
+
+def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:
+    """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
+    if backend.name in findings.failures:
+        raise _Stopped(findings.failures[backend.name])
+    if backend.name in findings.contenders:
+        return findings.contenders[backend.name]
+    assert findings.checkpoint is not None
+    assert findings.split is not None
+    source = None if backend is PYTORCH else _contend(backend.source or PYTORCH, shop, inputs, findings)
+    with _stage("build"):
+        artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
+    with _stage("answer"):
+        scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
+    made = findings.contenders[backend.name] = Contender(artifact, scored)
+    with _stage("parity"):
+        if source and not backend.lossy:
+            answers.check_parity(scored, source.scored, (backend.source or PYTORCH).name)
+    return made
+
+
+def _measure(
+    shop: Workshop, comparison: Comparison, options: Options, inputs: Inputs, findings: Findings
+) -> None:
+    """Rounds over the reference, its control, and every selected case that is ready."""
+    ready = [c.backend for c in comparison.cases if c.backend.name not in findings.failures and c.backend is not PYTORCH]
+    made = findings.contenders
+    arms = [Arm(b.name, b, made[b.name].artifact.path) for b in (PYTORCH, *ready)]
+    arms.insert(1, Arm(CONTROL, PYTORCH, made[PYTORCH.name].artifact.path))
+    scored = {arm.name: made[arm.backend.name].scored for arm in arms}
+    found = findings.measurement = measure.measure(
+        arms,
+        [_load(inputs, batch, rounds) for batch, rounds in WORKLOADS],
+        measure.Settings(shop.target, options.starts, options.budget_s),
+        lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
+        shop.progress,
+    )
+    if CONTROL in found.failed:
+        raise found.failed[CONTROL]
+    findings.notes += found.notes()
+    for name, error in found.failed.items():
+        findings.failures[name] = Failure(stage="measure", message=str(error))
+
+
+def _load(inputs: Inputs, batch: int, rounds: int) -> Load:
+    order = np.random.default_rng(ORDER_SEED).permutation(len(inputs.encoded)).tolist()
+
+    def rows(number: int) -> list[int]:
+        return [order[(number * batch + at) % len(order)] for at in range(batch)]
+
+    return Load(batch, rounds, ORDER_SEED, rows, inputs.batch)
+
+
+class _Stopped(Exception):
+    """A stage ended without what the next one needs."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Turns whatever a stage raises, its own or a library's, into a failure that goes on record."""
+    try:
+        yield
+    except _Stopped:
+        raise
+    except Exception as error:
+        message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+        status = "unsupported" if isinstance(error, Unsupported) else "failed"
+        raise _Stopped(Failure(stage=name, message=message, status=status)) from error

@@ -1,0 +1,198 @@
+"""All that is pytest: options, markers, the `bench` fixture, and the summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.bench import Bench
+from harness.errors import HarnessError
+from harness.session import ShipSession
+from harness.spec import DEVICES, Case
+
+SHIP = pytest.StashKey[ShipSession]()
+REPLAY = pytest.StashKey["Replay"]()
+
+
+class Replay:
+    """pytest-benchmark's `timer`: gives recorded samples back, so that its tools see them as if it had measured."""
+
+    def __init__(self) -> None:
+        self.samples_s: list[float] = []
+        self._calls = 0
+
+    def __call__(self) -> float:
+        """Zero at the start of a round, the round's sample at its end."""
+        self._calls += 1
+        return 0.0 if self._calls % 2 else self.samples_s[self._calls // 2 - 1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a measurement; which cases run is chosen with pytest's own -k and -m."""
+    group = parser.getgroup("shipbench", "which backend may this model ship on?")
+    add = group.addoption
+    add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
+    add("--ship-backends", metavar="A,B", help="measure these backends only, by name")
+    add("--ship-threads", type=int, metavar="N", help="threads of every worker (default: the usable cores, at most 8)")
+    add("--ship-budget", type=float, default=60.0, metavar="SECONDS",
+        help="longest time from first to last round of a comparison (default: 60)")
+    add("--ship-starts", type=int, default=4, metavar="N", help="generations of fresh workers (default: 4)")
+    add("--ship-machine", default="local", metavar="NAME", help="name the results are stored under (default: local)")
+    add("--ship-results", type=Path, metavar="DIR", help="where results go (default: results/ beside the suites)")
+    add("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints and artifacts are kept "
+        "(default: .artifacts/ beside the results)")
+    add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register markers, and hold on to the terminal before anything captures it."""
+    config.addinivalue_line("markers", "cuda: needs a CUDA device")
+    config.stash[SHIP] = ShipSession.from_options(config.option, config.rootpath)
+    config.pluginmanager.register(Lines(config), "shipbench-lines")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the terminal back."""
+    if SHIP in config.stash:
+        config.stash[SHIP].close()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark CUDA cases, group timings by comparison, and give every case a timer of its own."""
+    case = case_of(item)
+    if case is None:
+        return
+    if case.device == "cuda":
+        item.add_marker(pytest.mark.cuda)
+    replay = item.stash[REPLAY] = Replay()
+    group = f"{case.task.name}/{case.model.name} {case.device}"
+    item.add_marker(pytest.mark.benchmark(timer=replay, group=group))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what --ship-device and --ship-backends ask for; refuse to measure under xdist."""
+    found = [(item, case) for item in items if (case := case_of(item)) is not None]
+    if found and hasattr(config, "workerinput"):
+        config.workeroutput["shipbench"] = (  # type: ignore[attr-defined]  # xdist's
+            "shipbench measures, and parallel processes would disturb what they measure: run suites without -n "
+            "(or with -p no:xdist)"
+        )
+        items[:] = []
+        return
+    try:
+        unwanted = config.stash[SHIP].unwanted([case for _, case in found])
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    gone = [item for item, case in found if str(case) in unwanted]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+        items[:] = [item for item in items if item not in set(gone)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """End a session whose xdist workers were asked to measure."""
+    message = getattr(node, "workeroutput", {}).get("shipbench")
+    if message:
+        raise pytest.UsageError(message)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Know every selected case, and check all that can be checked before anything expensive starts."""
+    selected = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
+    if not selected or session.config.option.collectonly:
+        return
+    try:
+        session.config.stash[SHIP].begin(selected)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest) -> Bench:
+    """Call it with a case, and hold what comes back to a gate: `bench(case).meets(gate)`."""
+    ship = request.config.stash[SHIP]
+
+    def run(case: Case) -> Any:
+        reason = ship.skip_reason(case)
+        if reason is not None:
+            pytest.skip(reason)
+        outcome = ship.outcome(case)
+        request.node.user_properties.append(("ship", ship.line(case)))
+        _replay(request, outcome.result)
+        return outcome
+
+    return Bench(run)
+
+
+def _replay(request: pytest.FixtureRequest, result: Any) -> None:
+    """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
+    if not request.config.pluginmanager.has_plugin("benchmark"):
+        return
+    benchmark = request.getfixturevalue("benchmark")
+    if not result.series:
+        benchmark.skipped = True  # nothing was timed: keeps "fixture was not used" from being said
+        return
+    from harness.compare import tidy
+
+    replay = request.node.stash[REPLAY]
+    replay.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
+    benchmark.extra_info |= {"shipbench": tidy([result]).dropna(axis="columns").to_dict("records")}
+    benchmark.pedantic(_nothing, rounds=len(replay.samples_s), iterations=1)
+
+
+def _nothing() -> None:
+    """What pytest-benchmark calls between two readings of the replayed clock."""
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """No letter for a measured case: it gets a line of its own."""
+    line = ship_line(report)
+    return None if line is None else (report.outcome, "", report.outcome.upper())
+
+
+class Lines:
+    """Writes the line of every measured case, where pytest itself would write a letter."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """One line: the case, how it ended, what was found."""
+        line = ship_line(report)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if line is None or terminal is None or self._config.option.verbose < 0:
+            return
+        terminal.write_line("")
+        terminal.write(f"  {report.nodeid.partition('[')[2][:-1]}  {report.outcome}  {line}")
+        # Else pytest would write the file's name again before the next case.
+        terminal.currentfspath = self._config.rootpath / report.nodeid.partition("::")[0]
+
+
+def ship_line(report: object) -> str | None:
+    """What happened to a measured case, if the report is of one."""
+    if not isinstance(report, pytest.TestReport) or report.when != "call":
+        return None
+    found = dict(report.user_properties).get("ship")
+    return None if found is None else str(found)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The comparison tables, the backend each would choose, and where the files are."""
+    ship = config.stash[SHIP]
+    if not ship.results:
+        return
+    terminalreporter.section("shipbench")
+    for text in ship.summary():
+        terminalreporter.write_line(text)
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """The case a test is parametrised with, if any."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec is not None else None
+    return case if isinstance(case, Case) else None

@@ -1,0 +1,59 @@
+"""Everything that can be known to be wrong before anything expensive starts, all of it at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness import data
+from harness.environment import check_onnxruntime
+from harness.errors import HarnessError
+from harness.loading import name_of
+from harness.quiet import quiet
+from harness.spec import REFERENCE, Case, Model, Native, Package, Task
+
+
+def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
+    """HarnessError that lists every problem of the selected cases; each is a case and its suite's folder."""
+    with quiet():
+        problems = list(dict.fromkeys(_problems(selected)))
+    if problems:
+        raise HarnessError("\n".join(problems))
+
+
+def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
+    if selected:
+        yield from _complaint(check_onnxruntime)
+    for task in dict.fromkeys(case.task for case, _ in selected):
+        yield from _complaint(lambda task=task: data.load(task))
+    for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
+        yield from _complaint(lambda task=task, model=model, folder=folder: _check_model(task, model, folder))
+    for backend in dict.fromkeys(case.backend for case, _ in selected):
+        yield from _complaint(lambda backend=backend: name_of(backend.load))
+
+
+def _complaint(check: Callable[[], object]) -> Iterator[str]:
+    try:
+        check()
+    except HarnessError as error:
+        yield str(error)
+
+
+def _check_model(task: Task, model: Model, folder: Path) -> None:
+    match model.source:
+        case Native():
+            model.source.locate(folder)
+        case Package():
+            task.kind.load_processor(data.locate(model.source))
+    if model.recipe.trainer:
+        from transformers import TrainingArguments
+
+        known = {field.name for field in dataclasses.fields(TrainingArguments)}
+        unknown = sorted(set(model.recipe.trainer) - known)
+        if unknown:
+            raise HarnessError(
+                f"model {model.name}: Recipe(trainer=…) has {', '.join(unknown)}, which TrainingArguments does not know"
+            )
+    if model.recipe.rows is not None:
+        data.budget(data.load(task), model.recipe.rows, model.name)

@@ -1,0 +1,147 @@
+"""The parent's end of a worker: its environment, its pipe, and what is known when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import harness
+from harness import wire
+from harness.errors import WorkerError
+from harness.loading import name_of
+from harness.spec import Arrays, Backend, Target
+
+INHERITED = (
+    "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "HF_HOME",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one block of calls gave."""
+
+    began_ns: int
+    ended_ns: int
+    peak_rss_bytes: int
+    outputs: Arrays
+
+
+def environment(threads: int) -> dict[str, str]:
+    """A worker's environment: an allow-list, and thread settings equal for every backend.
+
+    Idle OpenMP threads sleep: spinning ones would slow whatever is timed next.
+    """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return inherited | {
+        "PYTHONPATH": str(Path(harness.__file__).parent.parent),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "passive",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+class Worker:
+    """A process that holds one backend. Use as a context manager; leaving it ends the process.
+
+    Every method raises WorkerError, naming the signal, the timeout or the backend's own error.
+    """
+
+    def __init__(
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, python: str = sys.executable
+    ) -> None:
+        self.name = backend.name
+        self.timeout_s = timeout_s
+        self._log = tempfile.TemporaryFile()
+        self._sock, theirs = socket.socketpair()
+        self._sock.settimeout(timeout_s)
+        with theirs:
+            self._process = subprocess.Popen(
+                [python, "-m", "harness.worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=environment(target.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        try:
+            self._send(order)
+            self.loaded = self._receive()[0]
+            """`load_ns`, the `device` as read back, and the runtime's `settings`."""
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def put(self, batch: Arrays) -> None:
+        """Hand over the arrays of the next block of calls; returns when the worker holds them."""
+        self._send({}, batch)
+        self._receive()
+
+    def run(self, loops: int = 1) -> Answer:
+        """Call the backend `loops` times on the batch that was put, inside one window of the worker's clock."""
+        self._send({"loops": loops})
+        header, outputs = self._receive()
+        return Answer(**header, outputs=outputs)
+
+    def close(self) -> None:
+        """End the worker and everything it started."""
+        self._sock.close()
+        if self._process.poll() is None:
+            self._kill()
+        self._process.wait()
+        self._log.close()
+
+    def _kill(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it ended by itself between the question and the signal
+
+    def _send(self, header: dict[str, Any], arrays: Arrays | None = None) -> None:
+        try:
+            wire.send(self._sock, header, arrays)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _receive(self) -> tuple[dict[str, Any], Arrays]:
+        try:
+            header, arrays = wire.receive(self._sock)
+        except (OSError, EOFError) as error:
+            raise self._failure(error) from error
+        if "error" in header:
+            raise WorkerError(f"{self.name}: {header['error']}{self._last_words()}")
+        return header, arrays
+
+    def _failure(self, error: Exception) -> WorkerError:
+        if isinstance(error, TimeoutError):
+            self._kill()
+            return WorkerError(f"{self.name}: the worker gave no answer within {self.timeout_s:g} s{self._last_words()}")
+        code = self._process.wait()
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        return WorkerError(f"{self.name}: the worker was {how}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        return "".join(f"\n  | {line}" for line in lines[-8:])

@@ -1,0 +1,49 @@
+"""`comparison.csv` and `comparison.md`: one pair for every machine's folder, one pair for all committed machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.compare import tidy
+from harness.errors import HarnessError
+from harness.report.tables import markdown
+from harness.results import Result, load_all, write_whole
+
+LOCAL = "local"
+"""The machine that git ignores; it stands in its own tables only, so that committed ones do not depend on it."""
+
+
+def write(folder: Path, machine: str | None = None) -> list[Path]:
+    """Rebuild every table, or those that `machine` stands in, from the JSON; returns their paths."""
+    written = []
+    for path, content in _tables(folder, machine):
+        write_whole(path, content)
+        written.append(path)
+    return written
+
+
+def check(folder: Path) -> None:
+    """HarnessError, naming the files, if a table is not what the JSON gives."""
+    stale = [path for path, content in _tables(folder) if not path.exists() or path.read_bytes() != content]
+    if stale:
+        raise HarnessError(
+            f"{', '.join(map(str, stale))}: not what the results give; run python -m harness report and commit"
+        )
+
+
+def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
+    if not folder.is_dir():
+        raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
+    machines = {path.name: list(load_all(path)) for path in sorted(folder.iterdir()) if path.is_dir()}
+    for name, results in machines.items():
+        if results and machine in (None, name):
+            yield from _pair(folder / name, results)
+    named = [result for name, results in machines.items() if name != LOCAL for result in results]
+    if named and machine != LOCAL:
+        yield from _pair(folder, named)
+
+
+def _pair(folder: Path, results: list[Result]) -> Iterator[tuple[Path, bytes]]:
+    yield folder / "comparison.csv", tidy(results).to_csv(index=False, float_format="%.6g").encode()
+    yield folder / "comparison.md", markdown(results).encode()

@@ -1,0 +1,135 @@
+"""A comparison as text: Markdown for files, plain columns for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from harness.compare import comparisons, recommend, tidy
+from harness.results import Result
+
+
+def markdown(results: Iterable[Result]) -> str:
+    """Every comparison with its table, its recommendation, and where the numbers came from."""
+    parts = ["# Comparison\n"]
+    for group in comparisons(results):
+        first = group[0]
+        parts.append(f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n")
+        parts.append(f"{_sentence(group)}\n")
+        view = _view(group).map(_inert)
+        parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
+        parts.append(f"\n{_provenance(group)}\n")
+    return "\n".join(parts)
+
+
+def terminal(results: Iterable[Result]) -> str:
+    """The same, narrower."""
+    parts = []
+    for group in comparisons(results):
+        first = group[0]
+        parts.append(f"{first.task} / {first.model} on {first.device}")
+        view = _view(group).drop(columns=["MB", "peak RSS, MB"])
+        view["status"] = view["status"].str.partition(":")[0]
+        parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
+        parts.append(f"{_sentence(group, mark='')}\n")
+    return "\n".join(parts)
+
+
+def line(result: Result) -> str:
+    """One case in one line."""
+    if result.error is not None:
+        return f"{result.status} at {result.error.stage}: {result.error.message.splitlines()[0]}"
+    row = _row(tidy([result]), 0)
+    return f"{row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, loss {row['loss, points']}"
+
+
+def _view(group: list[Result]) -> pd.DataFrame:
+    table = tidy(group)
+    return pd.DataFrame([_row(lines, table["batch"].max()) for _, lines in table.groupby("backend", sort=False)])
+
+
+def _align(view: pd.DataFrame) -> list[str]:
+    return ["left", *["right"] * (len(view.columns) - 2), "left"]
+
+
+def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
+    """One case's cells; its first line is batch 1, its last the `larger` batch."""
+    small, large = lines.iloc[0].to_dict(), lines.iloc[-1].to_dict()
+    return {
+        "backend": f"{small['backend']}{' *' if small['chosen'] else ''}",
+        "speed-up, batch 1": _interval(small, "speedup", "×"),
+        "ms": _number(small["median_ms"], 3),
+        f"speed-up, batch {_number(larger)}": _interval(large, "speedup", "×"),
+        "rows/s": _number(large["rows_per_s"], 3),
+        "score": _number(small["score"], decimals=4),
+        "loss, points": _loss(small),
+        "MB": _number(small["size_mb"], 3),
+        "peak RSS, MB": _number(small["peak_rss_mb"], 3),
+        "status": _status(small),
+    }
+
+
+def _sentence(group: list[Result], mark: str = "**") -> str:
+    chosen, why = recommend(group)
+    name = chosen.backend if chosen else "nothing"
+    return f"{mark}Would choose {name}{mark}: {why}."
+
+
+def _provenance(group: list[Result]) -> str:
+    first, measured = group[0], [result for result in group if result.series]
+    environment = first.environment
+    lines = [
+        f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads, {environment.system}, "
+        f"Python {environment.python}, "
+        + ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+        + f"; commit {(environment.commit or 'unknown')[:12]}{' with changes' if environment.dirty else ''}."
+    ]
+    if measured:
+        table = tidy(measured).drop_duplicates("batch")
+        lines += [
+            f"The reference against itself, batch {row.batch:.0f}: {row.noise:.3f} "
+            f"[{row.noise_low:.3f}, {row.noise_high:.3f}] over {row.rounds:.0f} rounds in {row.starts:.0f} starts."
+            for row in table.itertuples()
+        ]
+    return "\n".join(lines)
+
+
+def _interval(row: dict[str, Any], name: str, unit: str) -> str:
+    if _missing(row[name]):
+        return ""
+    if row["backend"] == "pytorch":
+        return f"1{unit}"
+    return f"{row[name]:.2f}{unit} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def _loss(row: dict[str, Any]) -> str:
+    if _missing(row["loss"]):
+        return ""
+    if row["backend"] == "pytorch":
+        return "0"
+    return f"{100 * row['loss']:+.2f} [{100 * row['loss_low']:+.2f}, {100 * row['loss_high']:+.2f}]"
+
+
+def _status(row: dict[str, Any]) -> str:
+    return row["status"] if _missing(row["error"]) else f"{row['status']}: {str(row['error']).splitlines()[0]}"
+
+
+def _number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
+    """`digits` significant digits, but never rounded above the unit; or fixed decimals."""
+    if _missing(value):
+        return ""
+    if decimals is None:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value and digits else 0
+    return f"{value:,.{decimals}f}"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or bool(pd.isna(value))
+
+
+def _inert(cell: str) -> str:
+    """Text that cannot break out of its table cell."""
+    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -1,0 +1,139 @@
+"""One pytest session's view of the pipeline: which cases were selected, and what is known of them by now."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.bench import Outcome
+from harness.environment import commit_of, no_cuda, usable_cores
+from harness.errors import HarnessError
+from harness.progress import Progress
+from harness.spec import REFERENCE, Case
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.results import Result
+
+LOCAL = "local"
+MOST_THREADS = 8
+
+
+@dataclass
+class ShipSession:
+    """Results are made comparison by comparison, when the first of its cases is asked for."""
+
+    options: Namespace
+    """pytest's; this project's begin with `ship_`."""
+    root: Path
+    progress: Progress
+    selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
+    """Name → case, and its suite's folder."""
+    results: dict[str, Result] = field(default_factory=dict)
+
+    @classmethod
+    def from_options(cls, options: Namespace, root: Path) -> ShipSession:
+        """Called before pytest captures anything: the copy of stderr made here stays a terminal if it was one."""
+        live = os.isatty(2) and not os.environ.get("PYTEST_XDIST_WORKER")
+        return cls(options, root, Progress(os.fdopen(os.dup(2), "w") if live else None))
+
+    def close(self) -> None:
+        """Release the terminal."""
+        if self.progress.terminal is not None:
+            self.progress.terminal.close()
+
+    @property
+    def results_folder(self) -> Path:
+        """Where results go."""
+        return self.options.ship_results or self.root / "results"
+
+    def unwanted(self, cases: Sequence[Case]) -> set[str]:
+        """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
+        known = sorted({case.backend.name for case in cases})
+        wanted = self.options.ship_backends.split(",") if self.options.ship_backends else known
+        unknown = [name for name in wanted if name not in known]
+        if unknown and cases:
+            raise HarnessError(f"--ship-backends: no backend {', '.join(unknown)}; there are {', '.join(known)}")
+        device = self.options.ship_device
+        return {str(c) for c in cases if c.backend.name not in wanted or device not in ("all", c.device)}
+
+    def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
+        """Preflight: HarnessError with everything that is wrong with the options and the selected cases."""
+        from harness.preflight import check_cases
+
+        self._check_options()
+        self.selected = {str(case): (case, folder) for case, folder in selected}
+        check_cases([(case, folder) for case, folder in selected if self.skip_reason(case) is None])
+
+    def skip_reason(self, case: Case) -> str | None:
+        """Why the case cannot run here, if so."""
+        return no_cuda() if case.device == "cuda" else None
+
+    def outcome(self, case: Case) -> Outcome:
+        """The case's result; runs its whole comparison unless this session has."""
+        if str(case) not in self.results:
+            self._compare(case)
+        return Outcome(self.results[str(case)], lambda result: self._keep(result, None))
+
+    def line(self, case: Case) -> str:
+        """What happened to the case, in a line."""
+        from harness.report.tables import line
+
+        return line(self.results[str(case)])
+
+    def summary(self) -> Iterator[str]:
+        """For the end of the session: tables, notes, and where the files are. Writes the tables."""
+        from harness import report
+
+        yield report.terminal(self.results.values())
+        for note in sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes}):
+            yield note
+        yield from (f"wrote {path}" for path in report.write(self.results_folder, self.options.ship_machine))
+
+    def _compare(self, case: Case) -> None:
+        from harness.pipeline import Comparison, Options, compare
+
+        chosen, folder = self.selected[str(case)]
+        mates = [
+            other
+            for other, _ in self.selected.values()
+            if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
+        ]
+        given = self.options
+        options = Options(
+            artifacts=given.ship_artifacts or self.root / ".artifacts",
+            machine=given.ship_machine,
+            threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
+            starts=given.ship_starts,
+            budget_s=given.ship_budget,
+            retrain=given.ship_retrain,
+        )
+        compare(Comparison(tuple(mates), folder), options, self.progress, self._keep)
+
+    def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
+        from harness import results
+
+        self.results[result.name] = result
+        path = results.save(self.results_folder, result)
+        if answers is not None:
+            results.save_answers(path, answers)
+
+    def _check_options(self) -> None:
+        given = self.options
+        for name, value in (("threads", given.ship_threads), ("budget", given.ship_budget), ("starts", given.ship_starts)):
+            if value is not None and value <= 0:
+                raise HarnessError(f"--ship-{name} {value}: must be positive")
+        if given.ship_threads and given.ship_threads > usable_cores():
+            raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
+        if not given.ship_machine.replace("-", "").replace("_", "").isalnum():
+            raise HarnessError(f"--ship-machine {given.ship_machine!r}: use letters, digits, '-' and '_'")
+        if given.ship_machine != LOCAL and commit_of(self.root)[1]:
+            raise HarnessError(
+                f"--ship-machine {given.ship_machine}: results under a name are for others to rely on, and the tree "
+                "has changes that no commit holds; commit or stash them, or leave the machine unnamed"
+            )

@@ -1,0 +1,267 @@
+"""What an author declares: frozen, keyword-only values that cost nothing to import.
+
+Nothing here touches torch, transformers or the disk, so that collecting thousands of cases is free.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from harness.errors import HarnessError
+from harness.metrics import METRICS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Row = Mapping[str, Any]
+Arrays = dict[str, "NDArray[np.generic]"]
+Device = Literal["cpu", "cuda"]
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")
+REFERENCE = "pytorch"
+"""Name of the backend that every other one is compared with."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise HarnessError(
+            f"{what} name {name!r}: names become file names and pytest ids, so use letters, digits, '-' and '_' only"
+        )
+
+
+@dataclass(frozen=True)
+class Package:
+    """Files that a PyPI distribution carries, verified by hash before use."""
+
+    distribution: str
+    """Name as in `pip install NAME`."""
+    path: str
+    """File or folder, relative to where the distribution is installed."""
+    _: KW_ONLY
+    sha256: str
+    """Of the file, or of the folder's sorted (path, sha256) lines: `python -m harness hash DISTRIBUTION PATH`."""
+    read: Callable[[Path], Iterable[Row]] | None = None
+    """For data: yields one mapping a row, in an order that depends on the files alone."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A `torch.nn.Module` in a file beside the suite, trained from scratch.
+
+    The class is called with `num_labels`, for text also with `vocab_size`; its `forward` takes the arrays of its
+    kind by name and returns logits of shape (batch, num_labels). The file must import only installed packages,
+    because a copy of it travels with the checkpoint.
+    """
+
+    target: str
+    """`file.py:Class`, the file relative to the suite's folder."""
+    _: KW_ONLY
+    vocabulary: int = 10_000
+    """For text: size of the word vocabulary that is built from the training rows."""
+
+    def locate(self, folder: Path) -> tuple[Path, str]:
+        """The module's file and class name for a suite in `folder`; HarnessError if there is no such file."""
+        file, _, name = self.target.partition(":")
+        path = folder / file
+        if not name or not path.is_file():
+            raise HarnessError(f"Native({self.target!r}): no file {path}; write 'file.py:Class' relative to the suite")
+        return path, name
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A Transformers architecture with random weights."""
+
+    config: Mapping[str, Any] = field(hash=False)
+    """What `config.json` would hold, `model_type` included."""
+    processor: Mapping[str, Any] = field(hash=False)
+    """What `preprocessor_config.json` would hold, `image_processor_type` included."""
+
+
+Source = Package | Native | Scratch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is fine-tuned."""
+
+    epochs: int = 1
+    learning_rate: float = 5e-5
+    batch_size: int = 16
+    warmup: float = 0.1
+    """Fraction of the steps over which the learning rate rises; it falls linearly afterwards."""
+    weight_decay: float = 0.0
+    seed: int = 0
+    rows: int | None = None
+    """Train on this many rows of the training split; None takes all."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` trains under autocast; weights stay fp32."""
+    loop: Literal["trainer", "native"] = "trainer"
+    trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """Anything else of `transformers.TrainingArguments`; only with `loop="trainer"`."""
+
+    def __post_init__(self) -> None:
+        if self.loop not in ("trainer", "native"):
+            raise HarnessError(f"Recipe(loop={self.loop!r}): there are 'trainer' and 'native'")
+        if self.precision not in ("fp32", "bf16"):
+            raise HarnessError(f"Recipe(precision={self.precision!r}): there are 'fp32' and 'bf16'")
+        if self.trainer and self.loop == "native":
+            raise HarnessError(
+                f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
+            )
+        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.warmup <= 1:
+            raise HarnessError(f"{self}: epochs, batch_size and learning_rate must be positive, warmup within 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A pretrained checkpoint or a native module, and how it is fine-tuned."""
+
+    name: str
+    source: Source
+    recipe: Recipe = Recipe()
+    max_length: int = 128
+    """Longest text in tokens; what is longer is cut. Ignored by kinds without text."""
+
+    def __post_init__(self) -> None:
+        _check_name("model", self.name)
+        if isinstance(self.source, Native) and self.recipe.loop != "native":
+            raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How rows of a sort of task become tensors, and tensors predictions. Functions are module-level."""
+
+    name: str
+    """Also Optimum's name of the export task."""
+    auto_class: str
+    """Transformers' Auto class that puts the head on a checkpoint."""
+    metrics: tuple[str, ...]
+    processor: Callable[[Source, Path | None, Sequence[Row], tuple[str, ...]], Any]
+    """(source, folder of the pretrained checkpoint, training rows, input columns) → has `save_pretrained`."""
+    load_processor: Callable[[Path], Any]
+    encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[dict[str, Any]]]
+    """(processor, rows, input columns, max_length) → one mapping of arrays a row, unpadded."""
+    collate: Callable[[Any, list[dict[str, Any]]], Arrays]
+    """(processor, encoded rows) → batch arrays, padded to the longest row of the batch."""
+    predict: Callable[[Arrays], NDArray[np.int64]]
+    """A batch's outputs → one label index a row."""
+    native_arguments: Callable[[Any, int], dict[str, int]]
+    """(processor, number of labels) → what a native module's constructor is given."""
+    axes: tuple[str, ...]
+    """Names of the leading axes of every input that may change from call to call."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a model is fine-tuned to do: data, inputs, label, metric, and how many rows are set apart."""
+
+    name: str
+    kind: Kind
+    dataset: Package
+    inputs: tuple[str, ...]
+    label: str
+    metric: str
+    test: int
+    validation: int
+    calibration: int
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_name("task", self.name)
+        if not isinstance(self.kind, Kind):
+            raise HarnessError(f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
+                               "image_classification, or a harness.Kind of your own")
+        if self.metric not in self.kind.metrics:
+            raise HarnessError(
+                f"task {self.name}: no metric {self.metric!r} for {self.kind.name}; there are "
+                f"{', '.join(self.kind.metrics)}"
+            )
+        if not set(self.kind.metrics) <= set(METRICS):
+            raise HarnessError(f"kind {self.kind.name}: unknown metrics {set(self.kind.metrics) - set(METRICS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What a suite promises of a model."""
+
+    floor: float
+    """Smallest score on the test rows, for every backend."""
+    max_loss: float
+    """Largest score a backend may lose against the reference on the same rows."""
+
+
+class Target(NamedTuple):
+    """Where and how a worker runs its backend."""
+
+    device: Device
+    threads: int
+
+
+class Session(NamedTuple):
+    """A loaded backend."""
+
+    run: Callable[[Arrays], Arrays]
+    """Host arrays in, host arrays out, the device's work complete."""
+    device: str
+    """Read back from the runtime after loading, never copied from the request: `cpu` or `cuda`."""
+    settings: dict[str, str]
+    """What the runtime says of itself: versions, providers, thread counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """A runtime and numeric form. Functions are module-level and import third parties inside themselves."""
+
+    name: str
+    load: Callable[[Path, Target], Session]
+    build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
+    """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
+    source: Backend | None = None
+    """Built from this backend's artifact; None builds from the checkpoint."""
+    lossy: bool = False
+    """False: its answers must equal those of `source`, or of the reference, element by element."""
+    devices: tuple[Device, ...] = DEVICES
+
+    def __post_init__(self) -> None:
+        _check_name("backend", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Task x model x backend x device: the identity of a result."""
+
+    task: Task
+    model: Model
+    backend: Backend
+    device: Device
+
+    def __str__(self) -> str:
+        return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
+
+
+def cases(task: Task, models: Iterable[Model], backends: Sequence[Backend] | None = None) -> list[Case]:
+    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`."""
+    from harness.backends import DEFAULT_BACKENDS
+
+    chosen = DEFAULT_BACKENDS if backends is None else tuple(backends)
+    found = list(_cases(task, models, chosen))
+    if len({str(case) for case in found}) < len(found):
+        raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
+    return found
+
+
+def _cases(task: Task, models: Iterable[Model], backends: Sequence[Backend]) -> Iterator[Case]:
+    for model in models:
+        for device in DEVICES:
+            for backend in backends:
+                if device in backend.devices:
+                    yield Case(task=task, model=model, backend=backend, device=device)

@@ -1,0 +1,93 @@
+"""One backend in its own process: `python -m harness.worker FD`. The only module that reads a clock.
+
+It needs the standard library and numpy; whatever else is imported, the backend's `load` imports.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import traceback
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from harness import wire
+from harness.loading import load_symbol
+from harness.spec import Arrays, Session, Target
+
+
+def main(fd: int) -> None:
+    """Serve frames on socket `fd` until the parent closes it."""
+    with socket.socket(fileno=fd) as sock:
+        try:
+            session = _load(sock)
+            while True:
+                _serve(sock, session)
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            return
+        except Exception as error:  # the parent decides what an error of the backend means
+            traceback.print_exc()
+            wire.send(sock, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _load(sock: socket.socket) -> Session:
+    order, _ = wire.receive(sock)
+    target = Target(order["device"], order["threads"])
+    began = perf_counter_ns()
+    load = load_symbol(order["file"], order["qualname"], order["module"])
+    session: Session = load(Path(order["artifact"]), target)
+    if session.device != target.device:
+        raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")
+    heavy = sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules))
+    wire.send(
+        sock,
+        {
+            "load_ns": perf_counter_ns() - began,
+            "device": session.device,
+            "settings": {**session.settings, "imported": ",".join(heavy)},
+        },
+    )
+    return session
+
+
+def _serve(sock: socket.socket, session: Session) -> None:
+    """Answer one batch `loops` times in a row inside one window, from host arrays to host arrays."""
+    _, arrays = wire.receive(sock)
+    # Said before the clock starts, so that nobody is timed while another worker still reads its batch.
+    wire.send(sock, {"ready": True})
+    order, _ = wire.receive(sock)
+    loops = order["loops"]
+    began = perf_counter_ns()
+    for _ in range(loops):
+        outputs = session.run(arrays)
+    ended = perf_counter_ns()
+    _check(outputs)
+    wire.send(sock, {"began_ns": began, "ended_ns": ended, "peak_rss_bytes": peak_rss_bytes()}, outputs)
+
+
+def _check(outputs: Arrays) -> None:
+    for name, array in outputs.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident set of this process.
+
+    Not `ru_maxrss` on Linux: exec hands that down from the parent.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

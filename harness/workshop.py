@@ -1,0 +1,83 @@
+"""What is built once and kept: checkpoints, artifacts and answers, each found again by its fingerprint."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness import answers, data, train
+from harness.answers import Inputs, Scored
+from harness.cache import Entry, Store, fingerprint, tree_sha256
+from harness.environment import cpu_flags, versions
+from harness.process import Worker
+from harness.progress import Progress
+from harness.spec import Backend, Model, Native, Target, Task
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the parts of one comparison are made. Holds nothing but what it was told."""
+
+    task: Task
+    model: Model
+    folder: Path
+    """The suite's: native modules are found from here."""
+    target: Target
+    store: Store
+    progress: Progress
+    retrain: bool = False
+    timeout_s: float = 300.0
+
+    def checkpoint(self, split: data.Split) -> Entry:
+        """The fine-tuned model."""
+        source = self.model.source
+        native = tree_sha256(source.locate(self.folder)[0]) if isinstance(source, Native) else None
+        # Code counts too: whoever changes how a model is trained must not be given an old one.
+        code = [tree_sha256(HERE / name) for name in ("train.py", "checkpoint.py", "data.py", "kinds")]
+        key = fingerprint(self.task, self.model, native, split.sha256(), self.target.threads, versions(), code)
+        return self.store.get(
+            self._name("checkpoint"),
+            key,
+            lambda out: train.fine_tune(
+                self.task, self.model, split, self.folder, out, self.target.threads, self.progress
+            ),
+            fresh=self.retrain,
+        )
+
+    def artifact(self, backend: Backend, source: Entry) -> Entry:
+        """What the backend runs; the source itself if it builds nothing."""
+        build = backend.build
+        if build is None:
+            return source
+        key = fingerprint(source.path.name, source.info, backend, versions(), platform.machine(), sorted(cpu_flags()))
+        with self.progress.bar(f"build {backend.name}", None):
+            return self.store.get(
+                self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind)
+            )
+
+    def inputs(self, split: data.Split, made: Entry) -> Inputs:
+        """The test rows as every backend is given them."""
+        processor = self.task.kind.load_processor(made.path)
+        encoded = self.task.kind.encode(processor, list(split.test), self.task.inputs, self.model.max_length)
+        return Inputs(self.task.kind, processor, encoded)
+
+    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, labels: Sequence[int]) -> Scored:
+        """The backend's answers on every test row, from a worker of its own."""
+
+        def build(out: Path) -> dict[str, Any]:
+            with Worker(backend, artifact.path, self.target, self.timeout_s) as worker:
+                return answers.collect(worker, inputs, labels, self.task.metric, out, self.progress)
+
+        code = [tree_sha256(HERE / name) for name in ("answers.py", "worker.py", "metrics")]
+        key = fingerprint(artifact.path.name, artifact.info, backend, self.target, self.task.metric, versions(), code)
+        entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
+        return answers.read(entry.path, entry.info)
+
+    def _name(self, part: str) -> str:
+        return f"{self.task.name}/{self.model.name}/{part}"
+
