@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from harness.errors import HarnessError, WorkerError
 from harness.process import Worker
@@ -16,6 +17,7 @@ from harness.results import Answers
 from harness.score import score
 from harness.spec import Arrays, Kind
 
+SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 PROBE_BATCHES = (2, 16)
 """Besides every row alone, this many rows together, padded: an export may be right at one shape only."""
 ABSOLUTE, RELATIVE = 1e-3, 1e-3
@@ -49,7 +51,9 @@ class Scored:
     score: float
 
 
-def collect(worker: Worker, inputs: Inputs, labels: Sequence[int], metric: str, out: Path, progress: Progress) -> dict[str, Any]:
+def collect(
+    worker: Worker, inputs: Inputs, labels: Sequence[int], metric: str, out: Path, progress: Progress
+) -> dict[str, Any]:
     """Ask the worker for every row, write its outputs to `out`, and return the score."""
     with progress.bar(f"answers of {worker.name}", len(inputs.encoded)) as bar:
         single = []
@@ -58,8 +62,8 @@ def collect(worker: Worker, inputs: Inputs, labels: Sequence[int], metric: str, 
             bar.update()
         padded = [_ask(worker, inputs, rows) for rows in inputs.probes()]
     outputs = _joined(single)
-    np.savez(out / "single.npz", **outputs)
-    np.savez(out / "padded.npz", **_joined(padded))
+    save_file(outputs, out / SINGLE)
+    save_file(_joined(padded), out / PADDED)
     predictions = inputs.kind.predict(outputs).tolist()
     return {"score": score(metric, predictions, labels), "predictions": predictions}
 
@@ -67,8 +71,8 @@ def collect(worker: Worker, inputs: Inputs, labels: Sequence[int], metric: str, 
 def read(folder: Path, info: dict[str, Any]) -> Scored:
     """What `collect` wrote."""
     return Scored(
-        single=_load(folder / "single.npz"),
-        padded=_load(folder / "padded.npz"),
+        single=load_file(folder / SINGLE),
+        padded=load_file(folder / PADDED),
         predictions=info["predictions"],
         score=info["score"],
     )
@@ -149,8 +153,3 @@ def _ask(worker: Worker, inputs: Inputs, rows: list[int]) -> Arrays:
 
 def _joined(parts: list[Arrays]) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _load(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)

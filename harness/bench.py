@@ -34,7 +34,9 @@ class Outcome:
         problems = shortfalls(result)
         if problems:
             again = f"pytest -k '{result.model} and {result.backend} and {result.device}'"
-            pytest.fail("\n".join([str(result.name), *(f"  {line}" for line in problems), f"  again: {again}"]), pytrace=False)
+            pytest.fail(
+                "\n".join([str(result.name), *(f"  {line}" for line in problems), f"  again: {again}"]), pytrace=False
+            )
 
 
 @dataclass(frozen=True)

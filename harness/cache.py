@@ -76,9 +76,7 @@ class Store:
     say: Callable[[str], None]
     """Told, in a sentence, when something had to be built again."""
 
-    def get(
-        self, name: str, key: str, build: Callable[[Path], dict[str, Any]], *, fresh: bool = False
-    ) -> Entry:
+    def get(self, name: str, key: str, build: Callable[[Path], dict[str, Any]], *, fresh: bool = False) -> Entry:
         """The entry `name` with fingerprint `key`, from disk or from `build(empty folder) -> JSON data`."""
         folder = self.root / f"{name}-{key}"
         folder.parent.mkdir(parents=True, exist_ok=True)

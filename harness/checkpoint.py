@@ -1,7 +1,7 @@
 """A fine-tuned model on disk, Transformers' or native: made, saved and loaded the same way.
 
-Layout: `model.safetensors`, the processor's files, `example.npz` (a batch of two real rows, for exporters that trace),
-and either `config.json` (Transformers) or `native.json` and `module.py` (native).
+Layout: `model.safetensors`, the processor's files, `example.safetensors` (a batch of two real rows, for exporters
+that trace), and either `config.json` (Transformers) or `native.json` and `module.py` (native).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from harness.loading import load_symbol
 from harness.spec import Arrays, Kind, Native, Package, Scratch, Source
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 NATIVE = "native.json"
 MODULE = "module.py"
-EXAMPLE = "example.npz"
+EXAMPLE = "example.safetensors"
 
 
 def create(
@@ -39,16 +37,18 @@ def create(
             return _native(path, name, kind.native_arguments(processor, len(labels)))
         case Scratch():
             settings = dict(source.config)
-            return auto.from_config(transformers.AutoConfig.for_model(settings.pop("model_type"), **settings, **head))
+            return auto.from_config(  # type: ignore[no-any-return]
+                transformers.AutoConfig.for_model(settings.pop("model_type"), **settings, **head)
+            )
         case Package():
-            return auto.from_pretrained(pretrained, use_safetensors=True, **head)
+            return auto.from_pretrained(pretrained, use_safetensors=True, **head)  # type: ignore[no-any-return]
 
 
-def save(
-    model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays
-) -> None:
+def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:
     """Write weights, architecture, processor and an example batch of real rows to `out`."""
-    np.savez(out / EXAMPLE, **example)
+    from safetensors.numpy import save_file
+
+    save_file(example, out / EXAMPLE)
     from safetensors.torch import save_model
 
     processor.save_pretrained(out)
@@ -79,8 +79,9 @@ def load(folder: Path) -> torch.nn.Module:
 
 def example(folder: Path) -> Arrays:
     """The example batch of the checkpoint in `folder`."""
-    with np.load(folder / EXAMPLE, allow_pickle=False) as arrays:
-        return dict(arrays)
+    from safetensors.numpy import load_file
+
+    return load_file(folder / EXAMPLE)
 
 
 def is_native(folder: Path) -> bool:

@@ -48,8 +48,7 @@ def locate(package: Package) -> Path:
         path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
     except metadata.PackageNotFoundError:
         raise HarnessError(
-            f"the package {package.distribution} is not installed; run: "
-            f"python -m pip install {package.distribution}"
+            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
         ) from None
     if not path.exists():
         raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")

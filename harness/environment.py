@@ -46,8 +46,18 @@ class Environment:
         """What must be equal for two timings to be compared."""
         return {
             name: getattr(self, name)
-            for name in ("machine", "cpu", "flags", "cores", "accelerator", "system", "python", "packages", "threads",
-                         "wait_policy")
+            for name in (
+                "machine",
+                "cpu",
+                "flags",
+                "cores",
+                "accelerator",
+                "system",
+                "python",
+                "packages",
+                "threads",
+                "wait_policy",
+            )
         }
 
 

@@ -96,8 +96,7 @@ class Measurement:
         """What a reader should know of how the rounds went."""
         return [
             f"batch {part.batch}: {sum(map(len, part.rows))} rounds in {part.spent_ns / 1e9:.1f} s, "
-            f"{part.timed_ns / part.spent_ns:.0%} of it timed calls"
-            + (", cut short by the budget" if part.cut else "")
+            f"{part.timed_ns / part.spent_ns:.0%} of it timed calls" + (", cut short by the budget" if part.cut else "")
             for part in self.samples
         ] + [f"starting workers took {sum(sum(lives.load_ns) for lives in self.lives.values()) / 1e9:.1f} s"]
 

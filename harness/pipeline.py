@@ -120,11 +120,11 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
     return made
 
 
-def _measure(
-    shop: Workshop, comparison: Comparison, options: Options, inputs: Inputs, findings: Findings
-) -> None:
+def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: Inputs, findings: Findings) -> None:
     """Rounds over the reference, its control, and every selected case that is ready."""
-    ready = [c.backend for c in comparison.cases if c.backend.name not in findings.failures and c.backend is not PYTORCH]
+    ready = [
+        c.backend for c in comparison.cases if c.backend.name not in findings.failures and c.backend is not PYTORCH
+    ]
     made = findings.contenders
     arms = [Arm(b.name, b, made[b.name].artifact.path) for b in (PYTORCH, *ready)]
     arms.insert(1, Arm(CONTROL, PYTORCH, made[PYTORCH.name].artifact.path))
@@ -170,4 +170,4 @@ def _stage(name: str) -> Iterator[None]:
     except Exception as error:
         message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
         status = "unsupported" if isinstance(error, Unsupported) else "failed"
-        raise _Stopped(Failure(stage=name, message=message, status=status)) from error
+        raise _Stopped(Failure(stage=name, message=message, status=status)) from error  # type: ignore[arg-type]

@@ -36,13 +36,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
     add("--ship-backends", metavar="A,B", help="measure these backends only, by name")
     add("--ship-threads", type=int, metavar="N", help="threads of every worker (default: the usable cores, at most 8)")
-    add("--ship-budget", type=float, default=60.0, metavar="SECONDS",
-        help="longest time from first to last round of a comparison (default: 60)")
+    add(
+        "--ship-budget",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="longest time from first to last round of a comparison (default: 60)",
+    )
     add("--ship-starts", type=int, default=4, metavar="N", help="generations of fresh workers (default: 4)")
     add("--ship-machine", default="local", metavar="NAME", help="name the results are stored under (default: local)")
     add("--ship-results", type=Path, metavar="DIR", help="where results go (default: results/ beside the suites)")
-    add("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints and artifacts are kept "
-        "(default: .artifacts/ beside the results)")
+    add(
+        "--ship-artifacts",
+        type=Path,
+        metavar="DIR",
+        help="where checkpoints and artifacts are kept (default: .artifacts/ beside the results)",
+    )
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
 

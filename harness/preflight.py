@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from harness import data
@@ -11,7 +12,7 @@ from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.loading import name_of
 from harness.quiet import quiet
-from harness.spec import REFERENCE, Case, Model, Native, Package, Task
+from harness.spec import Case, Model, Native, Package, Task
 
 
 def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
@@ -26,11 +27,11 @@ def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
     if selected:
         yield from _complaint(check_onnxruntime)
     for task in dict.fromkeys(case.task for case, _ in selected):
-        yield from _complaint(lambda task=task: data.load(task))
+        yield from _complaint(partial(data.load, task))
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
-        yield from _complaint(lambda task=task, model=model, folder=folder: _check_model(task, model, folder))
+        yield from _complaint(partial(_check_model, task, model, folder))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
-        yield from _complaint(lambda backend=backend: name_of(backend.load))
+        yield from _complaint(partial(name_of, backend.load))
 
 
 def _complaint(check: Callable[[], object]) -> Iterator[str]:

@@ -63,7 +63,7 @@ class Worker:
     ) -> None:
         self.name = backend.name
         self.timeout_s = timeout_s
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(timeout_s)
         with theirs:
@@ -136,7 +136,9 @@ class Worker:
     def _failure(self, error: Exception) -> WorkerError:
         if isinstance(error, TimeoutError):
             self._kill()
-            return WorkerError(f"{self.name}: the worker gave no answer within {self.timeout_s:g} s{self._last_words()}")
+            return WorkerError(
+                f"{self.name}: the worker gave no answer within {self.timeout_s:g} s{self._last_words()}"
+            )
         code = self._process.wait()
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         return WorkerError(f"{self.name}: the worker was {how}{self._last_words()}")

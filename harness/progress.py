@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Never, TextIO
 
 from tqdm import tqdm
 
@@ -19,7 +19,7 @@ class Progress:
     """Where sentences go when there is no terminal."""
 
     @contextmanager
-    def bar(self, label: str, total: int | None) -> Iterator[tqdm[None]]:
+    def bar(self, label: str, total: int | None) -> Iterator[tqdm[Never]]:
         """A bar that disappears when it is done; drawn only when it is told to advance."""
         with tqdm(
             desc=label,

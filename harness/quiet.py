@@ -7,7 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-CHATTY = ("transformers", "datasets", "optimum", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", "root", "evaluate")
+CHATTY = (
+    "transformers",
+    "datasets",
+    "optimum",
+    "torch.onnx",
+    "onnxscript",
+    "onnx_ir",
+    "onnxruntime",
+    "root",
+    "evaluate",
+)
 
 
 @contextmanager

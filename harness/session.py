@@ -13,7 +13,7 @@ from harness.bench import Outcome
 from harness.environment import commit_of, no_cuda, usable_cores
 from harness.errors import HarnessError
 from harness.progress import Progress
-from harness.spec import REFERENCE, Case
+from harness.spec import Case
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +91,7 @@ class ShipSession:
         from harness import report
 
         yield report.terminal(self.results.values())
-        for note in sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes}):
-            yield note
+        yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         yield from (f"wrote {path}" for path in report.write(self.results_folder, self.options.ship_machine))
 
     def _compare(self, case: Case) -> None:
@@ -125,7 +124,11 @@ class ShipSession:
 
     def _check_options(self) -> None:
         given = self.options
-        for name, value in (("threads", given.ship_threads), ("budget", given.ship_budget), ("starts", given.ship_starts)):
+        for name, value in (
+            ("threads", given.ship_threads),
+            ("budget", given.ship_budget),
+            ("starts", given.ship_starts),
+        ):
             if value is not None and value <= 0:
                 raise HarnessError(f"--ship-{name} {value}: must be positive")
         if given.ship_threads and given.ship_threads > usable_cores():

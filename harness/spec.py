@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Row = Mapping[str, Any]
-Arrays = dict[str, "NDArray[np.generic]"]
+Arrays = dict[str, "NDArray[Any]"]
 Device = Literal["cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 REFERENCE = "pytorch"
@@ -178,8 +178,10 @@ class Task:
     def __post_init__(self) -> None:
         _check_name("task", self.name)
         if not isinstance(self.kind, Kind):
-            raise HarnessError(f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
-                               "image_classification, or a harness.Kind of your own")
+            raise HarnessError(
+                f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
+                "image_classification, or a harness.Kind of your own"
+            )
         if self.metric not in self.kind.metrics:
             raise HarnessError(
                 f"task {self.name}: no metric {self.metric!r} for {self.kind.name}; there are "

@@ -1,58 +1,19 @@
-"""Fine-tuning, by Transformers' Trainer or by a plain PyTorch loop; both keep the epoch best on validation rows."""
+"""Fine-tuning: rows and a recipe become a checkpoint."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness import checkpoint, data
 from harness.cache import file_sha256
-from harness.errors import HarnessError
+from harness.loops import Encoded, Job, native_loop, trainer_loop
 from harness.progress import Progress
 from harness.quiet import quiet
-from harness.score import score
 from harness.spec import Model, Package, Task
 
 if TYPE_CHECKING:
     import torch
-
-Encoded = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a loop needs."""
-
-    task: Task
-    model: Model
-    module: Any
-    train: Encoded
-    validation: Encoded
-    collate: Callable[[Encoded], dict[str, torch.Tensor]]
-    progress: Progress
-    device: str
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps over all epochs."""
-        return self.model.recipe.epochs * math.ceil(len(self.train) / self.model.recipe.batch_size)
-
-    def check(self, loss: torch.Tensor, step: int) -> None:
-        """HarnessError at the first loss that is not finite."""
-        if not math.isfinite(loss.item()):
-            raise HarnessError(
-                f"{self.task.name}/{self.model.name}: training diverged: the loss is {loss.item()} at step {step} of "
-                f"{self.steps}; lower the learning rate ({self.model.recipe.learning_rate:g})"
-            )
-
-    def score(self, logits: Any, labels: Any) -> float:
-        """The task's metric of `logits`, shape (rows, labels)."""
-        return score(self.task.metric, logits.argmax(-1).tolist(), labels.tolist())
 
 
 def fine_tune(
@@ -79,9 +40,11 @@ def fine_tune(
             progress=progress,
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
-        loop = _trainer_loop if model.recipe.loop == "trainer" else _native_loop
+        loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
         epochs = loop(job)
-        example = task.kind.collate(processor, task.kind.encode(processor, list(rows)[:2], task.inputs, model.max_length))
+        example = task.kind.collate(
+            processor, task.kind.encode(processor, list(rows)[:2], task.inputs, model.max_length)
+        )
         checkpoint.save(module.cpu(), model.source, folder, out, processor, example)
     return {
         "rows": len(rows),
@@ -107,111 +70,3 @@ def _batch(task: Task, processor: Any, encoded: Encoded) -> dict[str, torch.Tens
         **{name: torch.from_numpy(array) for name, array in arrays.items()},
         "labels": torch.tensor([row["labels"] for row in encoded]),
     }
-
-
-def _trainer_loop(job: Job) -> list[float]:
-    import transformers
-
-    recipe = job.model.recipe
-
-    class CheckedTrainer(transformers.Trainer):  # type: ignore[misc]
-        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-            result = super().compute_loss(model, inputs, *args, **kwargs)
-            if model.training:
-                job.check(result[0] if isinstance(result, tuple) else result, self.state.global_step + 1)
-            return result
-
-    class Bar(transformers.TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            bar.update()
-
-    with TemporaryDirectory() as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
-        settings: dict[str, Any] = {
-            "output_dir": scratch,
-            "num_train_epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "per_device_train_batch_size": recipe.batch_size,
-            "warmup_ratio": recipe.warmup,
-            "weight_decay": recipe.weight_decay,
-            "seed": recipe.seed,
-            "bf16": recipe.precision == "bf16",
-            "use_cpu": job.device == "cpu",
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
-            "save_total_limit": 1,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "score",
-            "logging_strategy": "epoch",
-            "disable_tqdm": True,
-            "remove_unused_columns": False,
-            "report_to": [],
-        }
-        trainer = CheckedTrainer(
-            model=job.module,
-            args=transformers.TrainingArguments(**{**settings, **recipe.trainer}),
-            data_collator=job.collate,
-            train_dataset=job.train,
-            eval_dataset=job.validation,
-            compute_metrics=lambda seen: {"score": job.score(seen.predictions, seen.label_ids)},
-            callbacks=[Bar()],
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
-    return [entry["eval_score"] for entry in trainer.state.log_history if "eval_score" in entry]
-
-
-def _native_loop(job: Job) -> list[float]:
-    import torch
-    from transformers import get_scheduler
-
-    recipe, module = job.model.recipe, job.module.to(job.device)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
-    loader = torch.utils.data.DataLoader(
-        job.train,  # type: ignore[arg-type]  # a list is a map-style dataset
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        collate_fn=job.collate,
-        generator=torch.Generator().manual_seed(recipe.seed),
-    )
-    scores: list[float] = []
-    best: dict[str, Any] = {}
-    step = 0
-    with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
-        for _ in range(recipe.epochs):
-            module.train()
-            for batch in loader:
-                step += 1
-                with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = torch.nn.functional.cross_entropy(*_answer(module, batch, job.device))
-                job.check(loss, step)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                bar.update()
-            scores.append(_validate(job))
-            if scores[-1] == max(scores):
-                best = copy.deepcopy(module.state_dict())
-    module.load_state_dict(best)
-    return scores
-
-
-def _answer(module: Any, batch: dict[str, torch.Tensor], device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    labels = inputs.pop("labels")
-    output = module(**inputs)
-    return getattr(output, "logits", output).float(), labels
-
-
-def _validate(job: Job) -> float:
-    import torch
-
-    module, size = job.module.eval(), job.model.recipe.batch_size
-    answers = []
-    with torch.inference_mode():
-        for at in range(0, len(job.validation), size):
-            answers.append(_answer(module, job.collate(job.validation[at : at + size]), job.device))
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
-    return job.score(logits, labels)

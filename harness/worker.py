@@ -5,14 +5,12 @@ It needs the standard library and numpy; whatever else is imported, the backend'
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import sys
 import traceback
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
 
 import numpy as np
 

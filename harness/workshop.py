@@ -38,7 +38,7 @@ class Workshop:
         source = self.model.source
         native = tree_sha256(source.locate(self.folder)[0]) if isinstance(source, Native) else None
         # Code counts too: whoever changes how a model is trained must not be given an old one.
-        code = [tree_sha256(HERE / name) for name in ("train.py", "checkpoint.py", "data.py", "kinds")]
+        code = [tree_sha256(HERE / name) for name in ("train.py", "loops.py", "checkpoint.py", "data.py", "kinds")]
         key = fingerprint(self.task, self.model, native, split.sha256(), self.target.threads, versions(), code)
         return self.store.get(
             self._name("checkpoint"),
@@ -56,9 +56,7 @@ class Workshop:
             return source
         key = fingerprint(source.path.name, source.info, backend, versions(), platform.machine(), sorted(cpu_flags()))
         with self.progress.bar(f"build {backend.name}", None):
-            return self.store.get(
-                self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind)
-            )
+            return self.store.get(self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind))
 
     def inputs(self, split: data.Split, made: Entry) -> Inputs:
         """The test rows as every backend is given them."""
@@ -80,4 +78,3 @@ class Workshop:
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"
-

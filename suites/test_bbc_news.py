@@ -43,7 +43,7 @@ MINILM = Model(
 EMBEDDING_BAG = Model(
     name="EmbeddingBag",
     source=Native("models/embedding_bag.py:EmbeddingBagClassifier", vocabulary=20_000),
-    recipe=Recipe(loop="native", epochs=12, learning_rate=5e-3, batch_size=32),
+    recipe=Recipe(loop="native", epochs=20, learning_rate=2e-2, batch_size=32, weight_decay=0.1),
     max_length=512,
 )
 LSTM = Model(

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the float export, its optimised graph, and its int8 form. Workers need neither torch nor transformers."""
+"""ONNX Runtime: the float export, its optimised graph, and its int8 form. Workers import no torch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import platform
 import warnings
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from harness import checkpoint
 from harness.environment import cpu_flags
@@ -30,10 +31,14 @@ def _export(source: Path, out: Path, kind: Kind) -> str:
     from optimum.exporters.onnx import onnx_export_from_model
     from optimum.exporters.tasks import TasksManager
 
-    model = checkpoint.load(source)
-    known = TasksManager.get_supported_tasks_for_model_type(model.config.model_type, "onnx", library_name="transformers")
+    model: Any = checkpoint.load(source)
+    known = TasksManager.get_supported_tasks_for_model_type(
+        model.config.model_type, "onnx", library_name="transformers"
+    )
     if kind.name not in known:
-        raise Unsupported(f"Optimum exports no {kind.name} head for {model.config.model_type}; it has {', '.join(known)}")
+        raise Unsupported(
+            f"Optimum exports no {kind.name} head for {model.config.model_type}; it has {', '.join(known)}"
+        )
     # Optimum's validation only warns; the pipeline compares every answer with the reference instead.
     onnx_export_from_model(model, out, task=kind.name, do_validation=False)
     return f"optimum-onnx {version('optimum-onnx')}"
@@ -63,7 +68,9 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Optimum's O2: ONNX Runtime's basic and extended optimisations and its transformer fusions, all in float."""
     if not (source / "config.json").exists():
-        raise Unsupported("ORTOptimizer needs a Transformers model type to choose its fusions; a native module has none")
+        raise Unsupported(
+            "ORTOptimizer needs a Transformers model type to choose its fusions; a native module has none"
+        )
     from optimum.onnxruntime import ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 

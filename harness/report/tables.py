@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -97,7 +97,7 @@ def _provenance(group: list[Result]) -> str:
     return "\n".join(lines)
 
 
-def _interval(row: dict[str, Any], name: str, unit: str) -> str:
+def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
     if _missing(row[name]):
         return ""
     if row["backend"] == "pytorch":
@@ -105,7 +105,7 @@ def _interval(row: dict[str, Any], name: str, unit: str) -> str:
     return f"{row[name]:.2f}{unit} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
 
 
-def _loss(row: dict[str, Any]) -> str:
+def _loss(row: Mapping[Any, Any]) -> str:
     if _missing(row["loss"]):
         return ""
     if row["backend"] == "pytorch":
@@ -113,7 +113,7 @@ def _loss(row: dict[str, Any]) -> str:
     return f"{100 * row['loss']:+.2f} [{100 * row['loss_low']:+.2f}, {100 * row['loss_high']:+.2f}]"
 
 
-def _status(row: dict[str, Any]) -> str:
+def _status(row: Mapping[Any, Any]) -> str:
     return row["status"] if _missing(row["error"]) else f"{row['status']}: {str(row['error']).splitlines()[0]}"
 
 
