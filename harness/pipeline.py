@@ -51,6 +51,7 @@ class Options:
     threads: int
     starts: int
     budget_s: float
+    timeout_s: float
     retrain: bool
 
 
@@ -67,9 +68,15 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
         findings.notes.append(text)
         progress.say(text)
 
-    target = Target(first.device, options.threads)
     shop = Workshop(
-        first.task, first.model, comparison.folder, target, Store(options.artifacts, say), progress, options.retrain
+        task=first.task,
+        model=first.model,
+        folder=comparison.folder,
+        target=Target(first.device, options.threads),
+        store=Store(options.artifacts, say),
+        progress=progress,
+        timeout_s=options.timeout_s,
+        retrain=options.retrain,
     )
     try:
         inputs = _prepare(shop, comparison, findings)
@@ -132,7 +139,7 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
     found = findings.measurement = measure.measure(
         arms,
         [_load(inputs, batch, rounds) for batch, rounds in WORKLOADS],
-        measure.Settings(shop.target, options.starts, options.budget_s),
+        measure.Settings(shop.target, options.starts, options.budget_s, options.timeout_s),
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
         shop.progress,
     )

@@ -44,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="longest time from first to last round of a comparison (default: 60)",
     )
     add("--ship-starts", type=int, default=4, metavar="N", help="generations of fresh workers (default: 4)")
+    add(
+        "--ship-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="a worker that gives no answer for so long has failed (default: 300)",
+    )
     add("--ship-machine", default="local", metavar="NAME", help="name the results are stored under (default: local)")
     add("--ship-results", type=Path, metavar="DIR", help="where results go (default: results/ beside the suites)")
     add(

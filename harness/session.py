@@ -110,6 +110,7 @@ class ShipSession:
             threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
             starts=given.ship_starts,
             budget_s=given.ship_budget,
+            timeout_s=given.ship_timeout,
             retrain=given.ship_retrain,
         )
         compare(Comparison(tuple(mates), folder), options, self.progress, self._keep)
@@ -124,11 +125,8 @@ class ShipSession:
 
     def _check_options(self) -> None:
         given = self.options
-        for name, value in (
-            ("threads", given.ship_threads),
-            ("budget", given.ship_budget),
-            ("starts", given.ship_starts),
-        ):
+        for name in ("threads", "budget", "starts", "timeout"):
+            value = getattr(given, f"ship_{name}")
             if value is not None and value <= 0:
                 raise HarnessError(f"--ship-{name} {value}: must be positive")
         if given.ship_threads and given.ship_threads > usable_cores():

@@ -30,8 +30,9 @@ class Workshop:
     target: Target
     store: Store
     progress: Progress
-    retrain: bool = False
-    timeout_s: float = 300.0
+    timeout_s: float
+    """Longest wait for a worker's answer."""
+    retrain: bool
 
     def checkpoint(self, split: data.Split) -> Entry:
         """The fine-tuned model."""

@@ -1,11 +1,10 @@
-"""Two LSTM layers over word vectors; the state after the last word decides."""
+"""Two LSTM layers over word vectors; the mean of their states decides."""
 
-import torch
 from torch import Tensor, nn
 
 
 class LSTMClassifier(nn.Module):
-    """Logits from the top layer's output at the last token that the mask keeps."""
+    """Logits from the mean of the top layer's states over all tokens that the mask keeps."""
 
     def __init__(self, vocab_size: int, num_labels: int) -> None:
         super().__init__()
@@ -14,7 +13,10 @@ class LSTMClassifier(nn.Module):
         self.classifier = nn.Linear(256, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """`input_ids` and `attention_mask` of shape (batch, length), padded right → logits (batch, labels)."""
+        """`input_ids` and `attention_mask` of shape (batch, length), padded right → logits (batch, labels).
+
+        Padding stands behind the text, so no state of a kept token has seen any.
+        """
         states, _ = self.lstm(self.embedding(input_ids))
-        last = attention_mask.sum(dim=1) - 1
-        return self.classifier(states[torch.arange(states.shape[0]), last])
+        weights = attention_mask.to(states.dtype)[:, :, None]
+        return self.classifier((states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1))
