@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -18,10 +18,10 @@ from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.environment import describe
 from harness.errors import HarnessError, Unsupported
-from harness.measure import CONTROL, Arm, Load
 from harness.progress import Progress
 from harness.record import Contender, Findings
 from harness.results import Failure, Result
+from harness.samples import CONTROL, Arm, Load, Settings
 from harness.spec import Backend, Case, Target
 from harness.workshop import Workshop
 
@@ -115,7 +115,12 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
         return findings.contenders[backend.name]
     assert findings.checkpoint is not None
     assert findings.split is not None
-    source = None if backend is PYTORCH else _contend(backend.source or PYTORCH, shop, inputs, findings)
+    origin = backend.source or PYTORCH
+    try:
+        source = None if backend is PYTORCH else _contend(origin, shop, inputs, findings)
+    except _Stopped as stopped:
+        message = f"{origin.name}, which it is built from, {stopped.failure.status}: {stopped.failure.message}"
+        raise _Stopped(replace(stopped.failure, message=message)) from stopped
     with _stage("build"):
         artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
     with _stage("answer"):
@@ -123,7 +128,7 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
     made = findings.contenders[backend.name] = Contender(artifact, scored)
     with _stage("parity"):
         if source and not backend.lossy:
-            answers.check_parity(scored, source.scored, (backend.source or PYTORCH).name)
+            answers.check_parity(scored, source.scored, origin.name)
     return made
 
 
@@ -139,7 +144,7 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
     found = findings.measurement = measure.measure(
         arms,
         [_load(inputs, batch, rounds) for batch, rounds in WORKLOADS],
-        measure.Settings(shop.target, options.starts, options.budget_s, options.timeout_s),
+        Settings(shop.target, options.starts, options.budget_s, options.timeout_s),
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
         shop.progress,
     )

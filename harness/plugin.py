@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,9 @@ from harness.bench import Bench
 from harness.errors import HarnessError
 from harness.session import ShipSession
 from harness.spec import DEVICES, Case
+
+if TYPE_CHECKING:
+    from harness.results import Result
 
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey["Replay"]()
@@ -85,6 +88,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     replay = item.stash[REPLAY] = Replay()
     group = f"{case.task.name}/{case.model.name} {case.device}"
     item.add_marker(pytest.mark.benchmark(timer=replay, group=group))
+    # A case that failed before it was timed has nothing to replay.
+    item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -128,7 +133,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Bench:
+def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
     """Call it with a case, and hold what comes back to a gate: `bench(case).meets(gate)`."""
     ship = request.config.stash[SHIP]
 
@@ -138,23 +143,18 @@ def bench(request: pytest.FixtureRequest) -> Bench:
             pytest.skip(reason)
         outcome = ship.outcome(case)
         request.node.user_properties.append(("ship", ship.line(case)))
-        _replay(request, outcome.result)
+        _replay(benchmark, request.node.stash[REPLAY], outcome.result)
         return outcome
 
     return Bench(run)
 
 
-def _replay(request: pytest.FixtureRequest, result: Any) -> None:
+def _replay(benchmark: Any, replay: Replay, result: Result) -> None:
     """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
-    if not request.config.pluginmanager.has_plugin("benchmark"):
-        return
-    benchmark = request.getfixturevalue("benchmark")
     if not result.series:
-        benchmark.skipped = True  # nothing was timed: keeps "fixture was not used" from being said
         return
     from harness.compare import tidy
 
-    replay = request.node.stash[REPLAY]
     replay.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
     benchmark.extra_info |= {"shipbench": tidy([result]).dropna(axis="columns").to_dict("records")}
     benchmark.pedantic(_nothing, rounds=len(replay.samples_s), iterations=1)
@@ -182,7 +182,7 @@ class Lines:
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if line is None or terminal is None or self._config.option.verbose < 0:
             return
-        terminal.write_line("")
+        terminal.ensure_newline()
         terminal.write(f"  {report.nodeid.partition('[')[2][:-1]}  {report.outcome}  {line}")
         # Else pytest would write the file's name again before the next case.
         terminal.currentfspath = self._config.rootpath / report.nodeid.partition("::")[0]

@@ -11,8 +11,8 @@ from harness.answers import Scored, compare_answers
 from harness.cache import Entry, canonical, size_bytes
 from harness.data import Split
 from harness.environment import Environment
-from harness.measure import CONTROL, Measurement, Samples
 from harness.results import Answers, Built, Data, Failure, Process, Result, Series, Workload
+from harness.samples import CONTROL, Measurement, Samples
 from harness.spec import REFERENCE, Case, Task
 
 

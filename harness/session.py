@@ -67,7 +67,10 @@ class ShipSession:
         from harness.preflight import check_cases
 
         self._check_options()
-        self.selected = {str(case): (case, folder) for case, folder in selected}
+        for case, folder in selected:
+            earlier, _ = self.selected.setdefault(str(case), (case, folder))
+            if earlier != case:
+                raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
         check_cases([(case, folder) for case, folder in selected if self.skip_reason(case) is None])
 
     def skip_reason(self, case: Case) -> str | None:

