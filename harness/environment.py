@@ -61,7 +61,7 @@ class Environment:
         }
 
 
-def describe(machine: str, threads: int, folder: Path) -> Environment:
+def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -> Environment:
     """This machine, now; `folder` lies in the tree whose commit is recorded."""
     import psutil
 
@@ -77,11 +77,16 @@ def describe(machine: str, threads: int, folder: Path) -> Environment:
         python=platform.python_version(),
         packages=versions(),
         threads=threads,
-        wait_policy="passive",
+        wait_policy=wait_policy(spinning),
         commit=commit,
         dirty=dirty,
         load_before=round(os.getloadavg()[0], 2),
     )
+
+
+def wait_policy(spinning: bool) -> str:
+    """OpenMP's name for what idle threads do."""
+    return "active" if spinning else "passive"
 
 
 def versions() -> dict[str, str]:

@@ -110,9 +110,12 @@ def _warm_up(crew: _Crew, load: Load, samples: Samples) -> None:
     """Calls that count for nothing but the first answer and, in the first start, the number of calls in a block."""
     rows = load.rows(0)
     batch = load.arrays(rows)
-    answers = [answer for _ in range(WARM_UP) for answer in crew.answer(list(crew.workers), rows, batch, 1)]
-    fastest_ns = min(answer.ended_ns - answer.began_ns for answer in answers)
-    samples.loops = samples.loops or max(1, math.ceil(BLOCK_NS / fastest_ns))
+    loops = 1
+    for _ in range(WARM_UP):
+        answers = crew.answer(list(crew.workers), rows, batch, loops)
+        fastest_ns = min(answer.ended_ns - answer.began_ns for answer in answers) / loops
+        loops = max(1, math.ceil(BLOCK_NS / fastest_ns))
+    samples.loops = samples.loops or loops
 
 
 def _rounds(crew: _Crew, load: Load, samples: Samples, dice: random.Random, share_ns: float) -> Iterator[None]:

@@ -49,6 +49,7 @@ class Options:
     artifacts: Path
     machine: str
     threads: int
+    spinning: bool
     starts: int
     budget_s: float
     timeout_s: float
@@ -60,7 +61,7 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
     first = comparison.cases[0]
     findings = Findings(
         measurement_id=uuid4().hex[:12],
-        environment=describe(options.machine, options.threads, comparison.folder),
+        environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -72,7 +73,7 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
         task=first.task,
         model=first.model,
         folder=comparison.folder,
-        target=Target(first.device, options.threads),
+        target=Target(first.device, options.threads, options.spinning),
         store=Store(options.artifacts, say),
         progress=progress,
         timeout_s=options.timeout_s,

@@ -39,6 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
     add("--ship-backends", metavar="A,B", help="measure these backends only, by name")
     add("--ship-threads", type=int, metavar="N", help="threads of every worker (default: the usable cores, at most 8)")
+    add("--ship-spin", action="store_true", help="let idle threads of workers spin, as runtimes do by default")
     add(
         "--ship-budget",
         type=float,

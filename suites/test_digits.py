@@ -53,10 +53,17 @@ TINY_VIT = Model(
             "image_std": [0.5],
         },
     ),
-    recipe=Recipe(epochs=60, learning_rate=1e-3, batch_size=32, weight_decay=0.05),
+    recipe=Recipe(
+        epochs=60,
+        learning_rate=1e-3,
+        batch_size=32,
+        weight_decay=0.05,
+        # From random weights the last epoch is the best one; 100 rows are too few to choose an earlier one by.
+        trainer={"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False},
+    ),
 )
 # Provisional: from one seed, less room for the seed.
-MODELS = {TINY_VIT: Gate(floor=0.95, max_loss=0.01)}
+MODELS = {TINY_VIT: Gate(floor=0.96, max_loss=0.01)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

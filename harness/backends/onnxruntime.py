@@ -110,14 +110,15 @@ def int8_preset(machine: str, flags: frozenset[str]) -> str:
 
 
 def load(artifact: Path, target: Target) -> Session:
-    """An inference session on the device's own execution provider, with threads that sleep when idle."""
+    """An inference session on the device's own execution provider, whose idle threads sleep unless told to spin."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = target.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    spinning = "1" if target.spinning else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     if target.device == "cuda":
         onnxruntime.preload_dlls()
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[target.device]
@@ -136,7 +137,7 @@ def load(artifact: Path, target: Target) -> Session:
             "onnxruntime": onnxruntime.__version__,
             "providers": ",".join(providers),
             "threads": str(session.get_session_options().intra_op_num_threads),
-            "allow_spinning": "0",
+            "allow_spinning": spinning,
         },
     )
 
