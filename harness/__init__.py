@@ -8,6 +8,7 @@ from harness.bench import Bench
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.kinds import image_classification, text_classification
 from harness.spec import (
+    Arrays,
     Backend,
     Case,
     Gate,
@@ -16,6 +17,7 @@ from harness.spec import (
     Native,
     Package,
     Recipe,
+    Row,
     Scratch,
     Session,
     Target,
@@ -29,6 +31,7 @@ __all__ = [
     "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_O2",
     "PYTORCH",
+    "Arrays",
     "Backend",
     "Bench",
     "Case",
@@ -40,6 +43,7 @@ __all__ = [
     "Native",
     "Package",
     "Recipe",
+    "Row",
     "Scratch",
     "Session",
     "Target",

@@ -91,6 +91,10 @@ def check_parity(own: Scored, source: Scored, name: str) -> None:
     """HarnessError, with the largest difference and its row, unless every element lies within the tolerance."""
     probes = [row for size in PROBE_BATCHES for row in range(size)]
     for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "in a padded batch")):
+        if _forms(mine) != _forms(theirs):
+            raise HarnessError(
+                f"the export does not answer as {name} does: {shape}, it gives {_forms(mine)} for {_forms(theirs)}"
+            )
         for output, values in mine.items():
             excess = np.abs(values - theirs[output]) - RELATIVE * np.abs(theirs[output])
             by_row = excess.reshape(len(values), -1).max(axis=1)
@@ -105,7 +109,12 @@ def check_parity(own: Scored, source: Scored, name: str) -> None:
 
 
 def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays) -> None:
-    """WorkerError unless a timed answer to one row is the answer that was scored."""
+    """WorkerError unless timed answers have the form of the scored ones and, for one row, are the scored one."""
+    expected = {output: (len(rows), *values.shape[1:]) for output, values in scored.single.items()}
+    if _forms(outputs) != expected or not all(np.isfinite(values).all() for values in outputs.values()):
+        raise WorkerError(
+            f"{name}: what was timed is not what was scored: {_forms(outputs)} for {expected}, or not finite"
+        )
     for output, values in outputs.items():
         if len(rows) == 1 and not np.allclose(values[0], scored.single[output][rows[0]], rtol=RELATIVE, atol=ABSOLUTE):
             raise WorkerError(
@@ -131,6 +140,10 @@ def compare_answers(own: Scored, reference: Scored, source: Scored, source_name:
         source_agreement=source_agreement,
         largest_difference=largest_difference(own, source),
     )
+
+
+def _forms(outputs: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: values.shape for name, values in outputs.items()}
 
 
 def _flips(own: Scored, other: Scored, labels: Sequence[int]) -> tuple[int, int, float]:

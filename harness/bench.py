@@ -33,7 +33,7 @@ class Outcome:
             pytest.skip(result.error.message)
         problems = shortfalls(result)
         if problems:
-            again = f"pytest -k '{result.model} and {result.backend} and {result.device}'"
+            again = f"pytest -k {result.name}"
             pytest.fail(
                 "\n".join([str(result.name), *(f"  {line}" for line in problems), f"  again: {again}"]), pytrace=False
             )

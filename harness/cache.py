@@ -11,11 +11,15 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from filelock import FileLock
+
+from harness.errors import HarnessError
 
 MARKER = "shipbench.json"
 
@@ -45,17 +49,32 @@ def canonical(value: Any) -> Any:
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(canonical(item) for item in value)
     if inspect.isfunction(value):
         return f"{value.__qualname__}@{file_sha256(Path(inspect.getfile(value)))}"
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return str(value)
+    if isinstance(value, Path | Enum):
+        return str(value)
+    # Anything else might print its address, and be another thing in every session.
+    raise HarnessError(f"{value!r} cannot be fingerprinted; use plain values and functions of a module")
 
 
 def fingerprint(*parts: Any) -> str:
     """Twelve hex digits that change whenever anything in `parts` does."""
     text = json.dumps(canonical(parts), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The file that makes a folder finished."""
+
+    files: dict[str, str]
+    """Relative path → sha256."""
+    info: dict[str, Any]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -80,49 +99,47 @@ class Store:
         """The entry `name` with fingerprint `key`, from disk or from `build(empty folder) -> JSON data`."""
         folder = self.root / f"{name}-{key}"
         folder.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / ".gitignore").write_text("*\n")
         with FileLock(f"{folder}.lock"):
             if folder.exists() and not fresh:
-                damage = _damage(folder)
-                if damage is None:
-                    marker = _read_marker(folder)
-                    return Entry(folder, marker["info"], marker["seconds"])
+                marker, damage = _verify(folder)
+                if marker is not None and damage is None:
+                    return Entry(folder, marker.info, marker.seconds)
                 self.say(f"{folder.name}: {damage}; building it again")
+            for left in folder.parent.glob(f".{folder.name}.*"):
+                shutil.rmtree(left)  # by a build that was killed
             scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             began = time.monotonic()
             try:
                 info = build(scratch)
-                seconds = round(time.monotonic() - began, 1)
-                marker = {"files": dict(_files(scratch)), "info": info, "seconds": seconds}
-                (scratch / MARKER).write_text(json.dumps(marker))
+                marker = Marker(dict(_files(scratch)), info, round(time.monotonic() - began, 1))
+                (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
                 shutil.rmtree(folder, ignore_errors=True)
                 scratch.rename(folder)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-        return Entry(folder, info, seconds)
+        return Entry(folder, info, marker.seconds)
 
 
 def size_bytes(folder: Path) -> int:
-    """Bytes on disk of everything in `folder` but the marker."""
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != MARKER)
+    """Bytes on disk of what was built in `folder`."""
+    return sum((folder / name).stat().st_size for name, _ in _files(folder))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MARKER and "__pycache__" not in path.parts:
+        if path.is_file() and path.name != MARKER and path.suffix != ".pyc":
             with path.open("rb") as file:
                 yield path.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_marker(folder: Path) -> dict[str, Any]:
-    marker: dict[str, Any] = json.loads((folder / MARKER).read_text())
-    return marker
-
-
-def _damage(folder: Path) -> str | None:
+def _verify(folder: Path) -> tuple[Marker | None, str | None]:
+    """The folder's marker, and what is wrong with the folder."""
     try:
-        recorded = _read_marker(folder)["files"]
-    except (OSError, ValueError, KeyError):
-        return "half-written"
+        marker = msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None, "half-written"
     found = dict(_files(folder))
-    changed = sorted(name for name in recorded.keys() | found.keys() if recorded.get(name) != found.get(name))
-    return f"corrupt ({', '.join(changed[:3])})" if changed else None
+    names = sorted(marker.files.keys() | found.keys())
+    changed = [name for name in names if marker.files.get(name) != found.get(name)]
+    return marker, f"corrupt ({', '.join(changed[:3])})" if changed else None

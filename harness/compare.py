@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import Incomparable
-from harness.judge import choose, flat, loss, noise_floor, own_speedup
+from harness.judge import choose, flat, loss, noise_floor, own_speedup, shortfalls
 from harness.results import Result, Series
 from harness.spec import DEVICES, REFERENCE
 from harness.stats import percentile_bound
@@ -65,8 +65,8 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
 COLUMNS = [
     *PAIR, "backend", "status", "chosen", "batch", "rounds", "starts", "median_ms", "p90_bound_ms", "rows_per_s",
     "speedup", "speedup_low", "speedup_high", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows",
-    "loss", "loss_low", "loss_high", "max_loss", "lost", "gained", "agreement", "size_mb", "peak_rss_mb", "load_ms",
-    "first_call_ms", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+    "loss", "loss_low", "loss_high", "max_loss", "broken_gate", "lost", "gained", "agreement", "size_mb", "peak_rss_mb",
+    "load_ms", "first_call_ms", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
 
 
@@ -109,7 +109,8 @@ def _case(result: Result) -> dict[str, Any]:
             "agreement": result.answers.agreement,
         }
     if result.promise is not None:
-        known |= {"floor": result.promise.floor, "max_loss": result.promise.max_loss}
+        broken = "; ".join(shortfalls(result)) if result.status == "ok" else ""
+        known |= {"floor": result.promise.floor, "max_loss": result.promise.max_loss, "broken_gate": broken or None}
     if result.process is not None:
         known |= {
             "peak_rss_mb": max(result.process.peak_rss_bytes) / 1e6,

@@ -75,11 +75,12 @@ def load(task: Task) -> Split:
     names = tuple(sorted({str(row[task.label]) for row in rows}))
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in task.inputs}
     columns["label"] = [names.index(str(row[task.label])) for row in rows]
+    _check_counts(columns["label"], names, task)
     rest = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=list(names)))
     parts: dict[str, Dataset] = {}
     for part, size in (("test", task.test), ("validation", task.validation), ("calibration", task.calibration)):
         rest, parts[part] = _take(rest, size, task, part)
-    _check_labels(parts["test"], rest, names, task)
+    _check_labels(parts["test"], rest, names, f"task {task.name}")
     return Split(train=rest, labels=names, duplicates=duplicates, **parts)
 
 
@@ -89,13 +90,19 @@ def budget(split: Split, rows: int | None, who: str) -> Dataset:
         return split.train
     if rows > len(split.train):
         raise HarnessError(f"{who}: the recipe asks for {rows} training rows, there are {len(split.train)}")
-    return split.train.select(range(rows))
+    chosen = split.train.select(range(rows))
+    _check_labels(split.test, chosen, split.labels, f"{who}: with {rows} training rows")
+    return chosen
 
 
 def _read(task: Task) -> list[Row]:
     if task.dataset.read is None:
         raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
-    rows = list(task.dataset.read(locate(task.dataset)))
+    path = locate(task.dataset)
+    try:
+        rows = list(task.dataset.read(path))
+    except Exception as error:
+        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
     for number, row in enumerate(rows):
         missing = [name for name in (*task.inputs, task.label) if name not in row]
         if missing:
@@ -135,11 +142,20 @@ def _take(rest: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dat
     return halves["train"], halves["test"]
 
 
-def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], task: Task) -> None:
+def _check_counts(labels: list[int], names: tuple[str, ...], task: Task) -> None:
+    rare = [name for index, name in enumerate(names) if labels.count(index) < 2]
+    if rare:
+        raise HarnessError(
+            f"task {task.name}: too few rows of {', '.join(rare)} to train on and to test with; "
+            "add rows or drop the labels"
+        )
+
+
+def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], who: str) -> None:
     unseen = sorted(set(test["label"]) - set(train["label"]))
     if unseen:
         raise HarnessError(
-            f"task {task.name}: the test rows have labels that training never sees: "
+            f"{who}: the test rows have labels that training never sees: "
             f"{', '.join(names[i] for i in unseen)}; add rows or drop the labels"
         )
 

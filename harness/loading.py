@@ -15,10 +15,9 @@ from harness.errors import HarnessError
 
 def name_of(function: Callable[..., Any]) -> dict[str, str]:
     """What `load_symbol` needs to find a module-level function again, in any interpreter that can import it."""
-    if "<" in function.__qualname__:
-        raise HarnessError(
-            f"{function.__qualname__}: a backend's functions must stand at module level, so that a worker finds them"
-        )
+    if not inspect.isfunction(function) or "<" in function.__qualname__:
+        name = getattr(function, "__qualname__", function)
+        raise HarnessError(f"{name}: a backend's functions must stand at module level, so that a worker finds them")
     file = Path(inspect.getfile(function)).resolve()
     return {"file": str(file), "module": function.__module__, "qualname": function.__qualname__}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -92,6 +93,8 @@ def trainer_loop(job: Job) -> list[float]:
             "remove_unused_columns": False,
             "report_to": [],
         }
+        # TrainingArguments sets this for bf16 and never takes it back.
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
             model=job.module,
             args=transformers.TrainingArguments(**{**settings, **recipe.trainer}),
@@ -109,10 +112,19 @@ def trainer_loop(job: Job) -> list[float]:
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; the score on validation rows after each epoch."""
     import torch
-    from transformers import get_scheduler
+    from transformers import Trainer, get_scheduler
 
     recipe, module = job.model.recipe, job.module.to(job.device)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    # Biases and norms do not decay, by Trainer's own rule, so that a recipe means the same in both loops.
+    decaying = set(Trainer.get_decay_parameter_names(None, module))
+    groups = [
+        {
+            "params": [p for name, p in module.named_parameters() if name in decaying],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": [p for name, p in module.named_parameters() if name not in decaying], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         job.train,  # type: ignore[arg-type]  # a list is a map-style dataset

@@ -92,9 +92,9 @@ class _Crew:
         for name in [name for name in names if name in self.workers]:
             with self.guard(name):
                 answer = self.last[name] = self.workers[name].run(loops)
-                answers.append(answer)
                 self.first_ns.setdefault(name, answer.ended_ns - answer.began_ns)
                 self.check(name, rows, answer.outputs)
+                answers.append(answer)
         return answers
 
     def note_lives(self) -> None:

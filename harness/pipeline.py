@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,19 +101,26 @@ def _prepare(shop: Workshop, comparison: Comparison, findings: Findings) -> Inpu
         inputs = shop.inputs(split, findings.checkpoint)
     _contend(PYTORCH, shop, inputs, findings)
     for case in comparison.cases:
-        try:
+        with suppress(_Stopped):  # on record as the case's failure
             _contend(case.backend, shop, inputs, findings)
-        except _Stopped as stopped:
-            findings.failures[case.backend.name] = stopped.failure
     return inputs
 
 
 def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:
-    """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
+    """The backend ready to be measured, or _Stopped; whichever it was the first time, it stays."""
     if backend.name in findings.failures:
         raise _Stopped(findings.failures[backend.name])
-    if backend.name in findings.contenders:
-        return findings.contenders[backend.name]
+    if backend.name not in findings.contenders:
+        try:
+            _make(backend, shop, inputs, findings)
+        except _Stopped as stopped:
+            findings.failures[backend.name] = stopped.failure
+            raise
+    return findings.contenders[backend.name]
+
+
+def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> None:
+    """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
     assert findings.checkpoint is not None
     assert findings.split is not None
     origin = backend.source or PYTORCH
@@ -126,11 +133,10 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
         artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
     with _stage("answer"):
         scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
-    made = findings.contenders[backend.name] = Contender(artifact, scored)
+    findings.contenders[backend.name] = Contender(artifact, scored)
     with _stage("parity"):
         if source and not backend.lossy:
             answers.check_parity(scored, source.scored, origin.name)
-    return made
 
 
 def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: Inputs, findings: Findings) -> None:

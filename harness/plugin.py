@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and hold on to the terminal before anything captures it."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
-    config.stash[SHIP] = ShipSession.from_options(config.option, config.rootpath)
+    # Without an ini file, pytest's rootdir moves with whatever paths the command line holds.
+    root = config.rootpath if config.inipath else config.invocation_params.dir
+    config.stash[SHIP] = ShipSession.from_options(config.option, root)
     config.pluginmanager.register(Lines(config), "shipbench-lines")
 
 
@@ -141,6 +144,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
     def run(case: Case) -> Any:
         reason = ship.skip_reason(case)
         if reason is not None:
+            request.node.user_properties.append(("ship", reason))
             pytest.skip(reason)
         outcome = ship.outcome(case)
         request.node.user_properties.append(("ship", ship.line(case)))
@@ -157,7 +161,8 @@ def _replay(benchmark: Any, replay: Replay, result: Result) -> None:
     from harness.compare import tidy
 
     replay.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
-    benchmark.extra_info |= {"shipbench": tidy([result]).dropna(axis="columns").to_dict("records")}
+    finite = tidy([result]).replace([math.inf, -math.inf], math.nan)  # JSON has no infinity
+    benchmark.extra_info |= {"shipbench": finite.dropna(axis="columns").to_dict("records")}
     benchmark.pedantic(_nothing, rounds=len(replay.samples_s), iterations=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -29,7 +30,8 @@ def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
     for task in dict.fromkeys(case.task for case, _ in selected):
         yield from _complaint(partial(data.load, task))
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
-        yield from _complaint(partial(_check_model, task, model, folder))
+        yield from _complaint(partial(_check_source, task, model, folder))
+        yield from _complaint(partial(_check_recipe, task, model))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield from _complaint(partial(name_of, backend.load))
 
@@ -41,12 +43,18 @@ def _complaint(check: Callable[[], object]) -> Iterator[str]:
         yield str(error)
 
 
-def _check_model(task: Task, model: Model, folder: Path) -> None:
+def _check_source(task: Task, model: Model, folder: Path) -> None:
     match model.source:
         case Native():
-            model.source.locate(folder)
+            path, name = model.source.locate(folder)
+            classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+            if name not in classes:
+                raise HarnessError(f"model {model.name}: {path} has no class {name}; it has {', '.join(classes)}")
         case Package():
             task.kind.load_processor(data.locate(model.source))
+
+
+def _check_recipe(task: Task, model: Model) -> None:
     if model.recipe.trainer:
         from transformers import TrainingArguments
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,10 @@ INHERITED = (
 )  # fmt: skip
 
 
+LAST_BREATH_S = 2.0
+"""How long a worker that closed its pipe may take to end."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one block of calls gave."""
@@ -42,8 +47,9 @@ def environment(threads: int, spinning: bool = False) -> dict[str, str]:
     Unless told otherwise, idle OpenMP threads sleep: spinning ones would slow whatever is timed next.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    found = [str(Path(harness.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     return inherited | {
-        "PYTHONPATH": str(Path(harness.__file__).parent.parent),
+        "PYTHONPATH": os.pathsep.join(path for path in found if path),
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
@@ -60,6 +66,7 @@ class Worker:
     """
 
     def __init__(self, backend: Backend, artifact: Path, target: Target, timeout_s: float) -> None:
+        order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
         self.name = backend.name
         self.timeout_s = timeout_s
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
@@ -67,7 +74,7 @@ class Worker:
         self._sock.settimeout(timeout_s)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "harness.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environment(target.threads, target.spinning),
                 stdin=subprocess.DEVNULL,
@@ -75,7 +82,6 @@ class Worker:
                 stderr=self._log,
                 start_new_session=True,
             )
-        order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
         try:
             self._send(order)
             self.loaded = self._receive()[0]
@@ -106,16 +112,14 @@ class Worker:
     def close(self) -> None:
         """End the worker and everything it started."""
         self._sock.close()
-        if self._process.poll() is None:
-            self._kill()
+        self._kill()
         self._process.wait()
         self._log.close()
 
     def _kill(self) -> None:
-        try:
+        """The whole process group: what the worker started may outlive it."""
+        with suppress(ProcessLookupError):  # nobody is left
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it ended by itself between the question and the signal
 
     def _send(self, header: dict[str, Any], arrays: Arrays | None = None) -> None:
         try:
@@ -138,7 +142,11 @@ class Worker:
             return WorkerError(
                 f"{self.name}: the worker gave no answer within {self.timeout_s:g} s{self._last_words()}"
             )
-        code = self._process.wait()
+        try:
+            code = self._process.wait(LAST_BREATH_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            return WorkerError(f"{self.name}: the worker closed its pipe and went on{self._last_words()}")
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
         return WorkerError(f"{self.name}: the worker was {how}{self._last_words()}")
 

@@ -14,6 +14,7 @@ import msgspec
 
 from harness.environment import Environment
 from harness.errors import HarnessError
+from harness.spec import Device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ class Result:
     task: str
     model: str
     backend: str
-    device: str
+    device: Device
     status: Literal["ok", "failed", "unsupported"]
     error: Failure | None = None
     measurement: str
@@ -206,7 +207,7 @@ def load(path: Path) -> Result:
                 f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
             )
         return msgspec.json.decode(raw, type=Result)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{path}: not a result: {error}; run the case again or delete the file") from error
 
 

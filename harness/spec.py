@@ -5,6 +5,7 @@ Nothing here touches torch, transformers or the disk, so that collecting thousan
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -116,8 +117,11 @@ class Recipe:
             raise HarnessError(
                 f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
             )
-        if self.epochs <= 0 or self.batch_size < 1 or self.learning_rate <= 0 or not 0 <= self.warmup <= 1:
-            raise HarnessError(f"{self}: epochs, batch_size and learning_rate must be positive, warmup within 0..1")
+        counts = (self.epochs, self.batch_size, 1 if self.rows is None else self.rows)
+        if min(counts) < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.warmup <= 1:
+            raise HarnessError(
+                f"{self}: epochs, batch_size, rows and learning_rate must be positive, warmup within 0..1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,8 @@ class Task:
                 f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
                 "image_classification, or a harness.Kind of your own"
             )
+        if "label" in self.inputs:
+            raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
         if self.metric not in self.kind.metrics:
             raise HarnessError(
                 f"task {self.name}: no metric {self.metric!r} for {self.kind.name}; there are "

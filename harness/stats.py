@@ -30,9 +30,10 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     n = len(ordered)
     if n == 0:
         return Interval(math.nan, -math.inf, math.inf)
-    k = int(binom.ppf((1 - confidence) / 2, n, 0.5))
-    if k == 0 or binom.cdf(k - 1, n, 0.5) > (1 - confidence) / 2:
-        k -= 1
+    tail = (1 - confidence) / 2
+    k = int(binom.ppf(tail, n, 0.5))
+    if binom.cdf(k, n, 0.5) <= tail:
+        k += 1
     if k < 1:
         return Interval(float(np.median(ordered)), -math.inf, math.inf)
     return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))

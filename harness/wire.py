@@ -18,8 +18,11 @@ _LENGTH = struct.Struct("!I")
 
 
 def send(sock: socket.socket, header: dict[str, Any], arrays: Arrays | None = None) -> None:
-    """Write one frame."""
-    packed = {name: np.ascontiguousarray(array) for name, array in (arrays or {}).items()}
+    """Write one frame; TypeError, with nothing written, for an array of Python objects."""
+    packed = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
+    for name, array in packed.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} holds Python objects; only numbers travel")
     described = [[name, array.dtype.str, list(array.shape)] for name, array in packed.items()]
     text = json.dumps({**header, "arrays": described}).encode()
     sock.sendall(_LENGTH.pack(len(text)) + text)

@@ -16,20 +16,28 @@ LOCAL = "local"
 
 def write(folder: Path, machine: str | None = None) -> list[Path]:
     """Rebuild every table, or those that `machine` stands in, from the JSON; returns their paths."""
-    written = []
-    for path, content in _tables(folder, machine):
+    tables = dict(_tables(folder, machine))
+    for path, content in tables.items():
         write_whole(path, content)
-        written.append(path)
-    return written
+    if machine is None:
+        for path in _existing(folder) - tables.keys():
+            path.unlink()
+    return list(tables)
 
 
 def check(folder: Path) -> None:
     """HarnessError, naming the files, if a table is not what the JSON gives."""
-    stale = [path for path, content in _tables(folder) if not path.exists() or path.read_bytes() != content]
+    tables = dict(_tables(folder))
+    stale = [path for path, content in tables.items() if not path.exists() or path.read_bytes() != content]
+    stale += sorted(_existing(folder) - tables.keys())
     if stale:
         raise HarnessError(
             f"{', '.join(map(str, stale))}: not what the results give; run python -m harness report and commit"
         )
+
+
+def _existing(folder: Path) -> set[Path]:
+    return {*folder.glob("comparison.*"), *folder.glob("*/comparison.*")}
 
 
 def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def terminal(results: Iterable[Result]) -> str:
 def line(result: Result) -> str:
     """One case in one line."""
     if result.error is not None:
-        return f"{result.status} at {result.error.stage}: {result.error.message.splitlines()[0]}"
+        return f"{result.status} at {result.error.stage}: {_first_line(result.error.message)}"
     row = _row(tidy([result]), 0)
     return f"{row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, loss {row['loss, points']}"
 
@@ -124,7 +125,13 @@ def _points(share: float) -> str:
 
 
 def _status(row: Mapping[Any, Any]) -> str:
-    return row["status"] if _missing(row["error"]) else f"{row['status']}: {str(row['error']).splitlines()[0]}"
+    if not _missing(row["error"]):
+        return f"{row['status']}: {_first_line(row['error'])}"
+    return row["status"] if _missing(row["broken_gate"]) else f"breaks its gate: {row['broken_gate']}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
@@ -142,4 +149,5 @@ def _missing(value: Any) -> bool:
 
 def _inert(cell: str) -> str:
     """Text that cannot break out of its table cell."""
+    cell = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", cell)
     return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -1,0 +1,125 @@
+"""A toy suite outside the repository, and what happened when pytest ran it."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from harness import results
+from harness.results import Result
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run of pytest left behind."""
+
+    status: int
+    out: list[str] = field(repr=False)
+    err: list[str] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Everything it said."""
+        return "\n".join([*self.out, *self.err])
+
+    def line(self, case: str) -> str:
+        """The one line of a case."""
+        (found,) = [line for line in self.out if line.startswith(f"  {case}  ")]
+        return found.strip()
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A folder with a suite in it, named `test_toy.py` and not a part of this repository."""
+
+    folder: Path
+    artifacts: Path
+    pytester: pytest.Pytester
+
+    def copy(self, suite: str, *beside: str) -> None:
+        """Put a file of `toy/` here as the suite, and others beside it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(HERE / "toy" / suite, self.folder / "test_toy.py")
+        for name in beside:
+            shutil.copyfile(HERE / "toy" / name, self.folder / name)
+
+    def run(self, *options: str) -> Run:
+        """Run the suite from its folder in a process of its own."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            done = self.pytester.runpytest_subprocess(
+                *("-p", "harness.plugin", "--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
+                *options,
+                timeout=400,
+            )
+        return Run(int(done.ret), done.outlines, done.errlines)
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """Results by name."""
+        return {result.name: result for result in results.load_all(self.folder / "results")}
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of this test session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toys"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def installed(shared: Path) -> Path:
+    """A folder for PYTHONPATH with the distribution `toydata` in it."""
+    folder = shared / "installed"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            shutil.copytree(HERE / "toy" / "toydata", folder / "toydata", ignore=shutil.ignore_patterns("__pycache__"))
+            distribution(folder, "toydata")
+    return folder
+
+
+def distribution(folder: Path, name: str) -> None:
+    """Make `importlib.metadata` believe that `name` is installed in `folder`."""
+    described = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+
+
+@pytest.fixture
+def toy(pytester: pytest.Pytester, shared: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
+    """An empty folder of this test's own; checkpoints and artifacts are shared with all other tests."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(installed), str(REPOSITORY)]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # there is no such device, on any machine
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # else pytest-benchmark takes the toy for one
+    folder = pytester.path / "mine"
+    folder.mkdir()
+    return Toy(folder, shared / "artifacts", pytester)
+
+
+Once = Callable[[str, Callable[[Toy], Run]], tuple[Toy, Run]]
+
+
+@pytest.fixture
+def once(toy: Toy, shared: Path) -> Once:
+    """Runs something once a session, however many tests and processes look at what it left."""
+
+    def get(name: str, make: Callable[[Toy], Run]) -> tuple[Toy, Run]:
+        there = Toy(shared / name, shared / name / "artifacts", toy.pytester)
+        kept = shared / f"{name}.json"
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                there.folder.mkdir()
+                kept.write_text(json.dumps(asdict(make(there))))
+        return there, Run(**json.loads(kept.read_text()))
+
+    return get

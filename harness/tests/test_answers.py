@@ -1,0 +1,331 @@
+"""Laws of answers: collected row by row, held against others, and refused where they are not what was scored."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import answers
+from harness.answers import ABSOLUTE, RELATIVE, Inputs, Scored, check_parity, check_timed, compare_answers
+from harness.errors import HarnessError, WorkerError
+from harness.kinds import image_classification
+from harness.process import Answer
+from harness.progress import Progress
+
+LAW = settings(deadline=None, database=None, max_examples=80)
+
+
+@dataclass
+class Toy:
+    """Answers like a worker, without a process: `function` of a batch's images."""
+
+    function: object
+    name: str = "toy"
+    seen: list = field(default_factory=list)
+
+    def put(self, batch):
+        self.seen.append(batch["pixel_values"])
+
+    def run(self, loops=1):
+        return Answer(began_ns=0, ended_ns=1, peak_rss_bytes=1, outputs=self.function(self.seen[-1]))
+
+
+def honest(images):
+    """Two logits a row that depend on the row alone."""
+    middle = images.reshape(len(images), -1).mean(axis=1)
+    return {"logits": np.stack([middle, 1 - middle], axis=1).astype(np.float32)}
+
+
+def inputs(rows=20):
+    images = np.random.default_rng(0).random((rows, 1, 2, 2), dtype=np.float32)
+    return Inputs(image_classification, None, [{"pixel_values": image} for image in images])
+
+
+def truth(rows=20):
+    return honest(inputs(rows).batch(range(rows))["pixel_values"])["logits"].argmax(axis=1).tolist()
+
+
+def collect(folder, worker, rows=20, labels=None):
+    info = answers.collect(worker, inputs(rows), labels or truth(rows), "accuracy", folder, Progress())
+    return answers.read(folder, json.loads(json.dumps(info)))
+
+
+def scored(single=None, padded=None, predictions=(0, 1), score=1.0):
+    logits = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
+    return Scored(
+        single={"logits": logits if single is None else single},
+        padded={"logits": logits if padded is None else padded},
+        predictions=list(predictions),
+        score=score,
+    )
+
+
+# Inputs
+
+
+def test_a_batch_holds_the_rows_that_were_asked_for_in_their_order():
+    several = inputs()
+    found = several.batch([3, 1, 3])["pixel_values"]
+    assert (3, 1, 2, 2) == found.shape
+    np.testing.assert_array_equal(several.encoded[1]["pixel_values"], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(1, []), (2, [2]), (15, [2]), (16, [2, 16]), (100, [2, 16])], ids=lambda value: str(value)
+)
+def test_probes_are_the_batches_that_the_test_rows_can_fill(rows, sizes):
+    assert [list(range(size)) for size in sizes] == inputs(rows).probes()
+
+
+# Collecting
+
+
+def test_every_row_is_answered_alone_and_the_probes_together(tmp_path):
+    worker = Toy(honest)
+    collect(tmp_path, worker)
+    assert [1] * 20 + [2, 16] == [len(batch) for batch in worker.seen]
+
+
+def test_what_was_collected_is_read_back(tmp_path):
+    found = collect(tmp_path, Toy(honest))
+    np.testing.assert_array_equal(honest(inputs().batch(range(20))["pixel_values"])["logits"], found.single["logits"])
+    assert (18, 2) == found.padded["logits"].shape
+    assert truth() == found.predictions
+    assert 1.0 == found.score
+
+
+def test_the_score_is_the_metric_of_the_predictions(tmp_path):
+    wrong = [1 - label for label in truth()[:5]] + truth()[5:]
+    assert 0.75 == collect(tmp_path, Toy(honest), labels=wrong).score
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_is_refused_with_its_row(tmp_path, bad):
+    third = inputs().encoded[3]["pixel_values"]
+
+    def sick(images):
+        found = honest(images)
+        found["logits"][[np.array_equal(image, third) for image in images], 0] = bad
+        return found
+
+    with pytest.raises(WorkerError, match="toy: logits of test row 3 holds NaN or infinity"):
+        collect(tmp_path, Toy(sick))
+
+
+def test_an_answer_for_another_number_of_rows_is_refused(tmp_path):
+    def early(images):
+        return {"logits": honest(images)["logits"][:1]}
+
+    with pytest.raises(WorkerError, match="toy: logits has 1 rows for a batch of 2"):
+        collect(tmp_path, Toy(early))
+
+
+@pytest.mark.parametrize(("outputs", "named"), [({}, "nothing"), ({"scores": np.zeros((1, 2))}, "scores")])
+def test_a_classifier_without_logits_is_refused(tmp_path, outputs, named):
+    def mute(images):
+        return {name: np.zeros((len(images), 2)) for name in outputs}
+
+    with pytest.raises(HarnessError, match=f"the backend answered {named}; a classifier answers `logits`"):
+        collect(tmp_path, Toy(mute))
+
+
+def test_a_tie_goes_to_the_first_label():
+    assert [0, 1] == image_classification.predict({"logits": np.array([[2.0, 2.0], [1.0, 2.0]])}).tolist()
+
+
+def test_a_bar_is_told_of_every_row(tmp_path):
+    @dataclass
+    class Counting:
+        label: str = ""
+        total: int = 0
+        updates: int = 0
+
+        @contextmanager
+        def bar(self, label, total):
+            self.label, self.total = label, total
+            yield self
+
+        def update(self):
+            self.updates += 1
+
+    progress = Counting()
+    answers.collect(Toy(honest), inputs(), truth(), "accuracy", tmp_path, progress)
+    assert ("answers of toy", 20, 20) == (progress.label, progress.total, progress.updates)
+
+
+# Parity
+
+
+def test_equal_answers_are_at_parity():
+    check_parity(scored(), scored(), "pytorch")
+
+
+@LAW
+@given(st.floats(-100, 100), st.floats(-2, 2), st.sampled_from(["alone", "padded"]))
+def test_parity_is_a_tolerance_of_absolute_and_relative_size(value, share, where):
+    allowed = ABSOLUTE + RELATIVE * abs(value)
+    logits = np.array([[value, 0.0], [0.0, 1.0]])
+    other = logits + np.array([[share * allowed, 0.0], [0.0, 0.0]])
+    own, source = (scored(other), scored(logits)) if where == "alone" else (scored(None, other), scored(None, logits))
+    if abs(share) < 0.999:
+        check_parity(own, source, "pytorch")
+    elif abs(share) > 1.001:
+        with pytest.raises(HarnessError, match="does not answer as pytorch does"):
+            check_parity(own, source, "pytorch")
+
+
+def test_a_difference_is_told_with_its_size_and_its_row():
+    source = np.zeros((20, 2), dtype=np.float32)
+    own = source.copy()
+    own[4] = 0.25
+    own[7] = 0.5
+    said = (
+        r"the export does not answer as pytorch does: logits differs by up to 0\.5 \(allowed 0\.001 \+ 0\.001 of the "
+        r"value\), worst at test row 7 alone; 2 of 20 rows differ"
+    )
+    with pytest.raises(HarnessError, match=said):
+        check_parity(scored(own), scored(source), "pytorch")
+
+
+@pytest.mark.parametrize(("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15)])
+def test_a_difference_in_a_padded_batch_is_told_with_its_test_row(at, row):
+    source = np.zeros((18, 2), dtype=np.float32)
+    own = source.copy()
+    own[at, 1] = 1
+    with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 18 rows differ"):
+        check_parity(scored(None, own), scored(None, source), "pytorch")
+
+
+def test_nan_is_at_parity_with_nothing():
+    sick = np.array([[np.nan, 0.0], [0.0, 1.0]])
+    for own, source in ((scored(sick), scored()), (scored(), scored(sick))):
+        with pytest.raises(HarnessError, match="does not answer as pytorch does: logits"):
+            check_parity(own, source, "pytorch")
+
+
+@pytest.mark.parametrize("own", [{}, {"hidden": np.zeros((2, 3))}], ids=["none", "others"])
+def test_an_export_without_an_output_of_its_source_is_not_at_parity(own):
+    with pytest.raises(HarnessError, match="the export does not answer as pytorch does"):
+        check_parity(Scored(own, own, [0, 1], 1.0), scored(), "pytorch")
+
+
+def test_an_output_of_another_shape_is_not_at_parity():
+    flat = scored(np.zeros((2, 1)), np.zeros((2, 1)))
+    wide = scored(np.zeros((2, 5)), np.zeros((2, 5)))
+    with pytest.raises(HarnessError, match="the export does not answer as pytorch does"):
+        check_parity(flat, wide, "pytorch")
+
+
+def test_the_largest_difference_is_over_both_shapes():
+    logits = scored().single["logits"]
+    assert 0.0 == answers.largest_difference(scored(), scored())
+    assert 0.5 == answers.largest_difference(scored(logits - 0.5, logits + 0.25), scored())
+    assert 0.75 == answers.largest_difference(scored(logits - 0.5, logits + 0.75), scored())
+
+
+# What was timed
+
+
+def test_the_answer_that_was_scored_passes():
+    check_timed("toy", scored(), [1], {"logits": np.array([[0.0, 1.0]])})
+
+
+def test_another_rows_answer_is_refused():
+    said = "toy: what was timed is not what was scored: logits of test row 1 differs by 1"
+    with pytest.raises(WorkerError, match=said):
+        check_timed("toy", scored(), [1], {"logits": np.array([[1.0, 0.0]])})
+
+
+def test_a_timed_answer_that_is_no_number_is_refused():
+    with pytest.raises(WorkerError, match="what was timed is not what was scored"):
+        check_timed("toy", scored(), [1], {"logits": np.array([[np.nan, 1.0]])})
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {},
+        {"other": np.zeros((1, 2))},
+        {"logits": np.zeros((0, 2))},
+        {"logits": np.array([[0.0, 1.0], [0.0, 1.0]])},
+        {"logits": np.array([[0.0, 1.0, 2.0]])},
+        {"logits": np.array(0.0)},
+    ],
+    ids=["nothing", "another output", "no rows", "too many rows", "another width", "a scalar"],
+)
+def test_a_timed_answer_of_another_form_is_refused(outputs):
+    with pytest.raises(WorkerError, match="toy: what was timed is not what was scored"):
+        check_timed("toy", scored(), [1], outputs)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [{}, {"logits": np.zeros((1, 2))}, {"logits": np.full((2, 2), np.nan)}],
+    ids=["nothing", "too few rows", "no numbers"],
+)
+def test_a_timed_batch_of_another_form_is_refused(outputs):
+    """Padding changes a batch's values a little, but not its form."""
+    with pytest.raises(WorkerError, match="toy: what was timed is not what was scored"):
+        check_timed("toy", scored(), [0, 1], outputs)
+
+
+# Counts
+
+
+labelled = st.integers(1, 60).flatmap(
+    lambda rows: st.tuples(*[st.lists(st.integers(0, 2), min_size=rows, max_size=rows)] * 4)
+)
+
+
+def of(predictions, truth_of_all):
+    hits = sum(mine == label for mine, label in zip(predictions, truth_of_all, strict=True))
+    return scored(predictions=predictions, score=hits / len(truth_of_all))
+
+
+@LAW
+@given(labelled)
+def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
+    own, reference, source, labels = rows
+    found = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels)
+    assert pytest.approx((found.gained - found.lost) / len(labels)) == found.score - found.reference_score
+    assert len(labels) == found.rows
+    assert 0 <= found.lost + found.gained <= round((1 - found.agreement) * len(labels))
+    assert "onnxruntime" == found.compared_with
+
+
+@LAW
+@given(labelled)
+def test_lost_and_gained_change_places_with_the_arms(rows):
+    own, reference, source, labels = rows
+    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels)
+    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels)
+    assert (there.lost, there.gained, there.agreement) == (back.gained, back.lost, back.agreement)
+
+
+@LAW
+@given(labelled)
+def test_against_itself_nothing_is_lost(rows):
+    own, _, _, labels = rows
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels)
+    assert (0, 0, 1.0, 0, 0, 1.0, 0.0) == (
+        found.lost,
+        found.gained,
+        found.agreement,
+        found.source_lost,
+        found.source_gained,
+        found.source_agreement,
+        found.largest_difference,
+    )
+
+
+def test_the_artifact_it_was_built_from_has_counts_of_its_own():
+    labels = [0, 0, 0, 0, 1]
+    own, reference, source = of([0, 0, 1, 1, 0], labels), of([0, 0, 0, 0, 1], labels), of([0, 0, 1, 0, 2], labels)
+    found = compare_answers(own, reference, source, "onnxruntime", labels)
+    assert (3, 0, 0.4) == (found.lost, found.gained, found.agreement)
+    assert (1, 0, 0.6) == (found.source_lost, found.source_gained, found.source_agreement)

@@ -1,0 +1,157 @@
+"""Laws of what an import costs: tables and collecting need no torch, so they run on a laptop and at once."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import harness
+
+HERE = Path(harness.__file__).parents[1]
+HEAVY = ("torch", "transformers")
+LIGHT = (
+    "harness",
+    "harness.errors",
+    "harness.spec",
+    "harness.kinds",
+    "harness.metrics",
+    "harness.backends",
+    "harness.bench",
+    "harness.loading",
+    "harness.wire",
+    "harness.process",
+    "harness.worker",
+    "harness.environment",
+    "harness.cache",
+    "harness.progress",
+    "harness.quiet",
+    "harness.samples",
+    "harness.measure",
+    "harness.score",
+    "harness.stats",
+    "harness.results",
+    "harness.judge",
+    "harness.compare",
+    "harness.report",
+    "harness.plugin",
+    "harness.session",
+    "harness.__main__",
+)
+
+
+def python(*arguments, folder=HERE):
+    """What a fresh interpreter says; it finds this very project."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE)}
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def loaded_after_each(modules, wanted):
+    """Module → which of `wanted` are loaded once it is imported, after all before it."""
+    program = (
+        "import importlib, json, sys\n"
+        "found = {}\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found[name] = sorted(set({wanted!r}) & set(sys.modules))\n"
+        "print(json.dumps(found))\n"
+    )
+    return json.loads(python("-c", program))
+
+
+def test_neither_torch_nor_transformers_is_needed_for_suites_tables_and_pytest():
+    assert {name: [] for name in LIGHT} == loaded_after_each(LIGHT, HEAVY)
+
+
+def test_declaring_a_suite_needs_no_library_but_numpy():
+    libraries = (*HEAVY, "pandas", "scipy", "datasets", "evaluate", "sklearn", "onnxruntime", "pytest", "psutil")
+    assert {"harness": []} == loaded_after_each(["harness"], libraries)
+
+
+def test_a_worker_needs_numpy_only():
+    libraries = (
+        *HEAVY,
+        "pandas",
+        "scipy",
+        "datasets",
+        "evaluate",
+        "onnxruntime",
+        "pytest",
+        "psutil",
+        "msgspec",
+        "tqdm",
+    )
+    assert {"harness.worker": []} == loaded_after_each(["harness.worker"], libraries)
+
+
+def test_the_table_is_rebuilt_without_torch(tmp_path):
+    program = (
+        "import sys\n"
+        "from harness.__main__ import main\n"
+        f"assert main(['report', '--ship-results', {str(tmp_path)!r}]) == 0\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+    )
+    assert "[]" == python("-c", program).splitlines()[-1]
+
+
+SUITE = """
+import pytest
+from harness import Backend, Bench, Case, Gate, Model, Native, Package, Recipe, Task, cases, text_classification
+
+
+def load(artifact, target):
+    raise AssertionError("collecting loads nothing")
+
+
+TASK = Task(
+    name="toy",
+    kind=text_classification,
+    dataset=Package("no-such-distribution", "rows.csv", sha256="00"),
+    inputs=("text",),
+    label="desk",
+    metric="accuracy",
+    test=10,
+    validation=10,
+    calibration=10,
+)
+MODELS = {
+    Model(name=f"model-{number}", source=Native("toy.py:Toy"), recipe=Recipe(loop="native")): Gate(floor=0, max_loss=1)
+    for number in range(200)
+}
+BACKENDS = [Backend(name=f"backend-{number}", load=load) for number in range(5)]
+
+
+@pytest.mark.parametrize("case", cases(TASK, MODELS, BACKENDS), ids=str)
+def test_toy(case: Case, bench: Bench) -> None:
+    bench(case).meets(MODELS[case.model])
+"""
+CONFTEST = f"""
+import sys
+from pathlib import Path
+
+pytest_plugins = ["harness.plugin"]
+
+
+def pytest_unconfigure(config):
+    loaded = sorted(set({HEAVY!r}) & set(sys.modules))
+    Path(__file__).with_name("loaded.txt").write_text(" ".join(loaded) or "neither")
+"""
+
+
+def test_collecting_two_thousand_cases_imports_no_torch(tmp_path):
+    (tmp_path / "test_toy.py").write_text(SUITE)
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    said = python(
+        "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", folder=tmp_path
+    )
+    ids = re.findall(r"^test_toy\.py::test_toy\[(.*)\]$", said, flags=re.MULTILINE)
+    assert 2000 == len(ids) == len(set(ids))
+    assert ("toy/model-0.backend-0.cpu", "toy/model-199.backend-4.cuda") == (ids[0], ids[-1])
+    assert "2000 tests collected" in said
+    assert "neither" == (tmp_path / "loaded.txt").read_text()

@@ -1,0 +1,496 @@
+"""Laws of workers, real ones: what they answer, how they die, what is said of it, and that none is left."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+from time import perf_counter_ns
+
+import numpy as np
+import psutil
+import pytest
+
+import harness
+from harness.errors import HarnessError, WorkerError
+from harness.process import INHERITED, Worker, environment
+from harness.spec import Backend, Target
+
+pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
+TOYS = '''
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from harness.spec import Session
+
+
+def session(run, device="cpu", **settings):
+    return Session(run, device, {"pid": str(os.getpid())} | settings)
+
+
+def double(arrays):
+    return {"logits": 2 * arrays["x"]}
+
+
+def ok(artifact, target):
+    print("stdout is no part of the pipe")
+    return session(double, artifact=str(artifact), target=json.dumps(target))
+
+
+def telling(artifact, target):
+    return session(double, environ=json.dumps(dict(os.environ)), modules=json.dumps(sorted(sys.modules)))
+
+
+def counting(artifact, target):
+    calls = []
+    def run(arrays):
+        calls.append(1)
+        return {"calls": np.array(len(calls)).reshape(1)}
+    return session(run)
+
+
+def fails_to_load(artifact, target):
+    raise ValueError("no weights here")
+
+
+def wrong_device(artifact, target):
+    return session(double, device="cuda", providers="CUDAExecutionProvider")
+
+
+def exits(artifact, target):
+    sys.exit(3)
+
+
+def hangs_in_load(artifact, target):
+    print("about to hang", file=sys.stderr, flush=True)
+    time.sleep(30)
+
+
+def talks_and_dies(artifact, target):
+    for number in range(20):
+        print(f"line {number}", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def runs(how):
+    """A loader whose session does `how` when it is called."""
+    def load(artifact, target):
+        return session(how)
+    load.__qualname__ = load.__name__ = f"in_run_{how.__name__}"
+    return load
+
+
+def raises(arrays):
+    raise ArithmeticError("a kernel gave up")
+
+
+def is_killed(arrays):
+    print("last words", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crashes(arrays):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hangs(arrays):
+    print("about to hang", file=sys.stderr, flush=True)
+    time.sleep(30)
+
+
+def answers_lists(arrays):
+    return {"logits": [[1.0, 2.0]]}
+
+
+def answers_a_tuple(arrays):
+    return (arrays["x"],)
+
+
+def answers_objects(arrays):
+    return {"logits": np.array([object()])}
+
+
+def answers_a_scalar(arrays):
+    return {"loss": np.array(0.5)}
+
+
+def answers_nothing(arrays):
+    return {}
+
+
+def leaves_quietly(arrays):
+    os._exit(0)
+
+
+for how in (raises, is_killed, crashes, hangs, answers_lists, answers_a_tuple, answers_objects, answers_a_scalar,
+            answers_nothing, leaves_quietly):
+    globals()[f"in_run_{how.__name__}"] = runs(how)
+
+
+def parent_of_another(artifact, target):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    return session(double, child=str(child.pid))
+
+
+def parent_that_dies(artifact, target):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    (artifact / "child.txt").write_text(str(child.pid))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def shuts_the_pipe(artifact, target):
+    """Closes every inherited descriptor, as a library that daemonises does, and stays."""
+    def run(arrays):
+        os.closerange(3, 256)
+        time.sleep(15)
+        (artifact / "outlived.txt").write_text("the error")
+        return {}
+    return session(run)
+'''
+HERE = Path(harness.__file__).parents[1]
+X = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+
+
+@pytest.fixture(scope="module")
+def loaders(tmp_path_factory):
+    path = tmp_path_factory.mktemp("toys") / "toy_backends.py"
+    path.write_text(TOYS)
+    return runpy.run_path(str(path))
+
+
+@pytest.fixture
+def start(loaders, tmp_path):
+    """Starts a worker of the toy backend of that name."""
+
+    def worker(name, timeout_s=60.0, threads=1):
+        return Worker(Backend(name=name, load=loaders[name]), tmp_path, Target("cpu", threads), timeout_s)
+
+    return worker
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    """After every test, no process is left that it started."""
+    before = set(psutil.Process().children(recursive=True))
+    yield
+    assert set() == set(psutil.Process().children(recursive=True)) - before
+
+
+def is_gone(pid):
+    """Whether the process has ended; waits for one that is about to."""
+    try:
+        process = psutil.Process(int(pid))
+        process.wait(timeout=5)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return process.status() == psutil.STATUS_ZOMBIE  # whoever adopted it has not looked yet
+    return True
+
+
+def ask(start, name, **options):
+    """A worker's answer to one batch."""
+    with start(name, **options) as worker:
+        worker.put(X)
+        return worker.run()
+
+
+def error_of(start, name, **options):
+    """What is said of a worker that fails when it is started, handed a batch, or run."""
+    with pytest.raises(WorkerError) as caught:
+        ask(start, name, **options)
+    return str(caught.value)
+
+
+# Answers
+
+
+def test_a_worker_answers_what_its_backend_answers(start):
+    with start("ok") as worker:
+        worker.put(X)
+        found = worker.run()
+    assert ["logits"] == list(found.outputs)
+    np.testing.assert_array_equal(2 * X["x"], found.outputs["logits"])
+
+
+def test_a_worker_answers_as_often_as_it_is_asked(start):
+    with start("ok") as worker:
+        for number in range(20):
+            worker.put({"x": np.full((1, number + 1), number)})
+            assert [2 * number] * (number + 1) == worker.run().outputs["logits"][0].tolist()
+
+
+def test_a_block_calls_the_backend_as_often_as_it_says(start):
+    with start("counting") as worker:
+        counts = []
+        for loops in (1, 5, 10):
+            worker.put(X)
+            counts.append(int(worker.run(loops).outputs["calls"][0]))
+    assert [1, 6, 16] == counts
+
+
+def test_a_batch_larger_than_any_buffer_is_answered(start):
+    large = {"x": np.random.default_rng(0).random((1000, 1000))}
+    with start("ok") as worker:
+        worker.put(large)
+        np.testing.assert_array_equal(2 * large["x"], worker.run().outputs["logits"])
+
+
+def test_an_output_may_be_a_scalar(start):
+    with start("in_run_answers_a_scalar") as worker:
+        worker.put(X)
+        found = worker.run().outputs["loss"]
+    assert ((), 0.5) == (found.shape, found.item())
+
+
+def test_a_backend_may_answer_nothing(start):
+    with start("in_run_answers_nothing") as worker:
+        worker.put(X)
+        assert {} == worker.run().outputs
+
+
+def test_the_window_lies_between_the_question_and_the_answer(start):
+    with start("ok") as worker:
+        worker.put(X)
+        asked = perf_counter_ns()
+        found = worker.run()
+        answered = perf_counter_ns()
+    assert asked < found.began_ns < found.ended_ns < answered
+
+
+def test_memory_is_the_workers_own(start):
+    ours = np.ones(30_000_000)  # 240 MB
+    with start("ok") as worker:
+        worker.put(X)
+        peak = worker.run().peak_rss_bytes
+    assert 1_000_000 < peak < ours.nbytes
+
+
+def test_a_loaded_worker_says_what_it_runs_on(start, tmp_path):
+    with start("ok", threads=2) as worker:
+        loaded = worker.loaded
+    assert loaded["load_ns"] > 0
+    assert "cpu" == loaded["device"]
+    assert (str(tmp_path), "") == (loaded["settings"]["artifact"], loaded["settings"]["imported"])
+    assert Target("cpu", 2) == Target(*json.loads(loaded["settings"]["target"]))
+
+
+# What it is given
+
+
+def settings_of(start, name="telling", **options):
+    with start(name, **options) as worker:
+        return worker.loaded["settings"]
+
+
+def test_a_workers_environment_is_the_allow_list(start, monkeypatch):
+    monkeypatch.setenv("TOY_SECRET_TOKEN", "hunter2")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("PYTHONSTARTUP", "/nowhere.py")
+    monkeypatch.setenv("HF_HOME", "/toy/cache")
+    found = json.loads(settings_of(start)["environ"])
+    found.pop("LC_CTYPE", None)  # Python sets it itself, where the locale is C
+    assert environment(1) == found
+    assert "/toy/cache" == found["HF_HOME"]
+    assert "passive" == found["OMP_WAIT_POLICY"]
+    allowed = {"PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"}
+    assert set(found) <= {*INHERITED, *allowed, "TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE"}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_are_set_in_every_way_that_libraries_read(threads):
+    found = environment(threads)
+    assert (str(threads), str(threads)) == (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"])
+
+
+@pytest.mark.parametrize(("spinning", "policy"), [(False, "passive"), (True, "active")])
+def test_idle_threads_sleep_unless_told_to_spin(spinning, policy):
+    assert policy == environment(1, spinning)["OMP_WAIT_POLICY"]
+
+
+def test_what_is_not_set_here_is_not_set_there(monkeypatch):
+    monkeypatch.delenv("HF_HOME", raising=False)
+    assert "HF_HOME" not in environment(1)
+
+
+def test_a_worker_of_a_toy_imports_numpy_and_no_other_library(start):
+    modules = set(json.loads(settings_of(start)["modules"]))
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    libraries = {line.split("=")[0].split(">")[0].strip().replace("-", "_") for line in lines} - {"numpy"}
+    libraries |= {"sklearn", "cpuinfo", "pytest", "_pytest", "hypothesis"}
+    assert {"torch", "transformers", "pandas", "onnxruntime", "filelock"} <= libraries
+    assert {"numpy", "harness.wire"} <= modules
+    assert set() == libraries & {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "harness.py", "socket.py"])
+def test_a_worker_does_not_depend_on_the_folder_it_is_started_from(start, tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text("raise ImportError('a file of the user that happens to have this name')")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(2 * X["x"], ask(start, "ok").outputs["logits"])
+
+
+# How it dies
+
+
+def test_an_error_while_loading_is_told_with_its_traceback(start):
+    said = error_of(start, "fails_to_load")
+    assert said.startswith("fails_to_load: ValueError: no weights here\n")
+    assert '  |     raise ValueError("no weights here")' in said
+    assert said.endswith("\n  | ValueError: no weights here")
+
+
+def test_an_error_while_running_is_told_with_its_traceback(start):
+    said = error_of(start, "in_run_raises")
+    assert said.startswith("in_run_raises: ArithmeticError: a kernel gave up\n")
+    assert '  |     raise ArithmeticError("a kernel gave up")' in said
+
+
+def test_a_killed_worker_is_told_with_its_signal_and_last_words(start):
+    said = error_of(start, "in_run_is_killed")
+    assert "in_run_is_killed: the worker was killed by SIGKILL\n  | last words" == said
+
+
+def test_a_crashed_worker_is_told_with_its_signal(start):
+    assert "in_run_crashes: the worker was killed by SIGSEGV" in error_of(start, "in_run_crashes")
+
+
+def test_only_the_last_lines_are_told(start):
+    said = error_of(start, "talks_and_dies")
+    expected = "".join(f"\n  | line {number}" for number in range(12, 20))
+    assert f"talks_and_dies: the worker was killed by SIGKILL{expected}" == said
+
+
+def test_a_worker_that_hangs_while_loading_is_ended_and_told_with_the_time_it_had(start):
+    said = error_of(start, "hangs_in_load", timeout_s=3)
+    assert "hangs_in_load: the worker gave no answer within 3 s\n  | about to hang" == said
+
+
+def test_a_worker_that_hangs_while_running_is_ended_and_told_with_the_time_it_had(start):
+    with start("in_run_hangs", timeout_s=3) as worker:
+        pid = worker.loaded["settings"]["pid"]
+        worker.put(X)
+        with pytest.raises(WorkerError) as caught:
+            worker.run()
+        assert is_gone(pid)
+    assert "in_run_hangs: the worker gave no answer within 3 s\n  | about to hang" == str(caught.value)
+
+
+def test_a_worker_that_exits_is_told_with_its_status(start):
+    assert "exits: the worker was ended with exit status 3" == error_of(start, "exits")
+
+
+def test_a_worker_that_leaves_without_an_answer_has_failed(start):
+    assert "ended with exit status 0" in error_of(start, "in_run_leaves_quietly")
+
+
+def test_a_backend_on_another_device_than_asked_for_is_refused(start):
+    said = error_of(start, "wrong_device")
+    assert said.startswith("wrong_device: RuntimeError: asked for cpu, the runtime runs on cuda (")
+    assert "CUDAExecutionProvider" in said.splitlines()[0]
+
+
+def test_an_answer_that_is_no_array_is_refused(start):
+    said = error_of(start, "in_run_answers_lists")
+    expected = "in_run_answers_lists: TypeError: output logits is list; a backend answers with host arrays\n"
+    assert said.startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["in_run_answers_a_tuple", "in_run_answers_objects"])
+def test_an_answer_that_cannot_be_sent_is_refused(start, name):
+    assert f"{name}: " == error_of(start, name)[: len(name) + 2]
+
+
+def test_a_worker_that_died_before_is_told_when_it_is_handed_the_next_batch(start):
+    with start("ok") as worker:
+        os.kill(int(worker.loaded["settings"]["pid"]), signal.SIGTERM)
+        with pytest.raises(WorkerError, match="ok: the worker was killed by SIGTERM"):
+            worker.put(X)
+
+
+def test_a_worker_that_shuts_its_pipe_and_stays_is_ended(start, tmp_path):
+    assert error_of(start, "shuts_the_pipe").startswith("shuts_the_pipe: the worker ")
+    assert not (tmp_path / "outlived.txt").exists()
+
+
+def test_a_function_that_no_worker_could_find_starts_none(tmp_path):
+    before = psutil.Process().children()
+    backend = Backend(name="inner", load=lambda artifact, target: None)
+    with pytest.raises(HarnessError, match="a backend's functions must stand at module level") as caught:
+        Worker(backend, tmp_path, Target("cpu", 1), 60)
+    assert before == psutil.Process().children(), caught  # the error holds on to what it was raised from
+
+
+# What is left of it
+
+
+def test_leaving_ends_the_worker(start):
+    with start("ok") as worker:
+        pid = worker.loaded["settings"]["pid"]
+        assert psutil.pid_exists(int(pid))
+    assert is_gone(pid)
+
+
+def test_an_error_of_the_parent_ends_the_worker(start):
+    pids = []
+
+    def interrupted():
+        with start("ok") as worker:
+            pids.append(worker.loaded["settings"]["pid"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert is_gone(pids[0])
+
+
+def test_a_worker_may_be_closed_twice(start):
+    worker = start("ok")
+    worker.close()
+    worker.close()
+
+
+def test_what_a_worker_started_ends_with_it(start):
+    with start("parent_of_another") as worker:
+        child = worker.loaded["settings"]["child"]
+        assert psutil.pid_exists(int(child))
+    assert is_gone(child)
+
+
+def test_what_a_worker_started_ends_though_it_died_first(start, tmp_path):
+    error_of(start, "parent_that_dies")
+    child = int((tmp_path / "child.txt").read_text())
+    try:
+        assert is_gone(child)
+    finally:
+        if psutil.pid_exists(child):
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_worker_ends_when_its_parent_is_killed(loaders):
+    program = textwrap.dedent(
+        f"""
+        import os, runpy, signal
+        from pathlib import Path
+        from harness.process import Worker
+        from harness.spec import Backend, Target
+        load = runpy.run_path({loaders["__file__"]!r})["ok"]
+        worker = Worker(Backend(name="ok", load=load), Path("."), Target("cpu", 1), 60)
+        print(worker.loaded["settings"]["pid"], flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=HERE, check=False)
+    assert -signal.SIGKILL == done.returncode
+    assert is_gone(done.stdout)

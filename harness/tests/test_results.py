@@ -1,0 +1,341 @@
+"""Laws of result files: what is saved is loaded, what is no result is refused, and nobody ever sees half of one."""
+
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from harness import results
+from harness.environment import Environment
+from harness.errors import HarnessError
+from harness.results import (
+    SCHEMA,
+    Answers,
+    Built,
+    Data,
+    Failure,
+    Process,
+    Promise,
+    Result,
+    Series,
+    Workload,
+)
+
+LAW = settings(deadline=None, database=None, max_examples=60)
+
+texts = st.text(max_size=12)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)
+counts = st.integers(0, 2**63 - 1)
+reals = st.floats(allow_nan=False, allow_infinity=False)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | reals | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+infos = st.dictionaries(texts, plain, max_size=2)
+
+
+def tuples(values, most=3):
+    return st.lists(values, max_size=most).map(tuple)
+
+
+per_start = tuples(tuples(counts))
+environments = st.builds(
+    Environment,
+    machine=names,
+    cpu=texts,
+    flags=tuples(texts),
+    cores=counts,
+    memory_gib=reals,
+    accelerator=st.none() | texts,
+    system=texts,
+    python=texts,
+    packages=st.dictionaries(texts, texts, max_size=2),
+    threads=counts,
+    wait_policy=texts,
+    commit=st.none() | texts,
+    dirty=st.booleans(),
+    load_before=reals,
+)
+builds = st.builds(Built, key=texts, size_bytes=counts, seconds=reals, info=infos)
+measured = st.builds(
+    Series,
+    workload=st.builds(Workload, batch=counts, threads=counts, order_seed=counts),
+    loops=counts,
+    **dict.fromkeys(("own_ns", "reference_ns", "control_ns", "rows", "lengths"), per_start),
+)
+whole = st.builds(
+    Result,
+    task=names,
+    model=names,
+    backend=names,
+    device=st.sampled_from(["cpu", "cuda"]),
+    status=st.sampled_from(["ok", "failed", "unsupported"]),
+    error=st.none() | st.builds(Failure, stage=texts, message=texts, status=st.sampled_from(["failed", "unsupported"])),
+    measurement=texts,
+    created=texts,
+    environment=environments,
+    recipe=infos,
+    data=st.none()
+    | st.builds(
+        Data,
+        **dict.fromkeys(("source", "source_sha256", "kind", "metric"), texts),
+        labels=tuples(texts),
+        sizes=st.dictionaries(texts, counts, max_size=2),
+        sha256=st.dictionaries(texts, texts, max_size=2),
+        duplicates=counts,
+    ),
+    checkpoint=st.none() | builds,
+    artifact=st.none() | builds,
+    answers=st.none()
+    | st.builds(
+        Answers,
+        **dict.fromkeys(("rows", "lost", "gained", "source_lost", "source_gained"), counts),
+        **dict.fromkeys(("score", "reference_score", "agreement", "source_agreement", "largest_difference"), reals),
+        compared_with=texts,
+    ),
+    process=st.none()
+    | st.builds(
+        Process,
+        **dict.fromkeys(("load_ns", "first_ns", "peak_rss_bytes"), tuples(counts)),
+        settings=st.dictionaries(texts, texts, max_size=2),
+    ),
+    series=tuples(measured, most=2),
+    promise=st.none() | st.builds(Promise, floor=reals, max_loss=reals),
+    notes=tuples(texts),
+)
+
+TOY = Result(
+    task="toy-task",
+    model="toy-model",
+    backend="pytorch",
+    device="cpu",
+    status="ok",
+    measurement="0123456789ab",
+    created="2026-01-01T00:00:00+00:00",
+    environment=Environment(
+        machine="toy-machine",
+        cpu="abacus",
+        flags=(),
+        cores=2,
+        memory_gib=1.0,
+        accelerator=None,
+        system="Linux",
+        python="3.11",
+        packages={},
+        threads=2,
+        wait_policy="passive",
+        commit=None,
+        dirty=False,
+        load_before=0.0,
+    ),
+    recipe={},
+)
+
+
+def loaded(content):
+    """What `load` makes of a file with this content."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.json"
+        path.write_bytes(content)
+        return results.load(path)
+
+
+def is_read_or_refused(content):
+    try:
+        found = loaded(content)
+    except HarnessError as error:
+        assert "run the case again or delete the file" in str(error)  # noqa: PT017  # the law allows both
+    else:
+        assert isinstance(found, Result)
+
+
+# Round trip
+
+
+@LAW
+@given(whole)
+def test_a_saved_result_is_loaded_as_it_was(result):
+    with tempfile.TemporaryDirectory() as folder:
+        path = results.save(Path(folder), result)
+        assert result == results.load(path)
+        assert [result] == list(results.load_all(Path(folder)))
+
+
+@LAW
+@given(whole)
+def test_the_same_result_is_always_the_same_bytes(result):
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        again = results.load(results.save(Path(one), result))
+        assert results.path_of(Path(one), result).read_bytes() == results.save(Path(other), again).read_bytes()
+
+
+def test_a_result_lies_under_its_machine_and_its_name(tmp_path):
+    assert TOY.name == "toy-task/toy-model.pytorch.cpu"
+    assert tmp_path / "toy-machine/toy-task/toy-model.pytorch.cpu.json" == results.save(tmp_path, TOY)
+
+
+def test_a_second_run_replaces_the_first(tmp_path):
+    results.save(tmp_path, TOY)
+    path = results.save(tmp_path, replace(TOY, measurement="ba9876543210"))
+    assert results.load(path).measurement == "ba9876543210"
+    assert [path.name] == [file.name for file in path.parent.iterdir()]
+
+
+def test_a_file_is_json_that_people_can_read(tmp_path):
+    text = results.save(tmp_path, TOY).read_text()
+    assert json.loads(text)["schema"] == SCHEMA
+    assert text.endswith("}\n")
+    assert '\n "task": "toy-task",\n' in text
+
+
+def test_all_results_come_in_the_order_of_their_names(tmp_path):
+    for backend in ("pytorch", "onnxruntime", "int8"):
+        results.save(tmp_path, replace(TOY, backend=backend))
+    (tmp_path / "README.md").write_text("columns")
+    assert [result.backend for result in results.load_all(tmp_path)] == ["int8", "onnxruntime", "pytorch"]
+
+
+def test_answers_lie_beside_their_result(tmp_path):
+    path = results.save(tmp_path, TOY)
+    table = pd.DataFrame({"row": [0, 1], "label": ["a", "b"], "logits": [[0.5, 1.0], [2.0, 0.25]]})
+    results.save_answers(path, table)
+    found = pd.read_parquet(tmp_path / "toy-machine/toy-task/toy-model.pytorch.cpu.parquet")
+    assert table["label"].tolist() == found["label"].tolist()
+    assert table["logits"].tolist() == [list(row) for row in found["logits"]]
+    assert list(results.load_all(tmp_path)) == [TOY]
+
+
+# What is no result
+
+
+@LAW
+@given(st.binary(max_size=200) | plain.map(lambda value: json.dumps(value).encode()))
+@example(b"")
+@example(b"null")
+@example(b"[]")
+@example(b'{"schema": 1}')
+@example(b'{"schema": true}')
+@example(b"\xff\xfe")
+def test_arbitrary_bytes_are_a_result_or_a_harness_error(content):
+    is_read_or_refused(content)
+
+
+@pytest.mark.parametrize("before", [b"", b'{"schema":1,"recipe":'], ids=["file", "field"])
+def test_bottomless_nesting_is_refused(before):
+    with pytest.raises(HarnessError, match=r"case\.json: not a result"):
+        loaded(before + b"[" * 100_000)
+
+
+@LAW
+@given(whole, st.data())
+def test_a_damaged_result_is_a_result_or_a_harness_error(result, data):
+    content = bytearray(msgspec.json.encode(result))
+    for _ in range(data.draw(st.integers(1, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    is_read_or_refused(bytes(content))
+
+
+@LAW
+@given(whole, st.data())
+def test_half_a_result_is_refused(result, data):
+    content = msgspec.json.encode(result)
+    with pytest.raises(HarnessError, match=r"case\.json: not a result"):
+        loaded(content[: data.draw(st.integers(0, len(content) - 1))])
+
+
+@LAW
+@given(plain, st.sampled_from(sorted(json.loads(msgspec.json.encode(TOY)))))
+def test_a_result_with_another_value_in_a_field_is_a_result_or_a_harness_error(value, name):
+    is_read_or_refused(json.dumps(json.loads(msgspec.json.encode(TOY)) | {name: value}).encode())
+
+
+@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+def test_another_schema_is_refused_and_named(schema):
+    content = json.dumps(json.loads(msgspec.json.encode(TOY)) | {"schema": schema}).encode()
+    said = rf"case\.json: schema {schema}, this version reads 1; run the case again or delete the file"
+    with pytest.raises(HarnessError, match=said):
+        loaded(content)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"status": "fine"},
+            r"case\.json: not a result: Invalid enum value 'fine' - at `\$\.status`; run the case again",
+        ),
+        (
+            {"device": "tpu"},
+            r"case\.json: not a result: Invalid enum value 'tpu' - at `\$\.device`; run the case again",
+        ),
+        ({"recipe": None}, r"case\.json: not a result: Expected `object`, got `null` - at `\$\.recipe`"),
+        (
+            {"series": [{}]},
+            r"case\.json: not a result: Object missing required field `workload` - at `\$\.series\[0\]`",
+        ),
+    ],
+    ids=["status", "device", "type", "missing"],
+)
+def test_a_field_that_is_wrong_is_named(changed, said):
+    with pytest.raises(HarnessError, match=said):
+        loaded(json.dumps(json.loads(msgspec.json.encode(TOY)) | changed).encode())
+
+
+def test_a_file_that_is_not_there_is_a_harness_error(tmp_path):
+    with pytest.raises(HarnessError, match=r"none\.json: not a result: .*No such file"):
+        results.load(tmp_path / "none.json")
+
+
+# Whole or not at all
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    results.write_whole(path, b"old")
+    with pytest.raises(TypeError):
+        results.write_whole(path, "text, which is no bytes")
+    assert path.read_bytes() == b"old"
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_file_can_be_read_by_everyone(tmp_path):
+    path = tmp_path / "new" / "folder" / "table.csv"
+    results.write_whole(path, b"new")
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_writer_killed_at_any_instant_leaves_a_whole_result(tmp_path):
+    """Writes alternate between two results of very different size; whatever instant hits, one of them is there."""
+    small, large = TOY, replace(TOY, notes=("long",) * 50_000)
+    path = results.save(tmp_path, small)
+    dice = random.Random(0)
+    for _ in range(10):
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                while True:
+                    results.save(tmp_path, large)
+                    os.write(theirs, b"!")
+                    results.save(tmp_path, small)
+            finally:
+                os._exit(1)
+        os.close(theirs)
+        assert os.read(ours, 1) == b"!"  # it has written at least once
+        time.sleep(dice.uniform(0, 0.01))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(ours)
+        assert results.load(path) in (small, large)
+        assert len(list(results.load_all(tmp_path))) == 1

@@ -1,0 +1,221 @@
+"""Laws of declarations: a typo is an error that says what to write, and a case has one name."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import DEFAULT_BACKENDS, Gate, HarnessError, Native, Package, Recipe, Scratch, cases, text_classification
+from harness.spec import DEVICES, Backend, Model, Task
+
+LAW = settings(deadline=None, database=None, max_examples=60)
+
+
+def load(artifact, target):
+    """Stands where a backend's loader would."""
+
+
+def task(**changed):
+    known = {
+        "name": "toy-task",
+        "kind": text_classification,
+        "dataset": Package("toydata", "rows.csv", sha256="00"),
+        "inputs": ("text",),
+        "label": "desk",
+        "metric": "accuracy",
+        "test": 10,
+        "validation": 10,
+        "calibration": 10,
+    }
+    return Task(**(known | changed))
+
+
+def model(name="toy-model", **changed):
+    return Model(name=name, source=Package("toymodel", "model", sha256="00"), **changed)
+
+
+def backend(name="toy", **changed):
+    return Backend(name=name, load=load, **changed)
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["", "-a", "_a", "a b", "a/b", "a.b", "a[b]", "ä", "a\n", "../a"])
+@pytest.mark.parametrize("what", ["task", "model", "backend"])
+def test_a_name_that_cannot_be_a_file_and_a_test_id_is_refused(what, name):
+    make = {"task": task, "model": model, "backend": backend}[what]
+    said = "names become file names and pytest ids, so use letters, digits, '-' and '_' only"
+    with pytest.raises(HarnessError, match=f"{what} name .*: {said}"):
+        make(name=name)
+
+
+@LAW
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True))
+def test_every_other_name_is_taken(name):
+    assert [name] * 3 == [task(name=name).name, model(name).name, backend(name).name]
+
+
+# Declarations
+
+
+@pytest.mark.parametrize(
+    "value", [Recipe(), task(), model(), backend(), Gate(floor=0.9, max_loss=0.01), Native("a.py:A")], ids=type
+)
+def test_a_declaration_is_frozen_and_hashable(value):
+    with pytest.raises(FrozenInstanceError):
+        value.name = "another"
+    assert hash(value) == hash(replace(value))
+    assert value == replace(value)
+
+
+def test_mappings_do_not_keep_a_model_from_being_a_key():
+    scratch = Scratch(config={"model_type": "vit"}, processor={"image_mean": [0.5]})
+    one = Model(name="vit", source=scratch, recipe=Recipe(trainer={"fp16": True}))
+    assert {one: "gate"} == {replace(one): "gate"}
+
+
+def test_a_mistyped_field_is_an_error():
+    with pytest.raises(TypeError, match="learningrate"):
+        Recipe(learningrate=1e-3)
+
+
+def test_fields_are_given_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        Gate(0.9, 0.01)
+    with pytest.raises(TypeError, match="positional"):
+        Recipe(3)
+
+
+def test_a_recipe_with_an_unknown_loop_is_refused():
+    with pytest.raises(HarnessError, match=r"Recipe\(loop='lightning'\): there are 'trainer' and 'native'"):
+        Recipe(loop="lightning")
+
+
+def test_a_recipe_with_an_unknown_precision_is_refused():
+    with pytest.raises(HarnessError, match=r"Recipe\(precision='fp8'\): there are 'fp32' and 'bf16'"):
+        Recipe(precision="fp8")
+
+
+def test_a_native_loop_takes_no_training_arguments():
+    said = r"Recipe\(trainer={'fp16': True}\): these are TrainingArguments; use them with loop='trainer'"
+    with pytest.raises(HarnessError, match=said):
+        Recipe(loop="native", trainer={"fp16": True})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"epochs": 0},
+        {"epochs": -1},
+        {"batch_size": 0},
+        {"rows": 0},
+        {"rows": -1},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("inf")},
+        {"learning_rate": float("nan")},
+        {"warmup": -0.1},
+        {"warmup": 1.1},
+    ],
+    ids=str,
+)
+def test_a_recipe_that_cannot_train_is_refused(changed):
+    (name, value), said = (
+        *changed.items(),
+        "epochs, batch_size, rows and learning_rate must be positive, warmup within 0..1",
+    )
+    with pytest.raises(HarnessError, match=rf"Recipe\(.*{name}={value}.*\): {said}"):
+        Recipe(**changed)
+
+
+def test_a_native_module_does_not_train_with_the_trainer():
+    with pytest.raises(HarnessError, match=r"model toy: a native module trains with Recipe\(loop='native'\)"):
+        Model(name="toy", source=Native("toy.py:Toy"))
+
+
+def test_a_native_module_is_found_beside_its_suite(tmp_path):
+    (tmp_path / "models").mkdir()
+    path = tmp_path / "models" / "toy.py"
+    path.write_text("class Toy: pass\n")
+    assert (path, "Toy") == Native("models/toy.py:Toy").locate(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["none.py:Toy", "toy.py", "toy.py:", ":Toy", ""])
+def test_a_native_module_that_is_not_there_is_refused(tmp_path, target):
+    (tmp_path / "toy.py").write_text("class Toy: pass\n")
+    said = rf"Native\('{target}'\): no file {tmp_path}.*; write 'file\.py:Class' relative to the suite"
+    with pytest.raises(HarnessError, match=said):
+        Native(target).locate(tmp_path)
+
+
+def test_a_task_of_no_kind_is_refused():
+    said = (
+        "task toy-task: kind 'text' is none; there are text_classification, image_classification, "
+        r"or a harness\.Kind of your own"
+    )
+    with pytest.raises(HarnessError, match=said):
+        task(kind="text")
+
+
+def test_an_input_called_label_does_not_vanish_under_the_labels():
+    said = r"task toy-task: an input cannot be called 'label'; rename the column in read\(\)"
+    with pytest.raises(HarnessError, match=said):
+        task(inputs=("text", "label"))
+
+
+def test_a_metric_that_the_kind_does_not_have_is_refused():
+    said = "task toy-task: no metric 'bleu' for text-classification; there are accuracy, f1-macro"
+    with pytest.raises(HarnessError, match=said):
+        task(metric="bleu")
+
+
+def test_a_kind_with_a_metric_that_nobody_wrote_is_refused():
+    odd = replace(text_classification, metrics=("accuracy", "charm"))
+    with pytest.raises(HarnessError, match=r"kind text-classification: unknown metrics {'charm'}"):
+        task(kind=odd)
+
+
+# Cases
+
+
+def test_a_case_is_named_after_its_four_parts():
+    (one, _) = cases(task(), [model()], [backend()])
+    assert "toy-task/toy-model.toy.cpu" == str(one)
+
+
+def test_a_suite_has_every_model_on_every_device_with_every_backend():
+    found = cases(task(), [model("m1"), model("m2")], [backend("b1"), backend("b2", devices=("cpu",))])
+    expected = [f"toy-task/{name}.{rest}" for name in ("m1", "m2") for rest in ("b1.cpu", "b2.cpu", "b1.cuda")]
+    assert expected == [str(case) for case in found]
+
+
+def test_backends_are_the_default_ones_unless_others_are_named():
+    on = {device: [one for one in DEFAULT_BACKENDS if device in one.devices] for device in DEVICES}
+    assert [*on["cpu"], *on["cuda"]] == [case.backend for case in cases(task(), [model()])]
+
+
+def test_models_may_be_the_keys_of_their_gates():
+    gates = {model("m1"): Gate(floor=0.9, max_loss=0.01), model("m2"): Gate(floor=0.8, max_loss=0.01)}
+    found = cases(task(), gates, [backend(devices=("cpu",))])
+    assert [0.9, 0.8] == [gates[case.model].floor for case in found]
+
+
+@pytest.mark.parametrize(
+    ("models", "backends"),
+    [(["same", "same"], ["toy"]), (["toy"], ["same", "same"])],
+    ids=["models", "backends"],
+)
+def test_two_cases_of_one_name_are_refused(models, backends):
+    said = "task toy-task: two cases share a name; models and backends need distinct names"
+    with pytest.raises(HarnessError, match=said):
+        cases(task(), map(model, models), list(map(backend, backends)))
+
+
+@LAW
+@given(st.sets(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,6}", fullmatch=True), min_size=1, max_size=6), st.data())
+def test_no_two_cases_share_a_name(names, data):
+    devices = data.draw(st.lists(st.sampled_from(DEVICES), unique=True))
+    backends = [backend(name, devices=tuple(devices)) for name in sorted(names)]
+    found = cases(task(), map(model, sorted(names)), backends)
+    assert len(names) ** 2 * len(devices) == len(found) == len({str(case) for case in found})

@@ -1,0 +1,79 @@
+"""A suite with its backend in its own file, and its native model in a folder beside it."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness import (
+    PYTORCH,
+    Backend,
+    Bench,
+    Case,
+    Gate,
+    Kind,
+    Model,
+    Native,
+    Package,
+    Recipe,
+    Session,
+    Target,
+    Task,
+    cases,
+    text_classification,
+)
+from harness.spec import Arrays
+
+
+def sentences(file: Path) -> Iterator[dict[str, str]]:
+    with file.open(newline="") as lines:
+        yield from csv.DictReader(lines)
+
+
+def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    from safetensors.numpy import load_file
+
+    np.savez(out / "weights.npz", **load_file(source / "model.safetensors"))
+    return {"form": "npz"}
+
+
+def load(artifact: Path, target: Target) -> Session:
+    weights = dict(np.load(artifact / "weights.npz"))
+
+    def run(arrays: Arrays) -> Arrays:
+        mask = arrays["attention_mask"].astype(np.float32)[:, :, None]
+        mean = (weights["embedding.weight"][arrays["input_ids"]] * mask).sum(axis=1) / mask.sum(axis=1)
+        return {"logits": mean @ weights["classifier.weight"].T + weights["classifier.bias"]}
+
+    return Session(run=run, device=target.device, settings={"numpy": np.__version__})
+
+
+TASK = Task(
+    name="alone",
+    kind=text_classification,
+    dataset=Package(
+        "toydata",
+        "toydata/rows.csv",
+        sha256="95dc680d17a3fa1de55365d1e91f21085a1005366212c5bb02508005c6c93043",
+        read=sentences,
+    ),
+    inputs=("text",),
+    label="topic",
+    metric="f1-macro",
+    test=48,
+    validation=24,
+    calibration=12,
+)
+BAG = Model(
+    name="bag",
+    source=Native("models/bag.py:Bag"),
+    recipe=Recipe(loop="native", epochs=8, learning_rate=5e-2, batch_size=16),
+)
+NPZ = Backend(name="npz", build=build, load=load, devices=("cpu",))
+
+
+@pytest.mark.parametrize("case", cases(TASK, [BAG], [PYTORCH, NPZ]), ids=str)
+def test_alone(case: Case, bench: Bench) -> None:
+    bench(case).meets(Gate(floor=0.9, max_loss=0.1))

@@ -1,0 +1,56 @@
+"""A suite with a mistake in every task and every model."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from toydata import TASK, sentences
+
+from harness import PYTORCH, Backend, Bench, Case, Gate, Model, Native, Package, Recipe, Session, Target, cases
+
+BAG = Model(name="bag", source=Native("bag.py:Bag"), recipe=Recipe(loop="native"))
+LARGE = Model(name="large", source=Native("bag.py:Bag"), recipe=Recipe(loop="native", rows=5000))
+FRUGAL = Model(name="frugal", source=Native("bag.py:Bag"), recipe=Recipe(loop="native", rows=2))
+LOST = Model(name="lost", source=Native("nowhere.py:Bag"), recipe=Recipe(loop="native"))
+SPEECHLESS = Model(name="speechless", source=Package("toydata", "toydata", sha256="SHA256"))
+MISSPELT = Model(name="misspelt", source=SPEECHLESS.source, recipe=Recipe(trainer={"learning_rat": 1e-3}))
+
+
+def rarely_sarcastic(file: Path) -> Iterator[dict[str, str]]:
+    yield from sentences(file)
+    yield {"text": "what a lovely day", "topic": "sarcasm"}
+
+
+def nothing(file: Path) -> Iterator[dict[str, str]]:
+    yield from ()
+
+
+MISSING = replace(TASK, name="missing", dataset=Package("toy-data-of-others", "rows.csv", sha256="0", read=sentences))
+CHANGED = replace(TASK, name="changed", dataset=replace(TASK.dataset, sha256="0" * 64))
+MOVED = replace(TASK, name="moved", dataset=replace(TASK.dataset, path="toydata/lines.csv"))
+NO_INPUT = replace(TASK, name="no-input", inputs=("sentence",))
+NO_LABEL = replace(TASK, name="no-label", label="subject")
+GREEDY = replace(TASK, name="greedy", test=4000)
+RARE = replace(TASK, name="rare", dataset=replace(TASK.dataset, read=rarely_sarcastic))
+EMPTY = replace(TASK, name="empty", dataset=replace(TASK.dataset, read=nothing))
+UNREAD = replace(TASK, name="unread", dataset=replace(TASK.dataset, read=None))
+
+
+def outer() -> Backend:
+    def load(artifact: Path, target: Target) -> Session:
+        raise NotImplementedError
+
+    return Backend(name="hidden", load=load, devices=("cpu",))
+
+
+CASES = [
+    case
+    for task in (MISSING, CHANGED, MOVED, NO_INPUT, NO_LABEL, GREEDY, RARE, EMPTY, UNREAD)
+    for case in cases(task, [BAG], [PYTORCH])
+] + cases(TASK, [BAG, LARGE, FRUGAL, LOST, SPEECHLESS, MISSPELT], [PYTORCH, outer()])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_toy(case: Case, bench: Bench) -> None:
+    bench(case).meets(Gate(floor=0.5, max_loss=0.1))

@@ -1,0 +1,20 @@
+"""A suite in which all is well, with a native model and a backend of its own beside it."""
+
+import pytest
+from own import NUMPY
+from toydata import TASK
+
+from harness import DEFAULT_BACKENDS, Bench, Case, Gate, Model, Native, Recipe, cases
+
+BAG = Model(
+    name="bag",
+    source=Native("bag.py:Bag"),
+    recipe=Recipe(loop="native", epochs=8, learning_rate=5e-2, batch_size=16),
+    max_length=64,
+)
+MODELS = {BAG: Gate(floor=0.9, max_loss=0.1)}
+
+
+@pytest.mark.parametrize("case", cases(TASK, MODELS, [*DEFAULT_BACKENDS, NUMPY]), ids=str)
+def test_toy(case: Case, bench: Bench) -> None:
+    bench(case).meets(MODELS[case.model])
