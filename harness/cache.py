@@ -50,7 +50,7 @@ def canonical(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted(canonical(item) for item in value)
+        return sorted((canonical(item) for item in value), key=json.dumps)
     if inspect.isfunction(value):
         return f"{value.__qualname__}@{file_sha256(Path(inspect.getfile(value)))}"
     if value is None or isinstance(value, str | int | float | bool):

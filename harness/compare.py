@@ -73,8 +73,8 @@ COLUMNS = [
 def _identity(result: Result) -> dict[str, Any]:
     known = {f"environment {name}": value for name, value in result.environment.comparable().items()}
     return known | {
-        "test rows": result.data.sha256["test"] if result.data else None,
-        "checkpoint": result.checkpoint.info["weights_sha256"] if result.checkpoint else None,
+        "test rows": result.data.sha256.get("test") if result.data else None,
+        "checkpoint": result.checkpoint.info.get("weights_sha256") if result.checkpoint else None,
     }
 
 

@@ -126,10 +126,12 @@ def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for name in columns:
         value = row[name]
+        array = np.asarray(value)
         if isinstance(value, str):
             digest.update(json.dumps(" ".join(value.split())).encode())
+        elif array.dtype.kind in "OSU":
+            digest.update(json.dumps(value).encode())
         else:
-            array = np.asarray(value)
             digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
     return digest.hexdigest()
 

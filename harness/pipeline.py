@@ -21,8 +21,8 @@ from harness.errors import HarnessError, Unsupported
 from harness.progress import Progress
 from harness.record import Contender, Findings
 from harness.results import Failure, Result
-from harness.samples import CONTROL, Arm, Load, Settings
-from harness.spec import Backend, Case, Target
+from harness.samples import Arm, Load, Settings
+from harness.spec import CONTROL, Backend, Case, Target
 from harness.workshop import Workshop
 
 WORKLOADS = ((1, 60), (16, 5))

@@ -111,6 +111,8 @@ class Worker:
 
     def close(self) -> None:
         """End the worker and everything it started."""
+        if self._log.closed:
+            return  # by now another process may have the number of this one
         self._sock.close()
         self._kill()
         self._process.wait()

@@ -12,8 +12,8 @@ from harness.cache import Entry, canonical, size_bytes
 from harness.data import Split
 from harness.environment import Environment
 from harness.results import Answers, Built, Data, Failure, Process, Result, Series, Workload
-from harness.samples import CONTROL, Measurement, Samples
-from harness.spec import REFERENCE, Case, Task
+from harness.samples import Measurement, Samples
+from harness.spec import CONTROL, REFERENCE, Case, Task
 
 
 @dataclass(frozen=True)

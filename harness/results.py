@@ -167,9 +167,14 @@ def path_of(folder: Path, result: Result) -> Path:
 
 
 def save(folder: Path, result: Result) -> Path:
-    """Write the result whole or not at all."""
+    """Write the result whole or not at all; HarnessError if it could not be read again."""
     path = path_of(folder, result)
-    write_whole(path, msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    content = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
+    try:
+        msgspec.json.decode(content, type=Result)  # JSON has no NaN: it would come back as null
+    except msgspec.ValidationError as error:
+        raise HarnessError(f"{result.name}: cannot be stored: {error}") from error
+    write_whole(path, content)
     return path
 
 

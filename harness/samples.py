@@ -9,8 +9,6 @@ from pathlib import Path
 from harness.errors import WorkerError
 from harness.spec import Arrays, Backend, Target
 
-CONTROL = "control"
-
 
 @dataclass(frozen=True)
 class Arm:

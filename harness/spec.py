@@ -26,6 +26,8 @@ Device = Literal["cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 REFERENCE = "pytorch"
 """Name of the backend that every other one is compared with."""
+CONTROL = "control"
+"""Name of the reference's second worker."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -186,6 +188,10 @@ class Task:
                 f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
                 "image_classification, or a harness.Kind of your own"
             )
+        if isinstance(self.inputs, str) or not self.inputs:
+            raise HarnessError(f"task {self.name}: inputs={self.inputs!r} must be a tuple of column names: ('text',)")
+        if min(self.test, self.validation, self.calibration) < 1:
+            raise HarnessError(f"task {self.name}: test, validation and calibration need at least a row each")
         if "label" in self.inputs:
             raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
         if self.metric not in self.kind.metrics:
@@ -205,6 +211,10 @@ class Gate:
     """Smallest score on the test rows, for every backend."""
     max_loss: float
     """Largest score a backend may lose against the reference on the same rows."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1 or not 0 <= self.max_loss < 1:
+            raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a loss of 0.01 one point")
 
 
 class Target(NamedTuple):
@@ -260,9 +270,12 @@ class Case:
 
 def cases(task: Task, models: Iterable[Model], backends: Sequence[Backend] | None = None) -> list[Case]:
     """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`."""
-    from harness.backends import DEFAULT_BACKENDS
+    from harness.backends import DEFAULT_BACKENDS, PYTORCH
 
     chosen = DEFAULT_BACKENDS if backends is None else tuple(backends)
+    for backend in chosen:
+        if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
+            raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
     found = list(_cases(task, models, chosen))
     if len({str(case) for case in found}) < len(found):
         raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")

@@ -45,6 +45,12 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
         raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
     machines = {path.name: list(load_all(path)) for path in sorted(folder.iterdir()) if path.is_dir()}
     for name, results in machines.items():
+        for result in results:
+            if result.environment.machine != name:
+                raise HarnessError(
+                    f"{folder / name}: {result.name} was measured on {result.environment.machine}; move it there"
+                )
+    for name, results in machines.items():
         if results and machine in (None, name):
             yield from _pair(folder / name, results)
     named = [result for name, results in machines.items() if name != LOCAL for result in results]

@@ -131,7 +131,12 @@ def _status(row: Mapping[Any, Any]) -> str:
 
 
 def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
+    return _plain(text.partition("\n")[0])
+
+
+def _plain(text: str) -> str:
+    """Without control characters: they would move the terminal's cursor or end a table's row."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 def _number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
@@ -149,5 +154,4 @@ def _missing(value: Any) -> bool:
 
 def _inert(cell: str) -> str:
     """Text that cannot break out of its table cell."""
-    cell = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", cell)
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+    return _plain(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -219,3 +219,9 @@ def test_no_two_cases_share_a_name(names, data):
     backends = [backend(name, devices=tuple(devices)) for name in sorted(names)]
     found = cases(task(), map(model, sorted(names)), backends)
     assert len(names) ** 2 * len(devices) == len(found) == len({str(case) for case in found})
+
+
+@pytest.mark.parametrize("name", ["pytorch", "control"])
+def test_the_names_of_the_reference_and_its_control_are_taken(name):
+    with pytest.raises(HarnessError, match=f"backend '{name}': the reference and its control own that name"):
+        cases(task(), [model()], [backend(name)])
