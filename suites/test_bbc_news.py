@@ -38,7 +38,7 @@ MINILM = Model(
         sha256="ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
     ),
     recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16),
-    max_length=128,
+    max_length=96,
 )
 EMBEDDING_BAG = Model(
     name="EmbeddingBag",
