@@ -34,7 +34,7 @@ def loss(result: Result) -> Interval | None:
     if result.answers is None:
         return None
     found = paired_difference(result.answers.lost, result.answers.gained, result.answers.rows)
-    return Interval(-found.estimate, -found.high, -found.low)
+    return Interval(0.0 - found.estimate, 0.0 - found.high, 0.0 - found.low)  # 0.0 - 0.0 has no sign
 
 
 def shortfalls(result: Result) -> list[str]:

@@ -225,3 +225,10 @@ def test_no_two_cases_share_a_name(names, data):
 def test_the_names_of_the_reference_and_its_control_are_taken(name):
     with pytest.raises(HarnessError, match=f"backend '{name}': the reference and its control own that name"):
         cases(task(), [model()], [backend(name)])
+
+
+@pytest.mark.parametrize("limits", [(94, 0.01), (-0.1, 0.01), (0.94, 1), (0.94, -0.01)])
+def test_a_gate_in_points_is_refused(limits):
+    floor, max_loss = limits
+    with pytest.raises(HarnessError, match="scores run from 0 to 1"):
+        Gate(floor=floor, max_loss=max_loss)
