@@ -40,7 +40,8 @@ def vit(tmp_path_factory) -> Path:
     source = Scratch(
         config={"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
                 "intermediate_size": 32, "image_size": 8, "patch_size": 4, "num_channels": 1},
-        processor={"image_processor_type": "ViTImageProcessor", "do_resize": False, "image_mean": [0.5], "image_std": [0.5]},
+        processor={"image_processor_type": "ViTImageProcessor", "do_resize": False, "image_mean": [0.5],
+                   "image_std": [0.5]},
     )  # fmt: skip
     kind, out = image_classification, tmp_path_factory.mktemp("vit")
     rows = [{"image": np.full((8, 8), shade, dtype=np.uint8)} for shade in (0, 90)]

@@ -120,7 +120,7 @@ TASK = Task(
     calibration=10,
 )
 MODELS = {
-    Model(name=f"model-{number}", source=Native("toy.py:Toy"), recipe=Recipe(loop="native")): Gate(floor=0, max_loss=0.5)
+    Model(name=f"m{number}", source=Native("toy.py:Toy"), recipe=Recipe(loop="native")): Gate(floor=0, max_loss=0.1)
     for number in range(200)
 }
 BACKENDS = [Backend(name=f"backend-{number}", load=load) for number in range(5)]
