@@ -35,7 +35,7 @@ def _report(folder: Path, check: bool) -> int:
         return 0
     try:
         report.check(folder)
-    except HarnessError as error:
+    except report.Stale as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

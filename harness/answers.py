@@ -87,23 +87,30 @@ def largest_difference(own: Scored, other: Scored) -> float:
     )
 
 
-def check_parity(own: Scored, source: Scored, name: str) -> None:
-    """HarnessError, with the largest difference and its row, unless every element lies within the tolerance."""
-    probes = [row for size in PROBE_BATCHES for row in range(size)]
-    for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "in a padded batch")):
+def check_forms(own: Scored, source: Scored, name: str) -> None:
+    """HarnessError unless both give the same outputs in the same shapes, row by row and in padded batches."""
+    for mine, theirs in ((own.single, source.single), (own.padded, source.padded)):
         if _forms(mine) != _forms(theirs):
             raise HarnessError(
-                f"the export does not answer as {name} does: {shape}, it gives {_forms(mine)} for {_forms(theirs)}"
+                f"the export does not answer as {name} does: it gives {_forms(mine)} for {_forms(theirs)}"
             )
+
+
+def check_parity(own: Scored, source: Scored, name: str) -> None:
+    """HarnessError, with the largest difference and its row, unless every element lies within the tolerance."""
+    check_forms(own, source, name)
+    probes = [row for size in PROBE_BATCHES for row in range(size)]
+    for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "in a padded batch")):
         for output, values in mine.items():
             excess = np.abs(values - theirs[output]) - RELATIVE * np.abs(theirs[output])
             by_row = excess.reshape(len(values), -1).max(axis=1)
             if not (by_row <= ABSOLUTE).all():
                 worst = int(np.argmax(by_row))
                 row = worst if shape == "alone" else probes[worst]
+                largest = np.abs(values - theirs[output])[worst].max()
                 raise HarnessError(
-                    f"the export does not answer as {name} does: {output} differs by up to "
-                    f"{np.abs(values - theirs[output]).max():.3g} (allowed {ABSOLUTE:g} + {RELATIVE:g} of the value), "
+                    f"the export does not answer as {name} does: {output} differs by up to {largest:.3g} (allowed "
+                    f"{ABSOLUTE:g} + {RELATIVE:g} of the value), "
                     f"worst at test row {row} {shape}; {int((by_row > ABSOLUTE).sum())} of {len(values)} rows differ"
                 )
 

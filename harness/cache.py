@@ -111,7 +111,7 @@ class Store:
             scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             began = time.monotonic()
             try:
-                info = build(scratch)
+                info = build(scratch) or {}
                 marker = Marker(dict(_files(scratch)), info, round(time.monotonic() - began, 1))
                 (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
                 shutil.rmtree(folder, ignore_errors=True)
@@ -123,14 +123,18 @@ class Store:
 
 def size_bytes(folder: Path) -> int:
     """Bytes on disk of what was built in `folder`."""
-    return sum((folder / name).stat().st_size for name, _ in _files(folder))
+    return sum(path.stat().st_size for path in _built(folder))
+
+
+def _built(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if path.name != MARKER and path.suffix != ".pyc")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MARKER and path.suffix != ".pyc":
-            with path.open("rb") as file:
-                yield path.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()
+    for path in _built(folder):
+        with path.open("rb") as file:
+            yield path.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _verify(folder: Path) -> tuple[Marker | None, str | None]:

@@ -65,7 +65,8 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
 COLUMNS = [
     *PAIR, "backend", "status", "chosen", "batch", "rounds", "starts", "median_ms", "p90_bound_ms", "rows_per_s",
     "speedup", "speedup_low", "speedup_high", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows",
-    "loss", "loss_low", "loss_high", "max_loss", "broken_gate", "lost", "gained", "agreement", "size_mb", "peak_rss_mb",
+    "loss", "loss_low", "loss_high", "max_loss", "broken_gate", "lost", "gained", "agreement", "compared_with",
+    "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb",
     "load_ms", "first_call_ms", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
 
@@ -107,6 +108,11 @@ def _case(result: Result) -> dict[str, Any]:
             "lost": result.answers.lost,
             "gained": result.answers.gained,
             "agreement": result.answers.agreement,
+            "compared_with": result.answers.compared_with,
+            "source_lost": result.answers.source_lost,
+            "source_gained": result.answers.source_gained,
+            "source_agreement": result.answers.source_agreement,
+            "largest_difference": result.answers.largest_difference,
         }
     if result.promise is not None:
         broken = "; ".join(shortfalls(result)) if result.status == "ok" else ""

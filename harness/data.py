@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -109,9 +110,18 @@ def _read(task: Task) -> list[Row]:
             raise HarnessError(
                 f"task {task.name}: row {number} has no column {', '.join(missing)}; its columns are {', '.join(row)}"
             )
+        empty = [name for name in (*task.inputs, task.label) if _is_nothing(row[name])]
+        if empty:
+            raise HarnessError(
+                f"task {task.name}: row {number} has nothing in {', '.join(empty)}; leave it out in read()"
+            )
     if not rows:
         raise HarnessError(f"task {task.name}: {task.dataset.distribution} gave no rows")
     return rows
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _distinct(rows: list[Row], task: Task) -> tuple[list[Row], int]:

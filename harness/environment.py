@@ -80,7 +80,7 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
         wait_policy=wait_policy(spinning),
         commit=commit,
         dirty=dirty,
-        load_before=round(os.getloadavg()[0], 2),
+        load_before=load_average(),
     )
 
 
@@ -89,9 +89,14 @@ def wait_policy(spinning: bool) -> str:
     return "active" if spinning else "passive"
 
 
-def versions() -> dict[str, str]:
+def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Installed versions of everything that decides a number."""
-    return {name: found for name in PACKAGES if (found := _version(name))}
+    return {name: found for name in names if (found := _version(name))}
+
+
+def load_average() -> float:
+    """One-minute load average, now."""
+    return round(os.getloadavg()[0], 2)
 
 
 @cache
@@ -155,7 +160,7 @@ def commit_of(folder: Path) -> tuple[str | None, bool]:
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         top = _git(folder, "rev-parse", "--show-toplevel")
-        changes = _git(Path(top), "status", "--porcelain", "--", ".", ":(exclude)results")
+        changes = _git(Path(top), "status", "--porcelain", "--", ".", ":(exclude,glob)**/results/**")
     except (OSError, subprocess.CalledProcessError):
         return None, False
     return commit, bool(changes)

@@ -80,7 +80,7 @@ class _Crew:
 
     def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
         with self.guard(arm.name):
-            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s)
+            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name)
             self.workers[arm.name] = stack.enter_context(worker)
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:
@@ -137,7 +137,7 @@ def _rounds(crew: _Crew, load: Load, samples: Samples, dice: random.Random, shar
             answer = crew.last[name]
             samples.ns[name][-1].append((answer.ended_ns - answer.began_ns) // samples.loops)
         samples.rows[-1].append(rows[0])
-        samples.lengths[-1].append(next(iter(batch.values())).shape[1])
+        samples.lengths[-1].append(next(iter(batch.values()))[0].size)
         samples.timed_ns += sum(answer.ended_ns - answer.began_ns for answer in answers)
         began, ended = began or answers[0].began_ns, answers[-1].ended_ns
         yield

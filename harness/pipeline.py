@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from harness import answers, data, measure, record
 from harness.answers import Inputs
 from harness.backends import PYTORCH
 from harness.cache import Store
-from harness.environment import describe
+from harness.environment import describe, load_average
 from harness.errors import HarnessError, Unsupported
 from harness.progress import Progress
 from harness.record import Contender, Findings
@@ -86,10 +87,19 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
     except _Stopped as stopped:  # without a checkpoint and a reference, no case has anything to say
         for case in comparison.cases:
             findings.failures.setdefault(case.backend.name, stopped.failure)
-    results = [record.result(case, findings) for case in comparison.cases]
-    for case, result in zip(comparison.cases, results, strict=True):
-        keep(result, record.table(case, findings))
-    return results
+    return [_record(case, findings, keep) for case in comparison.cases]
+
+
+def _record(case: Case, findings: Findings, keep: Keep) -> Result:
+    """Keep the case's result; one that cannot be kept whole becomes a failure, and its neighbours go on."""
+    try:
+        with _stage("record"):
+            result = record.result(case, findings)
+            keep(result, record.table(case, findings))
+    except _Stopped as stopped:
+        result = record.failure(case, findings, stopped.failure)
+        keep(result, None)
+    return result
 
 
 def _prepare(shop: Workshop, comparison: Comparison, findings: Findings) -> Inputs:
@@ -133,6 +143,8 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
         artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
     with _stage("answer"):
         scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
+        if source:
+            answers.check_forms(scored, source.scored, origin.name)
     findings.contenders[backend.name] = Contender(artifact, scored)
     with _stage("parity"):
         if source and not backend.lossy:
@@ -145,6 +157,7 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
         c.backend for c in comparison.cases if c.backend.name not in findings.failures and c.backend is not PYTORCH
     ]
     made = findings.contenders
+    findings.environment = replace(findings.environment, load_before=load_average())
     arms = [Arm(b.name, b, made[b.name].artifact.path) for b in (PYTORCH, *ready)]
     arms.insert(1, Arm(CONTROL, PYTORCH, made[PYTORCH.name].artifact.path))
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
@@ -155,9 +168,9 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
         shop.progress,
     )
-    if CONTROL in found.failed:
-        raise found.failed[CONTROL]
     findings.notes += found.notes()
+    if CONTROL in found.failed:
+        findings.notes.append(f"the control failed, so nothing is known of the noise: {found.failed.pop(CONTROL)}")
     for name, error in found.failed.items():
         findings.failures[name] = Failure(stage="measure", message=str(error))
 
@@ -187,6 +200,12 @@ def _stage(name: str) -> Iterator[None]:
     except _Stopped:
         raise
     except Exception as error:
-        message = str(error) if isinstance(error, HarnessError) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, HarnessError) else _told(error)
         status = "unsupported" if isinstance(error, Unsupported) else "failed"
         raise _Stopped(Failure(stage=name, message=message, status=status)) from error  # type: ignore[arg-type]
+
+
+def _told(error: Exception) -> str:
+    """An unexpected error with the place it came from, so that its author finds the line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"

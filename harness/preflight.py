@@ -13,7 +13,13 @@ from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.loading import name_of
 from harness.quiet import quiet
-from harness.spec import Case, Model, Native, Package, Task
+from harness.spec import Case, Model, Native, Package, Scratch, Task
+
+OWNED = frozenset(
+    ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
+     "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir")
+)  # fmt: skip
+"""TrainingArguments that would make a recipe's record untrue."""
 
 
 def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
@@ -41,6 +47,8 @@ def _complaint(check: Callable[[], object]) -> Iterator[str]:
         check()
     except HarnessError as error:
         yield str(error)
+    except Exception as error:  # a library's own opinion of the input, or a user's file that does not parse
+        yield f"{type(error).__name__}: {error}"
 
 
 def _check_source(task: Task, model: Model, folder: Path) -> None:
@@ -50,14 +58,30 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
             classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
             if name not in classes:
                 raise HarnessError(f"model {model.name}: {path} has no class {name}; it has {', '.join(classes)}")
+        case Scratch():
+            _check_architecture(task, model, model.source)
         case Package():
             task.kind.load_processor(data.locate(model.source))
+
+
+def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
+    from transformers import CONFIG_MAPPING
+
+    known = source.config.get("model_type")
+    if known not in CONFIG_MAPPING:
+        raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {known!r}")
+    task.kind.processor(source, None, [], task.inputs)
 
 
 def _check_recipe(task: Task, model: Model) -> None:
     if model.recipe.trainer:
         from transformers import TrainingArguments
 
+        owned = sorted(set(model.recipe.trainer) & OWNED)
+        if owned:
+            raise HarnessError(
+                f"model {model.name}: Recipe(trainer=…) has {', '.join(owned)}; Recipe has its own for them"
+            )
         known = {field.name for field in dataclasses.fields(TrainingArguments)}
         unknown = sorted(set(model.recipe.trainer) - known)
         if unknown:

@@ -65,9 +65,11 @@ class Worker:
     Every method raises WorkerError, naming the signal, the timeout or the backend's own error.
     """
 
-    def __init__(self, backend: Backend, artifact: Path, target: Target, timeout_s: float) -> None:
+    def __init__(
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str | None = None
+    ) -> None:
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
-        self.name = backend.name
+        self.name = name or backend.name
         self.timeout_s = timeout_s
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
         self._sock, theirs = socket.socketpair()

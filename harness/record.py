@@ -42,16 +42,16 @@ class Findings:
 def result(case: Case, findings: Findings) -> Result:
     """The case's result: `ok` if it was measured, else what stopped it and what was known by then."""
     name = case.backend.name
-    failure = findings.failures.get(name)
-    measured = findings.measurement if failure is None else None
+    stopped = findings.failures.get(name)
+    measured = findings.measurement if stopped is None else None
     made = findings.contenders.get(name)
     return Result(
         task=case.task.name,
         model=case.model.name,
         backend=name,
         device=case.device,
-        status="ok" if failure is None else failure.status,
-        error=failure,
+        status="ok" if stopped is None else stopped.status,
+        error=stopped,
         measurement=findings.measurement_id,
         created=findings.created,
         environment=findings.environment,
@@ -65,6 +65,22 @@ def result(case: Case, findings: Findings) -> Result:
         if measured
         else (),
         notes=tuple(findings.notes),
+    )
+
+
+def failure(case: Case, findings: Findings, why: Failure) -> Result:
+    """A result that says why there is no other, from nothing that could stop it again."""
+    return Result(
+        task=case.task.name,
+        model=case.model.name,
+        backend=case.backend.name,
+        device=case.device,
+        status=why.status,
+        error=why,
+        measurement=findings.measurement_id,
+        created=findings.created,
+        environment=findings.environment,
+        recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},
     )
 
 
@@ -131,12 +147,14 @@ def _series(name: str, samples: Samples, threads: int) -> Series:
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(start) for start in values)
 
+    # A control that died has fewer rounds than the reference, and nothing to be paired with.
+    whole = list(map(len, samples.ns.get(CONTROL, []))) == list(map(len, samples.ns[REFERENCE]))
     return Series(
         workload=Workload(batch=samples.batch, threads=threads, order_seed=samples.order_seed),
         loops=samples.loops,
         own_ns=frozen(samples.ns[name]),
         reference_ns=frozen(samples.ns[REFERENCE]),
-        control_ns=frozen(samples.ns[CONTROL]),
+        control_ns=frozen(samples.ns.get(CONTROL, [])) if whole else (),
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
     )

@@ -49,7 +49,7 @@ class Series:
     rows: PerStart
     """Index, in the test split, of the first row of each round's batch; the others follow in the drawn order."""
     lengths: PerStart
-    """Size of the batch's input along its second axis: padded tokens of a text, channels of an image."""
+    """Elements of one row of the batch's first input: padded tokens of a text, values of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +178,15 @@ def save(folder: Path, result: Result) -> Path:
     return path
 
 
-def save_answers(path: Path, answers: pd.DataFrame) -> None:
-    """Write the answers row by row beside the result at `path`, as parquet."""
+def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
+    """Write the answers row by row, as parquet, beside the result at `path`; None removes those of an earlier run."""
+    beside = path.with_suffix(".parquet")
+    if answers is None:
+        beside.unlink(missing_ok=True)
+        return
     buffer = io.BytesIO()
     answers.to_parquet(buffer, index=False)
-    write_whole(path.with_suffix(".parquet"), buffer.getvalue())
+    write_whole(beside, buffer.getvalue())
 
 
 def write_whole(path: Path, content: bytes) -> None:

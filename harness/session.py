@@ -64,6 +64,9 @@ class ShipSession:
 
     def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
         """Preflight: HarnessError with everything that is wrong with the options and the selected cases."""
+        # Threads that spin while they wait would make training several times slower beside any other load; OpenMP
+        # reads this once, when whatever preflight imports loads it.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from harness.preflight import check_cases
 
         self._check_options()
@@ -75,13 +78,15 @@ class ShipSession:
 
     def skip_reason(self, case: Case) -> str | None:
         """Why the case cannot run here, if so."""
-        return no_cuda() if case.device == "cuda" else None
+        if case.device == "cuda" and (reason := no_cuda()) is not None:
+            return reason
+        return case.backend.unavailable(case.device) if case.backend.unavailable else None
 
     def outcome(self, case: Case) -> Outcome:
         """The case's result; runs its whole comparison unless this session has."""
         if str(case) not in self.results:
             self._compare(case)
-        return Outcome(self.results[str(case)], lambda result: self._keep(result, None))
+        return Outcome(self.results[str(case)], self._judged)
 
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
@@ -95,7 +100,12 @@ class ShipSession:
 
         yield report.terminal(self.results.values())
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
-        yield from (f"wrote {path}" for path in report.write(self.results_folder, self.options.ship_machine))
+        try:
+            written = report.write(self.results_folder, self.options.ship_machine)
+        except HarnessError as error:
+            yield f"no tables written: {error}"
+        else:
+            yield from (f"wrote {path}" for path in written)
 
     def _compare(self, case: Case) -> None:
         from harness.pipeline import Comparison, Options, compare
@@ -124,8 +134,13 @@ class ShipSession:
 
         self.results[result.name] = result
         path = results.save(self.results_folder, result)
-        if answers is not None:
-            results.save_answers(path, answers)
+        results.save_answers(path, answers)
+
+    def _judged(self, result: Result) -> None:
+        from harness import results
+
+        self.results[result.name] = result
+        results.save(self.results_folder, result)
 
     def _check_options(self) -> None:
         given = self.options
@@ -137,8 +152,10 @@ class ShipSession:
             raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
         if not given.ship_machine.replace("-", "").replace("_", "").isalnum():
             raise HarnessError(f"--ship-machine {given.ship_machine!r}: use letters, digits, '-' and '_'")
-        if given.ship_machine != LOCAL and commit_of(self.root)[1]:
+        commit, dirty = commit_of(self.root)
+        if given.ship_machine != LOCAL and (dirty or commit is None):
             raise HarnessError(
                 f"--ship-machine {given.ship_machine}: results under a name are for others to rely on, and the tree "
-                "has changes that no commit holds; commit or stash them, or leave the machine unnamed"
+                f"{'has changes that no commit holds' if commit else 'is under no commit'}; commit or stash them, or "
+                "leave the machine unnamed"
             )

@@ -138,6 +138,8 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_name("model", self.name)
+        if self.max_length < 1:
+            raise HarnessError(f"model {self.name}: max_length={self.max_length} leaves nothing of a text")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 
@@ -250,9 +252,13 @@ class Backend:
     lossy: bool = False
     """False: its answers must equal those of `source`, or of the reference, element by element."""
     devices: tuple[Device, ...] = DEVICES
+    unavailable: Callable[[Device], str | None] | None = None
+    """Why it cannot run on a device of this machine, if so; asked before anything expensive, imports no runtime."""
 
     def __post_init__(self) -> None:
         _check_name("backend", self.name)
+        if not self.devices or not set(self.devices) <= set(DEVICES):
+            raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

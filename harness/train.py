@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +20,6 @@ def fine_tune(
     task: Task, model: Model, split: data.Split, folder: Path, out: Path, threads: int, progress: Progress
 ) -> dict[str, Any]:
     """Train `model` on `split`, save the checkpoint in `out`, and say how it went; `folder` is the suite's."""
-    # Threads that spin while they wait would make training several times slower beside any other load.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     import torch
     import transformers
 

@@ -47,7 +47,7 @@ def _load(sock: socket.socket) -> Session:
         {
             "load_ns": perf_counter_ns() - began,
             "device": session.device,
-            "settings": {**session.settings, "imported": ",".join(heavy)},
+            "settings": {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)},
         },
     )
     return session

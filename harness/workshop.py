@@ -11,12 +11,14 @@ from typing import Any
 from harness import answers, data, train
 from harness.answers import Inputs, Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
-from harness.environment import cpu_flags, versions
+from harness.environment import accelerator, cpu_flags, versions
 from harness.process import Worker
 from harness.progress import Progress
 from harness.spec import Backend, Model, Native, Target, Task
 
 HERE = Path(__file__).parent
+TRAINERS = ("torch", "transformers", "datasets", "evaluate", "numpy")
+"""Packages that decide what a checkpoint holds; another ONNX Runtime is no reason to train again."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,10 @@ class Workshop:
         source = self.model.source
         native = tree_sha256(source.locate(self.folder)[0]) if isinstance(source, Native) else None
         # Code counts too: whoever changes how a model is trained must not be given an old one.
-        code = [tree_sha256(HERE / name) for name in ("train.py", "loops.py", "checkpoint.py", "data.py", "kinds")]
-        key = fingerprint(self.task, self.model, native, split.sha256(), self.target.threads, versions(), code)
+        names = ("train.py", "loops.py", "checkpoint.py", "data.py", "kinds", "score.py", "metrics")
+        code = [tree_sha256(HERE / name) for name in names]
+        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, split.sha256())
+        key = fingerprint(self.model, native, rows, self.target.threads, versions(TRAINERS), _machine(), code)
         return self.store.get(
             self._name("checkpoint"),
             key,
@@ -55,7 +59,7 @@ class Workshop:
         build = backend.build
         if build is None:
             return source
-        key = fingerprint(source.path.name, source.info, backend, versions(), platform.machine(), sorted(cpu_flags()))
+        key = fingerprint(source.path.name, source.info, backend, versions(), _machine())
         with self.progress.bar(f"build {backend.name}", None):
             return self.store.get(self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind))
 
@@ -72,10 +76,17 @@ class Workshop:
             with Worker(backend, artifact.path, self.target, self.timeout_s) as worker:
                 return answers.collect(worker, inputs, labels, self.task.metric, out, self.progress)
 
-        code = [tree_sha256(HERE / name) for name in ("answers.py", "worker.py", "metrics")]
-        key = fingerprint(artifact.path.name, artifact.info, backend, self.target, self.task.metric, versions(), code)
+        code = [tree_sha256(HERE / name) for name in ("answers.py", "worker.py", "score.py", "metrics")]
+        key = fingerprint(
+            artifact.path.name, artifact.info, backend, self.target, self.task.metric, versions(), _machine(), code
+        )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"
+
+
+def _machine() -> tuple[str, list[str], str | None]:
+    """What the same instructions may give other numbers on."""
+    return platform.machine(), sorted(cpu_flags()), accelerator()

@@ -6,7 +6,7 @@ import platform
 import re
 import warnings
 from collections import Counter
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from harness import checkpoint
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
 from harness.quiet import quiet
-from harness.spec import Arrays, Backend, Kind, Session, Target
+from harness.spec import Arrays, Backend, Device, Kind, Session, Target
 
 FILE = "model.onnx"
 INTEGER = re.compile("Integer|Quantize")
@@ -101,7 +101,7 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
     preset = int8_preset(platform.machine(), cpu_flags())
-    if preset in ("avx2", "avx512"):
+    if preset in ("avx2", "avx512") and "avx_vnni" not in cpu_flags():
         warnings.warn("this CPU has no VNNI instructions, int8 is slower here than on one that has", stacklevel=2)
     with quiet(), TemporaryDirectory() as scratch:
         folded = Path(scratch) / FILE
@@ -123,6 +123,15 @@ def int8_preset(machine: str, flags: frozenset[str]) -> str:
     if {"avx512_vnni", "avx512vnni"} & flags:
         return "avx512_vnni"
     return "avx512" if "avx512f" in flags else "avx2"
+
+
+def unavailable(device: Device) -> str | None:
+    """The CPU-only distribution knows no CUDA."""
+    try:
+        version("onnxruntime-gpu")
+    except PackageNotFoundError:
+        return 'onnxruntime-gpu is not installed; run: python -m pip install -e ".[gpu]"' if device == "cuda" else None
+    return None
 
 
 def load(artifact: Path, target: Target) -> Session:
@@ -158,8 +167,8 @@ def load(artifact: Path, target: Target) -> Session:
     )
 
 
-ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load)
-ONNXRUNTIME_O2 = Backend(name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load)
+ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable)
+ONNXRUNTIME_O2 = Backend(name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load, unavailable=unavailable)
 ONNXRUNTIME_INT8 = Backend(
     name="onnxruntime-int8",
     source=ONNXRUNTIME,

@@ -10,6 +10,11 @@ from harness.errors import HarnessError
 from harness.report.tables import markdown
 from harness.results import Result, load_all, write_whole
 
+
+class Stale(HarnessError):
+    """Tables that are not what the results give."""
+
+
 LOCAL = "local"
 """The machine that git ignores; it stands in its own tables only, so that committed ones do not depend on it."""
 
@@ -26,24 +31,25 @@ def write(folder: Path, machine: str | None = None) -> list[Path]:
 
 
 def check(folder: Path) -> None:
-    """HarnessError, naming the files, if a table is not what the JSON gives."""
+    """Stale, naming the files, if a table is not what the JSON gives."""
     tables = dict(_tables(folder))
     stale = [path for path, content in tables.items() if not path.exists() or path.read_bytes() != content]
     stale += sorted(_existing(folder) - tables.keys())
     if stale:
-        raise HarnessError(
-            f"{', '.join(map(str, stale))}: not what the results give; run python -m harness report and commit"
-        )
+        raise Stale(f"{', '.join(map(str, stale))}: not what the results give; run python -m harness report and commit")
 
 
 def _existing(folder: Path) -> set[Path]:
-    return {*folder.glob("comparison.*"), *folder.glob("*/comparison.*")}
+    return {
+        path for name in ("comparison.csv", "comparison.md") for path in (*folder.glob(name), *folder.glob(f"*/{name}"))
+    }
 
 
 def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
     if not folder.is_dir():
         raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
-    machines = {path.name: list(load_all(path)) for path in sorted(folder.iterdir()) if path.is_dir()}
+    wanted = [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
+    machines = {path.name: list(load_all(path)) for path in wanted}
     for name, results in machines.items():
         for result in results:
             if result.environment.machine != name:

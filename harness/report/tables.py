@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from harness.compare import comparisons, recommend, tidy
+from harness.environment import Environment
 from harness.results import Result
+from harness.spec import REFERENCE
 
 
 def markdown(results: Iterable[Result]) -> str:
@@ -80,14 +82,21 @@ def _sentence(group: list[Result], mark: str = "**") -> str:
 
 
 def _provenance(group: list[Result]) -> str:
-    environment = group[0].environment
-    lines = [
-        f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads, {environment.system}, "
-        f"Python {environment.python}, "
-        + ", ".join(f"{name} {version}" for name, version in environment.packages.items())
-        + f"; commit {(environment.commit or 'unknown')[:12]}{' with changes' if environment.dirty else ''}."
-    ]
-    return "\n".join(lines + _noise(group))
+    """Where the group's numbers came from, once for each place and commit."""
+    origins: dict[str, list[str]] = {}
+    for result in group:
+        origins.setdefault(_origin(result.environment), []).append(result.backend)
+    whose = (f"{', '.join(backends)}: " if len(origins) > 1 else "" for backends in origins.values())
+    return "\n".join([*map("".join, zip(whose, origins, strict=True)), *_noise(group)])
+
+
+def _origin(found: Environment) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
+    return (
+        f"{found.cpu}, {found.cores} cores, {found.threads} threads ({found.wait_policy}), {found.system}, "
+        f"Python {found.python}, {versions}; commit {(found.commit or 'unknown')[:12]}"
+        f"{' with changes' if found.dirty else ''}."
+    )
 
 
 def _noise(group: list[Result]) -> list[str]:
@@ -104,7 +113,7 @@ def _noise(group: list[Result]) -> list[str]:
 def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
     if _missing(row[name]):
         return ""
-    if row["backend"] == "pytorch":
+    if row["backend"] == REFERENCE:
         return f"1{unit}"
     return f"{row[name]:.2f}{unit} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
 
@@ -112,7 +121,7 @@ def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
 def _loss(row: Mapping[Any, Any]) -> str:
     if _missing(row["loss"]):
         return ""
-    if row["backend"] == "pytorch":
+    if row["backend"] == REFERENCE:
         return "0"
     estimate, low, high = (_points(row[name]) for name in ("loss", "loss_low", "loss_high"))
     return f"{estimate} [{low}, {high}]"
@@ -127,6 +136,8 @@ def _points(share: float) -> str:
 def _status(row: Mapping[Any, Any]) -> str:
     if not _missing(row["error"]):
         return f"{row['status']}: {_first_line(row['error'])}"
+    if row["status"] == "ok" and _missing(row["floor"]):
+        return "ok, not judged: its test did not come to its gate"
     return row["status"] if _missing(row["broken_gate"]) else f"breaks its gate: {row['broken_gate']}"
 
 

@@ -479,7 +479,7 @@ def test_markdown_says_what_to_choose_and_why():
     assert "# Comparison\n" in text
     assert "## toy-task / toy-model on cpu, machine toy-machine\n" in text
     assert "**Would choose onnxruntime**: 2.00 times the reference's speed [" in text
-    assert "abacus, 2 cores, 2 threads, Linux 6, Python 3.11, torch 2.13; commit 0123456789ab." in text
+    assert "abacus, 2 cores, 2 threads (passive), Linux 6, Python 3.11, torch 2.13; commit 0123456789ab." in text
     assert "The reference against itself, batch 1: 1.000 [" in text
     assert "over 120 rounds in 2 starts." in text
 
@@ -662,3 +662,52 @@ def test_a_damaged_result_is_named_and_not_left_out(tmp_path):
     (tmp_path / "toy-machine/toy-task/broken.json").write_text("{")
     with pytest.raises(HarnessError, match=r"broken\.json: not a result"):
         report.write(tmp_path)
+
+
+# When speed, or a case, cannot be judged
+
+
+def control_at(factor):
+    """The series of a fast case on a machine where the reference's second worker runs at `factor` of its speed."""
+    own = series(2.0)
+    slower = tuple(tuple(int(ns / factor) for ns in start) for start in own.control_ns)
+    return (replace(own, control_ns=slower),)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_control_outside_the_tolerance_makes_speed_invalid(factor):
+    several = [result(series=control_at(factor)), result("onnxruntime", series=control_at(factor))]
+    chosen, why = recommend(several)
+    assert ("pytorch", True) == (chosen.backend, why.startswith("speed is invalid here, because the reference differs"))
+
+
+def test_a_lost_control_makes_speed_invalid_and_leaves_the_rest():
+    lost = (replace(series(2.0), control_ns=()),)
+    several = [result(series=lost), result("onnxruntime", series=lost)]
+    chosen, why = recommend(several)
+    assert ("pytorch", True) == (chosen.backend, why.startswith("speed is invalid here, because the control was lost"))
+    assert pytest.approx(2.0, rel=0.01) == tidy(several)["speedup"].tolist()[1]
+
+
+def test_without_the_reference_selected_the_reference_stays():
+    chosen, why = recommend([result("onnxruntime", 0.5)])
+    assert (None, True) == (chosen, why.startswith("the reference, pytorch, stays"))
+
+
+def test_a_case_that_did_not_come_to_its_gate_is_not_shown_as_judged():
+    assert "ok, not judged" in report.markdown([result(promise=None)])
+
+
+def test_a_metric_that_is_no_mean_over_rows_has_a_loss_and_no_interval():
+    known = result("onnxruntime", 2.0, answers=replace(answers(lost=5), score=0.80, reference_score=0.95))
+    found = loss(replace(known, data=replace(known.data, metric="f1-macro")))
+    assert (pytest.approx(0.15), -np.inf, np.inf) == (found.estimate, found.low, found.high)
+
+
+def test_a_loss_against_the_float_export_is_judged_as_well():
+    lossy = replace(answers(), compared_with="onnxruntime", source_lost=60, source_gained=0)
+    assert ["against onnxruntime"] == [
+        "against onnxruntime"
+        for line in shortfalls(result("onnxruntime-int8", answers=lossy))
+        if "against onnx" in line
+    ]

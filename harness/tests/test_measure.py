@@ -271,10 +271,10 @@ def check_others_are_whole(found, *, left, rounds=3, starts=2):
 @pytest.mark.parametrize(
     ("toy", "first", "said"),
     [
-        ("dies", FATAL_ROW, "dies: the worker was killed by SIGKILL"),
-        ("dies", FATAL_ROW - 1, "dies: the worker was killed by SIGKILL"),
-        ("dies", FATAL_ROW - 4, "dies: the worker was killed by SIGKILL"),
-        ("raises", FATAL_ROW - 1, "raises: ArithmeticError: a kernel gave up"),
+        ("dies", FATAL_ROW, "toy: the worker was killed by SIGKILL"),
+        ("dies", FATAL_ROW - 1, "toy: the worker was killed by SIGKILL"),
+        ("dies", FATAL_ROW - 4, "toy: the worker was killed by SIGKILL"),
+        ("raises", FATAL_ROW - 1, "toy: ArithmeticError: a kernel gave up"),
     ],
     ids=["killed in warm-up", "killed in a round", "killed in the second start", "raises in a round"],
 )
@@ -287,7 +287,7 @@ def test_an_arm_that_dies_leaves_and_the_others_have_all_samples(run, toy, first
 def test_an_arm_that_cannot_be_loaded_is_missing_from_the_start(run):
     found = run(pytorch="ok", toy="fails_to_load", control="ok")
     check_others_are_whole(found, left="toy")
-    assert "fails_to_load: ValueError: no weights here" in str(found.failed["toy"])
+    assert "toy: ValueError: no weights here" in str(found.failed["toy"])
     assert "toy" not in found.samples[0].ns
 
 
@@ -333,12 +333,12 @@ def test_an_arm_that_was_refused_does_not_decide_how_long_blocks_are(run):
 
 @pytest.mark.parametrize("first", [FATAL_ROW, FATAL_ROW - 1, FATAL_ROW - 4], ids=["warm-up", "round", "second start"])
 def test_a_reference_that_dies_ends_the_measurement(run, first):
-    with pytest.raises(WorkerError, match="dies: the worker was killed by SIGKILL"):
+    with pytest.raises(WorkerError, match="pytorch: the worker was killed by SIGKILL"):
         run(loads=[load(first=first)], pytorch="dies", toy="ok")
 
 
 def test_a_reference_that_cannot_be_loaded_ends_the_measurement(run):
-    with pytest.raises(WorkerError, match="fails_to_load: ValueError: no weights here"):
+    with pytest.raises(WorkerError, match="pytorch: ValueError: no weights here"):
         run(pytorch="fails_to_load", toy="ok")
 
 

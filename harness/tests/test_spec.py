@@ -215,7 +215,7 @@ def test_two_cases_of_one_name_are_refused(models, backends):
 @LAW
 @given(st.sets(st.from_regex(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,6}", fullmatch=True), min_size=1, max_size=6), st.data())
 def test_no_two_cases_share_a_name(names, data):
-    devices = data.draw(st.lists(st.sampled_from(DEVICES), unique=True))
+    devices = data.draw(st.lists(st.sampled_from(DEVICES), min_size=1, unique=True))
     backends = [backend(name, devices=tuple(devices)) for name in sorted(names)]
     found = cases(task(), map(model, sorted(names)), backends)
     assert len(names) ** 2 * len(devices) == len(found) == len({str(case) for case in found})
@@ -225,6 +225,12 @@ def test_no_two_cases_share_a_name(names, data):
 def test_the_names_of_the_reference_and_its_control_are_taken(name):
     with pytest.raises(HarnessError, match=f"backend '{name}': the reference and its control own that name"):
         cases(task(), [model()], [backend(name)])
+
+
+@pytest.mark.parametrize("devices", [(), ("CPU",), ("cpu", "tpu")])
+def test_a_backend_for_a_device_that_is_none_is_refused(devices):
+    with pytest.raises(HarnessError, match="there are cpu, cuda"):
+        backend(devices=devices)
 
 
 @pytest.mark.parametrize("limits", [(94, 0.01), (-0.1, 0.01), (0.94, 1), (0.94, -0.01)])
