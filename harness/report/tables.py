@@ -103,9 +103,8 @@ def _noise(group: list[Result]) -> list[str]:
     """The control's ratio for each measurement that the group holds."""
     table = tidy(group).dropna(subset="noise").drop_duplicates(["measurement", "batch"])
     return [
-        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} "
-        f"[{row['noise_low']:.3f}, {row['noise_high']:.3f}] over {row['rounds']:.0f} rounds in "
-        f"{row['starts']:.0f} starts."
+        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {_bounds(row, 'noise', 3)} over "
+        f"{row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
         for row in table.to_dict("records")
     ]
 
@@ -115,7 +114,12 @@ def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
         return ""
     if row["backend"] == REFERENCE:
         return f"1{unit}"
-    return f"{row[name]:.2f}{unit} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+    return f"{row[name]:.2f}{unit} {_bounds(row, name, 2)}"
+
+
+def _bounds(row: Mapping[Any, Any], name: str, decimals: int) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if math.isfinite(high) else "[too few rounds]"
 
 
 def _loss(row: Mapping[Any, Any]) -> str:

@@ -711,3 +711,10 @@ def test_a_loss_against_the_float_export_is_judged_as_well():
         for line in shortfalls(result("onnxruntime-int8", answers=lossy))
         if "against onnx" in line
     ]
+
+
+def test_too_few_rounds_for_an_interval_are_said():
+    few = (series(2.0, rounds=2, starts=1),)
+    text = report.markdown([result("onnxruntime", series=few)])
+    assert "2.00× [too few rounds]" in text
+    assert "[too few rounds] over 2 rounds in 1 start." in text
