@@ -7,23 +7,8 @@ from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ON
 from harness.bench import Bench
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.kinds import image_classification, text_classification
-from harness.spec import (
-    Arrays,
-    Backend,
-    Case,
-    Gate,
-    Kind,
-    Model,
-    Native,
-    Package,
-    Recipe,
-    Row,
-    Scratch,
-    Session,
-    Target,
-    Task,
-    cases,
-)
+from harness.sources import Native, Package, Row, Scratch
+from harness.spec import Arrays, Backend, Case, Gate, Kind, Model, Recipe, Session, Target, Task, cases
 
 __all__ = [
     "DEFAULT_BACKENDS",

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.loading import load_symbol
-from harness.spec import Arrays, Kind, Native, Package, Scratch, Source
+from harness.sources import Native, Package, Scratch, Source
+from harness.spec import Arrays, Kind
 
 if TYPE_CHECKING:
     import torch

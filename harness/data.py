@@ -16,7 +16,8 @@ from datasets import ClassLabel, Dataset, disable_progress_bars
 
 from harness.cache import tree_sha256
 from harness.errors import HarnessError
-from harness.spec import Package, Row, Task
+from harness.sources import Package, Row
+from harness.spec import Task
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from harness.bench import Bench
 from harness.errors import HarnessError
+from harness.replay import Replay, replay
 from harness.session import ShipSession
 from harness.spec import DEVICES, Case
 
-if TYPE_CHECKING:
-    from harness.results import Result
-
 SHIP = pytest.StashKey[ShipSession]()
-REPLAY = pytest.StashKey["Replay"]()
-
-
-class Replay:
-    """pytest-benchmark's `timer`: gives recorded samples back, so that its tools see them as if it had measured."""
-
-    def __init__(self) -> None:
-        self.samples_s: list[float] = []
-        self._calls = 0
-
-    def __call__(self) -> float:
-        """Zero at the start of a round, the round's sample at its end."""
-        self._calls += 1
-        return 0.0 if self._calls % 2 else self.samples_s[self._calls // 2 - 1]
+REPLAY = pytest.StashKey[Replay]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,9 +73,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     if case.device == "cuda":
         item.add_marker(pytest.mark.cuda)
-    replay = item.stash[REPLAY] = Replay()
+    timer = item.stash[REPLAY] = Replay()
     group = f"{case.task.name}/{case.model.name} {case.device}"
-    item.add_marker(pytest.mark.benchmark(timer=replay, group=group))
+    item.add_marker(pytest.mark.benchmark(timer=timer, group=group))
     # A case that failed before it was timed has nothing to replay.
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
@@ -150,28 +134,10 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
             pytest.skip(reason)
         outcome = ship.outcome(case)
         request.node.user_properties.append(("ship", ship.line(case)))
-        _replay(benchmark, request.node.stash[REPLAY], outcome.result)
+        replay(benchmark, request.node.stash[REPLAY], outcome.result)
         return outcome
 
     return Bench(run)
-
-
-def _replay(benchmark: Any, replay: Replay, result: Result) -> None:
-    """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
-    if not result.series:
-        return
-    from harness.compare import tidy
-
-    replay.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
-    # What is judged later, or among others, is not known yet; and JSON has no infinity.
-    known = tidy([result]).drop(columns=["chosen", "floor", "max_loss", "broken_gate"])
-    rows = known.replace([math.inf, -math.inf], math.nan).to_dict("records")
-    benchmark.extra_info |= {"shipbench": [{k: v for k, v in row.items() if v is not None and v == v} for row in rows]}
-    benchmark.pedantic(_nothing, rounds=len(replay.samples_s), iterations=1)
-
-
-def _nothing() -> None:
-    """What pytest-benchmark calls between two readings of the replayed clock."""
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -13,7 +13,8 @@ from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.loading import name_of
 from harness.quiet import quiet
-from harness.spec import Case, Model, Native, Package, Scratch, Task
+from harness.sources import Native, Package, Scratch
+from harness.spec import Case, Model, Task
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",

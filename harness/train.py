@@ -10,7 +10,8 @@ from harness.cache import file_sha256
 from harness.loops import Encoded, Job, native_loop, trainer_loop
 from harness.progress import Progress
 from harness.quiet import quiet
-from harness.spec import Model, Package, Task
+from harness.sources import Package
+from harness.spec import Model, Task
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,8 @@ from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.environment import accelerator, cpu_flags, versions
 from harness.process import Worker
 from harness.progress import Progress
-from harness.spec import Backend, Model, Native, Target, Task
+from harness.sources import Native
+from harness.spec import Backend, Model, Target, Task
 
 HERE = Path(__file__).parent
 TRAINERS = ("torch", "transformers", "datasets", "evaluate", "numpy")

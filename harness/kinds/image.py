@@ -15,7 +15,8 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.kinds.labels import likeliest_label
-from harness.spec import Arrays, Kind, Native, Row, Scratch, Source
+from harness.sources import Native, Row, Scratch, Source
+from harness.spec import Arrays, Kind
 
 
 def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:

@@ -10,7 +10,8 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.kinds.labels import likeliest_label
-from harness.spec import Arrays, Kind, Native, Row, Source
+from harness.sources import Native, Row, Source
+from harness.spec import Arrays, Kind
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 

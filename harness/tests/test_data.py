@@ -12,7 +12,8 @@ from harness.cache import tree_sha256
 from harness.data import PARTS
 from harness.errors import HarnessError
 from harness.kinds import image_classification, text_classification
-from harness.spec import Package, Task
+from harness.sources import Package
+from harness.spec import Task
 
 
 def read(path):

@@ -26,7 +26,7 @@ import time
 
 import numpy as np
 
-from harness.spec import Session
+from harness.spec import (Session)
 
 FATAL_ROW = 7
 

@@ -31,7 +31,7 @@ import time
 
 import numpy as np
 
-from harness.spec import Session
+from harness.spec import (Session)
 
 
 def session(run, device="cpu", **settings):
@@ -484,7 +484,7 @@ def test_a_worker_ends_when_its_parent_is_killed(loaders):
         import os, runpy, signal
         from pathlib import Path
         from harness.process import Worker
-        from harness.spec import Backend, Target
+        from harness.spec import (Backend, Target)
         load = runpy.run_path({loaders["__file__"]!r})["ok"]
         worker = Worker(Backend(name="ok", load=load), Path("."), Target("cpu", 1), 60)
         print(worker.loaded["settings"]["pid"], flush=True)

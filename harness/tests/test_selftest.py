@@ -41,7 +41,7 @@ def test_a_loss_at_the_margin_is_called_proven_6_times_of_100_at_most(rows, disc
 
 WORK = """
     import numpy as np
-    from harness.spec import Session
+    from harness.spec import (Session)
 
     def load(artifact, target):
         weights = np.random.default_rng(0).normal(size=(int(artifact.name), 300)).astype("float32")
