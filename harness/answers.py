@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 from harness.errors import HarnessError, WorkerError
 from harness.process import Worker
 from harness.progress import Progress
-from harness.results import Answers
-from harness.score import score
+from harness.schema import Answers, Bounds
+from harness.score import score, score_lost
 from harness.spec import Arrays, Kind
 
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
@@ -48,7 +49,8 @@ class Scored:
     single: Arrays
     padded: Arrays
     predictions: list[int]
-    score: float
+    score: float | None
+    """None where the metric is undefined on these rows."""
 
 
 def collect(
@@ -65,7 +67,8 @@ def collect(
     save_file(outputs, out / SINGLE)
     save_file(_joined(padded), out / PADDED)
     predictions = inputs.kind.predict(outputs).tolist()
-    return {"score": score(metric, predictions, labels), "predictions": predictions}
+    found = score(metric, predictions, labels)
+    return {"score": found if math.isfinite(found) else None, "predictions": predictions}
 
 
 def read(folder: Path, info: dict[str, Any]) -> Scored:
@@ -130,7 +133,9 @@ def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays)
             )
 
 
-def compare_answers(own: Scored, reference: Scored, source: Scored, source_name: str, labels: Sequence[int]) -> Answers:
+def compare_answers(
+    own: Scored, reference: Scored, source: Scored, source_name: str, labels: Sequence[int], metric: str
+) -> Answers:
     """Counts of rows lost and gained against the reference and against the artifact this one was built from."""
     lost, gained, agreement = _flips(own, reference, labels)
     source_lost, source_gained, source_agreement = _flips(own, source, labels)
@@ -142,11 +147,22 @@ def compare_answers(own: Scored, reference: Scored, source: Scored, source_name:
         gained=gained,
         agreement=agreement,
         compared_with=source_name,
+        source_score=source.score,
         source_lost=source_lost,
         source_gained=source_gained,
         source_agreement=source_agreement,
         largest_difference=largest_difference(own, source),
+        right="".join("1" if mine == label else "0" for mine, label in zip(own.predictions, labels, strict=True)),
+        bounds=_bounds(own, reference, labels, metric),
+        source_bounds=None if source is reference else _bounds(own, source, labels, metric),
     )
+
+
+def _bounds(own: Scored, other: Scored, labels: Sequence[int], metric: str) -> Bounds | None:
+    if metric == "accuracy" or own.score is None or other.score is None:
+        return None
+    found = score_lost(metric, own.predictions, other.predictions, labels)
+    return Bounds(low=found.low, high=found.high)
 
 
 def _forms(outputs: Arrays) -> dict[str, tuple[int, ...]]:

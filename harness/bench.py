@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.spec import Case, Gate
 
 if TYPE_CHECKING:
-    from harness.results import Result
+    from harness.schema import Result
+
+SHOWN = 5
+"""Flipped rows in a failure's message; the result holds more."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,16 @@ class Outcome:
     result: Result
     keep: Callable[[Result], None]
     """Stores the result again, with the gate it was held to."""
+    again: str
+    """Command that runs this case alone, as it was run."""
+    regressions: Callable[[Result], list[str]] = lambda result: []
+    """What fell short of stored runs, in words, where some were named."""
 
     def meets(self, gate: Gate) -> None:
-        """Pass, skip (the combination does not exist), or fail with what fell short and how to reproduce it."""
+        """Pass, skip (the combination does not exist), or fail with what fell short and how to reproduce it.
+
+        Evidence that does not suffice fails nothing: the summary warns, and `--ship-require decided` ends with 7.
+        """
         import pytest
 
         from harness.judge import shortfalls, with_promise
@@ -31,12 +41,16 @@ class Outcome:
         self.keep(result)
         if result.status == "unsupported" and result.error is not None:
             pytest.skip(result.error.message)
-        problems = shortfalls(result)
+        problems = shortfalls(result) + self.regressions(result)
         if problems:
-            again = f"pytest -k {result.name}"
-            pytest.fail(
-                "\n".join([str(result.name), *(f"  {line}" for line in problems), f"  again: {again}"]), pytrace=False
-            )
+            told = [*problems, *_flips(result), f"again: {self.again}"]
+            pytest.fail("\n".join([result.name, *(f"  {line}" for line in told)]), pytrace=False)
+
+
+def _flips(result: Result) -> Iterator[str]:
+    for flip in result.answers.flips[:SHOWN] if result.answers else ():
+        told = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this {flip.own}"
+        yield f"{told}  {flip.text}".rstrip()
 
 
 @dataclass(frozen=True)

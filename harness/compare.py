@@ -9,10 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from harness.choice import choose, memory_mb, size_mb, undominated
 from harness.errors import Incomparable
-from harness.judge import choose, flat, loss, noise_floor, own_speedup, shortfalls
-from harness.results import Result, Series
+from harness.judge import shortfalls, verdict
+from harness.loss import loss, margin
+from harness.schema import Result, Series
 from harness.spec import DEVICES, REFERENCE
+from harness.speed import break_even, flat, noise_floor, own_speedup, startup_ms
 from harness.stats import percentile_bound
 
 PAIR = ["machine", "task", "model", "device"]
@@ -56,18 +59,21 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
     rows = []
     for group in comparisons(results):
         chosen, _ = recommend(group)
+        unbeaten = undominated(group)
         for result in group:
-            known = _case(result) | {"chosen": result is chosen}
+            known = _case(result) | {"chosen": result is chosen, "undominated": any(result is one for one in unbeaten)}
             rows += [known | _timing(series) for series in result.series] or [known]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 COLUMNS = [
-    *PAIR, "backend", "status", "chosen", "batch", "rounds", "starts", "median_ms", "p90_bound_ms", "rows_per_s",
-    "speedup", "speedup_low", "speedup_high", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows",
-    "loss", "loss_low", "loss_high", "max_loss", "broken_gate", "lost", "gained", "agreement", "compared_with",
-    "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb",
-    "load_ms", "first_call_ms", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+    *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts", "arms",
+    "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "speedup", "speedup_low", "speedup_high",
+    "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows", "loss", "loss_low",
+    "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
+    "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb", "import_ms", "load_ms",
+    "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests", "seeds", "seed_low", "seed_high", "train_s",
+    "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
 
 
@@ -95,16 +101,28 @@ def _case(result: Result) -> dict[str, Any]:
         "error": result.error.message if result.error else None,
         "metric": result.data.metric if result.data else None,
         "train_s": result.checkpoint.seconds if result.checkpoint else None,
-        "size_mb": result.artifact.size_bytes / 1e6 if result.artifact else None,
+        "size_mb": size_mb(result),
+        "peak_rss_mb": memory_mb(result),
     }
+    found = verdict(result)
+    if found is not None:
+        known |= {"verdict": found.word, "reasons": "; ".join(found.reasons)}
+    scores = [seed.score for seed in result.seeds if seed.score is not None]
+    if scores:
+        known |= {"seeds": len(scores), "seed_low": min(scores), "seed_high": max(scores)}
+    return known | _answered(result) | _promised(result) | _started(result)
+
+
+def _answered(result: Result) -> dict[str, Any]:
+    known: dict[str, Any] = {}
     lost = loss(result)
-    if result.answers is not None and lost is not None:
+    if lost is not None:
+        known |= {"loss": lost.estimate, "loss_low": lost.low, "loss_high": lost.high}
+    if result.answers is not None:
         known |= {
             "score": result.answers.score,
             "rows": result.answers.rows,
-            "loss": lost.estimate,
-            "loss_low": lost.low,
-            "loss_high": lost.high,
+            "margin": margin(result.answers),
             "lost": result.answers.lost,
             "gained": result.answers.gained,
             "agreement": result.answers.agreement,
@@ -114,29 +132,48 @@ def _case(result: Result) -> dict[str, Any]:
             "source_agreement": result.answers.source_agreement,
             "largest_difference": result.answers.largest_difference,
         }
-    if result.promise is not None:
-        broken = "; ".join(shortfalls(result)) if result.status == "ok" else ""
-        known |= {"floor": result.promise.floor, "max_loss": result.promise.max_loss, "broken_gate": broken or None}
-    if result.process is not None:
-        known |= {
-            "peak_rss_mb": max(result.process.peak_rss_bytes) / 1e6,
-            "load_ms": median(result.process.load_ns) / 1e6,
-            "first_call_ms": median(result.process.first_ns) / 1e6,
-        }
     return known
+
+
+def _promised(result: Result) -> dict[str, Any]:
+    if result.promise is None:
+        return {}
+    broken = "; ".join(shortfalls(result)) if result.status == "ok" else ""
+    return {
+        "floor": result.promise.floor,
+        "max_loss": result.promise.max_loss,
+        "min_speedup": result.promise.min_speedup,
+        "broken_gate": broken or None,
+    }
+
+
+def _started(result: Result) -> dict[str, Any]:
+    """Phases, each the median over starts."""
+    if result.process is None:
+        return {}
+    return {
+        "import_ms": median(result.process.import_ns) / 1e6,
+        "load_ms": median(result.process.load_ns) / 1e6,
+        "compile_ms": median(result.process.compile_ns) / 1e6,
+        "first_answer_ms": median(result.process.first_ns) / 1e6,
+        "startup_ms": startup_ms(result.process),
+        "break_even_requests": break_even(result),
+    }
 
 
 def _timing(series: Series) -> dict[str, Any]:
     own = flat(series.own_ns)
     gain, noise = own_speedup(series), noise_floor(series)
     # A block of several calls gives their mean, and percentiles of means are none of calls.
-    bound = percentile_bound(own, 0.9) if series.loops == 1 else None
+    calls = series.tail_ns or (own if series.loops == 1 else ())
+    bounds = {f"p{share}_bound_ms": percentile_bound(calls, share / 100) for share in (90, 95, 99)}
     return {
         "batch": series.workload.batch,
         "rounds": len(own),
         "starts": len(series.own_ns),
+        "arms": series.arms,
         "median_ms": median(own) / 1e6,
-        "p90_bound_ms": None if bound is None else bound / 1e6,
+        **{name: None if bound is None else bound / 1e6 for name, bound in bounds.items()},
         "rows_per_s": series.workload.batch * len(own) / (sum(own) / 1e9),
         "speedup": gain.estimate,
         "speedup_low": gain.low,

@@ -1,133 +1,126 @@
-"""What the stored evidence allows to be said: pure functions from a result to intervals and shortfalls."""
+"""The verdict on a case, and the ways in which it breaks its gate: pure functions of a result."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from harness.results import Promise, Result, Series
+from harness.loss import losses, margin, safety
+from harness.schema import Promise, Result
 from harness.spec import REFERENCE, Gate
-from harness.stats import Interval, paired_difference, speedup
+from harness.speed import Pace, invalid, own_speedup, pace, reaches
+from harness.stats import Interval
 
-TOLERANCE = 1.02
-"""A speed-up within this factor of 1 is no difference."""
+Word = Literal["failed", "worse", "invalid", "slower", "undecided", "same", "ship"]
+WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "invalid", "slower", "undecided", "same", "ship")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the evidence allows, and why."""
+
+    word: Word
+    reasons: tuple[str, ...]
+
+
+def promise(gate: Gate) -> Promise:
+    """The gate as it goes on record."""
+    return Promise(floor=gate.floor, max_loss=gate.max_loss, min_speedup=gate.min_speedup)
 
 
 def with_promise(result: Result, gate: Gate) -> Result:
     """The result with the gate it is held to."""
-    return replace(result, promise=Promise(floor=gate.floor, max_loss=gate.max_loss))
+    return replace(result, promise=promise(gate))
 
 
-def own_speedup(series: Series) -> Interval:
-    """Speed-up against the reference over all rounds."""
-    return speedup(flat(series.reference_ns), flat(series.own_ns))
-
-
-def noise_floor(series: Series) -> Interval:
-    """The control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
-    if not series.control_ns:
-        return Interval(math.nan, -math.inf, math.inf)
-    return speedup(flat(series.reference_ns), flat(series.control_ns))
-
-
-def loss(result: Result) -> Interval | None:
-    """Score lost against the reference on the same rows, positive is worse; each end is a one-sided 95 % bound.
-
-    Only accuracy is a mean over rows; of another metric the difference is known and its interval is not.
-    """
-    if result.answers is None or result.data is None:
+def verdict(result: Result) -> Verdict | None:
+    """The worst of what can be said; None for the reference, which is what others are held against, and where the
+    combination does not exist."""
+    if result.status == "failed" and result.error is not None:
+        return Verdict("failed", (f"failed at {result.error.stage}: {result.error.message}",))
+    if result.backend == REFERENCE or result.status == "unsupported":
         return None
-    if result.data.metric != "accuracy":
-        return Interval(result.answers.reference_score - result.answers.score, -math.inf, math.inf)
-    return _rows_lost(result.answers.lost, result.answers.gained, result.answers.rows)
+    said = [*_of_speed(result), *_of_accuracy(result)]
+    worst = min((word for word, _ in said), key=WORST_FIRST.index)
+    return Verdict(worst, tuple(reason for word, reason in said if word == worst))
 
 
-def _rows_lost(lost: int, gained: int, rows: int) -> Interval:
-    found = paired_difference(lost, gained, rows)
-    return Interval(0.0 - found.estimate, 0.0 - found.high, 0.0 - found.low)  # 0.0 - 0.0 has no sign
+def _of_speed(result: Result) -> Iterator[tuple[Word, str]]:
+    if not result.series:
+        yield "invalid", "no speed was measured"
+        return
+    series = result.series[0]
+    why = invalid(series)
+    if why is not None:
+        yield "invalid", f"speed says nothing here: {why}"
+        return
+    words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
+    found = own_speedup(series)
+    yield words[pace(found)], f"{pace(found)}: {_times(found)} at batch {series.workload.batch}"
+    wanted = result.promise.min_speedup if result.promise else None
+    if wanted is not None and reaches(found, wanted) is None:
+        yield "undecided", f"{_times(found)} does not tell whether {wanted:g} is reached"
+
+
+def _of_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
+    answers = result.answers
+    if answers is None or result.data is None:
+        yield "undecided", "no answers were scored"
+    elif answers.score is None or answers.reference_score is None:
+        yield "undecided", f"{result.data.metric} is undefined (NaN) on these {answers.rows} rows"
+    elif result.promise is None:
+        yield "undecided", "no gate says which loss is allowed"
+    else:
+        words: dict[str, Word] = {"not worse": "ship", "worse": "worse", "undecided": "undecided"}
+        found = "; ".join(f"{_points(interval)} against {name}" for name, interval in losses(result))
+        yield (
+            words[safety(result)],
+            f"loses {found} where {100 * result.promise.max_loss:g} are allowed; {answers.rows} rows can exclude "
+            f"{100 * margin(answers):.2f} at best",
+        )
 
 
 def shortfalls(result: Result) -> list[str]:
-    """Every way in which the result breaks its promise, in words; a loss only when it is proven."""
+    """Every way in which the result breaks its promise, in words; a loss or a missing speed-up only when proven."""
     if result.status == "failed" and result.error is not None:
         return [f"failed at {result.error.stage}: {result.error.message}"]
     if result.answers is None or result.promise is None:
         return []
+    answers, held = result.answers, result.promise
     problems = []
-    answers, promise = result.answers, result.promise
-    if answers.score < promise.floor:
+    if answers.score is not None and answers.score < held.floor:
+        of_reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
         problems.append(
-            f"score {answers.score:.4f} on {answers.rows} rows is under the floor {promise.floor:g}"
-            f" (the reference has {answers.reference_score:.4f})"
+            f"score {answers.score:.4f} on {answers.rows} rows is under the floor {held.floor:g}"
+            f" (the reference has {of_reference})"
         )
-    of_reference = loss(result)
-    if of_reference is not None and of_reference.low > promise.max_loss:
-        problems.append(_proven(of_reference, "the reference", answers.lost, answers.gained, result))
-    # What a lossy artifact was built from answers as the reference does, up to a rounding at the edge of a label.
-    elif result.data is not None and result.data.metric == "accuracy" and answers.compared_with != REFERENCE:
-        of_source = _rows_lost(answers.source_lost, answers.source_gained, answers.rows)
-        if of_source.low > promise.max_loss:
+    if result.backend == REFERENCE:
+        return problems
+    for (name, found), flips in zip(losses(result), _flips(result), strict=False):
+        if found.low > held.max_loss:
             problems.append(
-                _proven(of_source, answers.compared_with, answers.source_lost, answers.source_gained, result)
+                f"loses {_points(found)} against {name}, more than the {100 * held.max_loss:g} allowed: {flips}"
             )
+            break
+    if held.min_speedup is not None and result.series and invalid(result.series[0]) is None:
+        gain = own_speedup(result.series[0])
+        if reaches(gain, held.min_speedup) is False:
+            problems.append(f"speed-up {_times(gain)} is under the {held.min_speedup:g} asked for")
     return problems
 
 
-def _proven(found: Interval, other: str, lost: int, gained: int, result: Result) -> str:
-    assert result.promise is not None
+def _flips(result: Result) -> Iterator[str]:
     assert result.answers is not None
-    return (
-        f"loses {100 * found.estimate:.2f} points [{100 * found.low:.2f}, {100 * found.high:.2f}] against {other}, "
-        f"more than the {100 * result.promise.max_loss:g} allowed: {lost} rows lost, {gained} gained of "
-        f"{result.answers.rows}"
-    )
+    found = result.answers
+    yield f"{found.lost} rows lost, {found.gained} gained of {found.rows}"
+    yield f"{found.source_lost} rows lost, {found.source_gained} gained of {found.rows}"
 
 
-def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
-    """The result to ship of one comparison, and why; None where not even the reference ran well.
-
-    The fastest at batch 1 whose speed-up lies above the tolerance and above the control's interval, whose score holds
-    the floor, and whose loss on the test rows is within the gate. Where none is, or where the control lies outside the
-    tolerance, which makes speed invalid, the reference.
-    """
-    usable = [r for r in results if r.status == "ok" and r.series and not shortfalls(r)]
-    reference = next((r for r in usable if r.backend == REFERENCE), None)
-    valid = [r for r in usable if invalid(r.series[0]) is None]
-    better = [(own_speedup(r.series[0]), r) for r in valid if r.backend != REFERENCE and _is_safe(r) and _is_faster(r)]
-    if better:
-        gain, best = max(better, key=lambda pair: pair[0].estimate)
-        return best, f"{gain.estimate:.2f} times the reference's speed [{gain.low:.2f}, {gain.high:.2f}] at batch 1"
-    if not usable:
-        return None, "no backend was measured that keeps its promise"
-    if not valid:
-        return reference, f"speed is invalid here, {invalid(usable[0].series[0])}; measure again on a quieter machine"
-    if reference is None:
-        return None, f"the reference, {REFERENCE}, stays: nothing selected is faster beyond noise and within its gate"
-    return reference, "nothing measured beside it is faster beyond noise and within the loss allowed"
+def _times(found: Interval) -> str:
+    return f"{found.estimate:.2f}x [{found.low:.2f}, {found.high:.2f}]"
 
 
-def invalid(series: Series) -> str | None:
-    """Why speed cannot be judged, if so: the reference's two workers differ beyond the tolerance."""
-    noise = noise_floor(series)
-    if math.isnan(noise.estimate):
-        return "because the control was lost"
-    if noise.low > TOLERANCE or noise.high < 1 / TOLERANCE:
-        return f"because the reference differs from itself: {noise.estimate:.3f} [{noise.low:.3f}, {noise.high:.3f}]"
-    return None
-
-
-def _is_faster(result: Result) -> bool:
-    gain, noise = own_speedup(result.series[0]), noise_floor(result.series[0])
-    return gain.low > TOLERANCE and gain.low > noise.high and gain.low * noise.low > 1
-
-
-def _is_safe(result: Result) -> bool:
-    lost = loss(result)
-    return lost is not None and result.promise is not None and lost.estimate <= result.promise.max_loss
-
-
-def flat(samples: Iterable[Iterable[int]]) -> list[int]:
-    """Samples of all starts in one list."""
-    return list(chain.from_iterable(samples))
+def _points(found: Interval) -> str:
+    low, middle, high = (100 * end for end in (found.low, found.estimate, found.high))
+    return f"{middle:.2f} points [{low:.2f}, {high:.2f}]"

@@ -1,4 +1,4 @@
-"""Rounds over workers: every arm answers the same batch once, in random order, start after start."""
+"""Rounds over workers: every arm answers the same batch once, in random order, start after start, until decided."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
-from harness.errors import WorkerError
-from harness.process import Answer, Worker
+from harness import schedule
+from harness.counters import take
+from harness.crew import Check, Crew
+from harness.disturbance import Span, total
+from harness.honesty import probe
 from harness.progress import Progress
 from harness.samples import Arm, Lives, Load, Measurement, Samples, Settings
-from harness.spec import Arrays
 
 BLOCK_NS = 8_000_000
 """Calls are timed in blocks of at least this length, so that handing over a batch costs little beside them."""
 WARM_UP = 3
-Check = Callable[[str, list[int], Arrays], None]
-"""Told (arm, rows, outputs) of every timed block; raises WorkerError if these are not the answers that were scored."""
+Settled = Callable[[Samples], bool]
+"""Whether the rounds so far decide every arm."""
 
 
 @contextmanager
@@ -33,80 +34,69 @@ def machine_lock() -> Iterator[None]:
 
 
 def measure(
-    arms: Sequence[Arm], loads: Sequence[Load], settings: Settings, check: Check, progress: Progress
+    arms: Sequence[Arm],
+    loads: Sequence[Load],
+    settings: Settings,
+    check: Check,
+    settled: Settled,
+    progress: Progress,
 ) -> Measurement:
-    """Run every load over all arms, the first of which is the reference; WorkerError when the reference fails."""
-    found = Measurement(
-        samples=[Samples(load.batch, load.order_seed) for load in loads], lives={arm.name: Lives() for arm in arms}
-    )
-    share_ns = settings.budget_s * 1e9 / len(loads) / settings.starts
-    with machine_lock(), progress.bar("measure", settings.starts * sum(load.rounds for load in loads)) as bar:
-        for start in range(settings.starts):
+    """Run every load over all arms, the first of which is the reference; WorkerError when the reference fails.
+
+    Rounds go on until `settled` says at a look that they suffice, or the budget is spent.
+    """
+    run = _Run(arms, loads, settings, check, settled)
+    with machine_lock(), progress.bar("measure", settings.looks[-1] * len(loads)) as bar:
+        while run.due():
             with ExitStack() as stack:
-                crew = _Crew(found, arms[0].name, check)
-                for arm in arms:
-                    if arm.name not in found.failed:
-                        crew.hire(arm, settings, stack)
-                for load, samples in zip(loads, found.samples, strict=True):
-                    _warm_up(crew, load, samples)
-                    dice = random.Random(f"{settings.seed} {start} {load.batch}")
-                    for _ in _rounds(crew, load, samples, dice, share_ns):
-                        bar.update()
-                crew.note_lives()
-    return found
+                run.start(stack, lambda: bar.update())
+    run.found.disturbance = total(run.spans)
+    return run.found
 
 
-@dataclass
-class _Crew:
-    """The workers of one start. One that fails leaves, and the others go on without it."""
+class _Run:
+    """One measurement under way."""
 
-    found: Measurement
-    reference: str
-    check: Check
-    workers: dict[str, Worker] = field(default_factory=dict)
-    first_ns: dict[str, int] = field(default_factory=dict)
-    last: dict[str, Answer] = field(default_factory=dict)
+    def __init__(
+        self, arms: Sequence[Arm], loads: Sequence[Load], settings: Settings, check: Check, settled: Settled
+    ) -> None:
+        self.arms, self.loads, self.settings, self.check, self.settled = arms, loads, settings, check, settled
+        samples = [Samples(load.batch, load.order_seed) for load in loads]
+        self.found = Measurement(samples=samples, lives={arm.name: Lives() for arm in arms})
+        self.spans: list[Span] = []
 
-    @contextmanager
-    def guard(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except WorkerError as error:
-            if name == self.reference:
-                raise
-            self.found.failed[name] = error
-            if name in self.workers:
-                self.workers.pop(name).close()
+    def due(self) -> list[tuple[Load, Samples]]:
+        """What gets another start."""
+        pairs = zip(self.loads, self.found.samples, strict=True)
+        return [(load, samples) for load, samples in pairs if schedule.is_due(samples, self.settings, len(self.loads))]
 
-    def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
-        with self.guard(arm.name):
-            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name)
-            self.workers[arm.name] = stack.enter_context(worker)
-
-    def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:
-        """Hand the batch to every worker, then let them answer one after the other, in the order of `names`."""
-        for name in names:
-            with self.guard(name):
-                self.workers[name].put(batch)
-        answers = []
-        for name in [name for name in names if name in self.workers]:
-            with self.guard(name):
-                answer = self.last[name] = self.workers[name].run(loops)
-                self.first_ns.setdefault(name, answer.ended_ns - answer.began_ns)
-                self.check(name, rows, answer.outputs)
-                answers.append(answer)
-        return answers
-
-    def note_lives(self) -> None:
-        for name, worker in self.workers.items():
-            lives = self.found.lives[name]
-            lives.load_ns.append(worker.loaded["load_ns"])
-            lives.first_ns.append(self.first_ns[name])
-            lives.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
-            lives.settings = worker.loaded["settings"]
+    def start(self, stack: ExitStack, tick: Callable[[], object]) -> None:
+        """Fresh workers, which end with `stack`; their rounds of every load that is due; and what they say."""
+        crew = Crew(self.found, self.arms[0].name, self.check)
+        for arm in self.arms:
+            if arm.name not in self.found.failed:
+                crew.hire(arm, self.settings, stack)
+        due = self.due()
+        if not due[0][1].rows:
+            probe(crew, due[0][0])
+        for load, samples in due:
+            _warm_up(crew, load, samples)
+            crew.switches.clear()
+            before = take(crew.pids())
+            limit_ns = schedule.limit_ns(samples, self.settings, len(self.loads))
+            for _ in _rounds(crew, load, samples, self.settings, limit_ns):
+                tick()
+            after = take(crew.pids())
+            switches = dict(crew.switches)
+            self.spans.append(Span(before=before, after=after, elapsed_ns=samples.last_ns, switches=switches))
+            if schedule.is_look(samples, self.settings):
+                samples.settled = self.settled(samples)
+        if not self.due():
+            _tail(crew, self.loads[0], self.found.samples[0], self.settings)
+        crew.note_lives()
 
 
-def _warm_up(crew: _Crew, load: Load, samples: Samples) -> None:
+def _warm_up(crew: Crew, load: Load, samples: Samples) -> None:
     """Calls that count for nothing but the first answer and, in the first start, the number of calls in a block."""
     rows = load.rows(0)
     batch = load.arrays(rows)
@@ -118,27 +108,39 @@ def _warm_up(crew: _Crew, load: Load, samples: Samples) -> None:
     samples.loops = samples.loops or loops
 
 
-def _rounds(crew: _Crew, load: Load, samples: Samples, dice: random.Random, share_ns: float) -> Iterator[None]:
-    """One start's rounds of one load, until they are done or their share of the budget is spent."""
-    start = len(samples.rows)
+def _rounds(crew: Crew, load: Load, samples: Samples, settings: Settings, limit_ns: float) -> Iterator[None]:
+    """One start's rounds of one load, until they are done or what it may spend is spent."""
+    start, first = len(samples.rows), samples.rounds
+    dice = random.Random(f"{settings.seed} {start} {load.batch}")
     samples.rows.append([])
     samples.lengths.append([])
     for name in crew.workers:
         samples.ns.setdefault(name, []).append([])
-    began = ended = 0
-    for number in range(start * load.rounds, (start + 1) * load.rounds):
-        if ended - began > share_ns:
+    began = samples.last_ns = 0
+    for number in range(first, first + schedule.plan(settings)[start]):
+        if samples.last_ns > limit_ns:
             samples.cut = True
             break
         rows = load.rows(number)
         batch = load.arrays(rows)
         answers = crew.answer(dice.sample(list(crew.workers), len(crew.workers)), rows, batch, samples.loops)
         for name in crew.workers:
-            answer = crew.last[name]
-            samples.ns[name][-1].append((answer.ended_ns - answer.began_ns) // samples.loops)
+            spent_ns = crew.last[name].ended_ns - crew.last[name].began_ns
+            samples.ns[name][-1].append(spent_ns // samples.loops)
+            samples.timed_ns[name] = samples.timed_ns.get(name, 0) + spent_ns
         samples.rows[-1].append(rows[0])
         samples.lengths[-1].append(next(iter(batch.values()))[0].size)
-        samples.timed_ns += sum(answer.ended_ns - answer.began_ns for answer in answers)
-        began, ended = began or answers[0].began_ns, answers[-1].ended_ns
+        began = began or answers[0].began_ns
+        samples.last_ns = answers[-1].ended_ns - began
         yield
-    samples.spent_ns += ended - began
+    samples.spent_ns += samples.last_ns
+
+
+def _tail(crew: Crew, load: Load, samples: Samples, settings: Settings) -> None:
+    """Single calls of every arm, for percentiles: a block's mean has no tail."""
+    dice = random.Random(f"{settings.seed} tail")
+    for number in range(settings.tail):
+        rows = load.rows(number)
+        crew.answer(dice.sample(list(crew.workers), len(crew.workers)), rows, load.arrays(rows), 1)
+        for name in crew.workers:
+            samples.tail_ns.setdefault(name, []).append(crew.last[name].ended_ns - crew.last[name].began_ns)

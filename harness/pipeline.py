@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,13 +22,14 @@ from harness.environment import describe, load_average
 from harness.errors import HarnessError, Unsupported
 from harness.progress import Progress
 from harness.record import Contender, Findings
-from harness.results import Failure, Result
-from harness.samples import Arm, Load, Settings
-from harness.spec import CONTROL, Backend, Case, Target
+from harness.samples import Arm, Load, Samples, Settings
+from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Result
+from harness.spec import CONTROL, Backend, Case, Gate, Target
+from harness.speed import is_decided, speedup
 from harness.workshop import Workshop
 
-WORKLOADS = ((1, 60), (16, 5))
-"""(batch, rounds in each start): latency, which gates are judged by, and throughput."""
+BATCHES = (1, 16)
+"""Workloads: latency, which gates are judged by, and throughput."""
 ORDER_SEED = 0
 
 Keep = Callable[[Result, pd.DataFrame | None], None]
@@ -55,6 +57,8 @@ class Options:
     budget_s: float
     timeout_s: float
     retrain: bool
+    tail: int = 0
+    constraints: Constraints = NO_CONSTRAINTS
 
 
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
@@ -64,6 +68,7 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
         measurement_id=uuid4().hex[:12],
         environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        constraints=options.constraints,
     )
 
     def say(text: str) -> None:
@@ -163,9 +168,12 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
     found = findings.measurement = measure.measure(
         arms,
-        [_load(inputs, batch, rounds) for batch, rounds in WORKLOADS],
-        Settings(shop.target, options.starts, options.budget_s, options.timeout_s),
+        [_load(inputs, batch) for batch in BATCHES],
+        Settings(
+            shop.target, options.starts, budget_s=options.budget_s, timeout_s=options.timeout_s, tail=options.tail
+        ),
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
+        partial(_is_settled, {case.backend.name: case.gate for case in comparison.cases}),
         shop.progress,
     )
     findings.notes += found.notes()
@@ -175,13 +183,29 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
         findings.failures[name] = Failure(stage="measure", message=str(error))
 
 
-def _load(inputs: Inputs, batch: int, rounds: int) -> Load:
+def _is_settled(gates: Mapping[str, Gate | None], samples: Samples) -> bool:
+    """Whether every backend's speed is decided; a smallest speed-up is asked for at the first workload only."""
+    reference, control = samples.ns[PYTORCH.name], samples.ns.get(CONTROL, [])
+    whole = list(map(len, control)) == list(map(len, reference))
+    contenders = {
+        name: ns for name, ns in samples.ns.items() if name in gates and list(map(len, ns)) == list(map(len, reference))
+    }
+    contenders.pop(PYTORCH.name, None)
+    for name, own in contenders.items():
+        gate = gates[name] if samples.batch == BATCHES[0] else None
+        gain = speedup(reference, own, control if whole else [], len(contenders))
+        if not is_decided(gain, gate.min_speedup if gate else None):
+            return False
+    return True
+
+
+def _load(inputs: Inputs, batch: int) -> Load:
     order = np.random.default_rng(ORDER_SEED).permutation(len(inputs.encoded)).tolist()
 
     def rows(number: int) -> list[int]:
         return [order[(number * batch + at) % len(order)] for at in range(batch)]
 
-    return Load(batch, rounds, ORDER_SEED, rows, inputs.batch)
+    return Load(batch, ORDER_SEED, rows, inputs.batch)
 
 
 class _Stopped(Exception):

@@ -13,6 +13,8 @@ from harness.replay import Replay, replay
 from harness.session import ShipSession
 from harness.spec import DEVICES, Case
 
+NOT_DECIDED = 7
+"""Exit status, beside pytest's own 0 to 5, of a run that broke no gate and did not decide every case."""
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()
 
@@ -48,6 +50,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where checkpoints and artifacts are kept (default: .artifacts/ beside the results)",
     )
+    add(
+        "--ship-tail",
+        type=int,
+        default=0,
+        metavar="N",
+        help="after the decision, time N single calls of every backend, for percentiles (p99 takes 459; default: 0)",
+    )
+    for name, unit in (("latency", "ms"), ("memory", "mb"), ("size", "mb")):
+        add(
+            f"--ship-max-{name}-{unit}",
+            type=float,
+            metavar=unit.upper(),
+            help=f"recommend no backend with more {name} than this",
+        )
+    add(
+        "--ship-require",
+        choices=["decided"],
+        help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
+    )
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
 
@@ -56,7 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
     # Without an ini file, pytest's rootdir moves with whatever paths the command line holds.
     root = config.rootpath if config.inipath else config.invocation_params.dir
-    config.stash[SHIP] = ShipSession.from_options(config.option, root)
+    config.stash[SHIP] = ShipSession.from_options(config.option, root, config.invocation_params.args)
     config.pluginmanager.register(Lines(config), "shipbench-lines")
 
 
@@ -132,7 +153,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
         if reason is not None:
             request.node.user_properties.append(("ship", reason))
             pytest.skip(reason)
-        outcome = ship.outcome(case)
+        outcome = ship.outcome(case, request.node.nodeid)
         request.node.user_properties.append(("ship", ship.line(case)))
         replay(benchmark, request.node.stash[REPLAY], outcome.result)
         return outcome
@@ -170,6 +191,14 @@ def ship_line(report: object) -> str | None:
         return None
     found = dict(report.user_properties).get("ship")
     return None if found is None else str(found)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell a run that is not decided from one that is, if asked to: CI may repeat the one, and trust the other."""
+    ship = session.config.stash[SHIP]
+    if ship.options.ship_require and ship.selected and session.exitstatus == pytest.ExitCode.OK and ship.open_cases():
+        session.exitstatus = NOT_DECIDED
 
 
 @pytest.hookimpl(trylast=True)

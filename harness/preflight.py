@@ -14,7 +14,8 @@ from harness.errors import HarnessError
 from harness.loading import name_of
 from harness.quiet import quiet
 from harness.sources import Native, Package, Scratch
-from harness.spec import Case, Model, Task
+from harness.spec import Case, Gate, Model, Task
+from harness.stats import rare_event_bound, rows_needed
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -39,6 +40,9 @@ def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
         yield from _complaint(partial(_check_source, task, model, folder))
         yield from _complaint(partial(_check_recipe, task, model))
+    for task, model, gate in dict.fromkeys((case.task, case.model, case.gate) for case, _ in selected):
+        if gate is not None:
+            yield from _complaint(partial(_check_gate, task, model, gate))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield from _complaint(partial(name_of, backend.load))
 
@@ -50,6 +54,17 @@ def _complaint(check: Callable[[], object]) -> Iterator[str]:
         yield str(error)
     except Exception as error:  # a library's own opinion of the input, or a user's file that does not parse
         yield f"{type(error).__name__}: {error}"
+
+
+def _check_gate(task: Task, model: Model, gate: Gate) -> None:
+    """HarnessError for a largest loss that these test rows could not exclude though none of them flipped."""
+    best = rare_event_bound(0, task.test)
+    if best >= gate.max_loss:
+        enough = f"it takes {rows_needed(gate.max_loss):,} rows" if gate.max_loss else "no number rules out any"
+        raise HarnessError(
+            f"{task.name}/{model.name}: {task.test:,} test rows of which not one is answered differently still leave "
+            f"room for a loss of {best:.4f}, and the gate allows {gate.max_loss:g}; {enough}"
+        )
 
 
 def _check_source(task: Task, model: Model, folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import textwrap
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -11,9 +12,30 @@ from harness.answers import Scored, compare_answers
 from harness.cache import Entry, canonical, size_bytes
 from harness.data import Split
 from harness.environment import Environment
-from harness.results import Answers, Built, Data, Failure, Process, Result, Series, Workload
+from harness.judge import promise
 from harness.samples import Measurement, Samples
+from harness.schema import (
+    NO_CONSTRAINTS,
+    Answers,
+    Built,
+    Constraints,
+    Data,
+    Failure,
+    Flip,
+    Process,
+    Promise,
+    Result,
+    Seed,
+    Series,
+    Workload,
+)
+from harness.sources import Row
 from harness.spec import CONTROL, REFERENCE, Case, Task
+
+FLIPS = 20
+"""Flipped rows kept for reading; all of them are in the parquet."""
+EXCERPT = 200
+"""Characters of a row's texts."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,8 @@ class Findings:
     failures: dict[str, Failure] = field(default_factory=dict)
     measurement: Measurement | None = None
     notes: list[str] = field(default_factory=list)
+    constraints: Constraints = NO_CONSTRAINTS
+    seeds: tuple[Seed, ...] = ()
 
 
 def result(case: Case, findings: Findings) -> Result:
@@ -61,9 +85,14 @@ def result(case: Case, findings: Findings) -> Result:
         artifact=_built(made.artifact) if made else None,
         answers=_answers(case, findings),
         process=_process(name, measured),
-        series=tuple(_series(name, samples, findings.environment.threads) for samples in measured.samples)
+        reference_process=_process(REFERENCE, measured) if name != REFERENCE else None,
+        series=tuple(_series(name, samples, measured, findings.environment.threads) for samples in measured.samples)
         if measured
         else (),
+        promise=_promise(case),
+        constraints=findings.constraints,
+        disturbance=measured.disturbance if measured else None,
+        seeds=findings.seeds,
         notes=tuple(findings.notes),
     )
 
@@ -81,6 +110,7 @@ def failure(case: Case, findings: Findings, why: Failure) -> Result:
         created=findings.created,
         environment=findings.environment,
         recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},
+        promise=_promise(case),
     )
 
 
@@ -126,9 +156,40 @@ def _answers(case: Case, findings: Findings) -> Answers | None:
     if made is None or reference is None or findings.split is None:
         return None
     source = case.backend.source.name if case.backend.source else REFERENCE
-    return compare_answers(
-        made.scored, reference.scored, findings.contenders[source].scored, source, findings.split.test["label"]
+    found = compare_answers(
+        made.scored,
+        reference.scored,
+        findings.contenders[source].scored,
+        source,
+        findings.split.test["label"],
+        case.task.metric,
     )
+    return replace(found, flips=_flips(case.task, findings.split, made.scored, reference.scored))
+
+
+def _flips(task: Task, split: Split, own: Scored, reference: Scored) -> tuple[Flip, ...]:
+    """The first rows that the two answer differently."""
+    pairs = enumerate(zip(own.predictions, reference.predictions, strict=True))
+    rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
+    return tuple(
+        Flip(
+            row=row,
+            label=split.labels[split.test["label"][row]],
+            reference=split.labels[reference.predictions[row]],
+            own=split.labels[own.predictions[row]],
+            text=_text(split.test[row], task.inputs),
+        )
+        for row in rows
+    )
+
+
+def _text(row: Row, inputs: tuple[str, ...]) -> str:
+    texts = [" ".join(row[name].split()) for name in inputs if isinstance(row[name], str)]
+    return textwrap.shorten(" | ".join(texts), EXCERPT, placeholder=" …")
+
+
+def _promise(case: Case) -> Promise | None:
+    return None if case.gate is None else promise(case.gate)
 
 
 def _process(name: str, measured: Measurement | None) -> Process | None:
@@ -136,6 +197,8 @@ def _process(name: str, measured: Measurement | None) -> Process | None:
         return None
     lives = measured.lives[name]
     return Process(
+        import_ns=tuple(lives.import_ns),
+        compile_ns=tuple(lives.compile_ns),
         load_ns=tuple(lives.load_ns),
         first_ns=tuple(lives.first_ns),
         peak_rss_bytes=tuple(lives.peak_rss_bytes),
@@ -143,7 +206,7 @@ def _process(name: str, measured: Measurement | None) -> Process | None:
     )
 
 
-def _series(name: str, samples: Samples, threads: int) -> Series:
+def _series(name: str, samples: Samples, measured: Measurement, threads: int) -> Series:
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(start) for start in values)
 
@@ -157,4 +220,6 @@ def _series(name: str, samples: Samples, threads: int) -> Series:
         control_ns=frozen(samples.ns.get(CONTROL, [])) if whole else (),
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
+        arms=len(set(samples.ns) - {REFERENCE, CONTROL} - measured.failed.keys()),
+        tail_ns=tuple(samples.tail_ns.get(name, ())),
     )

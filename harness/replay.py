@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.results import Result
+    from harness.schema import Result
 
 
 class Replay:
@@ -30,7 +30,9 @@ def replay(benchmark: Any, timer: Replay, result: Result) -> None:
 
     timer.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
     # What is judged later, or among others, is not known yet; and JSON has no infinity.
-    known = tidy([result]).drop(columns=["chosen", "floor", "max_loss", "broken_gate"])
+    known = tidy([result]).drop(
+        columns=["verdict", "reasons", "chosen", "undominated", "floor", "max_loss", "min_speedup", "broken_gate"]
+    )
     rows = known.replace([math.inf, -math.inf], math.nan).to_dict("records")
     benchmark.extra_info |= {"shipbench": [{k: v for k, v in row.items() if v is not None and v == v} for row in rows]}
     benchmark.pedantic(_nothing, rounds=len(timer.samples_s), iterations=1)

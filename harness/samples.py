@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.disturbance import Disturbance
 from harness.errors import WorkerError
-from harness.spec import Arrays, Backend, Target
+from harness.spec import CONTROL, Arrays, Backend, Target
+
+LOOKS = (30, 60, 120, 240, 400)
+"""Rounds after which it is asked whether every arm is decided; each look has its share of the error rate."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,6 @@ class Load:
     """One workload to run."""
 
     batch: int
-    rounds: int
-    """In each start."""
     order_seed: int
     rows: Callable[[int], list[int]]
     """Number of a round → the test rows of its batch."""
@@ -38,10 +40,14 @@ class Settings:
 
     target: Target
     starts: int = 4
+    """Generations of fresh workers before the first look; later looks have more."""
+    looks: tuple[int, ...] = LOOKS
     budget_s: float = 60.0
     """Wall time from first to last round, summed over starts, shared evenly between workloads."""
     timeout_s: float = 300.0
     seed: int = 0
+    tail: int = 0
+    """Single calls of every arm after the decision, for percentiles."""
 
 
 @dataclass
@@ -55,17 +61,30 @@ class Samples:
     lengths: list[list[int]] = field(default_factory=list)
     ns: dict[str, list[list[int]]] = field(default_factory=dict)
     """Arm → start → round → nanoseconds a call."""
+    tail_ns: dict[str, list[int]] = field(default_factory=dict)
     spent_ns: int = 0
-    timed_ns: int = 0
+    last_ns: int = 0
+    """From first to last round of the latest start."""
+    timed_ns: dict[str, int] = field(default_factory=dict)
+    """Arm → time inside its windows."""
+    settled: bool = False
+    """Whether every arm was decided at the last look."""
     cut: bool = False
-    """Whether the budget ended the rounds early."""
+    """Whether the budget ended the rounds before that."""
+
+    @property
+    def rounds(self) -> int:
+        """Over all starts."""
+        return sum(map(len, self.rows))
 
 
 @dataclass
 class Lives:
     """What an arm's workers said of themselves, one entry a start."""
 
+    import_ns: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)
+    compile_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     peak_rss_bytes: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
@@ -78,11 +97,19 @@ class Measurement:
     samples: list[Samples]
     lives: dict[str, Lives]
     failed: dict[str, WorkerError] = field(default_factory=dict)
+    disturbance: Disturbance | None = None
+    unprobed: list[str] = field(default_factory=list)
+    """What could not be checked for remembered answers, and why."""
 
     def notes(self) -> list[str]:
         """What a reader should know of how the rounds went."""
+        ending = {True: "every arm decided", False: "not every arm decided"}
+        started_ns = sum(sum(ns) for lives in self.lives.values() for ns in (lives.import_ns, lives.load_ns))
         return [
-            f"batch {part.batch}: {sum(map(len, part.rows))} rounds in {part.spent_ns / 1e9:.1f} s, "
-            f"{part.timed_ns / part.spent_ns:.0%} of it timed calls" + (", cut short by the budget" if part.cut else "")
+            f"batch {part.batch}: {part.rounds} rounds in {part.spent_ns / 1e9:.1f} s, "
+            f"{sum(part.timed_ns.values()) / part.spent_ns:.0%} of it timed calls, "
+            f"{part.timed_ns.get(CONTROL, 0) / part.spent_ns:.0%} the control's; {ending[part.settled]}"
+            + (", cut short by the budget" if part.cut else "")
             for part in self.samples
-        ] + [f"starting workers took {sum(sum(lives.load_ns) for lives in self.lives.values()) / 1e9:.1f} s"]
+            if part.spent_ns
+        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.results import Result
+    from harness.schema import Result
 
 LOCAL = "local"
 MOST_THREADS = 8
+CONSTRAINTS = ("max_latency_ms", "max_memory_mb", "max_size_mb")
 
 
 @dataclass
@@ -32,15 +34,17 @@ class ShipSession:
     """pytest's; this project's begin with `ship_`."""
     root: Path
     progress: Progress
+    given: tuple[str, ...] = ()
+    """The options of this project on the command line, as they were written."""
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
     results: dict[str, Result] = field(default_factory=dict)
 
     @classmethod
-    def from_options(cls, options: Namespace, root: Path) -> ShipSession:
+    def from_options(cls, options: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
         """Called before pytest captures anything: the copy of stderr made here stays a terminal if it was one."""
         live = os.isatty(2) and not os.environ.get("PYTEST_XDIST_WORKER")
-        return cls(options, root, Progress(os.fdopen(os.dup(2), "w") if live else None))
+        return cls(options, root, Progress(os.fdopen(os.dup(2), "w") if live else None), _own_words(options, line))
 
     def close(self) -> None:
         """Release the terminal."""
@@ -82,11 +86,22 @@ class ShipSession:
             return reason
         return case.backend.unavailable(case.device) if case.backend.unavailable else None
 
-    def outcome(self, case: Case) -> Outcome:
-        """The case's result; runs its whole comparison unless this session has."""
+    def outcome(self, case: Case, node: str) -> Outcome:
+        """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""
         if str(case) not in self.results:
             self._compare(case)
-        return Outcome(self.results[str(case)], self._judged)
+        return Outcome(self.results[str(case)], self._judged, shlex.join(["pytest", node, *self.given]))
+
+    def open_cases(self) -> list[str]:
+        """What was selected and is not decided, or was not measured at all, each in a sentence."""
+        from harness.judge import verdict
+
+        told = []
+        for result in self.results.values():
+            found = verdict(result)
+            if found is not None and found.word in ("undecided", "invalid"):
+                told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
+        return told if self.results else ["nothing was measured: every case was skipped"]
 
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
@@ -99,6 +114,7 @@ class ShipSession:
         from harness import report
 
         yield report.terminal(self.results.values())
+        yield from (f"warning: {told}" for told in self.open_cases())
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
             written = report.write(self.results_folder, self.options.ship_machine)
@@ -109,6 +125,7 @@ class ShipSession:
 
     def _compare(self, case: Case) -> None:
         from harness.pipeline import Comparison, Options, compare
+        from harness.schema import Constraints
 
         chosen, folder = self.selected[str(case)]
         mates = [
@@ -126,6 +143,8 @@ class ShipSession:
             budget_s=given.ship_budget,
             timeout_s=given.ship_timeout,
             retrain=given.ship_retrain,
+            tail=given.ship_tail,
+            constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
         )
         compare(Comparison(tuple(mates), folder), options, self.progress, self._keep)
 
@@ -144,10 +163,12 @@ class ShipSession:
 
     def _check_options(self) -> None:
         given = self.options
-        for name in ("threads", "budget", "starts", "timeout"):
+        for name in ("threads", "budget", "starts", "timeout", *CONSTRAINTS):
             value = getattr(given, f"ship_{name}")
             if value is not None and value <= 0:
-                raise HarnessError(f"--ship-{name} {value}: must be positive")
+                raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
+        if given.ship_tail < 0:
+            raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
         if given.ship_threads and given.ship_threads > usable_cores():
             raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
         if not given.ship_machine.replace("-", "").replace("_", "").isalnum():
@@ -159,3 +180,14 @@ class ShipSession:
                 f"{'has changes that no commit holds' if commit else 'is under no commit'}; commit or stash them, or "
                 "leave the machine unnamed"
             )
+
+
+def _own_words(options: Namespace, line: Sequence[str]) -> tuple[str, ...]:
+    """This project's options as they stand on the command line, each with its value."""
+    found: list[str] = []
+    for at, word in enumerate(line):
+        if word.startswith("--ship-"):
+            name, equals, _ = word.partition("=")
+            alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
+            found += line[at : at + (1 if alone else 2)]
+    return tuple(found)

@@ -161,10 +161,14 @@ class Gate:
     """Smallest score on the test rows, for every backend."""
     max_loss: float
     """Largest score a backend may lose against the reference on the same rows."""
+    min_speedup: float | None = None
+    """Smallest speed-up against the reference at batch 1; None asks for none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor <= 1 or not 0 <= self.max_loss < 1:
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a loss of 0.01 one point")
+        if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
+            raise HarnessError(f"{self}: a speed-up is a ratio; 1.5 is half as fast again as the reference")
 
 
 class Target(NamedTuple):
@@ -185,6 +189,8 @@ class Session(NamedTuple):
     """Read back from the runtime after loading, never copied from the request: `cpu` or `cuda`."""
     settings: dict[str, str]
     """What the runtime says of itself: versions, providers, thread counts."""
+    compile: Callable[[Arrays], None] | None = None
+    """Prepares for a batch's shapes ahead of the first answer (torch.compile, engine builders); a phase of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,28 +223,37 @@ class Case:
     model: Model
     backend: Backend
     device: Device
+    gate: Gate | None = None
+    """What the suite promises, where it is known at collection: `cases()` takes it from a mapping of models."""
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
 
 
-def cases(task: Task, models: Iterable[Model], backends: Sequence[Backend] | None = None) -> list[Case]:
-    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`."""
+def cases(
+    task: Task, models: Mapping[Model, Gate] | Iterable[Model], backends: Sequence[Backend] | None = None
+) -> list[Case]:
+    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`.
+
+    With a mapping, every case knows its gate before anything runs: one that no answers could meet is refused, and
+    rounds go on until its smallest speed-up is decided too.
+    """
     from harness.backends import DEFAULT_BACKENDS, PYTORCH
 
     chosen = DEFAULT_BACKENDS if backends is None else tuple(backends)
     for backend in chosen:
         if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
             raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
-    found = list(_cases(task, models, chosen))
+    gates = dict(models) if isinstance(models, Mapping) else dict.fromkeys(models)
+    found = list(_cases(task, gates, chosen))
     if len({str(case) for case in found}) < len(found):
         raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
     return found
 
 
-def _cases(task: Task, models: Iterable[Model], backends: Sequence[Backend]) -> Iterator[Case]:
-    for model in models:
+def _cases(task: Task, gates: Mapping[Model, Gate | None], backends: Sequence[Backend]) -> Iterator[Case]:
+    for model, gate in gates.items():
         for device in DEVICES:
             for backend in backends:
                 if device in backend.devices:
-                    yield Case(task=task, model=model, backend=backend, device=device)
+                    yield Case(task=task, model=model, backend=backend, device=device, gate=gate)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import binom, norm
+from scipy.stats import beta, binom, bootstrap, norm, t
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,36 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
 
 
-def speedup(reference_ns: ArrayLike, own_ns: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Times faster than the reference, from the paired samples of the same rounds: exp of the median log-ratio."""
-    logs = np.log(np.asarray(reference_ns, dtype=float)) - np.log(np.asarray(own_ns, dtype=float))
-    found = median_interval(logs, confidence)
-    with np.errstate(over="ignore"):
-        return Interval(math.exp(found.estimate), float(np.exp(found.low)), float(np.exp(found.high)))
+def starts_interval(
+    arm: Sequence[ArrayLike], beside: Sequence[Sequence[ArrayLike]], confidence: float = 0.95
+) -> Interval:
+    """Where log-ratios to a reference lie, when rounds fall into starts that differ among themselves.
+
+    `arm` has one array a start, one log-ratio a round; `beside` the same of other arms of the same rounds, whose
+    spread between starts is pooled with this arm's. The estimate is the mean over starts of their medians, weighted by
+    the root of their rounds: between equal weights, right if starts differ, and weights by rounds, right if they do
+    not. Its variance is that of the residuals of arm x start, the reference being an arm whose log-ratio is zero, with
+    a sandwich estimator that holds for either truth; Student's t has (arms - 1)(effective starts - 1) degrees of
+    freedom. The interval also covers `median_interval` over all rounds, so that an arm noisier than those it is
+    pooled with is not believed more than its own rounds allow. One start gives an infinite interval.
+    """
+    rounds = np.array([np.size(start) for start in arm])
+    pooled = median_interval(np.concatenate([np.ravel(start) for start in arm]), confidence)
+    medians = np.array(
+        [[0.0] * len(rounds), *([float(np.median(np.asarray(start))) for start in one] for one in (arm, *beside))]
+    )
+    weights = np.sqrt(rounds) / np.sqrt(rounds).sum()
+    estimate = float(medians[1] @ weights)
+    largest = float((weights**2).sum())
+    freedom = (len(medians) - 1) * (1 / largest - 1)
+    if len(rounds) < 2:
+        return Interval(estimate, -math.inf, math.inf)
+    centred = medians - medians.mean(axis=0)
+    residuals = centred - (centred @ weights)[:, None]
+    spread = (residuals**2).sum(axis=0) / (len(medians) - 1)
+    variance = 2 * float((weights**2 * spread).sum()) / (1 - largest)
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    return Interval(estimate, min(estimate - half, pooled.low), max(estimate + half, pooled.high))
 
 
 def paired_difference(lost: int, gained: int, rows: int, confidence: float = 0.90) -> Interval:
@@ -80,3 +106,48 @@ def percentile_bound(values: ArrayLike, share: float, confidence: float = 0.99) 
     ordered = np.sort(np.asarray(values, dtype=float))
     k = int(binom.ppf(confidence, len(ordered), share)) + 1
     return float(ordered[k - 1]) if k <= len(ordered) else None
+
+
+def rare_event_bound(events: int, rows: int, confidence: float = 0.95) -> float:
+    """Upper bound of a share of which `events` of `rows` were seen. Clopper and Pearson, Biometrika 26 (1934)."""
+    return 1.0 if events >= rows else float(beta.ppf(confidence, events + 1, rows - events))
+
+
+def rows_lost(lost: int, gained: int, rows: int) -> Interval:
+    """Share of rows lost less those gained; each end is a one-sided 95 % bound.
+
+    Tango's interval; where all flips go one way, its open end is at least the exact binomial bound of their share, for
+    the score bound is a little short where flips are few.
+    """
+    found = paired_difference(lost, gained, rows)
+    low, high = 0.0 - found.high, 0.0 - found.low  # 0.0 - 0.0 has no sign
+    if gained == 0:
+        high = max(high, rare_event_bound(lost, rows))
+    if lost == 0:
+        low = min(low, -rare_event_bound(gained, rows))
+    return Interval((lost - gained) / rows, low, high)
+
+
+def smallest_margin(flips: int, rows: int) -> float:
+    """Smallest loss that `rows` can exclude when `flips` of them changed, half to either side."""
+    return rows_lost(flips - flips // 2, flips // 2, rows).high
+
+
+def rows_needed(margin: float) -> int:
+    """Fewest rows of which, though none flipped, a loss beyond `margin` is excluded."""
+    return math.ceil(math.log(0.05) / math.log1p(-margin))
+
+
+def resampled(
+    statistic: Callable[..., float], columns: Sequence[NDArray[Any]], resamples: int = 2_000, seed: int = 0
+) -> Interval:
+    """`statistic(*columns)` with the percentile bootstrap over rows, drawn together; each end a one-sided 95 % bound.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 13.3, by scipy.
+    """
+    found = bootstrap(
+        tuple(columns), statistic, paired=True, vectorized=False, n_resamples=resamples, confidence_level=0.9,
+        method="percentile", rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    bounds = found.confidence_interval
+    return Interval(float(statistic(*columns)), float(bounds.low), float(bounds.high))

@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.compare import tidy
 from harness.errors import HarnessError
 from harness.report.tables import markdown
-from harness.results import Result, load_all, write_whole
+from harness.results import load_all, write_whole
+from harness.schema import Result
 
 
 class Stale(HarnessError):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
+from harness.choice import undominated
 from harness.compare import comparisons, recommend, tidy
 from harness.environment import Environment
-from harness.results import Result
+from harness.judge import verdict
+from harness.loss import loss
+from harness.report import cells
+from harness.schema import Result
 from harness.spec import REFERENCE
 
 
@@ -22,8 +24,15 @@ def markdown(results: Iterable[Result]) -> str:
         first = group[0]
         parts.append(f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n")
         parts.append(f"{_sentence(group)}\n")
-        view = _view(group).map(_inert)
+        view = _view(group).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
+        told = [*_reasons(group), *_unbeaten(group), *_seeds(group), *_disturbed(group)]
+        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in told) + "\n")
+        phases = _phases(group).map(cells.inert)
+        if len(phases):
+            aligned = [*_align(phases)[:-1], "right"]
+            parts.append("Times in ms, batch 1, from fresh processes:\n")
+            parts.append(phases.to_markdown(index=False, disable_numparse=True, colalign=aligned))
         parts.append(f"\n{_provenance(group)}\n")
     return "\n".join(parts)
 
@@ -35,18 +44,22 @@ def terminal(results: Iterable[Result]) -> str:
         first = group[0]
         parts.append(f"{first.task} / {first.model} on {first.device}")
         view = _view(group).drop(columns=["MB", "peak RSS, MB"])
-        view["status"] = view["status"].str.partition(":")[0]
+        view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
-        parts += [f"{_sentence(group, mark='')}", *_noise(group), ""]
+        parts += [f"{_sentence(group, mark='')}", *_seeds(group), *_disturbed(group), *_noise(group), ""]
     return "\n".join(parts)
 
 
 def line(result: Result) -> str:
     """One case in one line."""
     if result.error is not None:
-        return f"{result.status} at {result.error.stage}: {_first_line(result.error.message)}"
+        return f"{result.status} at {result.error.stage}: {cells.first_line(result.error.message)}"
     row = _row(tidy([result]), 0)
-    return f"{row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, loss {row['loss, points']}"
+    said = verdict(result)
+    return (
+        f"{said.word if said else 'reference'}  {row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, "
+        f"loss {row['loss, points']}"
+    )
 
 
 def _view(group: list[Result]) -> pd.DataFrame:
@@ -61,17 +74,18 @@ def _align(view: pd.DataFrame) -> list[str]:
 def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
     """One case's cells; its first line is batch 1, its last the `larger` batch."""
     small, large = lines.iloc[0].to_dict(), lines.iloc[-1].to_dict()
+    larger = 16 if cells.missing(larger) else larger
     return {
         "backend": f"{small['backend']}{' *' if small['chosen'] else ''}",
-        "speed-up, batch 1": _interval(small, "speedup", "×"),
-        "ms": _number(small["median_ms"], 3),
-        f"speed-up, batch {_number(larger)}": _interval(large, "speedup", "×"),
-        "rows/s": _number(large["rows_per_s"], 3),
-        "score": _number(small["score"], decimals=4),
-        "loss, points": _loss(small),
-        "MB": _number(small["size_mb"], 3),
-        "peak RSS, MB": _number(small["peak_rss_mb"], 3),
-        "status": _status(small),
+        "speed-up, batch 1": cells.interval(small, "speedup", "×"),
+        "ms": cells.number(small["median_ms"], 3),
+        f"speed-up, batch {cells.number(larger)}": cells.interval(large, "speedup", "×"),
+        "rows/s": cells.number(large["rows_per_s"], 3),
+        "score": cells.number(small["score"], decimals=4),
+        "loss, points": cells.loss(small),
+        "MB": cells.number(small["size_mb"], 3),
+        "peak RSS, MB": cells.number(small["peak_rss_mb"], 3),
+        "verdict": _verdict(small),
     }
 
 
@@ -101,72 +115,75 @@ def _origin(found: Environment) -> str:
 
 def _noise(group: list[Result]) -> list[str]:
     """The control's ratio for each measurement that the group holds."""
-    table = tidy(group).dropna(subset="noise").drop_duplicates(["measurement", "batch"])
+    table = tidy(group).dropna(subset="noise")
+    # A contender's result knows the spread between starts better than the reference's alone.
+    table = table.iloc[::-1].drop_duplicates(["measurement", "batch"]).sort_values("batch")
     return [
-        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {_bounds(row, 'noise', 3)} over "
-        f"{row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
+        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {cells.bounds(row, 'noise', 3)} "
+        f"over {row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
         for row in table.to_dict("records")
     ]
 
 
-def _interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
-    if _missing(row[name]):
-        return ""
-    if row["backend"] == REFERENCE:
-        return f"1{unit}"
-    return f"{row[name]:.2f}{unit} {_bounds(row, name, 2)}"
+def _verdict(row: Mapping[Any, Any]) -> str:
+    """The verdict in a word, and with it what is red."""
+    if not cells.missing(row["error"]):
+        return f"{row['status']}: {cells.first_line(row['error'])}"
+    word = "reference" if row["backend"] == REFERENCE else str(row["verdict"])
+    if cells.missing(row["floor"]):
+        return f"{word}, not judged: its test did not come to its gate"
+    return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
 
 
-def _bounds(row: Mapping[Any, Any], name: str, decimals: int) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if math.isfinite(high) else "[too few rounds]"
+def _reasons(group: list[Result]) -> list[str]:
+    """Why a case may not ship, where its verdict leaves that open."""
+    found = ((result, verdict(result)) for result in group)
+    return [
+        f"{result.backend} is {said.word}: {'; '.join(said.reasons)}."
+        for result, said in found
+        if said is not None and said.word not in ("ship", "failed")
+    ]
 
 
-def _loss(row: Mapping[Any, Any]) -> str:
-    if _missing(row["loss"]):
-        return ""
-    if row["backend"] == REFERENCE:
-        return "0"
-    estimate, low, high = (_points(row[name]) for name in ("loss", "loss_low", "loss_high"))
-    return f"{estimate} [{low}, {high}]"
+def _unbeaten(group: list[Result]) -> list[str]:
+    names = [result.backend for result in undominated(group)]
+    return [f"No other beats, on speed, loss and memory together: {', '.join(names)}."] if names else []
 
 
-def _points(share: float) -> str:
-    """A difference in percentage points; no difference has no sign."""
-    rounded = round(100 * share, 2)
-    return f"{rounded:+.2f}" if rounded else "0.00"
+def _disturbed(group: list[Result]) -> list[str]:
+    """What disturbed the rounds, once a measurement."""
+    told = {result.measurement: result.disturbance.sentences() for result in group if result.disturbance}
+    return list(dict.fromkeys(sentence for sentences in told.values() for sentence in sentences))
 
 
-def _status(row: Mapping[Any, Any]) -> str:
-    if not _missing(row["error"]):
-        return f"{row['status']}: {_first_line(row['error'])}"
-    if row["status"] == "ok" and _missing(row["floor"]):
-        return "ok, not judged: its test did not come to its gate"
-    return row["status"] if _missing(row["broken_gate"]) else f"breaks its gate: {row['broken_gate']}"
+def _seeds(group: list[Result]) -> list[str]:
+    """How far apart fine-tuning with other seeds lies, beside what backends differ by."""
+    seeds = next((result.seeds for result in group if result.seeds), ())
+    scores = [seed.score for seed in seeds if seed.score is not None]
+    if not scores:
+        return []
+    collapsed = [str(seed.seed) for seed in seeds if seed.score is not None and seed.score <= seed.majority]
+    lost = [abs(found.estimate) for result in group if (found := loss(result)) is not None]
+    return [
+        f"Fine-tuned with {len(seeds)} seeds, the reference scores {min(scores):.4f} to {max(scores):.4f}; backends "
+        f"of one checkpoint differ from it by {max(lost, default=0):.4f} at most."
+        + (f" Collapsed to one label: seed {', '.join(collapsed)}." if collapsed else "")
+    ]
 
 
-def _first_line(text: str) -> str:
-    return _plain(text.partition("\n")[0])
-
-
-def _plain(text: str) -> str:
-    """Without control characters: they would move the terminal's cursor or end a table's row."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
-
-
-def _number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
-    """`digits` significant digits, but never rounded above the unit; or fixed decimals."""
-    if _missing(value):
-        return ""
-    if decimals is None:
-        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value and digits else 0
-    return f"{value:,.{decimals}f}"
-
-
-def _missing(value: Any) -> bool:
-    return value is None or bool(pd.isna(value))
-
-
-def _inert(cell: str) -> str:
-    """Text that cannot break out of its table cell."""
-    return _plain(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+def _phases(group: list[Result]) -> pd.DataFrame:
+    """How each backend starts, what that costs, and its tail."""
+    table = tidy(group).dropna(subset="startup_ms").drop_duplicates("backend")
+    rows = [
+        {
+            "backend": row["backend"],
+            **{
+                name.replace("_", " "): cells.number(row[f"{name}_ms"], 3)
+                for name in ("import", "load", "compile", "first_answer", "startup")
+            },
+            "pays off after": cells.requests(row["break_even_requests"]),
+            **{f"p{share} ≤": cells.number(row[f"p{share}_bound_ms"], 3) for share in (90, 95, 99)},
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)

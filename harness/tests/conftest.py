@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from harness import results
-from harness.results import Result
+from harness.schema import Result
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent

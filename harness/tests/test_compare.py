@@ -16,7 +16,7 @@ from harness.environment import Environment
 from harness.errors import HarnessError, Incomparable
 from harness.judge import choose, flat, loss, noise_floor, own_speedup, shortfalls, with_promise
 from harness.report.tables import line
-from harness.results import Answers, Built, Data, Failure, Process, Promise, Result, Series, Workload
+from harness.schema import Answers, Built, Data, Failure, Process, Promise, Result, Series, Workload
 from harness.spec import Gate
 
 LAW = settings(deadline=None, database=None, max_examples=60)

@@ -1,0 +1,78 @@
+"""The workers of one start, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from harness.errors import WorkerError
+from harness.process import Answer, Worker
+from harness.samples import Arm, Measurement, Settings
+from harness.spec import Arrays
+
+Check = Callable[[str, list[int], Arrays], None]
+"""Told (arm, rows, outputs) of every timed block; raises WorkerError if these are not the answers that were scored."""
+
+
+@dataclass
+class Crew:
+    """One worker an arm. One that fails leaves, and the others go on without it; the reference may not fail."""
+
+    found: Measurement
+    reference: str
+    check: Check
+    workers: dict[str, Worker] = field(default_factory=dict)
+    first_ns: dict[str, int] = field(default_factory=dict)
+    last: dict[str, Answer] = field(default_factory=dict)
+    switches: Counter[str] = field(default_factory=Counter)
+    """Arm → involuntary context switches inside its windows."""
+
+    @contextmanager
+    def guard(self, name: str) -> Iterator[None]:
+        """Lets the arm leave when it fails inside; a failure of the reference goes on."""
+        try:
+            yield
+        except WorkerError as error:
+            if name == self.reference:
+                raise
+            self.found.failed[name] = error
+            if name in self.workers:
+                self.workers.pop(name).close()
+
+    def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
+        """Start the arm's worker, which ends with `stack`."""
+        with self.guard(arm.name):
+            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name)
+            self.workers[arm.name] = stack.enter_context(worker)
+
+    def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:
+        """Hand the batch to every worker, then let them answer one after the other, in the order of `names`."""
+        for name in names:
+            with self.guard(name):
+                self.workers[name].put(batch)
+        answers = []
+        for name in [name for name in names if name in self.workers]:
+            with self.guard(name):
+                answer = self.last[name] = self.workers[name].run(loops)
+                self.first_ns.setdefault(name, answer.ended_ns - answer.began_ns)
+                self.switches[name] += answer.switches
+                self.check(name, rows, answer.outputs)
+                answers.append(answer)
+        return answers
+
+    def pids(self) -> list[int]:
+        """Of the workers that are left."""
+        return [worker.pid for worker in self.workers.values()]
+
+    def note_lives(self) -> None:
+        """Put down what this start's workers said of themselves."""
+        for name, worker in self.workers.items():
+            lives = self.found.lives[name]
+            lives.import_ns.append(worker.loaded["import_ns"])
+            lives.load_ns.append(worker.loaded["load_ns"])
+            lives.compile_ns.append(worker.compile_ns)
+            lives.first_ns.append(self.first_ns[name])
+            lives.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
+            lives.settings = worker.loaded["settings"]

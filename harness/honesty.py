@@ -1,0 +1,67 @@
+"""Whether an arm computes what it answers: one that remembers is faster on a row it has seen than on its likes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+from harness.crew import Crew
+from harness.errors import WorkerError
+from harness.samples import Load
+from harness.stats import median_interval
+
+PAIRS = 16
+CONFIDENCE = 0.998
+"""15 of 16 pairs must show it: an honest arm on a noisy machine is not refused."""
+SEEN_BEFORE = 1.10
+"""Honest calls of rows of one shape differ by a thousandth; by this much only if work was left out."""
+SEARCHED = 200
+"""Rounds whose batches are looked through for equal shapes."""
+
+
+def probe(crew: Crew, load: Load) -> None:
+    """Time a repeated batch against others of its shape, in turn; the arm that is too fast at it leaves."""
+    alike = _alike(load)
+    if len(alike) <= PAIRS:
+        crew.found.unprobed.append(
+            f"not checked for remembered answers: of {SEARCHED} batches only {len(alike)} different ones share a "
+            f"shape, and it takes {PAIRS + 1}"
+        )
+        return
+    repeated, *others = alike
+    for name in list(crew.workers):
+        with crew.guard(name):
+            _probe(crew, name, load, repeated, others[:PAIRS])
+
+
+def _probe(crew: Crew, name: str, load: Load, repeated: list[int], others: Sequence[list[int]]) -> None:
+    ratios = []
+    _time_ns(crew, name, load, repeated)
+    for rows in others:
+        other_ns = _time_ns(crew, name, load, rows)
+        ratios.append(math.log(other_ns / _time_ns(crew, name, load, repeated)))
+    found = median_interval(ratios, CONFIDENCE)
+    if found.low > math.log(SEEN_BEFORE):
+        raise WorkerError(
+            f"{name}: answers rows that it has seen {math.exp(found.estimate):.1f} times as fast as others of the same "
+            "shape; it remembers answers, so its time says nothing"
+        )
+
+
+def _time_ns(crew: Crew, name: str, load: Load, rows: list[int]) -> int:
+    crew.answer([name], rows, load.arrays(rows), 1)
+    if name not in crew.workers:
+        raise crew.found.failed[name]
+    answer = crew.last[name]
+    return answer.ended_ns - answer.began_ns
+
+
+def _alike(load: Load) -> list[list[int]]:
+    """The largest set of different batches of one shape."""
+    groups: dict[tuple[tuple[int, ...], ...], dict[tuple[int, ...], list[int]]] = defaultdict(dict)
+    for number in range(SEARCHED):
+        rows = load.rows(number)
+        shapes = tuple(array.shape for array in load.arrays(rows).values())
+        groups[shapes][tuple(rows)] = rows
+    return list(max(groups.values(), key=len).values())

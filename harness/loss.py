@@ -1,0 +1,59 @@
+"""What the answers say of accuracy: score lost on the same rows, its bounds, and what they allow to be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from harness.schema import Answers, Bounds, Result
+from harness.spec import REFERENCE
+from harness.stats import Interval, rows_lost, smallest_margin
+
+Safety = Literal["not worse", "worse", "undecided"]
+
+
+def loss(result: Result) -> Interval | None:
+    """Score lost against the reference on the same rows, positive is worse; each end is a one-sided 95 % bound.
+
+    None where there are no answers, or where the metric is undefined on these rows.
+    """
+    return next((found for name, found in losses(result) if name == REFERENCE), None)
+
+
+def losses(result: Result) -> Iterator[tuple[str, Interval]]:
+    """The loss against the reference, and against the artifact this one was built from, by name."""
+    answers = result.answers
+    if answers is None or result.data is None or answers.score is None or answers.reference_score is None:
+        return
+    exact = result.data.metric == "accuracy"  # a mean over rows
+    if exact:
+        yield REFERENCE, rows_lost(answers.lost, answers.gained, answers.rows)
+    else:
+        yield REFERENCE, _bounded(answers.reference_score - answers.score, answers.bounds)
+    if answers.compared_with == REFERENCE or answers.source_score is None:
+        return
+    if exact:
+        yield answers.compared_with, rows_lost(answers.source_lost, answers.source_gained, answers.rows)
+    else:
+        yield answers.compared_with, _bounded(answers.source_score - answers.score, answers.source_bounds)
+
+
+def _bounded(estimate: float, bounds: Bounds | None) -> Interval:
+    return Interval(estimate, bounds.low, bounds.high) if bounds else Interval(estimate, -math.inf, math.inf)
+
+
+def margin(answers: Answers) -> float:
+    """Smallest loss that these rows can exclude at the flips seen."""
+    return smallest_margin(answers.lost + answers.gained, answers.rows)
+
+
+def safety(result: Result) -> Safety:
+    """Whether the loss is proven to lie within the gate, or beyond it, against reference and source alike."""
+    if result.promise is None:
+        return "undecided"
+    allowed = result.promise.max_loss
+    found = [interval for _, interval in losses(result)]
+    if any(interval.low > allowed for interval in found):
+        return "worse"
+    return "not worse" if found and all(interval.high < allowed for interval in found) else "undecided"

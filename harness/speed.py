@@ -1,0 +1,116 @@
+"""What the stored rounds say of speed: ratios to the reference, their intervals, and what they allow to be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from statistics import median
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.samples import LOOKS
+from harness.schema import Process, Result, Series
+from harness.stats import Interval, starts_interval
+
+TOLERANCE = 1.02
+"""A speed-up within this factor of 1 is no difference."""
+ERROR = 0.02
+"""Chance, over all looks and arms of a comparison, that an interval leaves the truth outside; half to either side."""
+Pace = Literal["faster", "same", "slower", "undecided"]
+PerStart = Sequence[Sequence[int]]
+
+
+def confidence(arms: int) -> float:
+    """Of one interval, so that all looks and `arms` together err no more than ERROR (Bonferroni)."""
+    return 1 - ERROR / (len(LOOKS) * max(arms, 1))
+
+
+def speedup(reference_ns: PerStart, own_ns: PerStart, third_ns: PerStart, arms: int) -> Interval:
+    """Times faster than the reference, from the paired rounds of all starts.
+
+    The spread between starts is that of own, reference and a third worker (the control) together. So what else is
+    measured beside them may make an interval wider, never narrower, and a result holds all that its interval needs.
+    Without a third there is less to know the spread by.
+    """
+    beside = [_log_ratios(reference_ns, third_ns)] if third_ns else []
+    found = starts_interval(_log_ratios(reference_ns, own_ns), beside, confidence(arms))
+    with np.errstate(over="ignore"):
+        return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
+
+
+def _log_ratios(reference_ns: PerStart, own_ns: PerStart) -> list[NDArray[np.float64]]:
+    return [
+        np.log(np.asarray(reference, dtype=float)) - np.log(np.asarray(own, dtype=float))
+        for reference, own in zip(reference_ns, own_ns, strict=True)
+    ]
+
+
+def own_speedup(series: Series) -> Interval:
+    """Of the case's backend."""
+    return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+
+
+def noise_floor(series: Series) -> Interval:
+    """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
+    if not series.control_ns:
+        return Interval(math.nan, -math.inf, math.inf)
+    # In the reference's own result there is no third worker to know the spread between starts by.
+    third = series.own_ns if series.own_ns != series.reference_ns else ()
+    return speedup(series.reference_ns, series.control_ns, third, series.arms)
+
+
+def pace(found: Interval, factor: float = 1.0) -> Pace:
+    """How a speed-up stands to `factor`, up to the tolerance; only if the whole interval says so."""
+    if found.low > factor * TOLERANCE:
+        return "faster"
+    if found.high < factor / TOLERANCE:
+        return "slower"
+    return "same" if found.low >= factor / TOLERANCE and found.high <= factor * TOLERANCE else "undecided"
+
+
+def reaches(found: Interval, factor: float) -> bool | None:
+    """Whether a speed-up is at least `factor`; None where its interval holds both."""
+    return True if found.low >= factor else False if found.high < factor else None
+
+
+def is_decided(found: Interval, min_speedup: float | None) -> bool:
+    """Whether more rounds could change nothing of what is asked."""
+    known = min_speedup is None or reaches(found, min_speedup) is not None
+    return known and pace(found) != "undecided"
+
+
+def invalid(series: Series) -> str | None:
+    """Why speed cannot be judged, if so: the reference's two workers differ beyond the tolerance."""
+    noise = noise_floor(series)
+    if math.isnan(noise.estimate):
+        return "the control was lost"
+    if pace(noise) in ("faster", "slower"):
+        return f"the reference differs from itself: {noise.estimate:.3f} [{noise.low:.3f}, {noise.high:.3f}]"
+    return None
+
+
+def break_even(result: Result) -> float | None:
+    """Requests at batch 1 after which a slower start has paid for itself, against the reference of the same starts.
+
+    Zero if it starts no later, infinite if it answers no faster, None where nothing was measured. Starting is
+    everything up to the first answer.
+    """
+    if result.process is None or result.reference_process is None or not result.series:
+        return None
+    own_ms, reference_ms = (median(flat(ns)) / 1e6 for ns in (result.series[0].own_ns, result.series[0].reference_ns))
+    later_ms = startup_ms(result.process) - startup_ms(result.reference_process)
+    return max(0, math.ceil(later_ms / (reference_ms - own_ms))) if own_ms < reference_ms else math.inf
+
+
+def startup_ms(process: Process) -> float:
+    """From a fresh interpreter to the first answer: median over starts."""
+    phases = zip(process.import_ns, process.load_ns, process.compile_ns, process.first_ns, strict=True)
+    return median(map(sum, phases)) / 1e6
+
+
+def flat(samples: Iterable[Iterable[int]]) -> list[int]:
+    """Samples of all starts in one list."""
+    return list(chain.from_iterable(samples))
