@@ -20,6 +20,7 @@ LIGHT = (
     "harness.backends",
     "harness.bench",
     "harness.loading",
+    "harness.phases",
     "harness.wire",
     "harness.process",
     "harness.worker",
