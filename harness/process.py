@@ -33,10 +33,14 @@ LAST_BREATH_S = 2.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What one block of calls gave."""
+    """What one block of calls gave, the figures those of its window."""
 
     began_ns: int
     ended_ns: int
+    cpu_ns: int
+    """CPU time of the worker's process, all threads, as finely as the system counts it (some count in 10 ms)."""
+    switches: int
+    """Involuntary context switches: how often a thread of the worker had to leave a CPU it still wanted."""
     peak_rss_bytes: int
     outputs: Arrays
 
@@ -87,7 +91,9 @@ class Worker:
         try:
             self._send(order)
             self.loaded = self._receive()[0]
-            """`load_ns`, the `device` as read back, and the runtime's `settings`."""
+            """`import_ns`, `load_ns` (the rest of loading), the `device` as read back, the runtime's `settings`."""
+            self.compile_ns = 0
+            """What preparing for the first batch took; known once a batch was put."""
         except BaseException:
             self.close()
             raise
@@ -100,16 +106,26 @@ class Worker:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def put(self, batch: Arrays) -> None:
-        """Hand over the arrays of the next block of calls; returns when the worker holds them."""
+        """Hand over the arrays of the next block of calls; returns when the worker holds them and is prepared."""
         self._send({}, batch)
-        self._receive()
+        self.compile_ns += self._receive()[0]["compile_ns"]
 
     def run(self, loops: int = 1) -> Answer:
         """Call the backend `loops` times on the batch that was put, inside one window of the worker's clock."""
         self._send({"loops": loops})
         header, outputs = self._receive()
-        return Answer(**header, outputs=outputs)
+        answer = Answer(**header, outputs=outputs)
+        if not 0 <= answer.began_ns < answer.ended_ns:
+            raise WorkerError(
+                f"{self.name}: the worker's clock stepped: a window from {answer.began_ns} to {answer.ended_ns} ns"
+            )
+        return answer
 
     def close(self) -> None:
         """End the worker and everything it started."""

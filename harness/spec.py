@@ -185,6 +185,8 @@ class Session(NamedTuple):
     """Read back from the runtime after loading, never copied from the request: `cpu` or `cuda`."""
     settings: dict[str, str]
     """What the runtime says of itself: versions, providers, thread counts."""
+    compile: Callable[[Arrays], None] | None = None
+    """Prepares for a batch's shapes ahead of the first answer (torch.compile, engine builders); a phase of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ import socket
 import sys
 import traceback
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
+from typing import Any
 
 import numpy as np
 
 from harness import wire
 from harness.loading import load_symbol
+from harness.phases import imports
 from harness.spec import Arrays, Session, Target
 
 
@@ -24,8 +26,10 @@ def main(fd: int) -> None:
     with socket.socket(fileno=fd) as sock:
         try:
             session = _load(sock)
+            _serve(sock, session)
+            prepared = session._replace(compile=None)
             while True:
-                _serve(sock, session)
+                _serve(sock, prepared)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
         except Exception as error:  # the parent decides what an error of the backend means
@@ -37,15 +41,18 @@ def _load(sock: socket.socket) -> Session:
     order, _ = wire.receive(sock)
     target = Target(order["device"], order["threads"], order["spinning"])
     began = perf_counter_ns()
-    load = load_symbol(order["file"], order["qualname"], order["module"])
-    session: Session = load(Path(order["artifact"]), target)
+    with imports(perf_counter_ns) as imported:
+        load = load_symbol(order["file"], order["qualname"], order["module"])
+        session: Session = load(Path(order["artifact"]), target)
+    spent_ns = perf_counter_ns() - began
     if session.device != target.device:
         raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")
     heavy = sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules))
     wire.send(
         sock,
         {
-            "load_ns": perf_counter_ns() - began,
+            "import_ns": imported.ns,
+            "load_ns": spent_ns - imported.ns,
             "device": session.device,
             "settings": {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)},
         },
@@ -57,21 +64,50 @@ def _serve(sock: socket.socket, session: Session) -> None:
     """Answer one batch `loops` times in a row inside one window, from host arrays to host arrays."""
     _, arrays = wire.receive(sock)
     # Said before the clock starts, so that nobody is timed while another worker still reads its batch.
-    wire.send(sock, {"ready": True})
+    wire.send(sock, {"compile_ns": _compile(session, arrays)})
     order, _ = wire.receive(sock)
-    loops = order["loops"]
+    header, outputs = _timed(session, arrays, order["loops"])
+    wire.send(sock, {**header, "peak_rss_bytes": peak_rss_bytes()}, outputs)
+
+
+def _compile(session: Session, arrays: Arrays) -> int:
+    """Prepare for this batch; nanoseconds, 0 where there is nothing to prepare."""
+    if session.compile is None:
+        return 0
+    began = perf_counter_ns()
+    session.compile(arrays)
+    return perf_counter_ns() - began
+
+
+def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any], Arrays]:
+    """One window, and the outputs as they were when it closed."""
+    switches, cpu_ns = _switches(), process_time_ns()
     began = perf_counter_ns()
     for _ in range(loops):
         outputs = session.run(arrays)
     ended = perf_counter_ns()
-    _check(outputs)
-    wire.send(sock, {"began_ns": began, "ended_ns": ended, "peak_rss_bytes": peak_rss_bytes()}, outputs)
+    header = {
+        "began_ns": began,
+        "ended_ns": ended,
+        "cpu_ns": process_time_ns() - cpu_ns,
+        "switches": _switches() - switches,
+    }
+    return header, _copied(outputs)
 
 
-def _check(outputs: Arrays) -> None:
+def _switches() -> int:
+    """How often this process was put off a CPU that it still wanted, so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _copied(outputs: Arrays) -> Arrays:
+    """Copies, so that an answer still being written is sent unfinished; TypeError for what could compute later."""
+    if type(outputs) is not dict:
+        raise TypeError(f"the answer is {type(outputs).__name__}; a backend answers with a dict of host arrays")
     for name, array in outputs.items():
-        if not isinstance(array, np.ndarray):
+        if type(array) is not np.ndarray:
             raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
+    return {name: np.array(array, order="C") for name, array in outputs.items()}
 
 
 def peak_rss_bytes() -> int:
