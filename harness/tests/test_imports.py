@@ -25,6 +25,8 @@ LIGHT = (
     "harness.process",
     "harness.worker",
     "harness.environment",
+    "harness.counters",
+    "harness.disturbance",
     "harness.cache",
     "harness.progress",
     "harness.quiet",
