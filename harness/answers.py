@@ -152,10 +152,15 @@ def compare_answers(
         source_gained=source_gained,
         source_agreement=source_agreement,
         largest_difference=largest_difference(own, source),
-        right="".join("1" if mine == label else "0" for mine, label in zip(own.predictions, labels, strict=True)),
+        right=right(own.predictions, labels),
         bounds=_bounds(own, reference, labels, metric),
         source_bounds=None if source is reference else _bounds(own, source, labels, metric),
     )
+
+
+def right(predictions: Sequence[int], labels: Sequence[int]) -> str:
+    """A character a row, `1` where the prediction is the label."""
+    return "".join("1" if own == label else "0" for own, label in zip(predictions, labels, strict=True))
 
 
 def _bounds(own: Scored, other: Scored, labels: Sequence[int], metric: str) -> Bounds | None:

@@ -27,7 +27,9 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
     best = max((r for r in within if _word(r) == "ship"), key=_gain, default=None)
     if best is not None:
         gain = own_speedup(best.series[0])
-        return best, f"{gain.estimate:.2f} times the reference's speed [{gain.low:.2f}, {gain.high:.2f}] at batch 1"
+        why = f"{gain.estimate:.2f} times the reference's speed [{gain.low:.2f}, {gain.high:.2f}] at batch 1"
+        level = [r.backend for r in within if r is not best and _word(r) == "ship" and _speed(r)[2] >= gain.low]
+        return best, why + (f", not told apart from {' and '.join(level)}" if level else "")
     if not usable:
         return None, "no backend was measured that keeps its promise"
     if not within:

@@ -15,7 +15,7 @@ from harness.judge import shortfalls, verdict
 from harness.loss import loss, margin
 from harness.schema import Result, Series
 from harness.spec import DEVICES, REFERENCE
-from harness.speed import break_even, flat, noise_floor, own_speedup, startup_ms
+from harness.speed import break_even, flat, noise_floor, own_speedup, starts_differ_by, startup_ms
 from harness.stats import percentile_bound
 
 PAIR = ["machine", "task", "model", "device"]
@@ -67,7 +67,7 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
 
 
 COLUMNS = [
-    *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts", "arms",
+    *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts", "starts_sd", "arms",
     "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "speedup", "speedup_low", "speedup_high",
     "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows", "loss", "loss_low",
     "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
@@ -171,6 +171,7 @@ def _timing(series: Series) -> dict[str, Any]:
         "batch": series.workload.batch,
         "rounds": len(own),
         "starts": len(series.own_ns),
+        "starts_sd": starts_differ_by(series),
         "arms": series.arms,
         "median_ms": median(own) / 1e6,
         **{name: None if bound is None else bound / 1e6 for name, bound in bounds.items()},

@@ -44,7 +44,7 @@ class Crew:
     def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
         """Start the arm's worker, which ends with `stack`."""
         with self.guard(arm.name):
-            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name)
+            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front)
             self.workers[arm.name] = stack.enter_context(worker)
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from harness.crew import Crew
 from harness.errors import WorkerError
@@ -59,9 +60,10 @@ def _time_ns(crew: Crew, name: str, load: Load, rows: list[int]) -> int:
 
 def _alike(load: Load) -> list[list[int]]:
     """The largest set of different batches of one shape."""
-    groups: dict[tuple[tuple[int, ...], ...], dict[tuple[int, ...], list[int]]] = defaultdict(dict)
+    groups: dict[tuple[Any, ...], dict[tuple[int, ...], list[int]]] = defaultdict(dict)
     for number in range(SEARCHED):
         rows = load.rows(number)
-        shapes = tuple(array.shape for array in load.arrays(rows).values())
+        # A text's length is part of its type.
+        shapes = tuple((array.shape, array.dtype) for array in load.arrays(rows).values())
         groups[shapes][tuple(rows)] = rows
     return list(max(groups.values(), key=len).values())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,16 +20,15 @@ from harness.cache import Store
 from harness.environment import describe, load_average
 from harness.errors import HarnessError, Unsupported
 from harness.progress import Progress
-from harness.record import Contender, Findings
-from harness.samples import Arm, Load, Samples, Settings
+from harness.record import ORDER_SEED, Contender, Findings
+from harness.samples import Arm, Load, Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Result
-from harness.spec import CONTROL, Backend, Case, Gate, Target
-from harness.speed import is_decided, speedup
+from harness.spec import CONTROL, Backend, Case, Device, Target
+from harness.speed import is_settled
 from harness.workshop import Workshop
 
 BATCHES = (1, 16)
 """Workloads: latency, which gates are judged by, and throughput."""
-ORDER_SEED = 0
 
 Keep = Callable[[Result, pd.DataFrame | None], None]
 """Told every result, with its answers row by row, as soon as it is known."""
@@ -60,9 +58,34 @@ class Options:
     tail: int = 0
     constraints: Constraints = NO_CONSTRAINTS
 
+    def target(self, device: Device) -> Target:
+        """Where and how workers run."""
+        return Target(device, self.threads, self.spinning)
+
+    def settings(self, device: Device) -> Settings:
+        """How rounds are measured."""
+        return Settings(
+            self.target(device), self.starts, budget_s=self.budget_s, timeout_s=self.timeout_s, tail=self.tail
+        )
+
 
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
     """Build, measure and store every case of the comparison. A case that fails has a result that says why."""
+    findings, inputs = prepare(comparison, options, progress)
+    if inputs is not None:
+        try:
+            with _stage("measure"):
+                _measure(comparison, options, inputs, findings, progress)
+        except _Stopped as stopped:
+            _fail_all(comparison, findings, stopped.failure)
+    return [_record(case, findings, keep) for case in comparison.cases]
+
+
+def prepare(comparison: Comparison, options: Options, progress: Progress) -> tuple[Findings, Inputs | None]:
+    """Everything that is not timed: checkpoint, artifacts and answers, from the store where they lie there.
+
+    Without a checkpoint and a reference no case has anything to say: then there are no inputs, and every case failed.
+    """
     first = comparison.cases[0]
     findings = Findings(
         measurement_id=uuid4().hex[:12],
@@ -79,20 +102,22 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
         task=first.task,
         model=first.model,
         folder=comparison.folder,
-        target=Target(first.device, options.threads, options.spinning),
+        target=options.target(first.device),
         store=Store(options.artifacts, say),
         progress=progress,
         timeout_s=options.timeout_s,
         retrain=options.retrain,
     )
     try:
-        inputs = _prepare(shop, comparison, findings)
-        with _stage("measure"):
-            _measure(shop, comparison, options, inputs, findings)
-    except _Stopped as stopped:  # without a checkpoint and a reference, no case has anything to say
-        for case in comparison.cases:
-            findings.failures.setdefault(case.backend.name, stopped.failure)
-    return [_record(case, findings, keep) for case in comparison.cases]
+        return findings, _prepare(shop, comparison, findings)
+    except _Stopped as stopped:
+        _fail_all(comparison, findings, stopped.failure)
+        return findings, None
+
+
+def _fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
+    for case in comparison.cases:
+        findings.failures.setdefault(case.backend.name, why)
 
 
 def _record(case: Case, findings: Findings, keep: Keep) -> Result:
@@ -156,7 +181,7 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
             answers.check_parity(scored, source.scored, origin.name)
 
 
-def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: Inputs, findings: Findings) -> None:
+def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings: Findings, progress: Progress) -> None:
     """Rounds over the reference, its control, and every selected case that is ready."""
     ready = [
         c.backend for c in comparison.cases if c.backend.name not in findings.failures and c.backend is not PYTORCH
@@ -165,16 +190,16 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
     findings.environment = replace(findings.environment, load_before=load_average())
     arms = [Arm(b.name, b, made[b.name].artifact.path) for b in (PYTORCH, *ready)]
     arms.insert(1, Arm(CONTROL, PYTORCH, made[PYTORCH.name].artifact.path))
+    wanted = {b.name: _smallest_speedup(comparison, b) for b in ready}
+    nothing = dict.fromkeys(wanted)  # a gate asks for speed at the first workload only
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
     found = findings.measurement = measure.measure(
         arms,
         [_load(inputs, batch) for batch in BATCHES],
-        Settings(
-            shop.target, options.starts, budget_s=options.budget_s, timeout_s=options.timeout_s, tail=options.tail
-        ),
+        options.settings(comparison.cases[0].device),
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
-        partial(_is_settled, {case.backend.name: case.gate for case in comparison.cases}),
-        shop.progress,
+        lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == BATCHES[0] else nothing),
+        progress,
     )
     findings.notes += found.notes()
     if CONTROL in found.failed:
@@ -183,24 +208,18 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
         findings.failures[name] = Failure(stage="measure", message=str(error))
 
 
-def _is_settled(gates: Mapping[str, Gate | None], samples: Samples) -> bool:
-    """Whether every backend's speed is decided; a smallest speed-up is asked for at the first workload only."""
-    reference, control = samples.ns[PYTORCH.name], samples.ns.get(CONTROL, [])
-    whole = list(map(len, control)) == list(map(len, reference))
-    contenders = {
-        name: ns for name, ns in samples.ns.items() if name in gates and list(map(len, ns)) == list(map(len, reference))
-    }
-    contenders.pop(PYTORCH.name, None)
-    for name, own in contenders.items():
-        gate = gates[name] if samples.batch == BATCHES[0] else None
-        gain = speedup(reference, own, control if whole else [], len(contenders))
-        if not is_decided(gain, gate.min_speedup if gate else None):
-            return False
-    return True
+def _smallest_speedup(comparison: Comparison, backend: Backend) -> float | None:
+    gates = [case.gate for case in comparison.cases if case.backend is backend]
+    return gates[0].min_speedup if gates and gates[0] else None
+
+
+def order_of(rows: int) -> list[int]:
+    """The order in which test rows are asked for."""
+    return [int(row) for row in np.random.default_rng(ORDER_SEED).permutation(rows)]
 
 
 def _load(inputs: Inputs, batch: int) -> Load:
-    order = np.random.default_rng(ORDER_SEED).permutation(len(inputs.encoded)).tolist()
+    order = order_of(len(inputs.encoded))
 
     def rows(number: int) -> list[int]:
         return [order[(number * batch + at) % len(order)] for at in range(batch)]

@@ -195,8 +195,10 @@ def ship_line(report: object) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tell a run that is not decided from one that is, if asked to: CI may repeat the one, and trust the other."""
+    """Hold the finals; and tell a run that is not decided from one that is, if asked to: CI may repeat the one."""
     ship = session.config.stash[SHIP]
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        ship.hold_finals()
     if ship.options.ship_require and ship.selected and session.exitstatus == pytest.ExitCode.OK and ship.open_cases():
         session.exitstatus = NOT_DECIDED
 

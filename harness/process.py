@@ -18,6 +18,7 @@ import harness
 from harness import wire
 from harness.environment import wait_policy
 from harness.errors import WorkerError
+from harness.front import Front
 from harness.loading import name_of
 from harness.spec import Arrays, Backend, Target
 
@@ -70,9 +71,17 @@ class Worker:
     """
 
     def __init__(
-        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str | None = None
+        self,
+        backend: Backend,
+        artifact: Path,
+        target: Target,
+        timeout_s: float,
+        name: str | None = None,
+        front: Front | None = None,
     ) -> None:
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        if front is not None:
+            order["front"] = front.order()
         self.name = name or backend.name
         self.timeout_s = timeout_s
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker

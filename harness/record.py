@@ -32,6 +32,8 @@ from harness.schema import (
 from harness.sources import Row
 from harness.spec import CONTROL, REFERENCE, Case, Task
 
+ORDER_SEED = 0
+"""Of the order in which test rows are asked for."""
 FLIPS = 20
 """Flipped rows kept for reading; all of them are in the parquet."""
 EXCERPT = 200
@@ -84,9 +86,9 @@ def result(case: Case, findings: Findings) -> Result:
         checkpoint=_built(findings.checkpoint),
         artifact=_built(made.artifact) if made else None,
         answers=_answers(case, findings),
-        process=_process(name, measured),
-        reference_process=_process(REFERENCE, measured) if name != REFERENCE else None,
-        series=tuple(_series(name, samples, measured, findings.environment.threads) for samples in measured.samples)
+        process=process_of(name, measured),
+        reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
+        series=tuple(series_of(name, samples, measured, findings.environment.threads) for samples in measured.samples)
         if measured
         else (),
         promise=_promise(case),
@@ -192,7 +194,8 @@ def _promise(case: Case) -> Promise | None:
     return None if case.gate is None else promise(case.gate)
 
 
-def _process(name: str, measured: Measurement | None) -> Process | None:
+def process_of(name: str, measured: Measurement | None) -> Process | None:
+    """What the arm's workers said of themselves."""
     if measured is None:
         return None
     lives = measured.lives[name]
@@ -206,20 +209,22 @@ def _process(name: str, measured: Measurement | None) -> Process | None:
     )
 
 
-def _series(name: str, samples: Samples, measured: Measurement, threads: int) -> Series:
+def series_of(name: str, samples: Samples, measured: Measurement, threads: int, reference: str = REFERENCE) -> Series:
+    """One workload's samples of the arm, and of reference and control in the same rounds."""
+
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(start) for start in values)
 
     # A control that died has fewer rounds than the reference, and nothing to be paired with.
-    whole = list(map(len, samples.ns.get(CONTROL, []))) == list(map(len, samples.ns[REFERENCE]))
+    whole = list(map(len, samples.ns.get(CONTROL, []))) == list(map(len, samples.ns[reference]))
     return Series(
         workload=Workload(batch=samples.batch, threads=threads, order_seed=samples.order_seed),
         loops=samples.loops,
         own_ns=frozen(samples.ns[name]),
-        reference_ns=frozen(samples.ns[REFERENCE]),
+        reference_ns=frozen(samples.ns[reference]),
         control_ns=frozen(samples.ns.get(CONTROL, [])) if whole else (),
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
-        arms=len(set(samples.ns) - {REFERENCE, CONTROL} - measured.failed.keys()),
+        arms=len(set(samples.ns) - {reference, CONTROL} - measured.failed.keys()),
         tail_ns=tuple(samples.tail_ns.get(name, ())),
     )

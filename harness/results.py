@@ -7,15 +7,20 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from harness.errors import HarnessError
+from harness.finals import Finals
 from harness.schema import SCHEMA, Result
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+FINALS = "finals"
+Record = TypeVar("Record", Result, Finals)
 
 
 def path_of(folder: Path, result: Result) -> Path:
@@ -26,13 +31,24 @@ def path_of(folder: Path, result: Result) -> Path:
 def save(folder: Path, result: Result) -> Path:
     """Write the result whole or not at all; HarnessError if it could not be read again."""
     path = path_of(folder, result)
-    content = msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n"
-    try:
-        msgspec.json.decode(content, type=Result)  # JSON has no NaN: it would come back as null
-    except msgspec.ValidationError as error:
-        raise HarnessError(f"{result.name}: cannot be stored: {error}") from error
-    write_whole(path, content)
+    _write(path, result)
     return path
+
+
+def save_finals(folder: Path, finals: Finals) -> Path:
+    """Write the finals of a task beside its results, likewise."""
+    path = folder / finals.environment.machine / finals.task / f"{FINALS}.{finals.device}.json"
+    _write(path, finals)
+    return path
+
+
+def _write(path: Path, record: Result | Finals) -> None:
+    content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
+    try:
+        msgspec.json.decode(content, type=type(record))  # JSON has no NaN: it would come back as null
+    except msgspec.ValidationError as error:
+        raise HarnessError(f"{path.name}: cannot be stored: {error}") from error
+    write_whole(path, content)
 
 
 def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
@@ -64,6 +80,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def load(path: Path) -> Result:
     """Read a result; HarnessError if it is unreadable or of another schema."""
+    return _read(path, Result)
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
     try:
         raw = path.read_bytes()
         found = msgspec.json.decode(raw)
@@ -72,7 +92,7 @@ def load(path: Path) -> Result:
             raise HarnessError(
                 f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
             )
-        return msgspec.json.decode(raw, type=Result)
+        return msgspec.json.decode(raw, type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{path}: not a result: {error}; run the case again or delete the file") from error
 
@@ -80,4 +100,17 @@ def load(path: Path) -> Result:
 def load_all(folder: Path) -> Iterator[Result]:
     """Every result under a folder, in the order of their names."""
     for path in sorted(folder.rglob("*.json")):
-        yield load(path)
+        if not _is_finals(path):
+            yield load(path)
+
+
+def load_finals(folder: Path) -> Iterator[Finals]:
+    """Every task's finals under a folder, likewise."""
+    for path in sorted(folder.rglob(f"{FINALS}.*.json")):
+        if _is_finals(path):
+            yield _read(path, Finals)
+
+
+def _is_finals(path: Path) -> bool:
+    """A case's file has a model, a backend and a device in its name, where finals have a device only."""
+    return path.name.startswith(f"{FINALS}.") and path.name.count(".") == 2

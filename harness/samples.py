@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
+from harness.front import Front
 from harness.spec import CONTROL, Arrays, Backend, Target
 
 LOOKS = (30, 60, 120, 240, 400)
@@ -21,6 +22,8 @@ class Arm:
     name: str
     backend: Backend
     artifact: Path
+    front: Front | None = None
+    """What makes arrays of raw rows inside the window; None where rows come as arrays."""
 
 
 @dataclass(frozen=True)

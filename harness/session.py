@@ -19,6 +19,8 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.finals import Finals
+    from harness.pipeline import Options
     from harness.schema import Result
 
 LOCAL = "local"
@@ -39,6 +41,9 @@ class ShipSession:
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
     results: dict[str, Result] = field(default_factory=dict)
+    finals: list[Finals] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    """What the end of the session should say went wrong, beside the cases' own failures."""
 
     @classmethod
     def from_options(cls, options: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
@@ -103,6 +108,33 @@ class ShipSession:
                 told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
         return told if self.results else ["nothing was measured: every case was skipped"]
 
+    def hold_finals(self) -> None:
+        """Measure the models of each task against each other, where this session recommends a backend for several."""
+        from harness import contest, results
+        from harness.compare import comparisons, recommend
+
+        groups: dict[tuple[str, str], list[list[Result]]] = {}
+        for group in comparisons(self.results.values()):
+            groups.setdefault((group[0].task, group[0].device), []).append(group)
+        order = list(dict.fromkeys(case.model.name for case, _ in self.selected.values()))
+        for (task, device), found in groups.items():
+            entrants, absent = [], {}
+            for group in sorted(found, key=lambda group: order.index(group[0].model)):
+                chosen, why = recommend(group)
+                if chosen is None:
+                    absent[group[0].model] = why
+                else:
+                    entrants.append(contest.Entrant(*self.selected[chosen.name]))
+            if len(entrants) < 2:
+                continue
+            try:
+                finals = contest.hold(entrants, absent, self._pipeline_options(), self.progress)
+                results.save_finals(self.results_folder, finals)
+            except HarnessError as error:
+                self.trouble.append(f"no finals of {task} on {device}: {error}")
+            else:
+                self.finals.append(finals)
+
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
         from harness.report.tables import line
@@ -113,7 +145,8 @@ class ShipSession:
         """For the end of the session: tables, notes, and where the files are. Writes the tables."""
         from harness import report
 
-        yield report.terminal(self.results.values())
+        yield report.terminal(self.results.values(), self.finals)
+        yield from self.trouble
         yield from (f"warning: {told}" for told in self.open_cases())
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
@@ -124,8 +157,7 @@ class ShipSession:
             yield from (f"wrote {path}" for path in written)
 
     def _compare(self, case: Case) -> None:
-        from harness.pipeline import Comparison, Options, compare
-        from harness.schema import Constraints
+        from harness.pipeline import Comparison, compare
 
         chosen, folder = self.selected[str(case)]
         mates = [
@@ -133,8 +165,14 @@ class ShipSession:
             for other, _ in self.selected.values()
             if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
         ]
+        compare(Comparison(tuple(mates), folder), self._pipeline_options(), self.progress, self._keep)
+
+    def _pipeline_options(self) -> Options:
+        from harness.pipeline import Options
+        from harness.schema import Constraints
+
         given = self.options
-        options = Options(
+        return Options(
             artifacts=given.ship_artifacts or self.root / ".artifacts",
             machine=given.ship_machine,
             threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
@@ -146,7 +184,6 @@ class ShipSession:
             tail=given.ship_tail,
             constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
         )
-        compare(Comparison(tuple(mates), folder), options, self.progress, self._keep)
 
     def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
         from harness import results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from statistics import median
 from typing import Literal
@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.samples import LOOKS
+from harness.samples import LOOKS, Samples
 from harness.schema import Process, Result, Series
+from harness.spec import CONTROL
 from harness.stats import Interval, starts_interval
 
 TOLERANCE = 1.02
@@ -62,6 +63,12 @@ def noise_floor(series: Series) -> Interval:
     return speedup(series.reference_ns, series.control_ns, third, series.arms)
 
 
+def starts_differ_by(series: Series) -> float | None:
+    """How far starts of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
+    medians = [float(np.median(logs)) for logs in _log_ratios(series.reference_ns, series.own_ns)]
+    return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
+
+
 def pace(found: Interval, factor: float = 1.0) -> Pace:
     """How a speed-up stands to `factor`, up to the tolerance; only if the whole interval says so."""
     if found.low > factor * TOLERANCE:
@@ -80,6 +87,17 @@ def is_decided(found: Interval, min_speedup: float | None) -> bool:
     """Whether more rounds could change nothing of what is asked."""
     known = min_speedup is None or reaches(found, min_speedup) is not None
     return known and pace(found) != "undecided"
+
+
+def is_settled(samples: Samples, reference: str, wanted: Mapping[str, float | None]) -> bool:
+    """Whether every arm named in `wanted` that is still there is decided, and its smallest speed-up with it."""
+    rounds = list(map(len, samples.ns[reference]))
+    whole = {name: ns for name, ns in samples.ns.items() if list(map(len, ns)) == rounds}
+    contenders = [name for name in wanted if name in whole]
+    return all(
+        is_decided(speedup(whole[reference], whole[name], whole.get(CONTROL, ()), len(contenders)), wanted[name])
+        for name in contenders
+    )
 
 
 def invalid(series: Series) -> str | None:

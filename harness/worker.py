@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness import wire
+from harness.front import fronted
 from harness.loading import load_symbol
 from harness.phases import imports
 from harness.spec import Arrays, Session, Target
@@ -44,6 +45,8 @@ def _load(sock: socket.socket) -> Session:
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
         session: Session = load(Path(order["artifact"]), target)
+        if "front" in order:
+            session = fronted(session, order["front"])
     spent_ns = perf_counter_ns() - began
     if session.device != target.device:
         raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from harness.compare import tidy
 from harness.errors import HarnessError
+from harness.finals import Finals
 from harness.report.tables import markdown
-from harness.results import load_all, write_whole
+from harness.results import load_all, load_finals, write_whole
 from harness.schema import Result
 
 
@@ -57,14 +58,17 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
                 raise HarnessError(
                     f"{folder / name}: {result.name} was measured on {result.environment.machine}; move it there"
                 )
+    finals = {name: list(load_finals(folder / name)) for name in machines}
     for name, results in machines.items():
         if results and machine in (None, name):
-            yield from _pair(folder / name, results)
-    named = [result for name, results in machines.items() if name != LOCAL for result in results]
+            yield from _pair(folder / name, results, finals[name])
+    named = [name for name, results in machines.items() if name != LOCAL and results]
     if named and machine != LOCAL:
-        yield from _pair(folder, named)
+        yield from _pair(
+            folder, [one for name in named for one in machines[name]], [one for name in named for one in finals[name]]
+        )
 
 
-def _pair(folder: Path, results: list[Result]) -> Iterator[tuple[Path, bytes]]:
+def _pair(folder: Path, results: list[Result], finals: list[Finals]) -> Iterator[tuple[Path, bytes]]:
     yield folder / "comparison.csv", tidy(results).to_csv(index=False, float_format="%.6g").encode()
-    yield folder / "comparison.md", markdown(results).encode()
+    yield folder / "comparison.md", markdown(results, finals).encode()

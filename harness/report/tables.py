@@ -10,15 +10,18 @@ import pandas as pd
 from harness.choice import undominated
 from harness.compare import comparisons, recommend, tidy
 from harness.environment import Environment
+from harness.finals import Finals
 from harness.judge import verdict
 from harness.loss import loss
 from harness.report import cells
+from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.schema import Result
 from harness.spec import REFERENCE
+from harness.speed import starts_differ_by
 
 
-def markdown(results: Iterable[Result]) -> str:
-    """Every comparison with its table, its recommendation, and where the numbers came from."""
+def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
+    """Every comparison with its table, its recommendation, and where the numbers came from; then every finals."""
     parts = ["# Comparison\n"]
     for group in comparisons(results):
         first = group[0]
@@ -26,7 +29,7 @@ def markdown(results: Iterable[Result]) -> str:
         parts.append(f"{_sentence(group)}\n")
         view = _view(group).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
-        told = [*_reasons(group), *_unbeaten(group), *_seeds(group), *_disturbed(group)]
+        told = [*_reasons(group), *_unbeaten(group), *_seeds(group), *_restarts(group), *_disturbed(group)]
         parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in told) + "\n")
         phases = _phases(group).map(cells.inert)
         if len(phases):
@@ -34,10 +37,17 @@ def markdown(results: Iterable[Result]) -> str:
             parts.append("Times in ms, batch 1, from fresh processes:\n")
             parts.append(phases.to_markdown(index=False, disable_numparse=True, colalign=aligned))
         parts.append(f"\n{_provenance(group)}\n")
+    for found in finals:
+        parts.append(f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n")
+        parts.append(f"{cells.inert(finals_sentence(found))}\n")
+        view = finals_view(found).map(cells.inert)
+        parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]))
+        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in finals_notes(found)) + "\n")
+        parts.append(f"{_origin(found.environment)}\n")
     return "\n".join(parts)
 
 
-def terminal(results: Iterable[Result]) -> str:
+def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """The same, narrower."""
     parts = []
     for group in comparisons(results):
@@ -47,6 +57,12 @@ def terminal(results: Iterable[Result]) -> str:
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
         parts += [f"{_sentence(group, mark='')}", *_seeds(group), *_disturbed(group), *_noise(group), ""]
+    for found in finals:
+        parts.append(f"{found.task} on {found.device}: models, each on its best backend")
+        view = finals_view(found)
+        aligned = ["left", *_align(view)[:-1]]
+        parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned))
+        parts += [cells.plain(finals_sentence(found, mark="")), *map(cells.plain, finals_notes(found)), ""]
     return "\n".join(parts)
 
 
@@ -153,7 +169,15 @@ def _unbeaten(group: list[Result]) -> list[str]:
 def _disturbed(group: list[Result]) -> list[str]:
     """What disturbed the rounds, once a measurement."""
     told = {result.measurement: result.disturbance.sentences() for result in group if result.disturbance}
-    return list(dict.fromkeys(sentence for sentences in told.values() for sentence in sentences))
+    sentences = dict.fromkeys(sentence for sentences in told.values() for sentence in sentences)
+    return [f"Disturbed: {'; '.join(sentences)}."] if sentences else []
+
+
+def _restarts(group: list[Result]) -> list[str]:
+    """How far apart fresh workers of each backend lie."""
+    spreads = {r.backend: starts_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
+    told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
+    return [f"Speed-ups differ between starts by (standard deviation): {', '.join(told)}."] if told else []
 
 
 def _seeds(group: list[Result]) -> list[str]:

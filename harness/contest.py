@@ -1,0 +1,104 @@
+"""The finals: the recommended backend of each of a task's models, on the same raw rows in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from harness import answers, front, measure, record
+from harness.cache import size_bytes
+from harness.environment import describe, load_average
+from harness.errors import HarnessError
+from harness.finals import Entry, Finals
+from harness.pipeline import BATCHES, Comparison, Options, order_of, prepare
+from harness.progress import Progress
+from harness.record import Contender, Findings
+from harness.samples import Arm, Load, Measurement
+from harness.spec import CONTROL, Arrays, Case
+from harness.speed import is_settled
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A case that its comparison recommends, and its suite's folder."""
+
+    case: Case
+    folder: Path
+
+
+def hold(entrants: Sequence[Entrant], absent: dict[str, str], options: Options, progress: Progress) -> Finals:
+    """Measure the entrants, the first of which is the reference; HarnessError if it fails, or its parts are gone."""
+    first = entrants[0].case
+    ready = [_ready(entrant, options, progress) for entrant in entrants]
+    arms = [_arm(entrant, *parts) for entrant, parts in zip(entrants, ready, strict=True)]
+    scored = {arm.name: made.scored for arm, (_, made) in zip(arms, ready, strict=True)}
+    scored[CONTROL] = ready[0][1].scored
+    environment = describe(options.machine, options.threads, entrants[0].folder, options.spinning)
+    split = ready[0][0].split
+    assert split is not None
+
+    def arrays(rows: list[int]) -> Arrays:
+        return front.columns([split.test[row] for row in rows], first.task.inputs)
+
+    order = order_of(len(split.test))
+    found = measure.measure(
+        [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
+        [Load(BATCHES[0], record.ORDER_SEED, lambda number: [order[number % len(order)]], arrays)],
+        options.settings(first.device),
+        lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
+        lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),
+        progress,
+    )
+    return Finals(
+        task=first.task.name,
+        device=first.device,
+        measurement=uuid4().hex[:12],
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        environment=replace(environment, load_before=load_average()),
+        metric=first.task.metric,
+        test_sha256=split.sha256()["test"],
+        max_loss=first.gate.max_loss if first.gate else None,
+        entries=tuple(
+            _entry(arm, entrant.case, made, split.test["label"], found, arms[0].name, options.threads)
+            for arm, entrant, (_, made) in zip(arms, entrants, ready, strict=True)
+        ),
+        absent=absent,
+        disturbance=found.disturbance,
+        notes=tuple(found.notes()),
+    )
+
+
+def _ready(entrant: Entrant, options: Options, progress: Progress) -> tuple[Findings, Contender]:
+    """What the comparison built: from the store, where it lies."""
+    once = replace(options, retrain=False)
+    findings, _ = prepare(Comparison((entrant.case,), entrant.folder), once, progress)
+    name = entrant.case.backend.name
+    if name in findings.failures:
+        raise HarnessError(f"{entrant.case}: not ready for the finals: {findings.failures[name].message}")
+    return findings, findings.contenders[name]
+
+
+def _arm(entrant: Entrant, findings: Findings, made: Contender) -> Arm:
+    case = entrant.case
+    assert findings.checkpoint is not None
+    before = front.Front(case.task.kind, findings.checkpoint.path, case.task.inputs, case.model.max_length)
+    return Arm(f"{case.model.name}.{case.backend.name}", case.backend, made.artifact.path, before)
+
+
+def _entry(
+    arm: Arm, case: Case, made: Contender, labels: Sequence[int], found: Measurement, reference: str, threads: int
+) -> Entry:
+    failed = found.failed.get(arm.name)
+    return Entry(
+        model=case.model.name,
+        backend=case.backend.name,
+        score=made.scored.score,
+        right=answers.right(made.scored.predictions, labels),
+        size_bytes=size_bytes(made.artifact.path),
+        process=None if failed else record.process_of(arm.name, found),
+        series=() if failed else (record.series_of(arm.name, found.samples[0], found, threads, reference),),
+        error=str(failed) if failed else None,
+    )

@@ -1,0 +1,58 @@
+"""What comes before a backend in the finals: raw rows become arrays inside the timed window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.loading import load_symbol, name_of
+
+if TYPE_CHECKING:
+    from harness.sources import Row
+    from harness.spec import Arrays, Kind, Session
+
+
+@dataclass(frozen=True)
+class Front:
+    """How a model's inputs are prepared, in words that another process understands."""
+
+    kind: Kind
+    processor: Path
+    """Folder of the checkpoint."""
+    inputs: tuple[str, ...]
+    max_length: int
+
+    def order(self) -> dict[str, Any]:
+        """For `fronted`, as JSON."""
+        return {
+            **{name: name_of(getattr(self.kind, name)) for name in ("load_processor", "encode", "collate")},
+            "processor": str(self.processor),
+            "inputs": list(self.inputs),
+            "max_length": self.max_length,
+        }
+
+
+def fronted(session: Session, order: dict[str, Any]) -> Session:
+    """The session, taking raw columns as `columns` makes them."""
+    load, encode, collate = (load_symbol(**order[name]) for name in ("load_processor", "encode", "collate"))
+    processor, inputs, max_length = load(Path(order["processor"])), tuple(order["inputs"]), order["max_length"]
+
+    def run(arrays: Arrays) -> Arrays:
+        return session.run(collate(processor, encode(processor, rows(arrays), inputs, max_length)))
+
+    return session._replace(run=run, compile=None)
+
+
+def columns(rows: Sequence[Row], inputs: tuple[str, ...]) -> Arrays:
+    """Rows as one array a column; texts as fixed-width unicode, so that they travel as raw bytes."""
+    return {name: np.array([row[name] for row in rows]) for name in inputs}
+
+
+def rows(arrays: Arrays) -> list[dict[str, Any]]:
+    """The rows again."""
+    lists = {name: array.tolist() if array.dtype.kind == "U" else list(array) for name, array in arrays.items()}
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
