@@ -57,7 +57,7 @@ def _of_speed(result: Result) -> Iterator[tuple[Word, str]]:
         return
     words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
     found = own_speedup(series)
-    yield words[pace(found)], f"{pace(found)}: {_times(found)} at batch {series.workload.batch}"
+    yield words[pace(found)], f"its speed-up is {_times(found)} at batch {series.workload.batch}"
     wanted = result.promise.min_speedup if result.promise else None
     if wanted is not None and reaches(found, wanted) is None:
         yield "undecided", f"{_times(found)} does not tell whether {wanted:g} is reached"
