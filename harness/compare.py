@@ -68,12 +68,12 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
 
 COLUMNS = [
     *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts",
-    "starts_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "speedup", "speedup_low", "speedup_high",
-    "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "floor", "rows", "loss", "loss_low",
-    "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
-    "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb", "import_ms", "load_ms",
-    "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests", "seeds", "seed_low", "seed_high", "train_s",
-    "threads", "cpu", "measurement", "created", "commit", "error",
+    "starts_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "speedup",
+    "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "floor",
+    "rows", "loss", "loss_low", "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained", "agreement",
+    "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
+    "peak_rss_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests",
+    "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
 
 
