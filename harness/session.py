@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.bench import Outcome
-from harness.environment import commit_of, no_cuda, usable_cores
+from harness.environment import commit_of, describe, no_cuda, usable_cores
 from harness.errors import HarnessError
 from harness.progress import Progress
 from harness.spec import Case
@@ -19,6 +19,7 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.pipeline import Comparison, Options
     from harness.schema import Result
 
 LOCAL = "local"
@@ -39,6 +40,8 @@ class ShipSession:
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
     results: dict[str, Result] = field(default_factory=dict)
+    resumed: list[str] = field(default_factory=list)
+    """With `--ship-resume`: which comparisons were taken from disk, and why others were not."""
 
     @classmethod
     def from_options(cls, options: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
@@ -47,7 +50,9 @@ class ShipSession:
         return cls(options, root, Progress(os.fdopen(os.dup(2), "w") if live else None), _own_words(options, line))
 
     def close(self) -> None:
-        """Release the terminal."""
+        """Release the terminal, and leave no lock behind that nobody needs."""
+        if self.selected:
+            self._sweep()
         if self.progress.terminal is not None:
             self.progress.terminal.close()
 
@@ -55,6 +60,11 @@ class ShipSession:
     def results_folder(self) -> Path:
         """Where results go."""
         return self.options.ship_results or self.root / "results"
+
+    @property
+    def artifacts_folder(self) -> Path:
+        """Where checkpoints and artifacts are kept."""
+        return self.options.ship_artifacts or self.root / ".artifacts"
 
     def unwanted(self, cases: Sequence[Case]) -> set[str]:
         """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
@@ -74,6 +84,7 @@ class ShipSession:
         from harness.preflight import check_cases
 
         self._check_options()
+        self._sweep()
         for case, folder in selected:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
@@ -114,6 +125,7 @@ class ShipSession:
         from harness import report
 
         yield report.terminal(self.results.values())
+        yield from self.resumed
         yield from (f"warning: {told}" for told in self.open_cases())
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
@@ -124,6 +136,7 @@ class ShipSession:
             yield from (f"wrote {path}" for path in written)
 
     def _compare(self, case: Case) -> None:
+        from harness import resume
         from harness.pipeline import Comparison, Options, compare
         from harness.schema import Constraints
 
@@ -132,10 +145,11 @@ class ShipSession:
             other
             for other, _ in self.selected.values()
             if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
+            and self.skip_reason(other) is None
         ]
         given = self.options
         options = Options(
-            artifacts=given.ship_artifacts or self.root / ".artifacts",
+            artifacts=self.artifacts_folder,
             machine=given.ship_machine,
             threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
             spinning=given.ship_spin,
@@ -146,14 +160,42 @@ class ShipSession:
             tail=given.ship_tail,
             constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
         )
-        compare(Comparison(tuple(mates), folder), options, self.progress, self._keep)
+        comparison = Comparison(tuple(mates), folder, resume.inputs(mates, folder, options))
+        if not (given.ship_resume and self._take(comparison, options)):
+            compare(comparison, options, self.progress, self._keep)
+
+    def _take(self, comparison: Comparison, options: Options) -> bool:
+        """Whether results of an earlier session stand for the comparison, which it then need not measure again."""
+        from harness import resume
+
+        first = comparison.cases[0]
+        name = f"{first.task.name}/{first.model.name} on {first.device}"
+        here = describe(options.machine, options.threads, comparison.folder, options.spinning)
+        folder = self.results_folder / options.machine
+        try:
+            found = resume.standing(comparison.cases, folder, comparison.inputs, here)
+        except HarnessError as why:
+            self.resumed.append(f"{name}: measured, as {why}")
+            return False
+        self.results |= {result.name: result for result in found}
+        self.resumed.append(f"{name}: taken from {found[0].created}, not measured again")
+        self.progress.say(self.resumed[-1])
+        return True
+
+    def _sweep(self) -> None:
+        """Remove what killed sessions left behind."""
+        from harness import leftovers
+
+        leftovers.sweep_results(self.results_folder)
+        leftovers.sweep_store(self.artifacts_folder)
 
     def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
         from harness import results
 
         self.results[result.name] = result
-        path = results.save(self.results_folder, result)
-        results.save_answers(path, answers)
+        # The result comes last: where it is, a session that resumes this one may rely on its answers.
+        results.save_answers(results.path_of(self.results_folder, result), answers)
+        results.save(self.results_folder, result)
 
     def _judged(self, result: Result) -> None:
         from harness import results
