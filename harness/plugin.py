@@ -69,6 +69,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["decided"],
         help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
     )
+    add(
+        "--ship-resume",
+        action="store_true",
+        help="measure only what no earlier session finished; whatever has changed since is measured again",
+    )
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
 
