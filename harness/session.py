@@ -162,11 +162,15 @@ class ShipSession:
         results.save(self.results_folder, result)
 
     def _check_options(self) -> None:
+        from harness.samples import LOOKS
+
         given = self.options
         for name in ("threads", "budget", "starts", "timeout", *CONSTRAINTS):
             value = getattr(given, f"ship_{name}")
             if value is not None and value <= 0:
                 raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
+        if given.ship_starts > LOOKS[0]:
+            raise HarnessError(f"--ship-starts {given.ship_starts}: the first look takes {LOOKS[0]} rounds, one each")
         if given.ship_tail < 0:
             raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
         if given.ship_threads and given.ship_threads > usable_cores():
