@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from harness.errors import HarnessError, WorkerError
 from harness.kinds import image_classification
 from harness.process import Answer
 from harness.progress import Progress
+from harness.stats import resampled
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 
@@ -344,7 +346,8 @@ def test_every_row_is_on_record_as_right_or_wrong(rows):
     assert len(labels) == len(found.right)
 
 
-def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap():
+def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
     labels = [0, 1] * 30
     own = of([0, 1] * 28 + [1, 0] * 2, labels)
     reference = of(labels, labels)
