@@ -20,10 +20,14 @@ CONSTRAINTS = ("max_latency_ms", "max_memory_mb", "max_size_mb")
 
 def check(given: Namespace, root: Path) -> None:
     """HarnessError for values that make no sense, alone or together."""
+    from harness.samples import LOOKS
+
     for name in ("threads", "budget", "starts", "timeout", *CONSTRAINTS):
         value = getattr(given, f"ship_{name}")
         if value is not None and value <= 0:
             raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
+    if given.ship_starts > LOOKS[0]:
+        raise HarnessError(f"--ship-starts {given.ship_starts}: the first look takes {LOOKS[0]} rounds, one each")
     if given.ship_tail < 0:
         raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
     if given.ship_threads and given.ship_threads > usable_cores():

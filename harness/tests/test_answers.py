@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from harness.errors import HarnessError, WorkerError
 from harness.kinds import image_classification
 from harness.process import Answer
 from harness.progress import Progress
+from harness.stats import resampled
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 
@@ -293,7 +295,9 @@ def of(predictions, truth_of_all):
 @given(labelled)
 def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
     own, reference, source, labels = rows
-    found = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels)
+    found = compare_answers(
+        of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels, "accuracy"
+    )
     assert pytest.approx((found.gained - found.lost) / len(labels)) == found.score - found.reference_score
     assert len(labels) == found.rows
     assert 0 <= found.lost + found.gained <= round((1 - found.agreement) * len(labels))
@@ -304,8 +308,8 @@ def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
 @given(labelled)
 def test_lost_and_gained_change_places_with_the_arms(rows):
     own, reference, source, labels = rows
-    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels)
-    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels)
+    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels, "accuracy")
+    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels, "accuracy")
     assert (there.lost, there.gained, there.agreement) == (back.gained, back.lost, back.agreement)
 
 
@@ -313,7 +317,7 @@ def test_lost_and_gained_change_places_with_the_arms(rows):
 @given(labelled)
 def test_against_itself_nothing_is_lost(rows):
     own, _, _, labels = rows
-    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels)
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
     assert (0, 0, 1.0, 0, 0, 1.0, 0.0) == (
         found.lost,
         found.gained,
@@ -328,6 +332,57 @@ def test_against_itself_nothing_is_lost(rows):
 def test_the_artifact_it_was_built_from_has_counts_of_its_own():
     labels = [0, 0, 0, 0, 1]
     own, reference, source = of([0, 0, 1, 1, 0], labels), of([0, 0, 0, 0, 1], labels), of([0, 0, 1, 0, 2], labels)
-    found = compare_answers(own, reference, source, "onnxruntime", labels)
+    found = compare_answers(own, reference, source, "onnxruntime", labels, "accuracy")
     assert (3, 0, 0.4) == (found.lost, found.gained, found.agreement)
     assert (1, 0, 0.6) == (found.source_lost, found.source_gained, found.source_agreement)
+
+
+@LAW
+@given(labelled)
+def test_every_row_is_on_record_as_right_or_wrong(rows):
+    own, _, _, labels = rows
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
+    assert [mine == label for mine, label in zip(own, labels, strict=True)] == [right == "1" for right in found.right]
+    assert len(labels) == len(found.right)
+
+
+def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    labels = [0, 1] * 30
+    own = of([0, 1] * 28 + [1, 0] * 2, labels)
+    reference = of(labels, labels)
+    found = compare_answers(own, reference, own, "onnxruntime", labels, "f1-macro")
+    assert found.bounds.low < reference.score - own.score < found.bounds.high
+    assert found.source_bounds.low < 0 < found.source_bounds.high
+    assert compare_answers(own, reference, own, "onnxruntime", labels, "accuracy").bounds is None
+
+
+@pytest.mark.parametrize("whose", ["own", "reference", "source"])
+def test_an_undefined_score_stays_undefined_and_has_no_bounds(whose):
+    labels = [0, 1, 1, 0]
+    known = {name: of(labels, labels) for name in ("own", "reference", "source")}
+    known[whose] = scored(predictions=labels, score=None)
+    found = compare_answers(known["own"], known["reference"], known["source"], "onnxruntime", labels, "f1-macro")
+    scores = {"own": found.score, "reference": found.reference_score, "source": found.source_score}
+    assert [whose] == [name for name, score in scores.items() if score is None]
+    assert (whose in ("own", "reference")) == (found.bounds is None)
+    assert (whose in ("own", "source")) == (found.source_bounds is None)
+
+
+def test_a_score_that_is_no_number_is_read_back_as_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "score", lambda *told: float("nan"))
+    assert collect(tmp_path, Toy(honest)).score is None
+
+
+def test_answers_in_another_order_are_refused():
+    # Two rows at once, each with the other's logits.
+    known = scored()
+    for rows in ([0], [1]):
+        swapped = known.single["logits"][::-1][rows]
+        with pytest.raises(WorkerError, match=rf"what was timed is not what was scored: logits of test row {rows[0]}"):
+            check_timed("toy", known, rows, {"logits": swapped})
+
+
+def test_answers_of_another_number_of_rows_are_never_compared():
+    with pytest.raises(ValueError, match="broadcast"):
+        compare_answers(*[scored(predictions=[0, 1])] * 3, "pytorch", [0, 1, 1], "accuracy")
