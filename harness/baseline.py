@@ -11,6 +11,7 @@ from harness.drift import ENOUGH
 from harness.environment import Environment
 from harness.errors import HarnessError
 from harness.regress import Line, left_out, regressions
+from harness.report.cells import plain
 from harness.report.regressions import sentence, table
 from harness.results import load_all
 from harness.schema import Result
@@ -43,13 +44,13 @@ class Baseline:
         stored = {name: self.runs[name] for name in names if name in self.runs}
         if not stored:
             raise HarnessError(
-                f"--ship-baseline {self.folder}: has no run of any selected case; it holds {', '.join(self.runs)}"
+                f"--ship-baseline {self.folder}: has no run of any selected case; it holds {plain(', '.join(self.runs))}"
             )
         lacking = _nearest(environment_differences(run.environment, here) for runs in stored.values() for run in runs)
         if lacking:
             raise HarnessError(
                 f"--ship-baseline {self.folder}: nothing in it can be compared with a run here and now: "
-                f"{'; '.join(lacking)}; store {ENOUGH} runs of this environment, or run in that one"
+                f"{plain('; '.join(lacking))}; store {ENOUGH} runs of this environment, or run in that one"
             )
 
     def proven(self, result: Result) -> list[str]:
@@ -60,14 +61,15 @@ class Baseline:
     def open(self, results: Mapping[str, Result]) -> list[str]:
         """What the stored runs leave undecided, in sentences."""
         lines = [line for result in results.values() for line in self._lines(result)]
-        return [f"{line.case} {sentence(line)}" for line in lines if line.is_open]
+        return [f"{plain(line.case)} {sentence(line)}" for line in lines if line.is_open]
 
     def notes(self, results: Mapping[str, Result]) -> Iterator[str]:
         """What else a reader should know: cases that were never stored, and stored runs that could not be used."""
         missing = [name for name in results if name not in self.runs]
         if missing:
             yield f"warning: {self.folder} has no run of {', '.join(missing)}"
-        yield from left_out({name: self.runs[name] for name in results if name in self.runs}, _today(results))
+        stored = {name: self.runs[name] for name in results if name in self.runs}
+        yield from map(plain, left_out(stored, {name: [result] for name, result in results.items()}))
 
     def _lines(self, result: Result) -> list[Line]:
         return regressions(self.runs, {result.name: [result]})
@@ -76,10 +78,6 @@ class Baseline:
 def _nearest(found: Iterable[list[str]]) -> list[str]:
     """The shortest list: empty if one result can be compared."""
     return min(found, key=lambda fields: len(fields))
-
-
-def _today(results: Mapping[str, Result]) -> Runs:
-    return {name: [result] for name, result in results.items()}
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ def compare(stored: Path, today: Path) -> Compared:
     lacking = _nearest(differences(one, other) for one, other in pairs)
     if lacking:
         raise HarnessError(
-            f"nothing in {stored} and {today} can be compared: {'; '.join(lacking)}; run both in one environment"
+            f"nothing in {stored} and {today} can be compared: {plain('; '.join(lacking))}; run both in one environment"
         )
     lines = regressions(before, now)
-    text = "\n".join([table(lines), "", *left_out(before, now)]).rstrip()
+    text = "\n".join([table(lines), "", *map(plain, left_out(before, now))]).rstrip()
     return Compared(text, any(line.word == "regressed" for line in lines), any(line.is_open for line in lines))

@@ -23,7 +23,10 @@ from harness.stats import Interval
 ENOUGH = 5
 """Stored runs below which the spread between runs is not known well enough to say anything."""
 CONFIDENCE = 0.98
-"""Of the widening, one per cent to either side."""
+"""Of the widening, one per cent to either side. With the runs' own widths and the tolerance on top, 160,000 simulated
+comparisons of unchanged cases in eights, 5 to 15 stored runs, gave one false regression in 10,000 where spreads lie
+between 0.2 and 2.8 %, and five where they lie between 0.5 and 5 %. At a spread of 2 %, times 15 % longer were found by
+5 stored runs in 78 of 100 cases, by 8 in 95, by 10 in 98."""
 WITHIN = 1.15
 """`unchanged` says that a change by more than this factor is excluded, for fewer than dozens of runs exclude less."""
 Word = Literal["regressed", "improved", "unchanged", "undecided"]

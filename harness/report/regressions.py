@@ -16,7 +16,9 @@ def table(lines: Sequence[Line]) -> str:
     """A row a case and workload; below it why, where a word does not say it."""
     view = pd.DataFrame([_row(line) for line in lines]).map(cells.plain)
     align = ["left", "left", "right", "right", "right", "left"]
-    told = [f"{line.case} {sentence(line)}" for line in lines if line.word not in ("unchanged", "improved")]
+    told = [
+        f"{cells.plain(line.case)} {sentence(line)}" for line in lines if line.word not in ("unchanged", "improved")
+    ]
     drawn = view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=align)
     return "\n".join([drawn, *([""] if told else []), *told])
 
