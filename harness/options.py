@@ -43,6 +43,11 @@ def check(given: Namespace, root: Path) -> None:
         )
 
 
+def threads(given: Namespace) -> int:
+    """Of every worker."""
+    return given.ship_threads or min(usable_cores(), MOST_THREADS)
+
+
 def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     """The options as the pipeline knows them."""
     from harness.pipeline import Options
@@ -51,7 +56,7 @@ def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     return Options(
         artifacts=artifacts,
         machine=given.ship_machine,
-        threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
+        threads=threads(given),
         spinning=given.ship_spin,
         starts=given.ship_starts,
         budget_s=given.ship_budget,

@@ -20,6 +20,7 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.baseline import Baseline
     from harness.finals import Finals
     from harness.pipeline import Comparison, Options
     from harness.schema import Result
@@ -43,6 +44,8 @@ class ShipSession:
     """What the end of the session should say went wrong, beside the cases' own failures."""
     resumed: list[str] = field(default_factory=list)
     """With `--ship-resume`: which comparisons were taken from disk, and why others were not."""
+    baseline: Baseline | None = None
+    """Stored runs that results are held against."""
 
     @classmethod
     def from_options(cls, given: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
@@ -90,7 +93,10 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
-        check_cases([(case, folder) for case, folder in selected if self.skip_reason(case) is None])
+        runnable = [(case, folder) for case, folder in selected if self.skip_reason(case) is None]
+        if self.options.ship_baseline and runnable:
+            self.baseline = self._stored([str(case) for case, _ in runnable])
+        check_cases(runnable)
 
     def skip_reason(self, case: Case) -> str | None:
         """Why the case cannot run here, if so."""
@@ -102,7 +108,8 @@ class ShipSession:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""
         if str(case) not in self.results:
             self._compare(case)
-        return Outcome(self.results[str(case)], self._judged, shlex.join(["pytest", node, *self.given]))
+        again = shlex.join(["pytest", node, *self.given])
+        return Outcome(self.results[str(case)], self._judged, again, self.baseline.proven if self.baseline else _none)
 
     def open_cases(self) -> list[str]:
         """What was selected and is not decided, or was not measured at all, each in a sentence."""
@@ -113,6 +120,8 @@ class ShipSession:
             found = verdict(result)
             if found is not None and found.word in ("undecided", "invalid"):
                 told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
+        if self.baseline is not None:
+            told += self.baseline.open(self.results)
         return told if self.results else ["nothing was measured: every case was skipped"]
 
     def hold_finals(self) -> None:
@@ -142,6 +151,8 @@ class ShipSession:
         yield from self.trouble
         yield from self.resumed
         yield from (f"warning: {told}" for told in self.open_cases())
+        if self.baseline is not None:
+            yield from self.baseline.notes(self.results)
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
             written = report.write(self.results_folder, self.options.ship_machine)
@@ -149,6 +160,14 @@ class ShipSession:
             yield f"no tables written: {error}"
         else:
             yield from (f"wrote {path}" for path in written)
+
+    def _stored(self, names: Sequence[str]) -> Baseline:
+        from harness.baseline import Baseline
+
+        given = self.options
+        found = Baseline.load(given.ship_baseline)
+        found.check(names, describe(given.ship_machine, options.threads(given), self.root, given.ship_spin))
+        return found
 
     def _compare(self, case: Case) -> None:
         from harness import resume
@@ -207,3 +226,7 @@ class ShipSession:
 
         self.results[result.name] = result
         results.save(self.results_folder, result)
+
+
+def _none(result: Result) -> list[str]:
+    return []
