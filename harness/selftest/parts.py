@@ -7,6 +7,7 @@ from harness.selftest import (
     collection,
     device_truth,
     exports,
+    worker_deaths,
 
 
 
@@ -16,6 +17,7 @@ from harness.selftest.part import Part
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
     exports.PART,
+    worker_deaths.PART,
 
     collection.PART,
 
