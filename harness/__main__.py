@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
@@ -25,9 +26,14 @@ def main(arguments: list[str] | None = None) -> int:
     compare.add_argument(
         "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
     )
+    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
+    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
+    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
+    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
+    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     options = parser.parse_args(arguments)
     try:
-        return {"report": _report, "hash": _hash, "compare": _compare}[options.command](options)
+        return {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest}[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
@@ -68,6 +74,16 @@ def _hash(options: argparse.Namespace) -> int:
         raise HarnessError(f"{path}: no such file or folder")
     print(tree_sha256(path))
     return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from harness.selftest.command import listing, selftest
+    from harness.selftest.parts import PARTS
+
+    if options.list:
+        print(listing(PARTS))
+        return 0
+    return selftest(PARTS, options.parts, options.ship_artifacts, partial(print, flush=True), options.out)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from harness import results
 from harness.cache import canonical, file_sha256, fingerprint
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.spec import Case
+from harness.spec import Case, Device
 
 if TYPE_CHECKING:
+    from harness.finals import Finals
     from harness.pipeline import Options
     from harness.schema import Result
 
@@ -56,6 +57,21 @@ def standing(cases: Sequence[Case], folder: Path, inputs: str, environment: Envi
     if len({result.measurement for result in found}) > 1:
         raise Again("its results are of different measurements")
     return found
+
+
+def inputs_of_finals(found: Iterable[Result], task: str, device: Device) -> str:
+    """Fingerprint of the measured comparisons of a task on a device: finals stand as long as all of these do."""
+    return fingerprint(sorted([r.name, r.inputs, r.measurement] for r in found if (r.task, r.device) == (task, device)))
+
+
+def finals(folder: Path, task: str, device: Device, inputs: str) -> Finals | None:
+    """The stored finals under a machine's `folder`, if they stand and none of their entries failed."""
+    try:
+        stored = [one for one in results.load_finals(folder / task) if one.device == device]
+    except HarnessError:
+        return None
+    whole = [one for one in stored if one.inputs == inputs and all(entry.error is None for entry in one.entries)]
+    return whole[0] if whole else None
 
 
 def _standing(case: Case, path: Path, inputs: str, environment: Environment) -> Result:

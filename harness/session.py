@@ -6,7 +6,7 @@ import os
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,11 +126,18 @@ class ShipSession:
 
     def hold_finals(self) -> None:
         """Measure the models of each task against each other, where this session recommends a backend for several."""
-        from harness import contest, results
+        from harness import contest, results, resume
 
+        folder = self.results_folder / self.options.ship_machine
         for pairing in contest.pairings(self.results.values(), self.selected):
+            inputs = resume.inputs_of_finals(self.results.values(), pairing.task, pairing.device)
+            stored = resume.finals(folder, pairing.task, pairing.device, inputs) if self.options.ship_resume else None
+            if stored is not None:
+                self._say_taken(f"finals of {pairing.task} on {pairing.device}", stored.created)
+                self.finals.append(stored)
+                continue
             try:
-                found = contest.hold(pairing, self._options(), self.progress)
+                found = replace(contest.hold(pairing, self._options(), self.progress), inputs=inputs)
                 results.save_finals(self.results_folder, found)
             except HarnessError as error:
                 self.trouble.append(f"no finals of {pairing.task} on {pairing.device}: {error}")
@@ -202,9 +209,12 @@ class ShipSession:
             self.resumed.append(f"{name}: measured, as {why}")
             return False
         self.results |= {result.name: result for result in found}
-        self.resumed.append(f"{name}: taken from {found[0].created}, not measured again")
-        self.progress.say(self.resumed[-1])
+        self._say_taken(name, found[0].created)
         return True
+
+    def _say_taken(self, name: str, created: str) -> None:
+        self.resumed.append(f"{name}: taken from {created}, not measured again")
+        self.progress.say(self.resumed[-1])
 
     def _sweep(self) -> None:
         """Remove what killed sessions left behind."""
