@@ -7,6 +7,7 @@ from harness.selftest import (
     collection,
     device_truth,
     exports,
+    session_deaths,
     worker_deaths,
 
 
@@ -18,6 +19,7 @@ PARTS: tuple[Part, ...] = (
     device_truth.PART,
     exports.PART,
     worker_deaths.PART,
+    session_deaths.PART,
 
     collection.PART,
 
