@@ -45,3 +45,13 @@ CARRY_ROUNDS = 150
 SPINNING_CHECKS = 20
 SPINNING_ROUNDS = 20
 """In each check."""
+
+SESSION_KILLS = 50
+"""SIGKILLs of whole pytest sessions at random instants, each followed by sessions that resume it."""
+SESSION_LANES = 2
+"""Folders in which sessions are killed side by side."""
+FORGETFUL_CHAINS = 4
+"""Killed sessions that are run again without being resumed."""
+ORPHAN_LIMIT_S = 5.0
+ORPHAN_TRIALS = 10
+"""Workers inside a long call whose session is killed, and as many whose tie to it is held by somebody else."""

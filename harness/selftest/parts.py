@@ -6,6 +6,7 @@ from harness.selftest import (
     collection,
     device_truth,
     exports,
+    session_deaths,
     worker_deaths,
 )
 from harness.selftest.part import Part
@@ -14,5 +15,6 @@ PARTS: tuple[Part, ...] = (
     device_truth.PART,
     exports.PART,
     worker_deaths.PART,
+    session_deaths.PART,
     collection.PART,
 )
