@@ -6,6 +6,7 @@ from harness.selftest import (
 
     collection,
     device_truth,
+    exports,
 
 
 
@@ -14,6 +15,7 @@ from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
+    exports.PART,
 
     collection.PART,
 
