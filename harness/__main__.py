@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -19,18 +20,24 @@ def main(arguments: list[str] | None = None) -> int:
     digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
     digest.add_argument("distribution")
     digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
+    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
+    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
+    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
+    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
+    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     options = parser.parse_args(arguments)
     try:
-        return _report(options.ship_results, options.check) if options.command == "report" else _hash(options)
+        return {"report": _report, "hash": _hash, "selftest": _selftest}[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
 
 
-def _report(folder: Path, check: bool) -> int:
+def _report(options: argparse.Namespace) -> int:
     from harness import report
 
-    if not check:
+    folder = options.ship_results
+    if not options.check:
         print(*report.write(folder), sep="\n")
         return 0
     try:
@@ -54,6 +61,16 @@ def _hash(options: argparse.Namespace) -> int:
         raise HarnessError(f"{path}: no such file or folder")
     print(tree_sha256(path))
     return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from harness.selftest.command import listing, selftest
+    from harness.selftest.parts import PARTS
+
+    if options.list:
+        print(listing(PARTS))
+        return 0
+    return selftest(PARTS, options.parts, options.ship_artifacts, partial(print, flush=True), options.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness import answers
 from harness.answers import ABSOLUTE, RELATIVE, Inputs, Scored, check_parity, check_timed, compare_answers
 from harness.errors import HarnessError, WorkerError
-from harness.kinds import image_classification
+from harness.kinds import image_classification, text_classification
 from harness.process import Answer
 from harness.progress import Progress
 
@@ -79,7 +79,49 @@ def test_a_batch_holds_the_rows_that_were_asked_for_in_their_order():
     ("rows", "sizes"), [(1, []), (2, [2]), (15, [2]), (16, [2, 16]), (100, [2, 16])], ids=lambda value: str(value)
 )
 def test_probes_are_the_batches_that_the_test_rows_can_fill(rows, sizes):
-    assert [list(range(size)) for size in sizes] == inputs(rows).probes()
+    given = inputs(rows)
+    for expected, found in zip(sizes, given.probes(), strict=True):
+        np.testing.assert_array_equal(given.batch(range(expected))["pixel_values"], found["pixel_values"])
+
+
+def texts(lengths, axes=("batch", "sequence")):
+    """Rows of tokens, padded on the right with zeros and a mask."""
+
+    def collate(processor, rows):
+        longest = max(len(row["input_ids"]) for row in rows)
+        return {
+            name: np.array([[*row[name], *[0] * (longest - len(row[name]))] for row in rows], dtype=np.int64)
+            for name in ("input_ids", "attention_mask")
+        }
+
+    kind = replace(text_classification, collate=collate, axes=axes)
+    return Inputs(kind, None, [{"input_ids": [5] * length, "attention_mask": [1] * length} for length in lengths])
+
+
+def test_rows_that_are_all_equally_long_are_cut_so_that_something_is_padded():
+    whole, more, cut = texts([96] * 20).probes()
+    assert [(2, 96), (16, 96), (16, 48)] == [batch["input_ids"].shape for batch in (whole, more, cut)]
+    lengths = cut["attention_mask"].sum(axis=1).tolist()
+    assert 8 == min(lengths)
+    assert 48 == max(lengths)
+    assert lengths == sorted(set(lengths))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "wanted"),
+    [([40] * 3, [8, 14, 20]), ([3, 40], [3, 20]), ([40], [8]), ([8, 16], None), ([1], None)],
+    ids=str,
+)
+def test_no_row_is_cut_shorter_than_eight_or_a_real_one_and_none_where_that_leaves_no_choice(lengths, wanted):
+    *_, last = texts(lengths).probes() or [None]
+    if wanted is None:
+        assert last is None or 16 == last["input_ids"].shape[1]
+    else:
+        assert wanted == last["attention_mask"].sum(axis=1).tolist()
+
+
+def test_rows_without_a_length_are_not_cut():
+    assert [(2, 96), (16, 96)] == [b["input_ids"].shape for b in texts([96] * 20, axes=("batch",)).probes()]
 
 
 # Collecting
@@ -192,13 +234,13 @@ def test_a_difference_is_told_with_its_size_and_its_row():
         check_parity(scored(own), scored(source), "pytorch")
 
 
-@pytest.mark.parametrize(("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15)])
+@pytest.mark.parametrize(("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15), (18, "0 cut short"), (33, "15 cut short")])
 def test_a_difference_in_a_padded_batch_is_told_with_its_test_row(at, row):
-    source = np.zeros((18, 2), dtype=np.float32)
+    single, source = np.zeros((20, 2)), np.zeros((34, 2), dtype=np.float32)
     own = source.copy()
     own[at, 1] = 1
-    with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 18 rows differ"):
-        check_parity(scored(None, own), scored(None, source), "pytorch")
+    with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 34 rows differ"):
+        check_parity(scored(single, own), scored(single, source), "pytorch")
 
 
 def test_nan_is_at_parity_with_nothing():
