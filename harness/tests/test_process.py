@@ -27,10 +27,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 
+from harness import (wire)
 from harness.spec import (Session)
 
 
@@ -128,13 +130,99 @@ def answers_nothing(arrays):
     return {}
 
 
+class Lazy(np.ndarray):
+    """Could compute when it is read, after the clock has stopped."""
+
+
+def answers_a_lazy_array(arrays):
+    return {"logits": arrays["x"].view(Lazy)}
+
+
+def answers_too_early(arrays):
+    """Returns a buffer that a thread fills after the window, before anything is sent."""
+    logits = np.zeros(3)
+    thread = threading.Thread(target=logits.fill, args=(1,))
+    send = wire.send
+    def later(*frame):
+        wire.send = send
+        thread.start()
+        thread.join()
+        send(*frame)
+    wire.send = later
+    return {"logits": logits}
+
+
+def works(arrays):
+    until = time.process_time_ns() + 50_000_000
+    while time.process_time_ns() < until:
+        pass
+    return {}
+
+
+def sleeps(arrays):
+    time.sleep(0.05)
+    return {}
+
+
 def leaves_quietly(arrays):
     os._exit(0)
 
 
 for how in (raises, is_killed, crashes, hangs, answers_lists, answers_a_tuple, answers_objects, answers_a_scalar,
-            answers_nothing, leaves_quietly):
+            answers_nothing, answers_a_lazy_array, answers_too_early, works, sleeps, leaves_quietly):
     globals()[f"in_run_{how.__name__}"] = runs(how)
+
+
+def clock_that_stops(artifact, target):
+    """The worker's clock gives one reading for ever."""
+    def run(arrays):
+        return {}
+    sys.modules["__main__"].perf_counter_ns = lambda: 1_000_000
+    return session(run)
+
+
+def clock_that_steps(artifact, target):
+    """The worker's clock is set back while the backend runs."""
+    def run(arrays):
+        sys.modules["__main__"].perf_counter_ns = lambda: 1
+        return {}
+    return session(run)
+
+
+def clock_before_time(artifact, target):
+    """The worker's clock goes forward, below zero."""
+    readings = iter(range(-100, 0))
+    def run(arrays):
+        return {}
+    sys.modules["__main__"].perf_counter_ns = lambda: next(readings)
+    return session(run)
+
+
+def imports_slowly(artifact, target):
+    """Takes 0.2 s to import what it needs, and 0.1 s to load."""
+    (artifact / "toy_runtime.py").write_text("import time, toy_kernels; time.sleep(0.1)")
+    (artifact / "toy_kernels.py").write_text("import time; time.sleep(0.1)")
+    sys.path.insert(0, str(artifact))
+    import toy_runtime
+    time.sleep(0.1)
+    return session(double)
+
+
+def compiles(artifact, target):
+    """Prepares for 50 ms, and says how often and for what it did."""
+    shapes = []
+    def compile(arrays):
+        time.sleep(0.05)
+        shapes.append(arrays["x"].shape)
+    def run(arrays):
+        return {"shapes": np.array(shapes)}
+    return session(run)._replace(compile=compile)
+
+
+def fails_to_compile(artifact, target):
+    def compile(arrays):
+        raise ArithmeticError("no such kernel")
+    return session(double)._replace(compile=compile)
 
 
 def parent_of_another(artifact, target):
@@ -276,6 +364,63 @@ def test_memory_is_the_workers_own(start):
     assert 1_000_000 < peak < ours.nbytes
 
 
+def test_an_answer_that_is_finished_later_is_sent_as_it_was_when_the_clock_stopped(start):
+    with start("in_run_answers_too_early") as worker:
+        worker.put(X)
+        assert [0, 0, 0] == worker.run().outputs["logits"].tolist()
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("in_run_works", 50e6, 500e6), ("in_run_sleeps", 0, 25e6)])
+def test_work_takes_cpu_time_and_sleep_takes_none(start, name, least, most):
+    found = ask(start, name)
+    assert found.ended_ns - found.began_ns >= 49_000_000
+    assert least <= found.cpu_ns <= most
+    assert found.switches >= 0
+
+
+def test_a_workers_number_is_known(start):
+    with start("ok") as worker:
+        assert str(worker.pid) == worker.loaded["settings"]["pid"]
+
+
+@pytest.mark.parametrize("name", ["clock_that_stops", "clock_that_steps", "clock_before_time"])
+def test_a_window_of_a_clock_that_does_not_go_forward_is_refused(start, name):
+    assert error_of(start, name).startswith(f"{name}: the worker's clock stepped: a window from ")
+
+
+# Phases
+
+
+def test_importing_and_loading_are_told_apart(start):
+    with start("imports_slowly") as worker:
+        loaded = worker.loaded
+    assert 200_000_000 <= loaded["import_ns"] < 1_000_000_000
+    assert 100_000_000 <= loaded["load_ns"] < 200_000_000
+
+
+def test_a_backend_prepares_once_for_the_first_batch_and_before_its_window(start):
+    with start("compiles") as worker:
+        assert 0 == worker.compile_ns
+        worker.put(X)
+        compile_ns = worker.compile_ns
+        first = worker.run()
+        worker.put({"x": np.zeros((4, 4))})
+        shapes = worker.run().outputs["shapes"]
+    assert 50_000_000 <= compile_ns == worker.compile_ns < 1_000_000_000
+    assert first.ended_ns - first.began_ns < 50_000_000
+    assert [[2, 3]] == shapes.tolist()
+
+
+def test_a_backend_that_needs_no_preparing_took_no_time_for_it(start):
+    with start("ok") as worker:
+        worker.put(X)
+        assert 0 == worker.compile_ns
+
+
+def test_an_error_while_preparing_is_told(start):
+    assert error_of(start, "fails_to_compile").startswith("fails_to_compile: ArithmeticError: no such kernel\n")
+
+
 def test_a_loaded_worker_says_what_it_runs_on(start, tmp_path):
     with start("ok", threads=2) as worker:
         loaded = worker.loaded
@@ -405,6 +550,11 @@ def test_an_answer_that_is_no_array_is_refused(start):
     said = error_of(start, "in_run_answers_lists")
     expected = "in_run_answers_lists: TypeError: output logits is list; a backend answers with host arrays\n"
     assert said.startswith(expected)
+
+
+def test_an_answer_that_could_compute_when_it_is_read_is_refused(start):
+    said = error_of(start, "in_run_answers_a_lazy_array")
+    assert said.startswith("in_run_answers_a_lazy_array: TypeError: output logits is Lazy; a backend answers with host")
 
 
 @pytest.mark.parametrize("name", ["in_run_answers_a_tuple", "in_run_answers_objects"])
