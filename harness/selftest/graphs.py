@@ -32,10 +32,25 @@ def scaled_layer(model: Any, node_name: str, factor: float) -> Any:
 
 
 def training_dropout(model: Any, tensor: str, ratio: float) -> Any:
-    """Dropout that was never switched off, after the node that gives `tensor`."""
+    """Dropout that was never switched off, after the node that gives `tensor`: drawn, compared and multiplied.
+
+    A `Dropout` node in training mode would do no harm: ONNX Runtime removes it while it optimises (1.31 does).
+    """
+    from onnx import TensorProto, helper
+
     rate = _constant(model, "ratio", np.asarray(ratio, dtype=np.float32))
-    training = _constant(model, "training", np.asarray(True))
-    return _behind(model, tensor, "Dropout", [rate, training])
+    kept = _constant(model, "kept", np.asarray(1 / (1 - ratio), dtype=np.float32))
+    _behind(model, tensor, "Mul", ["drop_factors"])
+    at, multiply = next((at, node) for at, node in enumerate(model.graph.node) if "drop_factors" in node.input)
+    nodes = (
+        helper.make_node("RandomUniformLike", [multiply.input[0]], ["drop_dice"], dtype=TensorProto.FLOAT),
+        helper.make_node("Greater", ["drop_dice", rate], ["drop_mask"]),
+        helper.make_node("Cast", ["drop_mask"], ["drop_ones"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["drop_ones", kept], ["drop_factors"]),
+    )
+    for offset, node in enumerate(nodes):
+        model.graph.node.insert(at + offset, node)
+    return model
 
 
 def nan_beyond(model: Any, source: str, axis: int, most: int) -> Any:
