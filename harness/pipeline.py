@@ -173,7 +173,7 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
             shop.target, options.starts, budget_s=options.budget_s, timeout_s=options.timeout_s, tail=options.tail
         ),
         lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
-        partial(_is_settled, {case.backend.name: case.gate for case in comparison.cases}),
+        partial(is_settled, {case.backend.name: case.gate for case in comparison.cases}),
         shop.progress,
     )
     findings.notes += found.notes()
@@ -183,7 +183,7 @@ def _measure(shop: Workshop, comparison: Comparison, options: Options, inputs: I
         findings.failures[name] = Failure(stage="measure", message=str(error))
 
 
-def _is_settled(gates: Mapping[str, Gate | None], samples: Samples) -> bool:
+def is_settled(gates: Mapping[str, Gate | None], samples: Samples) -> bool:
     """Whether every backend's speed is decided; a smallest speed-up is asked for at the first workload only."""
     reference, control = samples.ns[PYTORCH.name], samples.ns.get(CONTROL, [])
     whole = list(map(len, control)) == list(map(len, reference))

@@ -86,7 +86,7 @@ def result(case: Case, findings: Findings) -> Result:
         answers=_answers(case, findings),
         process=_process(name, measured),
         reference_process=_process(REFERENCE, measured) if name != REFERENCE else None,
-        series=tuple(_series(name, samples, measured, findings.environment.threads) for samples in measured.samples)
+        series=tuple(series(name, samples, measured, findings.environment.threads) for samples in measured.samples)
         if measured
         else (),
         promise=_promise(case),
@@ -206,7 +206,9 @@ def _process(name: str, measured: Measurement | None) -> Process | None:
     )
 
 
-def _series(name: str, samples: Samples, measured: Measurement, threads: int) -> Series:
+def series(name: str, samples: Samples, measured: Measurement, threads: int) -> Series:
+    """One workload as the named arm's result holds it."""
+
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(start) for start in values)
 

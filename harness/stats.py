@@ -73,9 +73,7 @@ def starts_interval(
     return Interval(estimate, min(estimate - half, pooled.low), max(estimate + half, pooled.high))
 
 
-def paired_difference(
-    lost: int, gained: int, rows: int, confidence: float = 0.90, correction: float = 0.0
-) -> Interval:
+def paired_difference(lost: int, gained: int, rows: int, confidence: float = 0.90, correction: float = 0.0) -> Interval:
     """(gained - lost) / rows with Tango's score interval for paired proportions.
 
     Two-sided `confidence` 0.90 makes each end a one-sided 95 % bound. T. Tango, Statistics in Medicine 17, 891-908
@@ -125,9 +123,9 @@ HALF_STEP = 1.0
 def rows_lost(lost: int, gained: int, rows: int) -> Interval:
     """Share of rows lost less those gained; each end is a one-sided 95 % bound.
 
-    Tango's interval, its counts corrected for continuity as in McNemar's test (A. L. Edwards, Psychometrika 13, 185-187,
-    1948): uncorrected, its ends err up to 8.9 times in 100 where flips are few. And no more is lost than the exact
-    binomial bound of the rows lost alone, nor gained than that of the rows gained, which is closer where hardly any flip.
+    Tango's interval, corrected for continuity as McNemar's test is (A. L. Edwards, Psychometrika 13, 185-187, 1948):
+    where flips are few, its ends otherwise err up to 8.9 times in 100. No more is lost than the exact binomial bound of
+    the rows lost alone, nor gained than that of the rows gained: closer where hardly any row flips.
     """
     found = paired_difference(lost, gained, rows, correction=HALF_STEP)
     low, high = max(-found.high, -rare_event_bound(gained, rows)), min(-found.low, rare_event_bound(lost, rows))

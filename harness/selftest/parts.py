@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from harness.selftest import (
-
     collection,
     device_truth,
     exports,
-
-
-
+    false_alarms,
+    power,
 )
 from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
     exports.PART,
-
     collection.PART,
-
-
-
+    false_alarms.PART,
+    power.PART,
 )

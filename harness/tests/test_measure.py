@@ -13,7 +13,8 @@ import pytest
 from filelock import FileLock, Timeout
 
 from harness.errors import WorkerError
-from harness.measure import WARM_UP, machine_lock, measure
+from harness.machine import machine_lock
+from harness.measure import WARM_UP, measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
 from harness.spec import Backend, Target
