@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from harness.errors import WorkerError
-from harness.process import Answer, Worker
+from harness.machine import Hired
+from harness.process import Answer
 from harness.samples import Arm, Measurement, Settings
 from harness.spec import Arrays
 
@@ -23,7 +24,7 @@ class Crew:
     found: Measurement
     reference: str
     check: Check
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, Hired] = field(default_factory=dict)
     first_ns: dict[str, int] = field(default_factory=dict)
     last: dict[str, Answer] = field(default_factory=dict)
     switches: Counter[str] = field(default_factory=Counter)
@@ -44,7 +45,8 @@ class Crew:
     def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
         """Start the arm's worker, which ends with `stack`."""
         with self.guard(arm.name):
-            worker = Worker(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front)
+            hire = settings.machine.hire
+            worker = hire(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front)
             self.workers[arm.name] = stack.enter_context(worker)
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-
-from filelock import FileLock
+from contextlib import ExitStack
 
 from harness import schedule
-from harness.counters import take
 from harness.crew import Check, Crew
 from harness.disturbance import Span, total
 from harness.honesty import probe
@@ -24,13 +19,6 @@ BLOCK_NS = 8_000_000
 WARM_UP = 3
 Settled = Callable[[Samples], bool]
 """Whether the rounds so far decide every arm."""
-
-
-@contextmanager
-def machine_lock() -> Iterator[None]:
-    """Held while anything is timed, so that two sessions on one machine never measure at once."""
-    with FileLock(Path(tempfile.gettempdir()) / "shipbench-measuring.lock", mode=0o666):
-        yield
 
 
 def measure(
@@ -46,7 +34,7 @@ def measure(
     Rounds go on until `settled` says at a look that they suffice, or the budget is spent.
     """
     run = _Run(arms, loads, settings, check, settled)
-    with machine_lock(), progress.bar("measure", settings.looks[-1] * len(loads)) as bar:
+    with settings.machine.alone(), progress.bar("measure", settings.looks[-1] * len(loads)) as bar:
         while run.due():
             with ExitStack() as stack:
                 run.start(stack, lambda: bar.update())
@@ -82,11 +70,11 @@ class _Run:
         for load, samples in due:
             _warm_up(crew, load, samples)
             crew.switches.clear()
-            before = take(crew.pids())
+            before = self.settings.machine.take(crew.pids())
             limit_ns = schedule.limit_ns(samples, self.settings, len(self.loads))
             for _ in _rounds(crew, load, samples, self.settings, limit_ns):
                 tick()
-            after = take(crew.pids())
+            after = self.settings.machine.take(crew.pids())
             switches = dict(crew.switches)
             self.spans.append(Span(before=before, after=after, elapsed_ns=samples.last_ns, switches=switches))
             if schedule.is_look(samples, self.settings):

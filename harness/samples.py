@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
+from harness.machine import THIS, Machine
 from harness.spec import CONTROL, Arrays, Backend, Target
 
 LOOKS = (30, 60, 120, 240, 400)
@@ -51,6 +52,7 @@ class Settings:
     seed: int = 0
     tail: int = 0
     """Single calls of every arm after the decision, for percentiles."""
+    machine: Machine = THIS
 
 
 @dataclass

@@ -73,27 +73,32 @@ def starts_interval(
     return Interval(estimate, min(estimate - half, pooled.low), max(estimate + half, pooled.high))
 
 
-def paired_difference(lost: float, gained: float, rows: int, confidence: float = 0.90) -> Interval:
+def paired_difference(
+    lost: float, gained: float, rows: int, confidence: float = 0.90, correction: float = 0.0
+) -> Interval:
     """(gained - lost) / rows with Tango's score interval for paired proportions.
 
     Two-sided `confidence` 0.90 makes each end a one-sided 95 % bound. T. Tango, Statistics in Medicine 17, 891-908
-    (1998), equation 8.
+    (1998), equation 8. Of the distance from gained - lost to what is tested, `correction` rows are taken off.
     """
     z = float(norm.ppf((1 + confidence) / 2))
     estimate = (gained - lost) / rows
 
-    def score(delta: float) -> float:
+    def score(delta: float, sign: int) -> float:
         a = 2 * rows
         b = -gained - lost + (2 * rows - gained + lost) * delta
         c = -lost * delta * (1 - delta)
         q = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
         variance = rows * (2 * q + delta * (1 - delta))
-        distance = gained - lost - rows * delta
+        distance = gained - lost - rows * delta - sign * correction
         return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
 
     edge = 1e-12
-    low = -1.0 if score(-1 + edge) <= z else brentq(lambda d: min(score(d), 1e9) - z, -1 + edge, estimate - edge)
-    high = 1.0 if score(1 - edge) >= -z else brentq(lambda d: max(score(d), -1e9) + z, estimate + edge, 1 - edge)
+    low, high = -1.0, 1.0
+    if score(-1 + edge, 1) > z:
+        low = brentq(lambda d: min(score(d, 1), 1e9) - z, -1 + edge, estimate - edge)
+    if score(1 - edge, -1) < -z:
+        high = brentq(lambda d: max(score(d, -1), -1e9) + z, estimate + edge, 1 - edge)
     return Interval(estimate, float(low), float(high))
 
 
@@ -113,18 +118,19 @@ def rare_event_bound(events: float, rows: int, confidence: float = 0.95) -> floa
     return 1.0 if events >= rows else float(beta.ppf(confidence, events + 1, rows - events))
 
 
+HALF_STEP = 1.0
+"""Rows. Among rows that flip, gained - lost moves by 2."""
+
+
 def rows_lost(lost: float, gained: float, rows: int) -> Interval:
     """Share of rows lost less those gained; each end is a one-sided 95 % bound.
 
-    Tango's interval; where all flips go one way, its open end is at least the exact binomial bound of their share, for
-    the score bound is a little short where flips are few.
+    Tango's interval, corrected for continuity as McNemar's test is (A. L. Edwards, Psychometrika 13, 185-187, 1948):
+    where flips are few, its ends otherwise err up to 8.9 times in 100. No more is lost than the exact binomial bound of
+    the rows lost alone, nor gained than that of the rows gained: closer where hardly any row flips.
     """
-    found = paired_difference(lost, gained, rows)
-    low, high = 0.0 - found.high, 0.0 - found.low  # 0.0 - 0.0 has no sign
-    if gained == 0:
-        high = max(high, rare_event_bound(lost, rows))
-    if lost == 0:
-        low = min(low, -rare_event_bound(gained, rows))
+    found = paired_difference(lost, gained, rows, correction=HALF_STEP)
+    low, high = max(-found.high, -rare_event_bound(gained, rows)), min(-found.low, rare_event_bound(lost, rows))
     return Interval((lost - gained) / rows, low, high)
 
 

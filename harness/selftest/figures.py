@@ -55,3 +55,31 @@ FORGETFUL_CHAINS = 4
 ORPHAN_LIMIT_S = 5.0
 ORPHAN_TRIALS = 10
 """Workers inside a long call whose session is killed, and as many whose tie to it is held by somebody else."""
+# Of verdicts on speed: false-alarms, power
+COMPARISONS = 1_000
+"""Of identical arms, on each simulated machine."""
+FALSE_ALARMS = 4
+FALSE_START_SD = 0.01
+"""Between fresh workers of one thing; twice what power is promised at."""
+CONTROL_COMPARISONS = 200
+"""Of each positive control."""
+RETURNING_ALARMS = 20
+"""False alarms among them, at least, that the safety kept away."""
+UNLUCKY = 1.05
+"""Work of a reference that fresh workers do not cure: a layout in memory, a neighbour's cache."""
+NAIVE_GATE = 1.05
+"""What a gate without statistics allows the mean to be slower."""
+NAIVE_ROUNDS = 60
+
+POWER_COMPARISONS = 500
+POWER_START_SD = 0.005
+MORE_WORK = 1.05
+MISSED = 1
+IDLE_ROUNDS = 60
+BOUNDARY_COMPARISONS = 2_000
+BOUNDARY_WORK = 1.02
+BOUNDARY_CALLED = 20
+"""Of those, called slower: 1 %."""
+ALONE_STARTS = 3
+ALONE_FOUND = 100
+"""Of CONTROL_COMPARISONS, at most, where the spread between starts is known from one arm alone."""

@@ -6,6 +6,8 @@ from harness.selftest import (
     collection,
     device_truth,
     exports,
+    false_alarms,
+    power,
     session_deaths,
     worker_deaths,
 )
@@ -17,4 +19,6 @@ PARTS: tuple[Part, ...] = (
     worker_deaths.PART,
     session_deaths.PART,
     collection.PART,
+    false_alarms.PART,
+    power.PART,
 )

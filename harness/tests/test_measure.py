@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 
 from harness.answers import Scored, check_timed
 from harness.errors import WorkerError
-from harness.measure import WARM_UP, machine_lock, measure
+from harness.machine import machine_lock
+from harness.measure import WARM_UP, measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
 from harness.spec import Backend, Target
