@@ -44,7 +44,8 @@ class Baseline:
         stored = {name: self.runs[name] for name in names if name in self.runs}
         if not stored:
             raise HarnessError(
-                f"--ship-baseline {self.folder}: no run of any selected case; it holds {plain(', '.join(self.runs))}"
+                f"--ship-baseline {self.folder}: has no run of any selected case; it holds "
+                f"{plain(', '.join(self.runs))}; store runs of these cases, or name another folder"
             )
         lacking = _nearest(environment_differences(run.environment, here) for runs in stored.values() for run in runs)
         if lacking:

@@ -110,7 +110,7 @@ def test_stored_runs_of_another_environment_are_refused_before_anything_is_measu
     found.check([CASE, "toy/bag.new.cpu"], HERE)
     with pytest.raises(HarnessError, match=r"threads 2 stored, 4 today; wait_policy passive stored, active today; "):
         found.check([CASE], replace(HERE, threads=4, wait_policy="active"))
-    with pytest.raises(HarnessError, match=r"no run of any selected case; it holds toy/bag\.numpy\.cpu"):
+    with pytest.raises(HarnessError, match=r"has no run of any selected case; it holds toy/bag\.numpy\.cpu"):
         found.check(["toy/bag.new.cpu"], HERE)
 
 
@@ -136,7 +136,16 @@ def test_how_a_failed_case_ended_is_told_once(stored):
 
 # ------------------------------------------------------------------------------------------------------ through pytest
 
-QUICK = ("test_toy.py", "--ship-backends=numpy", "--ship-starts=4", "--ship-budget=8", "-p", "no:randomly", "-k", "cpu")
+QUICK = (
+    "test_toy.py",
+    "--ship-backends=numpy",
+    "--ship-starts=4",
+    "--ship-budget=30",
+    "-p",
+    "no:randomly",
+    "-k",
+    "cpu",
+)
 
 
 @pytest.fixture
@@ -179,7 +188,7 @@ def rerun(before: tuple[Toy, Run], toy: Toy, *options: str) -> Run:
 def test_a_proven_regression_fails_its_test_with_its_figures(before: tuple[Toy, Run], toy: Toy, tmp_path: Path) -> None:
     first, run = before
     assert 0 == run.status, run.text
-    stored = copies(tmp_path / "stored", first.results[CASE], factor=5)
+    stored = copies(tmp_path / "stored", first.results[CASE], factor=100)
     found = rerun(before, toy, f"--ship-baseline={stored}")
     assert 1 == found.status
     assert "regressed at batch 1: speed-up " in found.text

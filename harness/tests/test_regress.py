@@ -120,7 +120,7 @@ def test_the_widening_is_the_prediction_interval_of_a_new_run():
     assert pytest.approx(0.0158114, rel=1e-5) == spread(runs)
 
 
-# ------------------------------------------------------------------ how often it errs
+# --------------------------------------------------------------------------------------------------- how often it errs
 
 
 def test_unchanged_cases_never_regress():
