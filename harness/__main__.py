@@ -19,22 +19,28 @@ def main(arguments: list[str] | None = None) -> int:
     digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
     digest.add_argument("distribution")
     digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
+    floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
+    floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
+    floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
+    floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
+    floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
+    floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
     options = parser.parse_args(arguments)
     try:
-        return _report(options.ship_results, options.check) if options.command == "report" else _hash(options)
+        return {"report": _report, "hash": _hash, "floors": _floors}[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
 
 
-def _report(folder: Path, check: bool) -> int:
+def _report(options: argparse.Namespace) -> int:
     from harness import report
 
-    if not check:
-        print(*report.write(folder), sep="\n")
+    if not options.check:
+        print(*report.write(options.ship_results), sep="\n")
         return 0
     try:
-        report.check(folder)
+        report.check(options.ship_results)
     except report.Stale as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -53,6 +59,15 @@ def _hash(options: argparse.Namespace) -> int:
     if not path.exists():
         raise HarnessError(f"{path}: no such file or folder")
     print(tree_sha256(path))
+    return 0
+
+
+def _floors(options: argparse.Namespace) -> int:
+    from harness.floors import floors
+    from harness.report.seeds import proposals
+
+    found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
+    print(proposals(found))
     return 0
 
 

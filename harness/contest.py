@@ -73,7 +73,7 @@ def hold(entrants: Sequence[Entrant], absent: dict[str, str], options: Options, 
 
 def _ready(entrant: Entrant, options: Options, progress: Progress) -> tuple[Findings, Contender]:
     """What the comparison built: from the store, where it lies."""
-    once = replace(options, retrain=False)
+    once = replace(options, retrain=False, seeds=1)
     findings, _ = prepare(Comparison((entrant.case,), entrant.folder), once, progress)
     name = entrant.case.backend.name
     if name in findings.failures:

@@ -69,6 +69,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=["decided"],
         help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
     )
+    add(
+        "--ship-seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="fine-tune with N seeds, to see how far their scores lie apart; the first is measured (default: 1)",
+    )
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
 

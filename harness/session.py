@@ -183,6 +183,7 @@ class ShipSession:
             retrain=given.ship_retrain,
             tail=given.ship_tail,
             constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
+            seeds=given.ship_seeds,
         )
 
     def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
@@ -200,7 +201,7 @@ class ShipSession:
 
     def _check_options(self) -> None:
         given = self.options
-        for name in ("threads", "budget", "starts", "timeout", *CONSTRAINTS):
+        for name in ("threads", "budget", "starts", "timeout", "seeds", *CONSTRAINTS):
             value = getattr(given, f"ship_{name}")
             if value is not None and value <= 0:
                 raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
