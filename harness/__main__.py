@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import NOT_DECIDED, HarnessError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input."""
+    """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input, 7 if undecided."""
     parser = argparse.ArgumentParser(prog="python -m harness", description="Tables and hashes; `pytest` measures.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="rebuild every table from the results")
@@ -19,6 +20,17 @@ def main(arguments: list[str] | None = None) -> int:
     digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
     digest.add_argument("distribution")
     digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
+    compare = commands.add_parser("compare", help="tell what became of every case since its stored runs")
+    compare.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
+    compare.add_argument("today", type=Path, help="folder with the results to hold against them")
+    compare.add_argument(
+        "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
+    )
+    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
+    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
+    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
+    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
+    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
     floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
     floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
@@ -26,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
     floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
     options = parser.parse_args(arguments)
+    run = {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest, "floors": _floors}
     try:
-        return {"report": _report, "hash": _hash, "floors": _floors}[options.command](options)
+        return run[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
@@ -47,6 +60,14 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from harness.baseline import compare
+
+    found = compare(options.stored, options.today)
+    print(found.text)
+    return 1 if found.regressed else NOT_DECIDED if options.require and found.open else 0
+
+
 def _hash(options: argparse.Namespace) -> int:
     from importlib import metadata
 
@@ -60,6 +81,16 @@ def _hash(options: argparse.Namespace) -> int:
         raise HarnessError(f"{path}: no such file or folder")
     print(tree_sha256(path))
     return 0
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    from harness.selftest.command import listing, selftest
+    from harness.selftest.parts import PARTS
+
+    if options.list:
+        print(listing(PARTS))
+        return 0
+    return selftest(PARTS, options.parts, options.ship_artifacts, partial(print, flush=True), options.out)
 
 
 def _floors(options: argparse.Namespace) -> int:

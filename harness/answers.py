@@ -21,6 +21,11 @@ from harness.spec import Arrays, Kind
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 PROBE_BATCHES = (2, 16)
 """Besides every row alone, this many rows together, padded: an export may be right at one shape only."""
+CUT = 16
+"""So many rows, each cut to another length, are probed together where a kind's rows have a length. Test rows that all
+fill `max_length` need no padding, and would hide a lost mask, the wrong padding side, and a length folded in."""
+SHORTEST = 8
+"""No row is cut shorter than this or the shortest real one: the reference itself may need some length."""
 ABSOLUTE, RELATIVE = 1e-3, 1e-3
 """A float form may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
 
@@ -37,9 +42,23 @@ class Inputs:
         """The batch of these rows."""
         return self.kind.collate(self.processor, [self.encoded[row] for row in rows])
 
-    def probes(self) -> list[list[int]]:
-        """Rows of the padded batches."""
-        return [list(range(size)) for size in PROBE_BATCHES if size <= len(self.encoded)]
+    def probes(self) -> list[Arrays]:
+        """The padded batches: first rows as they are, then, where rows have a length, some cut to several lengths."""
+        whole = [self.batch(range(size)) for size in PROBE_BATCHES if size <= len(self.encoded)]
+        cut = self._cut()
+        return [*whole, self.kind.collate(self.processor, cut)] if cut else whole
+
+    def _cut(self) -> list[dict[str, Any]]:
+        """The first rows at lengths from the shortest to half the longest; none where that leaves no two lengths."""
+        if len(self.kind.axes) < 2:
+            return []
+        lengths = [len(next(iter(row.values()))) for row in self.encoded]
+        low, high = min(SHORTEST, *lengths), max(lengths) // 2
+        wanted = np.linspace(low, max(low, high), min(CUT, len(self.encoded)), dtype=int).tolist()
+        cut = [
+            {name: values[:to] for name, values in row.items()} for row, to in zip(self.encoded, wanted, strict=False)
+        ]
+        return cut if high > low else []
 
 
 @dataclass(frozen=True)
@@ -60,9 +79,9 @@ def collect(
     with progress.bar(f"answers of {worker.name}", len(inputs.encoded)) as bar:
         single = []
         for row in range(len(inputs.encoded)):
-            single.append(_ask(worker, inputs, [row]))
+            single.append(_ask(worker, inputs.batch([row]), f"test row {row}"))
             bar.update()
-        padded = [_ask(worker, inputs, rows) for rows in inputs.probes()]
+        padded = [_ask(worker, batch, "a padded batch") for batch in inputs.probes()]
     outputs = _joined(single)
     save_file(outputs, out / SINGLE)
     save_file(_joined(padded), out / PADDED)
@@ -102,19 +121,19 @@ def check_forms(own: Scored, source: Scored, name: str) -> None:
 def check_parity(own: Scored, source: Scored, name: str) -> None:
     """HarnessError, with the largest difference and its row, unless every element lies within the tolerance."""
     check_forms(own, source, name)
-    probes = [row for size in PROBE_BATCHES for row in range(size)]
-    for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "in a padded batch")):
+    probes = _probed(len(next(iter(own.single.values()))))
+    for mine, theirs, shape in ((own.single, source.single, "alone"), (own.padded, source.padded, "padded")):
         for output, values in mine.items():
             excess = np.abs(values - theirs[output]) - RELATIVE * np.abs(theirs[output])
             by_row = excess.reshape(len(values), -1).max(axis=1)
             if not (by_row <= ABSOLUTE).all():
                 worst = int(np.argmax(by_row))
-                row = worst if shape == "alone" else probes[worst]
+                row = f"{worst} alone" if shape == "alone" else probes[worst]
                 largest = np.abs(values - theirs[output])[worst].max()
                 raise HarnessError(
                     f"the export does not answer as {name} does: {output} differs by up to {largest:.3g} (allowed "
                     f"{ABSOLUTE:g} + {RELATIVE:g} of the value), "
-                    f"worst at test row {row} {shape}; {int((by_row > ABSOLUTE).sum())} of {len(values)} rows differ"
+                    f"worst at test row {row}; {int((by_row > ABSOLUTE).sum())} of {len(values)} rows differ"
                 )
 
 
@@ -181,14 +200,21 @@ def _flips(own: Scored, other: Scored, labels: Sequence[int]) -> tuple[int, int,
     return lost, gained, float((mine == theirs).mean())
 
 
-def _ask(worker: Worker, inputs: Inputs, rows: list[int]) -> Arrays:
-    worker.put(inputs.batch(rows))
+def _probed(rows: int) -> list[str]:
+    """What each row of the probes is called, for `rows` test rows."""
+    whole = [f"{row} in a padded batch" for size in PROBE_BATCHES if size <= rows for row in range(size)]
+    return [*whole, *(f"{row} cut short in a padded batch" for row in range(min(CUT, rows)))]
+
+
+def _ask(worker: Worker, batch: Arrays, what: str) -> Arrays:
+    rows = len(next(iter(batch.values())))
+    worker.put(batch)
     outputs = worker.run().outputs
     for name, values in outputs.items():
         if not np.isfinite(values).all():
-            raise WorkerError(f"{worker.name}: {name} of test row {rows[0]} holds NaN or infinity")
-        if len(values) != len(rows):
-            raise WorkerError(f"{worker.name}: {name} has {len(values)} rows for a batch of {len(rows)}")
+            raise WorkerError(f"{worker.name}: {name} of {what} holds NaN or infinity")
+        if len(values) != rows:
+            raise WorkerError(f"{worker.name}: {name} has {len(values)} rows for a batch of {rows}")
     return outputs
 
 

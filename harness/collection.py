@@ -20,8 +20,8 @@ class Collected:
 
     cases: list[tuple[Case, Path]] = field(default_factory=list)
     """Each with its suite's folder."""
-    root: Path = field(default_factory=Path.cwd)
-    """Beside which a run of pytest would keep its results and artifacts."""
+    artifacts: Path = Path(".artifacts")
+    """Where a run of pytest would keep checkpoints."""
     errors: list[str] = field(default_factory=list)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -31,7 +31,7 @@ class Collected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Remember the cases that are left after -k and the options."""
-        self.root = session.config.stash[SHIP].root
+        self.artifacts = session.config.stash[SHIP].artifacts_folder
         self.cases = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 from harness import answers, front, measure, record
 from harness.cache import size_bytes
+from harness.compare import comparisons, recommend
 from harness.environment import describe, load_average
 from harness.errors import HarnessError
 from harness.finals import Entry, Finals
@@ -17,7 +19,8 @@ from harness.pipeline import BATCHES, Comparison, Options, order_of, prepare
 from harness.progress import Progress
 from harness.record import Contender, Findings
 from harness.samples import Arm, Load, Measurement
-from harness.spec import CONTROL, Arrays, Case
+from harness.schema import Result
+from harness.spec import CONTROL, Arrays, Case, Device
 from harness.speed import is_settled
 
 
@@ -29,8 +32,38 @@ class Entrant:
     folder: Path
 
 
-def hold(entrants: Sequence[Entrant], absent: dict[str, str], options: Options, progress: Progress) -> Finals:
+@dataclass(frozen=True)
+class Pairing:
+    """Models of one task that meet on one device, in the suite's order."""
+
+    task: str
+    device: Device
+    entrants: tuple[Entrant, ...]
+    absent: dict[str, str]
+    """Model → why no backend of it is recommended."""
+
+
+def pairings(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]) -> Iterator[Pairing]:
+    """Tasks for which a backend is recommended for two models at least; `selected` is the session's, by name."""
+    order = list(dict.fromkeys(case.model.name for case, _ in selected.values()))
+    groups: dict[tuple[str, Device], list[list[Result]]] = defaultdict(list)
+    for group in comparisons(results):
+        groups[group[0].task, group[0].device].append(group)
+    for (task, device), found in groups.items():
+        entrants, absent = [], {}
+        for group in sorted(found, key=lambda group: order.index(group[0].model)):
+            chosen, why = recommend(group)
+            if chosen is None:
+                absent[group[0].model] = why
+            else:
+                entrants.append(Entrant(*selected[chosen.name]))
+        if len(entrants) > 1:
+            yield Pairing(task, device, tuple(entrants), absent)
+
+
+def hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     """Measure the entrants, the first of which is the reference; HarnessError if it fails, or its parts are gone."""
+    entrants = pairing.entrants
     first = entrants[0].case
     ready = [_ready(entrant, options, progress) for entrant in entrants]
     arms = [_arm(entrant, *parts) for entrant, parts in zip(entrants, ready, strict=True)]
@@ -65,7 +98,7 @@ def hold(entrants: Sequence[Entrant], absent: dict[str, str], options: Options, 
             _entry(arm, entrant.case, made, split.test["label"], found, arms[0].name, options.threads)
             for arm, entrant, (_, made) in zip(arms, entrants, ready, strict=True)
         ),
-        absent=absent,
+        absent=pairing.absent,
         disturbance=found.disturbance,
         notes=tuple(found.notes()),
     )

@@ -78,11 +78,16 @@ def load(task: Task) -> Split:
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in task.inputs}
     columns["label"] = [names.index(str(row[task.label])) for row in rows]
     _check_counts(columns["label"], names, task)
+    if len(names) < 2:
+        raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
     rest = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=list(names)))
     parts: dict[str, Dataset] = {}
     for part, size in (("test", task.test), ("validation", task.validation), ("calibration", task.calibration)):
         rest, parts[part] = _take(rest, size, task, part)
     _check_labels(parts["test"], rest, names, f"task {task.name}")
+    if len(set(parts["test"]["label"])) < 2:
+        (only,) = set(parts["test"]["label"])
+        raise HarnessError(f"task {task.name}: every test row has the label {names[only]}; ask for more test rows")
     return Split(train=rest, labels=names, duplicates=duplicates, **parts)
 
 

@@ -37,6 +37,8 @@ class Finals:
     task: str
     device: Device
     measurement: str
+    inputs: str = ""
+    """Fingerprint of the comparisons that these follow from."""
     created: str
     environment: Environment
     metric: str

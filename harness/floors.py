@@ -10,10 +10,10 @@ from pathlib import Path
 from harness.collection import collect
 from harness.environment import usable_cores
 from harness.errors import HarnessError
+from harness.options import MOST_THREADS
 from harness.progress import Progress
 from harness.proposal import Proposal, propose
 from harness.schema import Seed
-from harness.session import MOST_THREADS
 from harness.spec import Case, Target
 
 TIMEOUT_S = 300.0
@@ -53,7 +53,7 @@ def floors(
     check_cases(found.cases)
     pairs = {(case.task, case.model): (case, folder) for case, folder in reversed(found.cases)}
     return [
-        _line(case, folder, seeds, artifacts or found.root / ".artifacts", threads or min(usable_cores(), MOST_THREADS))
+        _line(case, folder, seeds, artifacts or found.artifacts, threads or min(usable_cores(), MOST_THREADS))
         for case, folder in reversed(pairs.values())
     ]
 

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ class Job:
     collate: Callable[[Encoded], dict[str, torch.Tensor]]
     progress: Progress
     device: str
+    out: Path
+    """Where the checkpoint will be; scratch files lie there too, and go with it if this process is killed."""
 
     @property
     def steps(self) -> int:
@@ -72,7 +75,7 @@ def trainer_loop(job: Job) -> list[float]:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             bar.update()
 
-    with TemporaryDirectory() as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
+    with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
         settings: dict[str, Any] = {
             "output_dir": scratch,
             "num_train_epochs": recipe.epochs,

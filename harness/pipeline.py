@@ -42,6 +42,8 @@ class Comparison:
     cases: tuple[Case, ...]
     folder: Path
     """The suite's: native modules are found from here."""
+    inputs: str = ""
+    """Fingerprint of what it is made of, for a session that would resume this one."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> tup
         environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         constraints=options.constraints,
+        inputs=comparison.inputs,
     )
 
     def say(text: str) -> None:

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from harness.bench import Bench
-from harness.errors import HarnessError
+from harness.errors import NOT_DECIDED, HarnessError
 from harness.replay import Replay, replay
 from harness.session import ShipSession
 from harness.spec import DEVICES, Case
 
-NOT_DECIDED = 7
-"""Exit status, beside pytest's own 0 to 5, of a run that broke no gate and did not decide every case."""
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()
 
@@ -65,6 +63,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             help=f"recommend no backend with more {name} than this",
         )
     add(
+        "--ship-baseline",
+        type=Path,
+        metavar="DIR",
+        help="hold speed-ups and answers against the stored runs in this folder; a proven regression fails its test",
+    )
+    add(
         "--ship-require",
         choices=["decided"],
         help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
@@ -75,6 +79,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=1,
         metavar="N",
         help="fine-tune with N seeds, to see how far their scores lie apart; the first is measured (default: 1)",
+    )
+    add(
+        "--ship-resume",
+        action="store_true",
+        help="measure only what no earlier session finished; whatever has changed since is measured again",
     )
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 

@@ -92,7 +92,7 @@ class Worker:
                 [sys.executable, "-P", "-m", "harness.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env=environment(target.threads, target.spinning),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # never written to: it ends when this process does, however it ends
                 stdout=self._log,
                 stderr=self._log,
                 start_new_session=True,
@@ -143,6 +143,8 @@ class Worker:
         self._sock.close()
         self._kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._log.close()
 
     def _kill(self) -> None:

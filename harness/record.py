@@ -63,6 +63,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     constraints: Constraints = NO_CONSTRAINTS
     seeds: tuple[Seed, ...] = ()
+    inputs: str = ""
 
 
 def result(case: Case, findings: Findings) -> Result:
@@ -79,6 +80,7 @@ def result(case: Case, findings: Findings) -> Result:
         status="ok" if stopped is None else stopped.status,
         error=stopped,
         measurement=findings.measurement_id,
+        inputs=findings.inputs,
         created=findings.created,
         environment=findings.environment,
         recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},
@@ -109,6 +111,7 @@ def failure(case: Case, findings: Findings, why: Failure) -> Result:
         status=why.status,
         error=why,
         measurement=findings.measurement_id,
+        inputs=findings.inputs,
         created=findings.created,
         environment=findings.environment,
         recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},

@@ -13,6 +13,7 @@ import msgspec
 
 from harness.errors import HarnessError
 from harness.finals import Finals
+from harness.leftovers import writing
 from harness.schema import SCHEMA, Result
 
 if TYPE_CHECKING:
@@ -65,17 +66,18 @@ def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step, so that no reader and no crash ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
+    with writing(path.parent):
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(scratch).chmod(0o644)
+            Path(scratch).replace(path)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
 
 
 def load(path: Path) -> Result:

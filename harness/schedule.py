@@ -22,7 +22,8 @@ def plan(settings: Settings) -> list[int]:
 
 def is_look(samples: Samples, settings: Settings) -> bool:
     """Whether the start that ended completes a look, or is the last that the budget allowed."""
-    return samples.cut or sum(plan(settings)[: len(samples.rows)]) in settings.looks
+    done = len(samples.rows)
+    return done >= settings.starts and (samples.cut or sum(plan(settings)[:done]) in settings.looks)
 
 
 def is_due(samples: Samples, settings: Settings, loads: int) -> bool:

@@ -203,6 +203,8 @@ class Result:
     error: Failure | None = None
     measurement: str
     """Identifies the rounds; samples of different measurements are never paired."""
+    inputs: str = ""
+    """Fingerprint of the code, declarations and options that the comparison was made of."""
     created: str
     """UTC, ISO 8601."""
     environment: Environment

@@ -6,12 +6,13 @@ import os
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import options
 from harness.bench import Outcome
-from harness.environment import commit_of, no_cuda, usable_cores
+from harness.environment import describe, no_cuda
 from harness.errors import HarnessError
 from harness.progress import Progress
 from harness.spec import Case
@@ -19,13 +20,10 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.baseline import Baseline
     from harness.finals import Finals
-    from harness.pipeline import Options
+    from harness.pipeline import Comparison, Options
     from harness.schema import Result
-
-LOCAL = "local"
-MOST_THREADS = 8
-CONSTRAINTS = ("max_latency_ms", "max_memory_mb", "max_size_mb")
 
 
 @dataclass
@@ -44,15 +42,21 @@ class ShipSession:
     finals: list[Finals] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     """What the end of the session should say went wrong, beside the cases' own failures."""
+    resumed: list[str] = field(default_factory=list)
+    """With `--ship-resume`: which comparisons were taken from disk, and why others were not."""
+    baseline: Baseline | None = None
+    """Stored runs that results are held against."""
 
     @classmethod
-    def from_options(cls, options: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
+    def from_options(cls, given: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
         """Called before pytest captures anything: the copy of stderr made here stays a terminal if it was one."""
         live = os.isatty(2) and not os.environ.get("PYTEST_XDIST_WORKER")
-        return cls(options, root, Progress(os.fdopen(os.dup(2), "w") if live else None), _own_words(options, line))
+        return cls(given, root, Progress(os.fdopen(os.dup(2), "w") if live else None), options.own_words(given, line))
 
     def close(self) -> None:
-        """Release the terminal."""
+        """Release the terminal, and leave no lock behind that nobody needs."""
+        if self.selected:
+            self._sweep()
         if self.progress.terminal is not None:
             self.progress.terminal.close()
 
@@ -60,6 +64,11 @@ class ShipSession:
     def results_folder(self) -> Path:
         """Where results go."""
         return self.options.ship_results or self.root / "results"
+
+    @property
+    def artifacts_folder(self) -> Path:
+        """Where checkpoints and artifacts are kept."""
+        return self.options.ship_artifacts or self.root / ".artifacts"
 
     def unwanted(self, cases: Sequence[Case]) -> set[str]:
         """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
@@ -78,12 +87,16 @@ class ShipSession:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from harness.preflight import check_cases
 
-        self._check_options()
+        options.check(self.options, self.root)
+        self._sweep()
         for case, folder in selected:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
-        check_cases([(case, folder) for case, folder in selected if self.skip_reason(case) is None])
+        runnable = [(case, folder) for case, folder in selected if self.skip_reason(case) is None]
+        if self.options.ship_baseline and runnable:
+            self.baseline = self._stored([str(case) for case, _ in runnable])
+        check_cases(runnable)
 
     def skip_reason(self, case: Case) -> str | None:
         """Why the case cannot run here, if so."""
@@ -95,7 +108,8 @@ class ShipSession:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""
         if str(case) not in self.results:
             self._compare(case)
-        return Outcome(self.results[str(case)], self._judged, shlex.join(["pytest", node, *self.given]))
+        again = shlex.join(["pytest", node, *self.given])
+        return Outcome(self.results[str(case)], self._judged, again, self.baseline.proven if self.baseline else _none)
 
     def open_cases(self) -> list[str]:
         """What was selected and is not decided, or was not measured at all, each in a sentence."""
@@ -106,34 +120,29 @@ class ShipSession:
             found = verdict(result)
             if found is not None and found.word in ("undecided", "invalid"):
                 told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
+        if self.baseline is not None:
+            told += self.baseline.open(self.results)
         return told if self.results else ["nothing was measured: every case was skipped"]
 
     def hold_finals(self) -> None:
         """Measure the models of each task against each other, where this session recommends a backend for several."""
-        from harness import contest, results
-        from harness.compare import comparisons, recommend
+        from harness import contest, results, resume
 
-        groups: dict[tuple[str, str], list[list[Result]]] = {}
-        for group in comparisons(self.results.values()):
-            groups.setdefault((group[0].task, group[0].device), []).append(group)
-        order = list(dict.fromkeys(case.model.name for case, _ in self.selected.values()))
-        for (task, device), found in groups.items():
-            entrants, absent = [], {}
-            for group in sorted(found, key=lambda group: order.index(group[0].model)):
-                chosen, why = recommend(group)
-                if chosen is None:
-                    absent[group[0].model] = why
-                else:
-                    entrants.append(contest.Entrant(*self.selected[chosen.name]))
-            if len(entrants) < 2:
+        folder = self.results_folder / self.options.ship_machine
+        for pairing in contest.pairings(self.results.values(), self.selected):
+            inputs = resume.inputs_of_finals(self.results.values(), pairing.task, pairing.device)
+            stored = resume.finals(folder, pairing.task, pairing.device, inputs) if self.options.ship_resume else None
+            if stored is not None:
+                self._say_taken(f"finals of {pairing.task} on {pairing.device}", stored.created)
+                self.finals.append(stored)
                 continue
             try:
-                finals = contest.hold(entrants, absent, self._pipeline_options(), self.progress)
-                results.save_finals(self.results_folder, finals)
+                found = replace(contest.hold(pairing, self._options(), self.progress), inputs=inputs)
+                results.save_finals(self.results_folder, found)
             except HarnessError as error:
-                self.trouble.append(f"no finals of {task} on {device}: {error}")
+                self.trouble.append(f"no finals of {pairing.task} on {pairing.device}: {error}")
             else:
-                self.finals.append(finals)
+                self.finals.append(found)
 
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
@@ -147,7 +156,10 @@ class ShipSession:
 
         yield report.terminal(self.results.values(), self.finals)
         yield from self.trouble
+        yield from self.resumed
         yield from (f"warning: {told}" for told in self.open_cases())
+        if self.baseline is not None:
+            yield from self.baseline.notes(self.results)
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
             written = report.write(self.results_folder, self.options.ship_machine)
@@ -156,7 +168,16 @@ class ShipSession:
         else:
             yield from (f"wrote {path}" for path in written)
 
+    def _stored(self, names: Sequence[str]) -> Baseline:
+        from harness.baseline import Baseline
+
+        given = self.options
+        found = Baseline.load(given.ship_baseline)
+        found.check(names, describe(given.ship_machine, options.threads(given), self.root, given.ship_spin))
+        return found
+
     def _compare(self, case: Case) -> None:
+        from harness import resume
         from harness.pipeline import Comparison, compare
 
         chosen, folder = self.selected[str(case)]
@@ -164,34 +185,51 @@ class ShipSession:
             other
             for other, _ in self.selected.values()
             if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
+            and self.skip_reason(other) is None
         ]
-        compare(Comparison(tuple(mates), folder), self._pipeline_options(), self.progress, self._keep)
+        given = self._options()
+        comparison = Comparison(tuple(mates), folder, resume.inputs(mates, folder, given))
+        if not (self.options.ship_resume and self._take(comparison, given)):
+            compare(comparison, given, self.progress, self._keep)
 
-    def _pipeline_options(self) -> Options:
-        from harness.pipeline import Options
-        from harness.schema import Constraints
+    def _options(self) -> Options:
+        return options.of_pipeline(self.options, self.artifacts_folder)
 
-        given = self.options
-        return Options(
-            artifacts=given.ship_artifacts or self.root / ".artifacts",
-            machine=given.ship_machine,
-            threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
-            spinning=given.ship_spin,
-            starts=given.ship_starts,
-            budget_s=given.ship_budget,
-            timeout_s=given.ship_timeout,
-            retrain=given.ship_retrain,
-            tail=given.ship_tail,
-            constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
-            seeds=given.ship_seeds,
-        )
+    def _take(self, comparison: Comparison, options: Options) -> bool:
+        """Whether results of an earlier session stand for the comparison, which it then need not measure again."""
+        from harness import resume
+
+        first = comparison.cases[0]
+        name = f"{first.task.name}/{first.model.name} on {first.device}"
+        here = describe(options.machine, options.threads, comparison.folder, options.spinning)
+        folder = self.results_folder / options.machine
+        try:
+            found = resume.standing(comparison.cases, folder, comparison.inputs, here)
+        except HarnessError as why:
+            self.resumed.append(f"{name}: measured, as {why}")
+            return False
+        self.results |= {result.name: result for result in found}
+        self._say_taken(name, found[0].created)
+        return True
+
+    def _say_taken(self, name: str, created: str) -> None:
+        self.resumed.append(f"{name}: taken from {created}, not measured again")
+        self.progress.say(self.resumed[-1])
+
+    def _sweep(self) -> None:
+        """Remove what killed sessions left behind."""
+        from harness import leftovers
+
+        leftovers.sweep_results(self.results_folder)
+        leftovers.sweep_store(self.artifacts_folder)
 
     def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
         from harness import results
 
         self.results[result.name] = result
-        path = results.save(self.results_folder, result)
-        results.save_answers(path, answers)
+        # The result comes last: where it is, a session that resumes this one may rely on its answers.
+        results.save_answers(results.path_of(self.results_folder, result), answers)
+        results.save(self.results_folder, result)
 
     def _judged(self, result: Result) -> None:
         from harness import results
@@ -199,33 +237,6 @@ class ShipSession:
         self.results[result.name] = result
         results.save(self.results_folder, result)
 
-    def _check_options(self) -> None:
-        given = self.options
-        for name in ("threads", "budget", "starts", "timeout", "seeds", *CONSTRAINTS):
-            value = getattr(given, f"ship_{name}")
-            if value is not None and value <= 0:
-                raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
-        if given.ship_tail < 0:
-            raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
-        if given.ship_threads and given.ship_threads > usable_cores():
-            raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
-        if not given.ship_machine.replace("-", "").replace("_", "").isalnum():
-            raise HarnessError(f"--ship-machine {given.ship_machine!r}: use letters, digits, '-' and '_'")
-        commit, dirty = commit_of(self.root)
-        if given.ship_machine != LOCAL and (dirty or commit is None):
-            raise HarnessError(
-                f"--ship-machine {given.ship_machine}: results under a name are for others to rely on, and the tree "
-                f"{'has changes that no commit holds' if commit else 'is under no commit'}; commit or stash them, or "
-                "leave the machine unnamed"
-            )
 
-
-def _own_words(options: Namespace, line: Sequence[str]) -> tuple[str, ...]:
-    """This project's options as they stand on the command line, each with its value."""
-    found: list[str] = []
-    for at, word in enumerate(line):
-        if word.startswith("--ship-"):
-            name, equals, _ = word.partition("=")
-            alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
-            found += line[at : at + (1 if alone else 2)]
-    return tuple(found)
+def _none(result: Result) -> list[str]:
+    return []

@@ -244,15 +244,16 @@ def cases(
     for backend in chosen:
         if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
             raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
-    gates = dict(models) if isinstance(models, Mapping) else dict.fromkeys(models)
+    gates: list[tuple[Model, Gate | None]]
+    gates = list(models.items()) if isinstance(models, Mapping) else [(model, None) for model in models]
     found = list(_cases(task, gates, chosen))
     if len({str(case) for case in found}) < len(found):
         raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
     return found
 
 
-def _cases(task: Task, gates: Mapping[Model, Gate | None], backends: Sequence[Backend]) -> Iterator[Case]:
-    for model, gate in gates.items():
+def _cases(task: Task, gates: Iterable[tuple[Model, Gate | None]], backends: Sequence[Backend]) -> Iterator[Case]:
+    for model, gate in gates:
         for device in DEVICES:
             for backend in backends:
                 if device in backend.devices:

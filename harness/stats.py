@@ -73,7 +73,7 @@ def starts_interval(
     return Interval(estimate, min(estimate - half, pooled.low), max(estimate + half, pooled.high))
 
 
-def paired_difference(lost: int, gained: int, rows: int, confidence: float = 0.90) -> Interval:
+def paired_difference(lost: float, gained: float, rows: int, confidence: float = 0.90) -> Interval:
     """(gained - lost) / rows with Tango's score interval for paired proportions.
 
     Two-sided `confidence` 0.90 makes each end a one-sided 95 % bound. T. Tango, Statistics in Medicine 17, 891-908
@@ -108,12 +108,12 @@ def percentile_bound(values: ArrayLike, share: float, confidence: float = 0.99) 
     return float(ordered[k - 1]) if k <= len(ordered) else None
 
 
-def rare_event_bound(events: int, rows: int, confidence: float = 0.95) -> float:
+def rare_event_bound(events: float, rows: int, confidence: float = 0.95) -> float:
     """Upper bound of a share of which `events` of `rows` were seen. Clopper and Pearson, Biometrika 26 (1934)."""
     return 1.0 if events >= rows else float(beta.ppf(confidence, events + 1, rows - events))
 
 
-def rows_lost(lost: int, gained: int, rows: int) -> Interval:
+def rows_lost(lost: float, gained: float, rows: int) -> Interval:
     """Share of rows lost less those gained; each end is a one-sided 95 % bound.
 
     Tango's interval; where all flips go one way, its open end is at least the exact binomial bound of their share, for
@@ -130,7 +130,7 @@ def rows_lost(lost: int, gained: int, rows: int) -> Interval:
 
 def smallest_margin(flips: int, rows: int) -> float:
     """Smallest loss that `rows` can exclude when `flips` of them changed, half to either side."""
-    return rows_lost(flips - flips // 2, flips // 2, rows).high
+    return rows_lost(flips / 2, flips / 2, rows).high
 
 
 def rows_needed(margin: float) -> int:

@@ -40,6 +40,7 @@ def fine_tune(
             collate=lambda encoded: _batch(task, processor, encoded),
             progress=progress,
             device="cuda" if torch.cuda.is_available() else "cpu",
+            out=out,
         )
         loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
         epochs = loop(job)

@@ -5,7 +5,11 @@ It needs the standard library and numpy; whatever else is imported, the backend'
 
 from __future__ import annotations
 
+import fcntl
+import os
 import resource
+import select
+import signal
 import socket
 import sys
 import traceback
@@ -24,6 +28,7 @@ from harness.spec import Arrays, Session, Target
 
 def main(fd: int) -> None:
     """Serve frames on socket `fd` until the parent closes it."""
+    end_with_parent()
     with socket.socket(fileno=fd) as sock:
         try:
             session = _load(sock)
@@ -36,6 +41,24 @@ def main(fd: int) -> None:
         except Exception as error:  # the parent decides what an error of the backend means
             traceback.print_exc()
             wire.send(sock, {"error": f"{type(error).__name__}: {error}"})
+
+
+def end_with_parent() -> None:
+    """Let the system kill this worker's process group when standard input ends: the parent holds its other end.
+
+    The end of the socket would be seen only between two calls of a backend, and never by what that started. Linux
+    can do without a thread here, and without PR_SET_PDEATHSIG, which spares children; elsewhere the socket has to do.
+    """
+    lifeline = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    if sys.platform == "linux" and os.getpgrp() == os.getpid():
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_RDONLY | os.O_ASYNC)
+        if select.select([lifeline], [], [], 0)[0]:  # it ended before anybody was told to watch
+            os.killpg(0, signal.SIGKILL)
 
 
 def _load(sock: socket.socket) -> Session:

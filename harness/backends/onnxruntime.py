@@ -103,7 +103,7 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     preset = int8_preset(platform.machine(), cpu_flags())
     if preset in ("avx2", "avx512") and "avx_vnni" not in cpu_flags():
         warnings.warn("this CPU has no VNNI instructions, int8 is slower here than on one that has", stacklevel=2)
-    with quiet(), TemporaryDirectory() as scratch:
+    with quiet(), TemporaryDirectory(dir=out) as scratch:
         folded = Path(scratch) / FILE
         quant_pre_process(str(source / FILE), str(folded), skip_symbolic_shape=True)
         config = getattr(AutoQuantizationConfig, preset)(is_static=False)

@@ -66,7 +66,8 @@ def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
     if missing(value):
         return ""
     if decimals is None:
-        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value and digits else 0
+        rounded = float(f"{abs(value):.{max(digits - 1, 0)}e}")  # 0.9999 has the digits of 1
+        decimals = max(0, digits - 1 - math.floor(math.log10(rounded))) if value and digits else 0
     return f"{value:,.{decimals}f}"
 
 

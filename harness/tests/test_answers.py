@@ -2,7 +2,8 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from harness import answers
 from harness.answers import ABSOLUTE, RELATIVE, Inputs, Scored, check_parity, check_timed, compare_answers
 from harness.errors import HarnessError, WorkerError
-from harness.kinds import image_classification
+from harness.kinds import image_classification, text_classification
 from harness.process import Answer
 from harness.progress import Progress
+from harness.stats import resampled
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 
@@ -81,7 +83,49 @@ def test_a_batch_holds_the_rows_that_were_asked_for_in_their_order():
     ("rows", "sizes"), [(1, []), (2, [2]), (15, [2]), (16, [2, 16]), (100, [2, 16])], ids=lambda value: str(value)
 )
 def test_probes_are_the_batches_that_the_test_rows_can_fill(rows, sizes):
-    assert [list(range(size)) for size in sizes] == inputs(rows).probes()
+    given = inputs(rows)
+    for expected, found in zip(sizes, given.probes(), strict=True):
+        np.testing.assert_array_equal(given.batch(range(expected))["pixel_values"], found["pixel_values"])
+
+
+def texts(lengths, axes=("batch", "sequence")):
+    """Rows of tokens, padded on the right with zeros and a mask."""
+
+    def collate(processor, rows):
+        longest = max(len(row["input_ids"]) for row in rows)
+        return {
+            name: np.array([[*row[name], *[0] * (longest - len(row[name]))] for row in rows], dtype=np.int64)
+            for name in ("input_ids", "attention_mask")
+        }
+
+    kind = replace(text_classification, collate=collate, axes=axes)
+    return Inputs(kind, None, [{"input_ids": [5] * length, "attention_mask": [1] * length} for length in lengths])
+
+
+def test_rows_that_are_all_equally_long_are_cut_so_that_something_is_padded():
+    whole, more, cut = texts([96] * 20).probes()
+    assert [(2, 96), (16, 96), (16, 48)] == [batch["input_ids"].shape for batch in (whole, more, cut)]
+    lengths = cut["attention_mask"].sum(axis=1).tolist()
+    assert 8 == min(lengths)
+    assert 48 == max(lengths)
+    assert lengths == sorted(set(lengths))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "wanted"),
+    [([40] * 3, [8, 14, 20]), ([3, 40], [3, 20]), ([40], [8]), ([8, 16], None), ([1], None)],
+    ids=str,
+)
+def test_no_row_is_cut_shorter_than_eight_or_a_real_one_and_none_where_that_leaves_no_choice(lengths, wanted):
+    *_, last = texts(lengths).probes() or [None]
+    if wanted is None:
+        assert last is None or 16 == last["input_ids"].shape[1]
+    else:
+        assert wanted == last["attention_mask"].sum(axis=1).tolist()
+
+
+def test_rows_without_a_length_are_not_cut():
+    assert [(2, 96), (16, 96)] == [b["input_ids"].shape for b in texts([96] * 20, axes=("batch",)).probes()]
 
 
 # Collecting
@@ -194,13 +238,15 @@ def test_a_difference_is_told_with_its_size_and_its_row():
         check_parity(scored(own), scored(source), "pytorch")
 
 
-@pytest.mark.parametrize(("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15)])
+@pytest.mark.parametrize(
+    ("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15), (18, "0 cut short"), (33, "15 cut short")]
+)
 def test_a_difference_in_a_padded_batch_is_told_with_its_test_row(at, row):
-    source = np.zeros((18, 2), dtype=np.float32)
+    single, source = np.zeros((20, 2)), np.zeros((34, 2), dtype=np.float32)
     own = source.copy()
     own[at, 1] = 1
-    with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 18 rows differ"):
-        check_parity(scored(None, own), scored(None, source), "pytorch")
+    with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 34 rows differ"):
+        check_parity(scored(single, own), scored(single, source), "pytorch")
 
 
 def test_nan_is_at_parity_with_nothing():
@@ -293,7 +339,9 @@ def of(predictions, truth_of_all):
 @given(labelled)
 def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
     own, reference, source, labels = rows
-    found = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels)
+    found = compare_answers(
+        of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels, "accuracy"
+    )
     assert pytest.approx((found.gained - found.lost) / len(labels)) == found.score - found.reference_score
     assert len(labels) == found.rows
     assert 0 <= found.lost + found.gained <= round((1 - found.agreement) * len(labels))
@@ -304,8 +352,8 @@ def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
 @given(labelled)
 def test_lost_and_gained_change_places_with_the_arms(rows):
     own, reference, source, labels = rows
-    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels)
-    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels)
+    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels, "accuracy")
+    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels, "accuracy")
     assert (there.lost, there.gained, there.agreement) == (back.gained, back.lost, back.agreement)
 
 
@@ -313,7 +361,7 @@ def test_lost_and_gained_change_places_with_the_arms(rows):
 @given(labelled)
 def test_against_itself_nothing_is_lost(rows):
     own, _, _, labels = rows
-    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels)
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
     assert (0, 0, 1.0, 0, 0, 1.0, 0.0) == (
         found.lost,
         found.gained,
@@ -328,6 +376,57 @@ def test_against_itself_nothing_is_lost(rows):
 def test_the_artifact_it_was_built_from_has_counts_of_its_own():
     labels = [0, 0, 0, 0, 1]
     own, reference, source = of([0, 0, 1, 1, 0], labels), of([0, 0, 0, 0, 1], labels), of([0, 0, 1, 0, 2], labels)
-    found = compare_answers(own, reference, source, "onnxruntime", labels)
+    found = compare_answers(own, reference, source, "onnxruntime", labels, "accuracy")
     assert (3, 0, 0.4) == (found.lost, found.gained, found.agreement)
     assert (1, 0, 0.6) == (found.source_lost, found.source_gained, found.source_agreement)
+
+
+@LAW
+@given(labelled)
+def test_every_row_is_on_record_as_right_or_wrong(rows):
+    own, _, _, labels = rows
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
+    assert [mine == label for mine, label in zip(own, labels, strict=True)] == [right == "1" for right in found.right]
+    assert len(labels) == len(found.right)
+
+
+def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    labels = [0, 1] * 30
+    own = of([0, 1] * 28 + [1, 0] * 2, labels)
+    reference = of(labels, labels)
+    found = compare_answers(own, reference, own, "onnxruntime", labels, "f1-macro")
+    assert found.bounds.low < reference.score - own.score < found.bounds.high
+    assert found.source_bounds.low < 0 < found.source_bounds.high
+    assert compare_answers(own, reference, own, "onnxruntime", labels, "accuracy").bounds is None
+
+
+@pytest.mark.parametrize("whose", ["own", "reference", "source"])
+def test_an_undefined_score_stays_undefined_and_has_no_bounds(whose):
+    labels = [0, 1, 1, 0]
+    known = {name: of(labels, labels) for name in ("own", "reference", "source")}
+    known[whose] = scored(predictions=labels, score=None)
+    found = compare_answers(known["own"], known["reference"], known["source"], "onnxruntime", labels, "f1-macro")
+    scores = {"own": found.score, "reference": found.reference_score, "source": found.source_score}
+    assert [whose] == [name for name, score in scores.items() if score is None]
+    assert (whose in ("own", "reference")) == (found.bounds is None)
+    assert (whose in ("own", "source")) == (found.source_bounds is None)
+
+
+def test_a_score_that_is_no_number_is_read_back_as_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "score", lambda *told: float("nan"))
+    assert collect(tmp_path, Toy(honest)).score is None
+
+
+def test_answers_in_another_order_are_refused():
+    # Two rows at once, each with the other's logits.
+    known = scored()
+    for rows in ([0], [1]):
+        swapped = known.single["logits"][::-1][rows]
+        with pytest.raises(WorkerError, match=rf"what was timed is not what was scored: logits of test row {rows[0]}"):
+            check_timed("toy", known, rows, {"logits": swapped})
+
+
+def test_answers_of_another_number_of_rows_are_never_compared():
+    with pytest.raises(ValueError, match="broadcast"):
+        compare_answers(*[scored(predictions=[0, 1])] * 3, "pytorch", [0, 1, 1], "accuracy")

@@ -11,7 +11,7 @@ from harness import stats
 from harness.backends import onnxruntime
 from harness.errors import HarnessError
 from harness.loading import load_symbol, name_of
-from harness.stats import speedup
+from harness.stats import rare_event_bound
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def load():
 
 
 def test_a_function_is_named_by_file_module_and_qualified_name():
-    expected = {"file": stats.__file__, "module": "harness.stats", "qualname": "speedup"}
-    assert expected == name_of(speedup)
+    expected = {"file": stats.__file__, "module": "harness.stats", "qualname": "rare_event_bound"}
+    assert expected == name_of(rare_event_bound)
 
 
 def test_a_function_inside_another_is_refused():
@@ -68,14 +68,14 @@ def test_a_lambda_is_refused():
 
 def test_a_partial_is_refused():
     with pytest.raises(HarnessError, match="a backend's functions must stand at module level"):
-        name_of(partial(speedup, confidence=0.9))
+        name_of(partial(rare_event_bound, confidence=0.9))
 
 
 # Finding
 
 
 def test_what_can_be_imported_is_the_very_same_object():
-    assert speedup is load_symbol(**name_of(speedup))
+    assert rare_event_bound is load_symbol(**name_of(rare_event_bound))
     assert onnxruntime.load is load_symbol(**name_of(onnxruntime.load))
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
+from harness.answers import Scored, check_timed
 from harness.errors import WorkerError
 from harness.measure import WARM_UP, machine_lock, measure
 from harness.progress import Progress
@@ -138,15 +139,24 @@ def _nothing_left():
 
 @pytest.fixture(scope="module")
 def run(loaders, tmp_path_factory):
-    """Measures toy backends by arm name; the first is the reference."""
+    """Measures toy backends by arm name; the first is the reference. `rounds` are those of a start."""
 
-    def go(check=None, loads=None, starts=2, budget_s=60.0, seed=0, **arms):
+    def go(check=None, loads=None, starts=2, rounds=3, looks=None, budget_s=60.0, seed=0, tail=0, settled=None, **arms):
         artifact = tmp_path_factory.mktemp("artifact")
         return measure(
             [Arm(name, Backend(name=toy, load=loaders[toy]), artifact) for name, toy in arms.items()],
             loads or [load()],
-            Settings(Target("cpu", 1), starts=starts, budget_s=budget_s, timeout_s=60, seed=seed),
+            Settings(
+                Target("cpu", 1),
+                starts=starts,
+                looks=looks or (starts * rounds,),
+                budget_s=budget_s,
+                timeout_s=60,
+                seed=seed,
+                tail=tail,
+            ),
             check or Heard(),
+            settled or (lambda samples: False),
             Progress(),
         )
 
@@ -157,11 +167,11 @@ def run(loaders, tmp_path_factory):
 def quiet(run):
     """A measurement in which nothing goes wrong, and what the check was told."""
     heard = Heard()
-    found = run(check=heard, loads=[load(rounds=8), load(batch=4, rounds=3)], pytorch="ok", control="ok", toy="ok")
+    found = run(check=heard, loads=[load(), load(batch=4)], rounds=8, pytorch="ok", control="ok", toy="ok")
     return found, heard
 
 
-def load(batch=1, rounds=3, first=0):
+def load(batch=1, first=0):
     """Batches of consecutive rows, from row `first` on; a batch holds its rows' numbers."""
 
     def rows(number):
@@ -170,7 +180,7 @@ def load(batch=1, rounds=3, first=0):
     def arrays(of):
         return {"x": np.repeat(np.array(of)[:, None], 1 + of[0] % 3, axis=1)}
 
-    return Load(batch, rounds, 0, rows, arrays)
+    return Load(batch, 0, rows, arrays)
 
 
 def counts(samples):
@@ -186,7 +196,7 @@ def test_every_arm_has_a_sample_in_every_round_of_every_start(quiet):
     single, several = found.samples
     assert (1, 4) == (single.batch, several.batch)
     assert {name: [8, 8] for name in ("pytorch", "control", "toy")} == counts(single)
-    assert {name: [3, 3] for name in ("pytorch", "control", "toy")} == counts(several)
+    assert {name: [8, 8] for name in ("pytorch", "control", "toy")} == counts(several)
     assert ({}, False, False) == (found.failed, single.cut, several.cut)
 
 
@@ -195,16 +205,21 @@ def test_a_sample_is_the_time_of_one_call(quiet):
         assert 1 <= samples.loops <= 3  # as many calls of 3 ms or more as fill a block of 8
         times = [ns for starts in samples.ns.values() for start in starts for ns in start]
         assert min(times) >= 3_000_000
-        assert sum(times) * samples.loops <= samples.timed_ns <= (sum(times) + len(times)) * samples.loops
-        assert samples.timed_ns <= samples.spent_ns
+        assert {"pytorch", "control", "toy"} == set(samples.timed_ns)
+        for name, starts in samples.ns.items():
+            own = [ns for start in starts for ns in start]
+            assert sum(own) * samples.loops <= samples.timed_ns[name] <= (sum(own) + len(own)) * samples.loops
+        assert sum(samples.timed_ns.values()) <= samples.spent_ns
 
 
 def test_every_start_has_a_life_of_a_fresh_worker(quiet):
     lives = quiet[0].lives
     assert {"pytorch", "control", "toy"} == set(lives)
     for life in lives.values():
-        assert [2, 2, 2] == [len(life.load_ns), len(life.first_ns), len(life.peak_rss_bytes)]
+        figures = (life.import_ns, life.load_ns, life.compile_ns, life.first_ns, life.peak_rss_bytes)
+        assert [2] * 5 == list(map(len, figures))
         assert min(life.load_ns + life.first_ns + life.peak_rss_bytes) > 0
+        assert [0, 0] == life.compile_ns
     assert 3 == len({life.settings["pid"] for life in lives.values()})
 
 
@@ -217,13 +232,13 @@ def test_every_arm_answers_the_same_rows_in_every_round(quiet):
         told[name].append(rows)
         assert rows == tuple(outputs[:, 0])
     assert told["pytorch"] == told["control"] == told["toy"]
-    assert 2 * (WARM_UP + 8 + WARM_UP + 3) == len(told["pytorch"])
+    assert 2 * (WARM_UP + 8 + WARM_UP + 8) == len(told["pytorch"])
 
 
 def test_starts_go_on_with_the_rows_where_the_last_ended(quiet):
     single, several = quiet[0].samples
     assert [list(range(8)), list(range(8, 16))] == single.rows
-    assert [[0, 4, 8], [12, 16, 20]] == several.rows
+    assert [list(range(0, 32, 4)), [32, 36, *range(0, 24, 4)]] == several.rows
 
 
 def test_the_length_of_every_batch_is_noted(quiet):
@@ -237,7 +252,7 @@ def test_the_length_of_every_batch_is_noted(quiet):
 def test_the_order_of_arms_is_random_but_seeded(run):
     def orders(seed):
         heard = Heard()
-        run(check=heard, loads=[load(rounds=12)], starts=1, seed=seed, a="ok", b="ok", c="ok")
+        run(check=heard, rounds=12, starts=1, seed=seed, a="ok", b="ok", c="ok")
         return heard.orders(3)
 
     one, again, other = orders(1), orders(1), orders(2)
@@ -356,34 +371,112 @@ def test_an_error_of_the_check_itself_is_not_hidden(run):
         run(check=check, pytorch="ok", toy="ok")
 
 
+# How many rounds
+
+
+def asking(answer):
+    """Answers at looks, and what it was asked: (batch, rounds, starts)."""
+    asked = []
+
+    def settled(samples):
+        asked.append((samples.batch, samples.rounds, len(samples.rows)))
+        return answer(samples)
+
+    return settled, asked
+
+
+def test_rounds_end_at_the_first_look_that_decides_every_arm(run):
+    settled, asked = asking(lambda samples: samples.rounds >= 4)
+    (samples,) = run(settled=settled, looks=(2, 4, 8), starts=2, pytorch="ok").samples
+    assert [(1, 2, 2), (1, 4, 4)] == asked
+    assert [1, 1, 1, 1] == counts(samples)["pytorch"]
+    assert (True, False) == (samples.settled, samples.cut)
+
+
+def test_rounds_go_on_to_the_last_look_where_none_decides(run):
+    settled, asked = asking(lambda samples: False)
+    found = run(settled=settled, looks=(2, 4, 7), starts=1, pytorch="ok")
+    (samples,) = found.samples
+    assert [(1, 2, 1), (1, 4, 3), (1, 7, 5)] == asked
+    assert [2, 1, 1, 2, 1] == counts(samples)["pytorch"]
+    assert (False, False) == (samples.settled, samples.cut)
+    assert "; not every arm decided" in found.notes()[0]
+    assert "budget" not in found.notes()[0]
+    assert 5 == len(found.lives["pytorch"].load_ns)
+
+
+def test_a_workload_that_is_decided_leaves_the_starts_to_the_others(run):
+    settled, asked = asking(lambda samples: samples.batch == 1)
+    single, several = run(settled=settled, loads=[load(), load(batch=4)], looks=(1, 3), starts=1, pytorch="ok").samples
+    assert [(1, 1, 1), (4, 1, 1), (4, 3, 3)] == asked
+    assert ([1], [1, 1, 1]) == (counts(single)["pytorch"], counts(several)["pytorch"])
+    assert (True, False) == (single.settled, several.settled)
+
+
+def test_no_look_is_asked_for_before_the_starts_are_all_there(run):
+    settled, asked = asking(lambda samples: True)
+    (samples,) = run(settled=settled, starts=3, rounds=50, budget_s=0, pytorch="ok").samples
+    assert [(1, 3, 3)] == asked
+    assert (True, True) == (samples.settled, samples.cut)
+
+
 # Budget
 
 
 def test_a_budget_cuts_rounds_but_leaves_one_in_every_start(run):
-    found = run(loads=[load(rounds=50)], starts=3, budget_s=0, pytorch="ok", toy="ok")
+    found = run(starts=3, rounds=50, budget_s=0, pytorch="ok", control="ok")
     (samples,) = found.samples
-    assert {"pytorch": [1, 1, 1], "toy": [1, 1, 1]} == counts(samples)
-    assert [[0], [50 % ROWS], [100 % ROWS]] == samples.rows
+    assert {"pytorch": [1, 1, 1], "control": [1, 1, 1]} == counts(samples)
+    assert [[0], [1], [2]] == samples.rows
     assert samples.cut
-    said = r"batch 1: 3 rounds in \d+\.\d s, \d+% of it timed calls, cut short by the budget"
+    said = (
+        r"batch 1: 3 rounds in \d+\.\d s, \d+% of it timed calls, \d+% the control's; not every arm decided, cut short "
+        r"by the budget"
+    )
     assert re.fullmatch(said, found.notes()[0])
 
 
 def test_a_budget_is_shared_by_workloads_and_starts(run):
     # A round takes 3 ms or more, so that at most four of them begin within a share of 10 ms.
-    loads = [load(rounds=50), load(batch=4, rounds=50)]
-    found = run(loads=loads, starts=2, budget_s=0.04, pytorch="ok")
+    found = run(loads=[load(), load(batch=4)], starts=2, rounds=50, budget_s=0.04, pytorch="ok")
     for samples in found.samples:
         assert samples.cut
         assert all(1 <= rounds <= 4 for rounds in counts(samples)["pytorch"])
 
 
+def test_a_budget_that_leads_to_no_further_look_begins_no_further_start(run):
+    # Two rounds of 3 ms or more are within 0.1 s, two hundred are not.
+    (samples,) = run(looks=(2, 200), starts=1, budget_s=0.1, pytorch="ok").samples
+    assert [2] == counts(samples)["pytorch"]
+    assert (False, True) == (samples.settled, samples.cut)
+
+
 def test_a_budget_that_suffices_cuts_nothing(run):
-    found = run(pytorch="ok", budget_s=600)
+    found = run(settled=lambda samples: True, pytorch="ok", budget_s=600)
     assert not found.samples[0].cut
-    rounds, starting = found.notes()
-    assert re.fullmatch(r"batch 1: 6 rounds in \d+\.\d s, \d+% of it timed calls", rounds)
+    rounds, starting, unprobed = found.notes()
+    said = r"batch 1: 6 rounds in \d+\.\d s, \d+% of it timed calls, 0% the control's; every arm decided"
+    assert re.fullmatch(said, rounds)
     assert re.fullmatch(r"starting workers took \d+\.\d s", starting)
+    assert unprobed.startswith("not checked for remembered answers: ")
+
+
+# The tail
+
+
+def test_a_tail_is_single_calls_of_every_arm_after_the_last_round(run):
+    heard = Heard()
+    loads = [load(), load(batch=4)]
+    found = run(check=heard, loads=loads, starts=2, rounds=2, tail=5, pytorch="ok", control="ok")
+    single, several = found.samples
+    assert {"pytorch": 5, "control": 5} == {name: len(ns) for name, ns in single.tail_ns.items()}
+    assert min(single.tail_ns["pytorch"]) >= 3_000_000
+    assert {} == several.tail_ns
+    assert [1] * 10 == [len(rows) for _, rows, _ in heard.blocks[-10:]]
+
+
+def test_a_tail_that_is_not_asked_for_is_not_taken(quiet):
+    assert [{}, {}] == [samples.tail_ns for samples in quiet[0].samples]
 
 
 # The machine
@@ -410,3 +503,125 @@ def test_the_lock_is_given_back_after_an_error():
         raise KeyboardInterrupt
     with machine_lock():
         assert (Path(tempfile.gettempdir()) / "shipbench-measuring.lock").exists()
+
+
+def test_what_disturbed_the_rounds_is_known_of_every_arm(quiet):
+    assert {"pytorch", "control", "toy"} == set(quiet[0].disturbance.switches)
+
+
+# Arms that do not compute what they answer
+
+
+CHEATS = """
+import threading
+import time
+
+import numpy as np
+
+from harness.spec import (Session)
+
+
+def session(run):
+    return Session(run, "cpu", {})
+
+
+def honest(artifact, target):
+    def run(arrays):
+        time.sleep(0.002)
+        return {"echo": arrays["x"].copy()}
+    return session(run)
+
+
+def noisy(artifact, target):
+    dice = np.random.default_rng(0)
+    def run(arrays):
+        time.sleep(0.002 * np.exp(dice.normal(0, 0.3)))
+        return {"echo": arrays["x"].copy()}
+    return session(run)
+
+
+def remembers(artifact, target):
+    known = {}
+    def run(arrays):
+        key = arrays["x"].tobytes()
+        if key not in known:
+            time.sleep(0.002)
+            known[key] = arrays["x"].copy()
+        return {"echo": known[key]}
+    return session(run)
+
+
+def stale(artifact, target):
+    last = [np.full((1, 1), -1)]
+    def run(arrays):
+        time.sleep(0.002)
+        last.append(arrays["x"].copy())
+        return {"echo": last.pop(0)}
+    return session(run)
+
+
+def early(artifact, target):
+    def run(arrays):
+        out = np.full_like(arrays["x"], -1)
+        def later():
+            time.sleep(0.002)
+            out[:] = arrays["x"]
+        threading.Thread(target=later).start()
+        return {"echo": out}
+    return session(run)
+
+
+def lazy(artifact, target):
+    class Promised(np.ndarray):
+        pass
+    return session(lambda arrays: {"echo": arrays["x"].view(Promised)})
+"""
+
+
+def check_echo(name, rows, outputs):
+    known = Scored({"echo": np.arange(ROWS)[:, None]}, {}, [], 1.0)
+    check_timed(name, known, rows, outputs)
+
+
+@pytest.fixture(scope="module")
+def cheats(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cheats") / "toy_cheats.py"
+    path.write_text(CHEATS)
+    return runpy.run_path(str(path))
+
+
+def measured(cheats, folder, *names, rows=ROWS):
+    arrays = {"x": np.arange(ROWS)[:, None]}
+    return measure(
+        [Arm(name, Backend(name=name, load=cheats[name]), folder) for name in names],
+        [Load(1, 0, lambda number: [number % rows], lambda of: {"x": arrays["x"][of]})],
+        Settings(Target("cpu", 1), starts=1, looks=(2,), timeout_s=60),
+        check_echo,
+        lambda samples: True,
+        Progress(),
+    )
+
+
+def test_arms_that_do_not_compute_what_they_answer_leave_and_honest_ones_stay(cheats, tmp_path):
+    found = measured(cheats, tmp_path, "honest", "noisy", "remembers", "stale", "early", "lazy")
+    assert {"remembers", "stale", "early", "lazy"} == set(found.failed)
+    said = r"remembers: answers rows that it has seen \d[\d.]* times as fast as others of the same shape; it remembers"
+    assert re.match(said, str(found.failed["remembers"]))
+    for name in ("stale", "early"):
+        assert f"{name}: what was timed is not what was scored" in str(found.failed[name])
+    assert "lazy: TypeError: output echo is Promised" in str(found.failed["lazy"])
+    assert {"honest": [2], "noisy": [2]} == {n: c for n, c in counts(found.samples[0]).items() if n not in found.failed}
+    assert [] == found.unprobed
+
+
+def test_a_reference_that_remembers_ends_the_measurement(cheats, tmp_path):
+    with pytest.raises(WorkerError, match="remembers: answers rows that it has seen"):
+        measured(cheats, tmp_path, "remembers", "honest")
+
+
+def test_too_few_rows_of_one_shape_are_said_and_refuse_nobody(cheats, tmp_path):
+    found = measured(cheats, tmp_path, "honest", "noisy", rows=16)
+    assert {} == found.failed
+    said = "not checked for remembered answers: of 200 batches only 16 different ones share a shape, and it takes 17"
+    assert [said] == found.unprobed
+    assert said in found.notes()

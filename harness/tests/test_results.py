@@ -12,21 +12,27 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 import pytest
+from factory import failed, result, series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness import results
+from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.results import (
+from harness.schema import (
     SCHEMA,
     Answers,
+    Bounds,
     Built,
+    Constraints,
     Data,
     Failure,
+    Flip,
     Process,
     Promise,
     Result,
+    Seed,
     Series,
     Workload,
 )
@@ -49,7 +55,6 @@ def tuples(values, most=3):
     return st.lists(values, max_size=most).map(tuple)
 
 
-per_start = tuples(tuples(counts))
 environments = st.builds(
     Environment,
     machine=names,
@@ -68,12 +73,49 @@ environments = st.builds(
     load_before=reals,
 )
 builds = st.builds(Built, key=texts, size_bytes=counts, seconds=reals, info=infos)
-measured = st.builds(
-    Series,
-    workload=st.builds(Workload, batch=counts, threads=counts, order_seed=counts),
-    loops=counts,
-    **dict.fromkeys(("own_ns", "reference_ns", "control_ns", "rows", "lengths"), per_start),
+
+
+@st.composite
+def measured(draw):
+    """A series whose arms have samples of the same rounds."""
+    shape = draw(st.lists(st.integers(0, 3), max_size=3))
+
+    def per_start(values):
+        return tuple(tuple(draw(values) for _ in range(rounds)) for rounds in shape)
+
+    durations = st.integers(1, 2**63 - 1)
+    return Series(
+        workload=Workload(batch=draw(counts), threads=draw(counts), order_seed=draw(counts)),
+        loops=draw(counts),
+        own_ns=per_start(durations),
+        reference_ns=per_start(durations),
+        control_ns=draw(st.sampled_from([(), per_start(durations)])),
+        rows=per_start(counts),
+        lengths=per_start(counts),
+        arms=draw(counts),
+        tail_ns=draw(tuples(durations)),
+    )
+
+
+maybe = st.none() | reals
+bounds = st.none() | st.builds(Bounds, low=reals, high=reals)
+processes = st.none() | st.builds(
+    Process,
+    **dict.fromkeys(("import_ns", "load_ns", "compile_ns", "first_ns", "peak_rss_bytes"), tuples(counts)),
+    settings=st.dictionaries(texts, texts, max_size=2),
 )
+disturbances = st.none() | st.builds(
+    Disturbance,
+    **dict.fromkeys(
+        (
+            "load_before", "load_after", "foreign_share", "steal_share", "pressure_share", "mhz_before", "mhz_after",
+            "parent_cpu_share",
+        ),
+        maybe,
+    ),
+    throttled=st.none() | counts,
+    switches=st.dictionaries(texts, counts, max_size=2),
+)  # fmt: skip
 whole = st.builds(
     Result,
     task=names,
@@ -101,46 +143,25 @@ whole = st.builds(
     | st.builds(
         Answers,
         **dict.fromkeys(("rows", "lost", "gained", "source_lost", "source_gained"), counts),
-        **dict.fromkeys(("score", "reference_score", "agreement", "source_agreement", "largest_difference"), reals),
-        compared_with=texts,
+        **dict.fromkeys(("agreement", "source_agreement", "largest_difference"), reals),
+        **dict.fromkeys(("score", "reference_score", "source_score"), maybe),
+        **dict.fromkeys(("bounds", "source_bounds"), bounds),
+        **dict.fromkeys(("compared_with", "right"), texts),
+        flips=tuples(
+            st.builds(Flip, row=counts, **dict.fromkeys(("label", "reference", "own", "text"), texts)), most=1
+        ),
     ),
-    process=st.none()
-    | st.builds(
-        Process,
-        **dict.fromkeys(("load_ns", "first_ns", "peak_rss_bytes"), tuples(counts)),
-        settings=st.dictionaries(texts, texts, max_size=2),
-    ),
-    series=tuples(measured, most=2),
-    promise=st.none() | st.builds(Promise, floor=reals, max_loss=reals),
+    process=processes,
+    reference_process=processes,
+    series=tuples(measured(), most=2),
+    promise=st.none() | st.builds(Promise, floor=reals, max_loss=reals, min_speedup=maybe),
+    constraints=st.builds(Constraints, **dict.fromkeys(("max_latency_ms", "max_memory_mb", "max_size_mb"), maybe)),
+    disturbance=disturbances,
+    seeds=tuples(st.builds(Seed, seed=counts, score=maybe, majority=reals), most=1),
     notes=tuples(texts),
 )
 
-TOY = Result(
-    task="toy-task",
-    model="toy-model",
-    backend="pytorch",
-    device="cpu",
-    status="ok",
-    measurement="0123456789ab",
-    created="2026-01-01T00:00:00+00:00",
-    environment=Environment(
-        machine="toy-machine",
-        cpu="abacus",
-        flags=(),
-        cores=2,
-        memory_gib=1.0,
-        accelerator=None,
-        system="Linux",
-        python="3.11",
-        packages={},
-        threads=2,
-        wait_policy="passive",
-        commit=None,
-        dirty=False,
-        load_before=0.0,
-    ),
-    recipe={},
-)
+TOY = result(series=(series(rounds=2),))
 
 
 def loaded(content):
@@ -149,6 +170,11 @@ def loaded(content):
         path = Path(folder) / "case.json"
         path.write_bytes(content)
         return results.load(path)
+
+
+def encoded(**changed):
+    """A result's file, changed in its top level."""
+    return json.dumps(json.loads(msgspec.json.encode(TOY)) | changed).encode()
 
 
 def is_read_or_refused(content):
@@ -225,6 +251,7 @@ def test_answers_lie_beside_their_result(tmp_path):
 @example(b"null")
 @example(b"[]")
 @example(b'{"schema": 1}')
+@example(b'{"schema": 2}')
 @example(b'{"schema": true}')
 @example(b"\xff\xfe")
 def test_arbitrary_bytes_are_a_result_or_a_harness_error(content):
@@ -257,15 +284,14 @@ def test_half_a_result_is_refused(result, data):
 @LAW
 @given(plain, st.sampled_from(sorted(json.loads(msgspec.json.encode(TOY)))))
 def test_a_result_with_another_value_in_a_field_is_a_result_or_a_harness_error(value, name):
-    is_read_or_refused(json.dumps(json.loads(msgspec.json.encode(TOY)) | {name: value}).encode())
+    is_read_or_refused(encoded(**{name: value}))
 
 
-@pytest.mark.parametrize("schema", [0, 2, None, "1"])
+@pytest.mark.parametrize("schema", [0, 1, 3, None, "2"])
 def test_another_schema_is_refused_and_named(schema):
-    content = json.dumps(json.loads(msgspec.json.encode(TOY)) | {"schema": schema}).encode()
-    said = rf"case\.json: schema {schema}, this version reads 1; run the case again or delete the file"
+    said = rf"case\.json: schema {schema}, this version reads 2; run the case again or delete the file"
     with pytest.raises(HarnessError, match=said):
-        loaded(content)
+        loaded(encoded(schema=schema))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +315,61 @@ def test_another_schema_is_refused_and_named(schema):
 )
 def test_a_field_that_is_wrong_is_named(changed, said):
     with pytest.raises(HarnessError, match=said):
-        loaded(json.dumps(json.loads(msgspec.json.encode(TOY)) | changed).encode())
+        loaded(encoded(**changed))
+
+
+# Samples that no clock gives
+
+
+def of_series(**changed):
+    """The file's series, changed."""
+    known = json.loads(msgspec.json.encode(TOY))["series"]
+    return [known[0] | changed]
+
+
+@pytest.mark.parametrize("which", ["own_ns", "reference_ns", "control_ns"])
+@pytest.mark.parametrize("ns", [0, -1], ids=["zero", "negative"])
+def test_a_duration_that_no_clock_gives_is_refused_with_its_file(which, ns):
+    times = [list(start) for start in getattr(TOY.series[0], which)]
+    times[1][0] = ns
+    said = r"case\.json: not a result: a sample of zero or less nanoseconds - at `\$\.series\[0\]`; run the case again"
+    with pytest.raises(HarnessError, match=said):
+        loaded(encoded(series=of_series(**{which: times})))
+
+
+@pytest.mark.parametrize(
+    "times", [[[5, 5]], [[5], [5, 5], [5, 5], [5, 5]], [[5, 5, 5]] * 4, []], ids=["start", "round", "more", "all"]
+)
+@pytest.mark.parametrize("which", ["own_ns", "reference_ns"])
+def test_samples_that_cannot_be_paired_are_refused_with_their_file(which, times):
+    said = r"case\.json: not a result: samples and rows must be of the same rounds - at `\$\.series\[0\]`"
+    with pytest.raises(HarnessError, match=said):
+        loaded(encoded(series=of_series(**{which: times})))
+
+
+def test_a_lost_control_is_no_reason_to_refuse():
+    assert () == loaded(encoded(series=of_series(control_ns=[]))).series[0].control_ns
+
+
+@pytest.mark.parametrize("ns", [1.5, "5", None], ids=str)
+def test_a_duration_that_is_no_whole_number_is_refused(ns):
+    with pytest.raises(HarnessError, match=r"case\.json: not a result: Expected `int`"):
+        loaded(encoded(series=of_series(own_ns=[[ns, 5], [5, 5], [5, 5], [5, 5]])))
+
+
+def test_what_could_not_be_read_again_is_not_stored(tmp_path):
+    path = results.save(tmp_path, TOY)
+    before = path.read_bytes()
+    with pytest.raises(
+        HarnessError, match=r"toy-task/toy-model\.pytorch\.cpu: cannot be stored: .*checkpoint\.seconds"
+    ):
+        results.save(tmp_path, replace(TOY, checkpoint=replace(TOY.checkpoint, seconds=float("nan"))))
+    assert before == path.read_bytes()
+
+
+def test_a_failed_case_is_stored_with_what_was_known(tmp_path):
+    one = failed(message="out of memory\n  raised at trouble.py:1")
+    assert one == results.load(results.save(tmp_path, one))
 
 
 def test_a_file_that_is_not_there_is_a_harness_error(tmp_path):

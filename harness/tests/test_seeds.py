@@ -338,7 +338,7 @@ def test_collecting_finds_every_case_with_its_folder(monkeypatch: pytest.MonkeyP
     found = collect("suites/test_digits.py", "cpu")
     assert {"digits"} == {case.task.name for case, _ in found.cases}
     assert {REPOSITORY / "suites"} == {folder for _, folder in found.cases}
-    assert REPOSITORY == found.root
+    assert REPOSITORY / ".artifacts" == found.artifacts
 
 
 def test_collecting_says_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

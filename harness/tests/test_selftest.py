@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.judge import flat
 from harness.loading import load_symbol
 from harness.measure import measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
 from harness.spec import Backend, Target
-from harness.stats import median_interval, paired_difference, speedup
+from harness.speed import speedup
+from harness.stats import median_interval, paired_difference
 
 pytestmark = pytest.mark.slow
 
@@ -55,9 +55,10 @@ def test_equal_workers_are_equal_and_unequal_ones_are_told_apart(tmp_path: Path)
     toy = Backend(name="toy", load=load_symbol(str(file), "load"))
     arms = [Arm(name, toy, tmp_path / size) for name, size in (("one", "600"), ("other", "600"), ("half", "300"))]
     x = np.ones((300, 300), dtype=np.float32)
-    load = Load(batch=1, rounds=60, order_seed=0, rows=lambda number: [0], arrays=lambda rows: {"x": x})
-    found = measure(arms, [load], Settings(Target("cpu", 1), budget_s=60), lambda *told: None, Progress())
-    one, other, half = (flat(found.samples[0].ns[arm.name]) for arm in arms)
-    same, faster = speedup(one, other), speedup(one, half)
+    load = Load(batch=1, order_seed=0, rows=lambda number: [0], arrays=lambda rows: {"x": x})
+    how = Settings(Target("cpu", 1), looks=(30, 60), budget_s=60)
+    found = measure(arms, [load], how, lambda *told: None, lambda samples: False, Progress())
+    one, other, half = (found.samples[0].ns[arm.name] for arm in arms)
+    same, faster = speedup(one, other, [], 1), speedup(one, half, other, 1)
     assert 0.9 < same.estimate < 1.1
     assert faster.low > 1.3 > same.high

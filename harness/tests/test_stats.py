@@ -2,7 +2,7 @@
 
 import math
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -11,14 +11,23 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from harness.stats import median_interval, paired_difference, percentile_bound, speedup
+from harness.score import score, score_lost
+from harness.stats import (
+    median_interval,
+    paired_difference,
+    percentile_bound,
+    rare_event_bound,
+    resampled,
+    rows_lost,
+    rows_needed,
+    smallest_margin,
+    starts_interval,
+)
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 
 numbers = st.floats(-1e6, 1e6)
 samples = st.lists(numbers, min_size=1, max_size=80)
-durations = st.integers(1_000, 10_000_000)
-rounds = st.lists(st.tuples(durations, durations), min_size=1, max_size=80)
 confidences = st.floats(0.5, 0.999)
 
 
@@ -134,91 +143,124 @@ def test_a_median_interval_holds_the_true_median_of_a_skewed_distribution():
     assert 0.936 < held / len(draws) < 0.978
 
 
-# The speed-up
+# Several starts
+
+ratios = st.floats(-3, 3)
 
 
-def test_a_backend_that_takes_half_the_time_is_twice_as_fast():
-    assert close(2.0) == speedup([200] * 10, [100] * 10).estimate
+@st.composite
+def starts(draw, arms=1, fewest=2):
+    """Log-ratios of several arms over the same rounds of the same starts, which need not have equally many."""
+    shape = draw(st.lists(st.integers(1, 8), min_size=fewest, max_size=6))
+    return [[draw(st.lists(ratios, min_size=size, max_size=size)) for size in shape] for _ in range(arms)]
 
 
 @LAW
-@given(st.lists(durations, min_size=6, max_size=80))
-def test_the_reference_is_as_fast_as_itself(times):
-    found = speedup(times, times)
-    assert (found.low, found.estimate, found.high) == (1.0, 1.0, 1.0)
-
-
-@LAW
-@given(rounds)
-def test_a_speedup_lies_in_its_interval_and_the_interval_within_the_rounds(pairs):
-    reference, own = zip(*pairs, strict=True)
-    found = speedup(reference, own)
-    ratios = [r / o for r, o in pairs]
+@given(starts(arms=3))
+def test_an_estimate_lies_in_its_interval_whatever_stands_beside_it(arms):
+    arm, *beside = arms
+    found = starts_interval(arm, beside)
     assert found.low <= found.estimate <= found.high
-    assert found.low == 0 or min(ratios) * (1 - 1e-9) <= found.low
-    assert found.high == math.inf or found.high <= max(ratios) * (1 + 1e-9)
+    assert found.estimate == starts_interval(arm, []).estimate
 
 
 @LAW
-@given(rounds)
-def test_the_speedup_of_the_other_way_round_is_the_reciprocal(pairs):
-    reference, own = zip(*pairs, strict=True)
-    there, back = speedup(reference, own), speedup(own, reference)
-    assert close(1.0) == there.estimate * back.estimate
-    assert (there.low == 0) == (back.high == math.inf)
-    if there.low:
-        assert (close(1.0), close(1.0)) == (there.low * back.high, there.high * back.low)
+@given(starts(arms=3), st.randoms(use_true_random=False))
+def test_neither_the_order_of_rounds_nor_of_starts_nor_of_neighbours_matters(arms, dice):
+    known = starts_interval(arms[0], arms[1:])
+    orders = [dice.sample(range(len(start)), len(start)) for start in arms[0]]
+    mixed = [[[start[at] for at in order] for start, order in zip(arm, orders, strict=True)] for arm in arms]
+    places = dice.sample(range(len(orders)), len(orders))
+    moved = [[arm[place] for place in places] for arm in mixed]
+    for found in (starts_interval(mixed[0], mixed[1:]), starts_interval(moved[0], moved[:0:-1])):
+        assert (close(known.low), close(known.estimate), close(known.high)) == (found.low, found.estimate, found.high)
 
 
 @LAW
-@given(rounds, st.lists(st.integers(1, 50), min_size=80, max_size=80))
-def test_what_slows_both_arms_of_a_round_alike_leaves_the_speedup(pairs, slowdowns):
-    reference, own = zip(*pairs, strict=True)
-    quiet = speedup(reference, own)
-    noisy = speedup(
-        [ns * by for ns, by in zip(reference, slowdowns, strict=False)],
-        [ns * by for ns, by in zip(own, slowdowns, strict=False)],
-    )
-    assert (close(quiet.low), close(quiet.estimate), close(quiet.high)) == (noisy.low, noisy.estimate, noisy.high)
+@given(starts(arms=1))
+def test_an_interval_mirrors_with_its_ratios(arms):
+    found = starts_interval(arms[0], [])
+    mirrored = starts_interval([[-value for value in start] for start in arms[0]], [])
+    assert (close(-found.high), close(-found.estimate), close(-found.low)) == (
+        mirrored.low, mirrored.estimate, mirrored.high,
+    )  # fmt: skip
 
 
 @LAW
-@given(rounds, st.randoms(use_true_random=False))
-def test_the_order_of_rounds_does_not_matter_to_a_speedup(pairs, dice):
-    shuffled = dice.sample(pairs, len(pairs))
-    assert speedup(*zip(*pairs, strict=True)) == speedup(*zip(*shuffled, strict=True))
+@given(starts(arms=2), confidences, confidences)
+def test_more_confidence_never_narrows_an_interval_over_starts(arms, one, other):
+    less = starts_interval(arms[0], arms[1:], min(one, other))
+    more = starts_interval(arms[0], arms[1:], max(one, other))
+    assert more.low <= less.low
+    assert less.high <= more.high
+
+
+@pytest.mark.parametrize("rounds", [1, 30, 400])
+def test_one_start_bounds_nothing_however_many_rounds_it_has(rounds):
+    found = starts_interval([[0.5] * rounds], [[[0.0] * rounds]])
+    assert (-math.inf, 0.5, math.inf) == (found.low, found.estimate, found.high)
 
 
 @LAW
-@given(rounds, st.data())
-def test_a_slower_round_never_raises_the_speedup(pairs, data):
-    reference, own = map(list, zip(*pairs, strict=True))
-    slower = own.copy()
-    slower[data.draw(st.integers(0, len(own) - 1))] += data.draw(durations)
-    before, after = speedup(reference, own), speedup(reference, slower)
-    assert after.low <= before.low
-    assert after.estimate <= before.estimate
-    assert after.high <= before.high
+@given(starts(arms=2))
+def test_an_interval_over_starts_covers_that_over_all_rounds(arms):
+    found = starts_interval(arms[0], arms[1:])
+    pooled = median_interval([value for start in arms[0] for value in start])
+    assert found.low <= pooled.low
+    assert pooled.high <= found.high
 
 
-def test_too_few_rounds_bound_no_speedup():
-    found = speedup([300] * 5, [100] * 5)
-    assert (0, close(3.0), math.inf) == (found.low, found.estimate, found.high)
+def test_starts_of_unequal_rounds_are_weighted_by_their_root():
+    assert pytest.approx(0.25 * 1 + 0.75 * 5) == starts_interval([[1.0], [5.0] * 9], []).estimate
 
 
-def test_samples_of_different_rounds_are_not_paired():
-    with pytest.raises(ValueError, match="broadcast"):
-        speedup([100, 100, 100], [100, 100])
+def test_equal_starts_are_weighted_equally():
+    assert pytest.approx(2.0) == starts_interval([[1.0, 1.0, 7.0], [3.0, 3.0, 3.0]], []).estimate
 
 
-def test_a_speedup_interval_holds_the_truth_however_loud_the_machine():
-    dice = np.random.default_rng(2)
-    machine = np.exp(dice.exponential(0.5, size=(1000, 60)))  # what both arms of a round suffer
-    reference = 1.05 * machine * np.exp(dice.laplace(0, 0.03, size=machine.shape))
-    own = machine * np.exp(dice.laplace(0, 0.03, size=machine.shape))
-    held = sum(found.low <= 1.05 <= found.high for found in map(speedup, reference, own))
-    # The sign test's own coverage at 60 pairs is 0.961.
-    assert 0.936 < held / len(own) < 0.986
+def test_starts_that_differ_widen_the_interval_though_their_rounds_do_not():
+    quiet = starts_interval([[0.1] * 60] * 4, [])
+    shifted = starts_interval([[0.1 + shift] * 60 for shift in (-0.01, 0.01, -0.02, 0.02)], [])
+    assert (close(0.1), close(0.1)) == (quiet.low, quiet.high)
+    assert shifted.low < 0.08
+    assert shifted.high > 0.12
+
+
+def test_the_spread_of_a_neighbour_widens_it_too():
+    arm, quiet = [[0.1] * 60] * 4, [[0.0] * 60] * 4
+    loud = [[shift] * 60 for shift in (-0.05, 0.05, -0.05, 0.05)]
+    assert starts_interval(arm, [quiet]).high < 0.101 < starts_interval(arm, [loud]).high
+
+
+def drawn(dice, truth, rounds, start_sd, round_sd=0.02):
+    """One arm's log-ratios, and a second arm's beside it, against a reference whose own starts differ as well."""
+    reference = dice.normal(0, start_sd, len(rounds))
+
+    def ratios(middle):
+        shifts = middle + dice.normal(0, start_sd, len(rounds)) - reference
+        return [shift + dice.laplace(0, round_sd, size) for shift, size in zip(shifts, rounds, strict=True)]
+
+    return ratios(truth), [ratios(0.0)]
+
+
+@pytest.mark.parametrize("start_sd", [0.0, 0.005, 0.02])
+@pytest.mark.parametrize("rounds", [(8, 8, 7, 7), (1, 3, 20, 6)], ids=["even", "uneven"])
+def test_an_interval_over_starts_holds_the_truth(start_sd, rounds):
+    dice = np.random.default_rng(5)
+    found = [starts_interval(*drawn(dice, 0.05, rounds, start_sd)) for _ in range(600)]
+    held = sum(one.low <= 0.05 <= one.high for one in found) / len(found)
+    # 0.95 less three standard errors; it may well be more, for it covers the interval over all rounds as well.
+    assert held > 0.923
+
+
+def test_more_starts_and_rounds_narrow_an_interval_but_for_chance():
+    dice = np.random.default_rng(6)
+    widths = []
+    for count in (4, 8, 16):
+        found = [starts_interval(*drawn(dice, 0.0, [15] * count, 0.01)) for _ in range(60)]
+        widths.append(np.median([one.high - one.low for one in found]))
+    assert widths == sorted(widths, reverse=True)
+    assert widths[2] < 0.7 * widths[0]
 
 
 # The paired difference
@@ -371,3 +413,171 @@ def test_the_bound_of_a_percentile_lies_above_it_99_times_in_100(share, count):
     draws = np.random.default_rng(4).exponential(size=(1500, count))
     above = sum(percentile_bound(row, share) >= -math.log(1 - share) for row in draws)
     assert above / len(draws) > 0.98
+
+
+# Rows lost
+
+
+def brute_force(lost, gained, rows, z):
+    """Bounds of (gained - lost) / rows: where the score test, maximised numerically, changes its mind."""
+    estimate = (gained - lost) / rows
+
+    def end(low, high, rejects):
+        for _ in range(50):
+            middle = (low + high) / 2
+            low, high = (middle, high) if rejects(score_statistic(lost, gained, rows, middle)) else (low, middle)
+        return low
+
+    return end(-1 + 1e-9, estimate, lambda t: t > z), end(estimate, 1 - 1e-9, lambda t: t > -z)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "rows"),
+    [(0, 1, 44), (1, 2, 44), (7, 1, 21), (3, 9, 820), (16, 6, 161), (2, 2, 133), (25, 5, 408)],
+)
+def test_tangos_interval_is_that_of_the_score_test_solved_from_scratch(lost, gained, rows):
+    found = paired_difference(lost, gained, rows)
+    low, high = brute_force(lost, gained, rows, norm.ppf(0.95))
+    assert (pytest.approx(low, abs=2e-5), pytest.approx(high, abs=2e-5)) == (found.low, found.high)
+
+
+@LAW
+@given(flips())
+def test_rows_lost_mirror_rows_gained(counts):
+    lost, gained, rows = counts
+    found, mirrored = rows_lost(lost, gained, rows), rows_lost(gained, lost, rows)
+    assert (close(-found.high), close(-found.estimate), close(-found.low)) == (
+        mirrored.low, mirrored.estimate, mirrored.high,
+    )  # fmt: skip
+
+
+@LAW
+@given(flips())
+def test_rows_lost_are_the_difference_the_other_way_round_and_never_narrower(counts):
+    found, tango = rows_lost(*counts), paired_difference(*counts)
+    assert close(-tango.estimate) == found.estimate
+    assert found.low <= -tango.high + 1e-12
+    assert -tango.low <= found.high + 1e-12
+
+
+@LAW
+@given(st.integers(0, 50), st.integers(50, 2000))
+def test_where_nothing_was_gained_the_exact_bound_holds_too(lost, rows):
+    assert rows_lost(lost, 0, rows).high >= rare_event_bound(lost, rows)
+    assert rows_lost(0, lost, rows).low <= -rare_event_bound(lost, rows)
+
+
+def test_no_flips_lose_nothing_and_the_zero_has_no_sign():
+    found = rows_lost(0, 0, 100)
+    assert "0.0" == str(found.estimate)
+    assert -found.low == found.high == rare_event_bound(0, 100)
+
+
+@pytest.mark.parametrize(("rows", "points"), [(133, 2.2), (408, 0.7), (1000, 0.3)])
+def test_zero_flips_leave_room_for_the_published_loss(rows, points):
+    assert points == round(100 * rare_event_bound(0, rows), 1) == round(100 * smallest_margin(0, rows), 1)
+
+
+@pytest.mark.parametrize(("events", "rows"), [(0, 10), (1, 10), (3, 40), (9, 10)])
+def test_a_rare_events_bound_is_the_share_at_which_so_few_are_seen_once_in_twenty(events, rows):
+    share = rare_event_bound(events, rows)
+    seen = sum(math.comb(rows, k) * share**k * (1 - share) ** (rows - k) for k in range(events + 1))
+    assert pytest.approx(0.05) == seen
+
+
+def test_an_event_in_every_row_has_no_bound_but_one():
+    assert (1.0, 1.0) == (rare_event_bound(5, 5), rare_event_bound(1, 1))
+
+
+@LAW
+@given(st.floats(1e-4, 0.9))
+def test_rows_needed_are_the_fewest_that_exclude_the_margin(margin):
+    rows = rows_needed(margin)
+    assert rare_event_bound(0, rows) <= margin * (1 + 1e-9)
+    assert rows == 1 or rare_event_bound(0, rows - 1) > margin
+
+
+@LAW
+@given(st.integers(0, 60), st.integers(60, 3000))
+def test_more_flips_need_a_larger_margin_and_more_rows_a_smaller_one(flipped, rows):
+    known = smallest_margin(flipped, rows)
+    assert known <= smallest_margin(flipped + 1, rows) + 1e-9
+    assert smallest_margin(flipped, rows + 50) <= known + 1e-9
+    assert known >= rare_event_bound(0, rows)
+
+
+@pytest.mark.parametrize("rows", [133, 1000])
+def test_the_margin_of_an_even_number_of_flips_is_what_these_flips_bound(rows):
+    for each in range(8):
+        assert rows_lost(each, each, rows).high == smallest_margin(2 * each, rows)
+
+
+# Resampling
+
+
+def test_a_bootstrap_of_a_mean_finds_its_standard_error():
+    values = np.random.default_rng(7).normal(3.0, 2.0, 400)
+    found = resampled(lambda column: float(np.mean(column)), [values])
+    half = norm.ppf(0.95) * values.std() / 20
+    assert np.mean(values) == found.estimate
+    assert (pytest.approx(half, rel=0.1), pytest.approx(half, rel=0.1)) == (
+        found.estimate - found.low, found.high - found.estimate,
+    )  # fmt: skip
+
+
+def test_a_bootstrap_draws_its_columns_together():
+    column = np.arange(50.0)
+    found = resampled(lambda one, other: float(np.mean(one - other)), [column, column])
+    assert (0.0, 0.0, 0.0) == (found.low, found.estimate, found.high)
+
+
+def test_the_same_rows_give_the_same_bootstrap():
+    values = np.random.default_rng(8).normal(size=50)
+    assert resampled(np.mean, [values], 200) == resampled(np.mean, [values], 200)
+    assert resampled(np.mean, [values], 200) != resampled(np.mean, [values], 200, seed=1)
+
+
+@pytest.fixture
+def _fewer_resamples(monkeypatch):
+    """Enough for laws that hold of every draw."""
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+
+
+def labelled(rows=200, wrong=(), seed=9):
+    """(own, other, truth): `other` has one row in ten wrong, `own` those of `wrong` as well."""
+    truth = np.random.default_rng(seed).integers(0, 3, rows)
+    other = np.where(np.arange(rows) % 10 == 0, (truth + 1) % 3, truth)
+    own = other.copy()
+    own[list(wrong)] = (truth[list(wrong)] + 2) % 3
+    return own, other, truth
+
+
+@pytest.mark.usefixtures("_fewer_resamples")
+@pytest.mark.parametrize("metric", ["accuracy", "f1-macro"])
+@pytest.mark.parametrize("wrong", [(), (1,), tuple(range(1, 9)), tuple(range(101, 190, 4))], ids=len)
+def test_a_lost_score_is_never_surer_than_the_rows_lost(metric, wrong):
+    own, other, truth = labelled(wrong=wrong)
+    found = score_lost(metric, own, other, truth)
+    lost = int(((other == truth) & (own != truth)).sum())
+    gained = int(((other != truth) & (own == truth)).sum())
+    counted = rows_lost(lost, gained, len(truth))
+    assert found.low <= counted.low
+    assert counted.high <= found.high
+    estimate = score(metric, other.tolist(), truth.tolist()) - score(metric, own.tolist(), truth.tolist())
+    assert pytest.approx(estimate) == found.estimate
+
+
+def test_of_accuracy_the_bootstrap_bounds_are_near_the_counted_ones():
+    own, other, truth = labelled(rows=600, wrong=range(1, 400, 8))
+    lost = int(((other == truth) & (own != truth)).sum())
+    found, counted = score_lost("accuracy", own, other, truth), rows_lost(lost, 0, 600)
+    assert pytest.approx(counted.low, abs=0.01) == found.low
+    assert pytest.approx(counted.high, abs=0.01) == found.high
+
+
+@pytest.mark.usefixtures("_fewer_resamples")
+def test_a_lost_score_mirrors_when_both_change_places():
+    own, other, truth = labelled(wrong=range(1, 60, 7))
+    there, back = score_lost("f1-macro", own, other, truth), score_lost("f1-macro", other, own, truth)
+    assert pytest.approx(-there.estimate) == back.estimate
+    assert (pytest.approx(-there.high, abs=1e-9), pytest.approx(-there.low, abs=1e-9)) == (back.low, back.high)

@@ -1,0 +1,79 @@
+"""This project's options on pytest's command line: what they may be, and what they mean to the pipeline."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.environment import commit_of, usable_cores
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.pipeline import Options
+
+LOCAL = "local"
+MOST_THREADS = 8
+CONSTRAINTS = ("max_latency_ms", "max_memory_mb", "max_size_mb")
+
+
+def check(given: Namespace, root: Path) -> None:
+    """HarnessError for values that make no sense, alone or together."""
+    from harness.samples import LOOKS
+
+    for name in ("threads", "budget", "starts", "timeout", "seeds", *CONSTRAINTS):
+        value = getattr(given, f"ship_{name}")
+        if value is not None and value <= 0:
+            raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
+    if given.ship_starts > LOOKS[0]:
+        raise HarnessError(f"--ship-starts {given.ship_starts}: the first look takes {LOOKS[0]} rounds, one each")
+    if given.ship_tail < 0:
+        raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
+    if given.ship_threads and given.ship_threads > usable_cores():
+        raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
+    if not given.ship_machine.replace("-", "").replace("_", "").isalnum():
+        raise HarnessError(f"--ship-machine {given.ship_machine!r}: use letters, digits, '-' and '_'")
+    commit, dirty = commit_of(root)
+    if given.ship_machine != LOCAL and (dirty or commit is None):
+        raise HarnessError(
+            f"--ship-machine {given.ship_machine}: results under a name are for others to rely on, and the tree "
+            f"{'has changes that no commit holds' if commit else 'is under no commit'}; commit or stash them, or "
+            "leave the machine unnamed"
+        )
+
+
+def threads(given: Namespace) -> int:
+    """Of every worker."""
+    return given.ship_threads or min(usable_cores(), MOST_THREADS)
+
+
+def of_pipeline(given: Namespace, artifacts: Path) -> Options:
+    """The options as the pipeline knows them."""
+    from harness.pipeline import Options
+    from harness.schema import Constraints
+
+    return Options(
+        artifacts=artifacts,
+        machine=given.ship_machine,
+        threads=threads(given),
+        spinning=given.ship_spin,
+        starts=given.ship_starts,
+        budget_s=given.ship_budget,
+        timeout_s=given.ship_timeout,
+        retrain=given.ship_retrain,
+        tail=given.ship_tail,
+        constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
+        seeds=given.ship_seeds,
+    )
+
+
+def own_words(given: Namespace, line: Sequence[str]) -> tuple[str, ...]:
+    """This project's options as they stand on the command line, each with its value."""
+    found: list[str] = []
+    for at, word in enumerate(line):
+        if word.startswith("--ship-"):
+            name, equals, _ = word.partition("=")
+            alone = equals or isinstance(getattr(given, name[2:].replace("-", "_"), True), bool)
+            found += line[at : at + (1 if alone else 2)]
+    return tuple(found)

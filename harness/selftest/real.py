@@ -1,0 +1,116 @@
+"""The real models of the suites, made and kept as `pytest suites` makes and keeps them, and the gate they pass."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import harness
+from harness import answers, data
+from harness.answers import Inputs, Scored
+from harness.backends import ONNXRUNTIME, PYTORCH
+from harness.cache import Entry, Store
+from harness.environment import usable_cores
+from harness.errors import HarnessError
+from harness.loading import load_symbol
+from harness.process import Worker
+from harness.selftest.part import Given
+from harness.spec import Backend, Gate, Target
+from harness.workshop import Workshop
+
+SUITES = Path(harness.__file__).parents[1] / "suites"
+TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Real:
+    """A fine-tuned model of a suite, its float export, and the reference's answers on some of its test rows."""
+
+    shop: Workshop
+    gate: Gate
+    checkpoint: Entry
+    artifact: Entry
+    inputs: Inputs
+    labels: list[int]
+    reference: Scored
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What the gates said of one variant of an export."""
+
+    refused: str | None
+    """By the gate of every session: the reason, if so."""
+    ungated: str | None
+    """With parity switched off: the reason, if it failed outright or lost more score than is allowed."""
+
+
+def prepare(suite: str, model: str, rows: int, given: Given) -> Real:
+    """The model that `suite` calls `model`, with evenly spread test rows."""
+    file = SUITES / suite
+    if not file.exists():
+        raise HarnessError(f"{file}: the self-test needs the repository's suites; run it from a checkout")
+    task, chosen = load_symbol(str(file), "TASK"), load_symbol(str(file), model)
+    shop = Workshop(
+        task=task,
+        model=chosen,
+        folder=SUITES,
+        target=Target("cpu", usable_cores()),
+        store=Store(given.artifacts, given.progress.say),
+        progress=given.progress,
+        timeout_s=TIMEOUT_S,
+        retrain=False,
+    )
+    split = data.load(task)
+    checkpoint = shop.checkpoint(split)
+    every = shop.inputs(split, checkpoint)
+    kept = np.linspace(0, len(every.encoded) - 1, rows, dtype=int).tolist()
+    inputs = Inputs(every.kind, every.processor, [every.encoded[row] for row in kept])
+    labels = [split.test["label"][row] for row in kept]
+    return Real(
+        shop=shop,
+        gate=load_symbol(str(file), "MODELS")[chosen],
+        checkpoint=checkpoint,
+        artifact=shop.artifact(ONNXRUNTIME, checkpoint),
+        inputs=inputs,
+        labels=labels,
+        reference=_collect(shop, PYTORCH, checkpoint.path, shop.target, inputs, labels),
+    )
+
+
+def without_cut_rows(real: Real) -> Real:
+    """The safety switched off: rows are probed at no other length than their own."""
+    inputs = replace(real.inputs, kind=replace(real.inputs.kind, axes=("batch",)))
+    reference = _collect(real.shop, PYTORCH, real.checkpoint.path, real.shop.target, inputs, real.labels)
+    return replace(real, inputs=inputs, reference=reference)
+
+
+def gate(real: Real, backend: Backend, artifact: Path, target: Target | None = None) -> Gated:
+    """Hold a variant to what every session holds an export to, and to its score alone."""
+    try:
+        own = _collect(real.shop, backend, artifact, target or real.shop.target, real.inputs, real.labels)
+    except HarnessError as error:
+        told = str(error).splitlines()[0]
+        return Gated(refused=told, ungated=told)
+    assert real.reference.score is not None
+    assert own.score is not None  # accuracy is defined on any rows
+    lost = real.reference.score - own.score
+    ungated = f"loses {lost:.4f}" if lost > real.gate.max_loss else None
+    try:
+        answers.check_forms(own, real.reference, PYTORCH.name)
+        answers.check_parity(own, real.reference, PYTORCH.name)
+    except HarnessError as error:
+        return Gated(refused=str(error), ungated=ungated)
+    return Gated(refused=None, ungated=ungated)
+
+
+def _collect(
+    shop: Workshop, backend: Backend, artifact: Path, target: Target, inputs: Inputs, labels: list[int]
+) -> Scored:
+    with tempfile.TemporaryDirectory() as out, Worker(backend, artifact, target, shop.timeout_s) as worker:
+        info: dict[str, Any] = answers.collect(worker, inputs, labels, shop.task.metric, Path(out), shop.progress)
+        return answers.read(Path(out), info)
