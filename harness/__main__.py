@@ -31,9 +31,16 @@ def main(arguments: list[str] | None = None) -> int:
     selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
     selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
     selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
+    floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
+    floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
+    floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
+    floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
+    floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
+    floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
     options = parser.parse_args(arguments)
+    run = {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest, "floors": _floors}
     try:
-        return {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest}[options.command](options)
+        return run[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
@@ -84,6 +91,15 @@ def _selftest(options: argparse.Namespace) -> int:
         print(listing(PARTS))
         return 0
     return selftest(PARTS, options.parts, options.ship_artifacts, partial(print, flush=True), options.out)
+
+
+def _floors(options: argparse.Namespace) -> int:
+    from harness.floors import floors
+    from harness.report.seeds import proposals
+
+    found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
+    print(proposals(found))
+    return 0
 
 
 if __name__ == "__main__":

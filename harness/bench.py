@@ -43,8 +43,15 @@ class Outcome:
             pytest.skip(result.error.message)
         problems = shortfalls(result) + self.regressions(result)
         if problems:
-            told = [*problems, *_flips(result), f"again: {self.again}"]
+            told = [*problems, *_collapse(result), *_flips(result), f"again: {self.again}"]
             pytest.fail("\n".join([result.name, *(f"  {line}" for line in told)]), pytrace=False)
+
+
+def _collapse(result: Result) -> Iterator[str]:
+    """That the fine-tuning which was measured had led nowhere, if so."""
+    from harness.seeds import collapse, is_collapsed
+
+    yield from (collapse(seed) for seed in result.seeds[:1] if is_collapsed(seed))
 
 
 def _flips(result: Result) -> Iterator[str]:

@@ -106,7 +106,7 @@ def hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
 
 def _ready(entrant: Entrant, options: Options, progress: Progress) -> tuple[Findings, Contender]:
     """What the comparison built: from the store, where it lies."""
-    once = replace(options, retrain=False)
+    once = replace(options, retrain=False, seeds=1)
     findings, _ = prepare(Comparison((entrant.case,), entrant.folder), once, progress)
     name = entrant.case.backend.name
     if name in findings.failures:

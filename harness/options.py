@@ -22,7 +22,7 @@ def check(given: Namespace, root: Path) -> None:
     """HarnessError for values that make no sense, alone or together."""
     from harness.samples import LOOKS
 
-    for name in ("threads", "budget", "starts", "timeout", *CONSTRAINTS):
+    for name in ("threads", "budget", "starts", "timeout", "seeds", *CONSTRAINTS):
         value = getattr(given, f"ship_{name}")
         if value is not None and value <= 0:
             raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
@@ -64,6 +64,7 @@ def of_pipeline(given: Namespace, artifacts: Path) -> Options:
         retrain=given.ship_retrain,
         tail=given.ship_tail,
         constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
+        seeds=given.ship_seeds,
     )
 
 

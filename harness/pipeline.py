@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from harness import answers, data, measure, record
-from harness.answers import Inputs
+from harness.answers import Inputs, Scored
 from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.environment import describe, load_average
@@ -22,7 +22,8 @@ from harness.errors import HarnessError, Unsupported
 from harness.progress import Progress
 from harness.record import ORDER_SEED, Contender, Findings
 from harness.samples import Arm, Load, Settings
-from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Result
+from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Result, Seed
+from harness.seeds import seed_of
 from harness.spec import CONTROL, Backend, Case, Device, Target
 from harness.speed import is_settled
 from harness.workshop import Workshop
@@ -59,6 +60,8 @@ class Options:
     retrain: bool
     tail: int = 0
     constraints: Constraints = NO_CONSTRAINTS
+    seeds: int = 1
+    """Each model is fine-tuned with so many, the recipe's own first; that one is measured."""
 
     def target(self, device: Device) -> Target:
         """Where and how workers run."""
@@ -112,7 +115,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> tup
         retrain=options.retrain,
     )
     try:
-        return findings, _prepare(shop, comparison, findings)
+        return findings, _prepare(shop, comparison, findings, options.seeds)
     except _Stopped as stopped:
         _fail_all(comparison, findings, stopped.failure)
         return findings, None
@@ -135,7 +138,7 @@ def _record(case: Case, findings: Findings, keep: Keep) -> Result:
     return result
 
 
-def _prepare(shop: Workshop, comparison: Comparison, findings: Findings) -> Inputs:
+def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
     """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
     with _stage("data"):
         split = findings.split = data.load(shop.task)
@@ -146,7 +149,32 @@ def _prepare(shop: Workshop, comparison: Comparison, findings: Findings) -> Inpu
     for case in comparison.cases:
         with suppress(_Stopped):  # on record as the case's failure
             _contend(case.backend, shop, inputs, findings)
+    first = shop.model.recipe.seed
+    own = _seed(shop, split, first, findings.contenders[PYTORCH.name].scored)
+    findings.seeds = (own, *fine_tunings(shop, split, range(first + 1, first + seeds), shop.store.say))
     return inputs
+
+
+def fine_tunings(
+    shop: Workshop, split: data.Split, numbers: Iterable[int], say: Callable[[str], None]
+) -> Iterator[Seed]:
+    """The reference's score after fine-tuning with each of these seeds; of one that failed, only `say` is told."""
+    for number in numbers:
+        model = replace(shop.model, recipe=replace(shop.model.recipe, seed=number))
+        other = replace(shop, model=model)
+        try:
+            with _stage("train"):
+                made = other.checkpoint(split)
+                scored = other.answers(PYTORCH, made, other.inputs(split, made), split.test["label"])
+                found = _seed(shop, split, number, scored)
+        except _Stopped as stopped:
+            say(f"seed {number} has no score: {stopped.failure.message}")
+        else:
+            yield found
+
+
+def _seed(shop: Workshop, split: data.Split, number: int, scored: Scored) -> Seed:
+    return seed_of(number, scored.predictions, scored.score, split.test["label"], split.labels, shop.task.metric)
 
 
 def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:

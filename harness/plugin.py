@@ -74,6 +74,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
     )
     add(
+        "--ship-seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="fine-tune with N seeds, to see how far their scores lie apart; the first is measured (default: 1)",
+    )
+    add(
         "--ship-resume",
         action="store_true",
         help="measure only what no earlier session finished; whatever has changed since is measured again",

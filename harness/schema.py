@@ -178,12 +178,16 @@ NO_CONSTRAINTS = Constraints()
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """The reference's score after fine-tuning with another seed."""
+    """The reference's score after fine-tuning with one seed; the first of a result is the one that was measured."""
 
     seed: int
     score: float | None
     majority: float
     """Score of always answering the most frequent label of the test rows."""
+    frequent: str
+    """That label."""
+    only: str | None = None
+    """The label of every answer, where all answers are one label."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from harness.compare import comparisons, recommend, tidy
 from harness.environment import Environment
 from harness.finals import Finals
 from harness.judge import verdict
-from harness.loss import loss
 from harness.report import cells
 from harness.report.models import finals_notes, finals_sentence, finals_view
+from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
 from harness.spec import REFERENCE
 from harness.speed import starts_differ_by
@@ -29,7 +29,7 @@ def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         parts.append(f"{_sentence(group)}\n")
         view = _view(group).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
-        told = [*_reasons(group), *_unbeaten(group), *_seeds(group), *_restarts(group), *_disturbed(group)]
+        told = [*_reasons(group), *_unbeaten(group), *spread_of_seeds(group), *_restarts(group), *_disturbed(group)]
         parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in told) + "\n")
         phases = _phases(group).map(cells.inert)
         if len(phases):
@@ -56,7 +56,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view = _view(group).drop(columns=["MB", "peak RSS, MB"])
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
-        parts += [f"{_sentence(group, mark='')}", *_seeds(group), *_disturbed(group), *_noise(group), ""]
+        parts += [f"{_sentence(group, mark='')}", *spread_of_seeds(group), *_disturbed(group), *_noise(group), ""]
     for found in finals:
         parts.append(f"{found.task} on {found.device}: models, each on its best backend")
         view = finals_view(found)
@@ -178,21 +178,6 @@ def _restarts(group: list[Result]) -> list[str]:
     spreads = {r.backend: starts_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
     told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
     return [f"Speed-ups differ between starts by (standard deviation): {', '.join(told)}."] if told else []
-
-
-def _seeds(group: list[Result]) -> list[str]:
-    """How far apart fine-tuning with other seeds lies, beside what backends differ by."""
-    seeds = next((result.seeds for result in group if result.seeds), ())
-    scores = [seed.score for seed in seeds if seed.score is not None]
-    if not scores:
-        return []
-    collapsed = [str(seed.seed) for seed in seeds if seed.score is not None and seed.score <= seed.majority]
-    lost = [abs(found.estimate) for result in group if (found := loss(result)) is not None]
-    return [
-        f"Fine-tuned with {len(seeds)} seeds, the reference scores {min(scores):.4f} to {max(scores):.4f}; backends "
-        f"of one checkpoint differ from it by {max(lost, default=0):.4f} at most."
-        + (f" Collapsed to one label: seed {', '.join(collapsed)}." if collapsed else "")
-    ]
 
 
 def _phases(group: list[Result]) -> pd.DataFrame:

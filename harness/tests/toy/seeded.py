@@ -1,0 +1,23 @@
+"""A suite of models that the seed makes or breaks."""
+
+from dataclasses import replace
+
+import pytest
+from own import NUMPY
+from toydata import TASK
+
+from harness import PYTORCH, Bench, Case, Gate, Model, Native, Recipe, cases
+
+MOODY = Model(
+    name="moody",
+    source=Native("moody.py:Moody"),
+    recipe=Recipe(loop="native", epochs=8, learning_rate=5e-2, batch_size=16),
+    max_length=64,
+)
+DULL = replace(MOODY, name="dull", recipe=replace(MOODY.recipe, seed=3))
+MODELS = {MOODY: Gate(floor=0.9, max_loss=0.1), DULL: Gate(floor=0.8, max_loss=0.1)}
+
+
+@pytest.mark.parametrize("case", cases(TASK, MODELS, [PYTORCH, NUMPY]), ids=str)
+def test_toy(case: Case, bench: Bench) -> None:
+    bench(case).meets(MODELS[case.model])
