@@ -30,9 +30,7 @@ class Rounds:
     """What became of the reference, if that ended it."""
 
 
-def rounds_of(
-    arms: Sequence[Arm], rounds: int, target: Target, on_round: Callable[[], None] = lambda: None
-) -> Rounds:
+def rounds_of(arms: Sequence[Arm], rounds: int, target: Target, on_round: Callable[[], None] = lambda: None) -> Rounds:
     """Measure the arms, the first of which is the reference; `on_round` is called whenever a batch is asked for."""
     found = Rounds()
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from harness.selftest import (
-
-    collection,
-    device_truth,
-    exports,
-    worker_deaths,
-
-
-
-)
+from harness.selftest import carry_over, collection, device_truth, exports, overhead, worker_deaths
 from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
+    collection.PART,
     exports.PART,
     worker_deaths.PART,
-
-    collection.PART,
-
-
-
+    overhead.PART,
+    carry_over.PART,
 )
