@@ -37,7 +37,7 @@ def selftest(parts: Sequence[Part], names: Sequence[str], artifacts: Path, say: 
         for row in _run(part, artifacts):
             found.append(row)
             say(_line(row))
-    text = _report(found, names, artifacts)
+    text = _report(found, _command(names, artifacts, out))
     say("")
     say(text)
     if out is not None:
@@ -86,7 +86,12 @@ def _line(row: Found) -> str:
     return f"{row.part:<16}{label:<66}{row.figure!s:<40}{row.seconds:.0f} s  {row.figure.note}"
 
 
-def _report(found: Sequence[Found], names: Sequence[str], artifacts: Path) -> str:
+def _command(names: Sequence[str], artifacts: Path, out: Path | None) -> str:
+    written = [] if out is None else ["--out", str(out)]
+    return shlex.join(["python", "-m", "harness", "selftest", *names, "--ship-artifacts", str(artifacts), *written])
+
+
+def _report(found: Sequence[Found], command: str) -> str:
     from tabulate import tabulate
 
     rows = [
@@ -106,7 +111,6 @@ def _report(found: Sequence[Found], names: Sequence[str], artifacts: Path) -> st
     table: str = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
     took = {row.part: row.seconds for row in found}
     failed = sum(not row.figure.passed for row in found)
-    command = shlex.join(["python", "-m", "harness", "selftest", *names, "--ship-artifacts", str(artifacts)])
     return "\n\n".join(
         (
             table,

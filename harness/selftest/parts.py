@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from harness.selftest import (
+    carry_over,
     collection,
     device_truth,
     exports,
     false_alarms,
+    overhead,
     power,
     session_deaths,
     worker_deaths,
@@ -15,10 +17,12 @@ from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
+    collection.PART,
     exports.PART,
     worker_deaths.PART,
     session_deaths.PART,
-    collection.PART,
+    overhead.PART,
+    carry_over.PART,
     false_alarms.PART,
     power.PART,
 )

@@ -60,6 +60,21 @@ def working(artifact: Path, target: Target) -> Session:
     return Session(run=product(int(artifact.name)), device="cpu", settings={"numpy": np.__version__})
 
 
+def multiplying(artifact: Path, target: Target) -> Session:
+    """The same work in torch, whose idle OpenMP threads sleep or spin as the target says."""
+    import torch
+
+    torch.set_num_threads(target.threads)
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(int(artifact.name),) * 2).astype(np.float32))
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.inference_mode():
+            found = weights @ weights
+        return {"logits": found[:1, :4].numpy() + arrays["x"]}
+
+    return Session(run=run, device="cpu", settings={"torch": torch.__version__})
+
+
 def sleeping(artifact: Path, target: Target) -> Session:
     """Takes as many milliseconds a call as its artifact's name says, and no processor."""
 
