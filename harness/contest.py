@@ -15,8 +15,9 @@ from harness.compare import comparisons, recommend
 from harness.environment import describe, load_average
 from harness.errors import HarnessError
 from harness.finals import Entry, Finals
-from harness.pipeline import BATCHES, Comparison, Options, order_of, prepare
+from harness.pipeline import BATCHES, order_of
 from harness.progress import Progress
+from harness.ready import Comparison, Options, prepare
 from harness.record import Contender, Findings
 from harness.samples import Arm, Load, Measurement
 from harness.schema import Result

@@ -61,7 +61,7 @@ def floors(
 def _line(case: Case, folder: Path, seeds: int, artifacts: Path, threads: int) -> Line:
     from harness import data
     from harness.cache import Store
-    from harness.pipeline import fine_tunings
+    from harness.ready import fine_tunings
     from harness.workshop import Workshop
 
     progress = Progress(sys.stderr if sys.stderr.isatty() else None, log=sys.stderr)

@@ -11,7 +11,7 @@ from harness.environment import commit_of, usable_cores
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.pipeline import Options
+    from harness.ready import Options
 
 LOCAL = "local"
 MOST_THREADS = 8
@@ -50,7 +50,7 @@ def threads(given: Namespace) -> int:
 
 def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     """The options as the pipeline knows them."""
-    from harness.pipeline import Options
+    from harness.ready import Options
     from harness.schema import Constraints
 
     return Options(

@@ -17,7 +17,7 @@ from harness.spec import Case, Device
 
 if TYPE_CHECKING:
     from harness.finals import Finals
-    from harness.pipeline import Options
+    from harness.ready import Options
     from harness.schema import Result
 
 HERE = Path(__file__).parent

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from harness.baseline import Baseline
     from harness.finals import Finals
-    from harness.pipeline import Comparison, Options
+    from harness.ready import Comparison, Options
     from harness.schema import Result
 
 
@@ -178,7 +178,8 @@ class ShipSession:
 
     def _compare(self, case: Case) -> None:
         from harness import resume
-        from harness.pipeline import Comparison, compare
+        from harness.pipeline import compare
+        from harness.ready import Comparison
 
         chosen, folder = self.selected[str(case)]
         mates = [

@@ -1,0 +1,178 @@
+"""Everything that is not timed: data, checkpoint, artifacts and answers, from the store where they lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from harness import answers, data
+from harness.answers import Inputs, Scored
+from harness.backends import PYTORCH
+from harness.cache import Store
+from harness.environment import describe
+from harness.progress import Progress
+from harness.record import Contender, Findings
+from harness.samples import Settings
+from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
+from harness.seeds import seed_of
+from harness.spec import Backend, Case, Device, Target
+from harness.stage import Stopped, stage
+from harness.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The selected cases that share task, model and device; the reference and its control come by themselves."""
+
+    cases: tuple[Case, ...]
+    folder: Path
+    """The suite's: native modules are found from here."""
+    inputs: str = ""
+    """Fingerprint of what it is made of, for a session that would resume this one."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line decides for a whole session."""
+
+    artifacts: Path
+    machine: str
+    threads: int
+    spinning: bool
+    starts: int
+    budget_s: float
+    timeout_s: float
+    retrain: bool
+    tail: int = 0
+    constraints: Constraints = NO_CONSTRAINTS
+    seeds: int = 1
+    """Each model is fine-tuned with so many, the recipe's own first; that one is measured."""
+
+    def target(self, device: Device) -> Target:
+        """Where and how workers run."""
+        return Target(device, self.threads, self.spinning)
+
+    def settings(self, device: Device) -> Settings:
+        """How rounds are measured."""
+        return Settings(
+            self.target(device), self.starts, budget_s=self.budget_s, timeout_s=self.timeout_s, tail=self.tail
+        )
+
+
+def prepare(comparison: Comparison, options: Options, progress: Progress) -> tuple[Findings, Inputs | None]:
+    """Everything that is not timed: checkpoint, artifacts and answers, from the store where they lie there.
+
+    Without a checkpoint and a reference no case has anything to say: then there are no inputs, and every case failed.
+    """
+    first = comparison.cases[0]
+    findings = Findings(
+        measurement_id=uuid4().hex[:12],
+        environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        constraints=options.constraints,
+        inputs=comparison.inputs,
+    )
+
+    def say(text: str) -> None:
+        findings.notes.append(text)
+        progress.say(text)
+
+    shop = Workshop(
+        task=first.task,
+        model=first.model,
+        folder=comparison.folder,
+        target=options.target(first.device),
+        store=Store(options.artifacts, say),
+        progress=progress,
+        timeout_s=options.timeout_s,
+        retrain=options.retrain,
+    )
+    try:
+        return findings, _prepare(shop, comparison, findings, options.seeds)
+    except Stopped as stopped:
+        fail_all(comparison, findings, stopped.failure)
+        return findings, None
+
+
+def fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
+    """No case of the comparison has anything to say, for one reason."""
+    for case in comparison.cases:
+        findings.failures.setdefault(case.backend.name, why)
+
+
+def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
+    """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
+    with stage("data"):
+        split = findings.split = data.load(shop.task)
+    with stage("train"):
+        findings.checkpoint = shop.checkpoint(split)
+        inputs = shop.inputs(split, findings.checkpoint)
+    _contend(PYTORCH, shop, inputs, findings)
+    for case in comparison.cases:
+        with suppress(Stopped):  # on record as the case's failure
+            _contend(case.backend, shop, inputs, findings)
+    first = shop.model.recipe.seed
+    own = _seed(shop, split, first, findings.contenders[PYTORCH.name].scored)
+    findings.seeds = (own, *fine_tunings(shop, split, range(first + 1, first + seeds), shop.store.say))
+    return inputs
+
+
+def fine_tunings(
+    shop: Workshop, split: data.Split, numbers: Iterable[int], say: Callable[[str], None]
+) -> Iterator[Seed]:
+    """The reference's score after fine-tuning with each of these seeds; of one that failed, only `say` is told."""
+    for number in numbers:
+        model = replace(shop.model, recipe=replace(shop.model.recipe, seed=number))
+        other = replace(shop, model=model)
+        try:
+            with stage("train"):
+                made = other.checkpoint(split)
+                scored = other.answers(PYTORCH, made, other.inputs(split, made), split.test["label"])
+                found = _seed(shop, split, number, scored)
+        except Stopped as stopped:
+            say(f"seed {number} has no score: {stopped.failure.message}")
+        else:
+            yield found
+
+
+def _seed(shop: Workshop, split: data.Split, number: int, scored: Scored) -> Seed:
+    return seed_of(number, scored.predictions, scored.score, split.test["label"], split.labels, shop.task.metric)
+
+
+def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:
+    """The backend ready to be measured, or Stopped; whichever it was the first time, it stays."""
+    if backend.name in findings.failures:
+        raise Stopped(findings.failures[backend.name])
+    if backend.name not in findings.contenders:
+        try:
+            _make(backend, shop, inputs, findings)
+        except Stopped as stopped:
+            findings.failures[backend.name] = stopped.failure
+            raise
+    return findings.contenders[backend.name]
+
+
+def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> None:
+    """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
+    assert findings.checkpoint is not None
+    assert findings.split is not None
+    origin = backend.source or PYTORCH
+    try:
+        source = None if backend is PYTORCH else _contend(origin, shop, inputs, findings)
+    except Stopped as stopped:
+        message = f"{origin.name}, which it is built from, {stopped.failure.status}: {stopped.failure.message}"
+        raise Stopped(replace(stopped.failure, message=message)) from stopped
+    with stage("build"):
+        artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
+    with stage("answer"):
+        scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
+        if source:
+            answers.check_forms(scored, source.scored, origin.name)
+    findings.contenders[backend.name] = Contender(artifact, scored)
+    with stage("parity"):
+        if source and not backend.lossy:
+            answers.check_parity(scored, source.scored, origin.name)

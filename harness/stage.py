@@ -1,0 +1,38 @@
+"""Stages of the pipeline, and what becomes of an error in one: a failure that goes on record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import HarnessError, Unsupported
+from harness.schema import Failure
+
+
+class Stopped(Exception):
+    """A stage ended without what the next one needs."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Turns whatever a stage raises, its own or a library's, into a failure that goes on record."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Exception as error:
+        message = str(error) if isinstance(error, HarnessError) else _told(error)
+        status = "unsupported" if isinstance(error, Unsupported) else "failed"
+        raise Stopped(Failure(stage=name, message=message, status=status)) from error  # type: ignore[arg-type]
+
+
+def _told(error: Exception) -> str:
+    """An unexpected error with the place it came from, so that its author finds the line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
