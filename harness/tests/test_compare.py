@@ -465,7 +465,7 @@ def test_verdict_and_reasons_are_columns():
     table = tidy([result(), result("onnxruntime", 0.5), failed("z"), unsupported()])
     first = table.drop_duplicates("backend").set_index("backend")
     assert "slower" == first["verdict"]["onnxruntime"]
-    assert first["reasons"]["onnxruntime"].startswith("slower: 0.50x [")
+    assert first["reasons"]["onnxruntime"].startswith("its speed-up is 0.50x [")
     assert "failed" == first["verdict"]["z"]
     assert first["verdict"][["pytorch", "onnxruntime-o2"]].isna().all()
 

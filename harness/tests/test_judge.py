@@ -96,7 +96,7 @@ def test_a_failure_is_told_with_its_stage_and_message():
 
 def test_figures_and_batch_stand_in_the_reason():
     (speed, accuracy) = verdict(contender(2.0)).reasons
-    assert speed.startswith("faster: 2.00x [")
+    assert speed.startswith("its speed-up is 2.00x [")
     assert speed.endswith("] at batch 1")
     said = "loses 0.00 points [-0.30, 0.30] against pytorch where 1 are allowed; 1000 rows can exclude 0.30 at best"
     assert said == accuracy
