@@ -36,6 +36,14 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True)
+class Kill:
+    """An instant of a session: so many seconds after rounds of so many tasks were begun."""
+
+    begun: int
+    delay_s: float
+
+
+@dataclass(frozen=True)
 class Ended:
     """One session, whether it was killed, and what was seen after it."""
 
@@ -69,8 +77,8 @@ class House:
         if ended.status != 0 or len(ended.finished) < COMPARISONS:
             raise HarnessError(f"the toy suite does not pass:\n{ended.text[-1500:]}")
 
-    def session(self, *options: str, kill_after_s: float = LIMIT_S, kill_after_begun: int = 0) -> Ended:
-        """Run the suite, and SIGKILL the session so many seconds, or rounds of so many tasks, later."""
+    def session(self, *options: str, kill: Kill | None = None) -> Ended:
+        """Run the suite, and SIGKILL the session at that instant unless it has ended by then."""
         log, noted = self.root / "log.txt", self.root / "begun.txt"
         noted.write_text("")
         began = time.monotonic()
@@ -83,11 +91,13 @@ class House:
                 stdout=out,
                 stderr=out,
             )
-            while process.poll() is None and time.monotonic() - began < kill_after_s:
-                if 0 < kill_after_begun <= len(noted.read_text().split()):
-                    break
-                time.sleep(0.01)
-            process.kill()
+            try:
+                if kill is not None:
+                    while process.poll() is None and len(noted.read_text().split()) < kill.begun:
+                        time.sleep(0.01)
+                process.wait(LIMIT_S if kill is None else kill.delay_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
             status = process.wait()
         wall_s = time.monotonic() - began
         return Ended(

@@ -16,7 +16,7 @@ from harness.selftest.figures import (
     SESSION_LANES,
 )
 from harness.selftest.part import Figure, Given, Part
-from harness.selftest.resumed_sessions import COMPARISONS, LIMIT_S, Ended, House
+from harness.selftest.resumed_sessions import COMPARISONS, Ended, House, Kill
 
 RESUME = "--ship-resume"
 
@@ -46,13 +46,14 @@ class Chain:
 
 
 def chain(house: House, number: int, most: int, dice: random.Random, whole_s: float, *options: str) -> Chain:
-    """At most `most` kills, each within `whole_s` of its session's start; then a session that may end."""
+    """At most `most` kills of sessions that would take `whole_s` undisturbed; then one that may end."""
     table, paths = house.table(), house.paths()
     house.empty(number)
     sessions: list[Ended] = []
     while not sessions or sessions[-1].killed:
-        kill_after_s = dice.uniform(0, whole_s) if len(sessions) < most else LIMIT_S
-        sessions.append(house.session(*options, kill_after_s=kill_after_s))
+        # Evenly over phases, not over time: most of a session's time is its start.
+        kill = Kill(dice.randrange(COMPARISONS), dice.uniform(0, whole_s / 2)) if len(sessions) < most else None
+        sessions.append(house.session(*options, kill=kill))
     return Chain(sessions, same_table=house.table() == table, strays=sorted(house.paths() - paths))
 
 
@@ -85,7 +86,7 @@ def _forgetful(house: House, lane: int) -> list[Chain]:
     chains: list[Chain] = []
     for number in range(FORGETFUL_CHAINS // SESSION_LANES):
         house.empty(number)
-        killed = house.session(kill_after_begun=2)
+        killed = house.session(kill=Kill(begun=2, delay_s=0))
         chains.append(Chain([killed, house.session()], same_table=True, strays=[]))
     return chains
 
