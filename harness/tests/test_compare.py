@@ -508,15 +508,25 @@ def test_how_a_backend_starts_and_when_that_pays_off_is_a_table_of_its_own():
 
 
 def test_seeds_are_told_beside_what_backends_differ_by():
-    seeds = tuple(Seed(seed=seed, score=score, majority=0.5) for seed, score in enumerate((0.95, 0.93, 0.5)))
+    scores = (0.95, 0.93, 0.5)
+    seeds = tuple(Seed(seed=seed, score=score, majority=0.5, frequent="a") for seed, score in enumerate(scores))
     several = [result(seeds=seeds), result("onnxruntime", 2.0, answers=answers(lost=3), seeds=seeds)]
-    said = (
-        "Fine-tuned with 3 seeds, the reference scores 0.5000 to 0.9500; backends of one checkpoint differ from it by "
-        "0.0030 at most. Collapsed to one label: seed 2."
+    spread = (
+        "Fine-tuned with 2 of 3 seeds, the reference scores 0.9300 to 0.9500: 2.00 points apart (standard deviation "
+        "1.41); backends of one fine-tuning differ from it by 0.30 at most."
     )
+    dead = "Fine-tuning with seed 2 collapsed: score 0.5000 is no more than the 0.5000 of always answering 'a'."
     for text in (report.markdown(several), report.terminal(several)):
-        assert said in text
+        assert spread in text
+        assert dead in text
     assert (3, 0.5, 0.95) == tuple(tidy(several).iloc[0][["seeds", "seed_low", "seed_high"]])
+
+
+def test_one_seed_is_told_of_where_it_collapsed_only():
+    seed = Seed(seed=0, score=0.95, majority=0.5, frequent="a")
+    assert "Fine-tun" not in report.markdown([result(seeds=(seed,))])
+    dead = report.markdown([result(seeds=(replace(seed, only="b"),))])
+    assert "Fine-tuning with seed 0 collapsed: score 0.9500, and every answer is 'b'." in dead
 
 
 def test_a_flipped_row_does_not_break_a_table():
