@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,14 @@ class Toy:
         for name in beside:
             shutil.copyfile(HERE / "toy" / name, self.folder / name)
 
-    def run(self, *options: str) -> Run:
-        """Run the suite from its folder in a process of its own."""
+    def run(self, *options: str, undecided: bool = True) -> Run:
+        """Run the suite from its folder in a process of its own; unless verdicts matter, with one look of one start."""
+        plugins = ("harness.plugin", "toydata.onelook") if undecided else ("harness.plugin",)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             done = self.pytester.runpytest_subprocess(
-                *("-p", "harness.plugin", "--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
+                *chain.from_iterable(("-p", name) for name in plugins),
+                *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
                 *options,
                 timeout=400,
             )

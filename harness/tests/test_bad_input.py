@@ -70,6 +70,9 @@ COMPLAINTS = {
     "more rows set apart than there are": ["task greedy", "4036", "181"],
     "a label of a single row, which cannot be in training and in the test": ["task rare", "sarcasm"],
     "a recipe of so few rows that training never sees every label": ["frugal", "training never sees"],
+    "a data set of one label": ["task unanimous", "every row has the label weather"],
+    "a test of one row": ["task single", "cannot set apart 1 rows for test"],
+    "a loss that so few rows cannot exclude, with the rows it takes": ["toy/picky", "the gate allows 0.02", "149 rows"],
     "a data set without rows": ["task empty", "no rows"],
     "a package without a reader": ["task unread", "read="],
     "more training rows asked for than there are": ["large", "5000", "97"],
@@ -160,3 +163,9 @@ def test_a_task_of_images_takes_no_metric_of_its_own() -> None:
     assert TASK.metric in image_classification.metrics
     with pytest.raises(HarnessError, match="no metric 'rouge' for image-classification"):
         replace(TASK, kind=image_classification, metric="rouge")
+
+
+@pytest.mark.parametrize("part", ["test", "validation", "calibration"])
+def test_a_task_that_sets_no_row_apart_is_refused(part: str) -> None:
+    with pytest.raises(HarnessError, match="task toy: test, validation and calibration need at least a row each"):
+        replace(TASK, **{part: 0})

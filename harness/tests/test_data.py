@@ -312,3 +312,22 @@ def test_a_test_label_that_training_never_sees_is_refused(install):
     said = "task toy: the test rows have labels that training never sees: rare; add rows or drop the labels"
     with pytest.raises(HarnessError, match=said):
         data.load(few)
+
+
+# Labels that a score could not tell apart
+
+
+def test_rows_of_one_label_are_refused(install):
+    with pytest.raises(HarnessError, match="task toy: every row has the label a, so there is nothing to tell apart"):
+        data.load(task(install(articles(desks=("a",)))))
+
+
+def test_test_rows_of_one_label_are_refused(install):
+    package = install(articles(desks=("a",) * 49 + ("b",)))
+    with pytest.raises(HarnessError, match="task toy: every test row has the label a; ask for more test rows"):
+        data.load(task(package, test=3))
+
+
+def test_a_test_of_fewer_rows_than_labels_is_refused(install):
+    with pytest.raises(HarnessError, match="task toy: cannot set apart 1 rows for test"):
+        data.load(task(install(articles()), test=1))

@@ -26,6 +26,11 @@ def nothing(file: Path) -> Iterator[dict[str, str]]:
     yield from ()
 
 
+def unanimous(file: Path) -> Iterator[dict[str, str]]:
+    for row in sentences(file):
+        yield row | {"topic": "weather"}
+
+
 MISSING = replace(TASK, name="missing", dataset=Package("toy-data-of-others", "rows.csv", sha256="0", read=sentences))
 CHANGED = replace(TASK, name="changed", dataset=replace(TASK.dataset, sha256="0" * 64))
 MOVED = replace(TASK, name="moved", dataset=replace(TASK.dataset, path="toydata/lines.csv"))
@@ -34,6 +39,8 @@ NO_LABEL = replace(TASK, name="no-label", label="subject")
 GREEDY = replace(TASK, name="greedy", test=4000)
 RARE = replace(TASK, name="rare", dataset=replace(TASK.dataset, read=rarely_sarcastic))
 EMPTY = replace(TASK, name="empty", dataset=replace(TASK.dataset, read=nothing))
+UNANIMOUS = replace(TASK, name="unanimous", dataset=replace(TASK.dataset, read=unanimous))
+SINGLE = replace(TASK, name="single", test=1)
 UNREAD = replace(TASK, name="unread", dataset=replace(TASK.dataset, read=None))
 
 
@@ -44,11 +51,16 @@ def outer() -> Backend:
     return Backend(name="hidden", load=load, devices=("cpu",))
 
 
-CASES = [
-    case
-    for task in (MISSING, CHANGED, MOVED, NO_INPUT, NO_LABEL, GREEDY, RARE, EMPTY, UNREAD)
-    for case in cases(task, [BAG], [PYTORCH])
-] + cases(TASK, [BAG, LARGE, FRUGAL, LOST, SPEECHLESS, MISSPELT], [PYTORCH, outer()])
+PICKY = {Model(name="picky", source=BAG.source, recipe=BAG.recipe): Gate(floor=0.5, max_loss=0.02)}
+CASES = (
+    [
+        case
+        for task in (MISSING, CHANGED, MOVED, NO_INPUT, NO_LABEL, GREEDY, RARE, EMPTY, UNANIMOUS, SINGLE, UNREAD)
+        for case in cases(task, [BAG], [PYTORCH])
+    ]
+    + cases(TASK, [BAG, LARGE, FRUGAL, LOST, SPEECHLESS, MISSPELT], [PYTORCH, outer()])
+    + cases(TASK, PICKY, [PYTORCH])
+)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
