@@ -39,7 +39,8 @@ def selftest(
         for row in _run(part, artifacts):
             found.append(row)
             say(_line(row))
-    text = _report(found, names, artifacts)
+    appendices = [part.appendix() for part in chosen if part.appendix is not None]
+    text = "\n\n".join((_report(found, names, artifacts), *appendices))
     say("")
     say(text)
     if out is not None:

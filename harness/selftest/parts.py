@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from harness.selftest import (
+    cheats,
     collection,
     device_truth,
     exports,
     false_alarms,
+    noninferiority,
     power,
 )
 from harness.selftest.part import Part
@@ -17,4 +19,6 @@ PARTS: tuple[Part, ...] = (
     collection.PART,
     false_alarms.PART,
     power.PART,
+    cheats.PART,
+    noninferiority.PART,
 )
