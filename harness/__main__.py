@@ -7,11 +7,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness.errors import NOT_DECIDED, HarnessError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input."""
+    """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input, 7 if undecided."""
     parser = argparse.ArgumentParser(prog="python -m harness", description="Tables and hashes; `pytest` measures.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="rebuild every table from the results")
@@ -25,9 +25,16 @@ def main(arguments: list[str] | None = None) -> int:
     selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
     selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
     selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
+    compare = commands.add_parser("compare", help="tell what became of every case since its stored runs")
+    compare.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
+    compare.add_argument("today", type=Path, help="folder with the results to hold against them")
+    compare.add_argument(
+        "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
+    )
     options = parser.parse_args(arguments)
+    run = {"report": _report, "hash": _hash, "selftest": _selftest, "compare": _compare}
     try:
-        return {"report": _report, "hash": _hash, "selftest": _selftest}[options.command](options)
+        return run[options.command](options)
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
@@ -36,16 +43,23 @@ def main(arguments: list[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> int:
     from harness import report
 
-    folder = options.ship_results
     if not options.check:
-        print(*report.write(folder), sep="\n")
+        print(*report.write(options.ship_results), sep="\n")
         return 0
     try:
-        report.check(folder)
+        report.check(options.ship_results)
     except report.Stale as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from harness.baseline import compare
+
+    found = compare(options.stored, options.today)
+    print(found.text)
+    return 1 if found.regressed else NOT_DECIDED if options.require and found.open else 0
 
 
 def _hash(options: argparse.Namespace) -> int:

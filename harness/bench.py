@@ -25,7 +25,7 @@ class Outcome:
     again: str
     """Command that runs this case alone, as it was run."""
     regressions: Callable[[Result], list[str]] = lambda result: []
-    """What fell short of stored runs, in words, where some were named."""
+    """How it fell short of stored runs, proven, in words, where some were named."""
 
     def meets(self, gate: Gate) -> None:
         """Pass, skip (the combination does not exist), or fail with what fell short and how to reproduce it.

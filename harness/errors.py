@@ -1,5 +1,8 @@
 """What can go wrong, by what the caller may do about it."""
 
+NOT_DECIDED = 7
+"""Exit status, beside pytest's own 0 to 5, of a run that broke no gate and did not decide every case."""
+
 
 class HarnessError(Exception):
     """Something is wrong that the user can mend; the message says what, where and what to do."""

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 
 from harness.bench import Bench
-from harness.errors import HarnessError
+from harness.errors import NOT_DECIDED, HarnessError
 from harness.replay import Replay, replay
 from harness.session import ShipSession
 from harness.spec import DEVICES, Case
 
-NOT_DECIDED = 7
-"""Exit status, beside pytest's own 0 to 5, of a run that broke no gate and did not decide every case."""
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()
 
@@ -64,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             metavar=unit.upper(),
             help=f"recommend no backend with more {name} than this",
         )
+    add(
+        "--ship-baseline",
+        type=Path,
+        metavar="DIR",
+        help="hold speed-ups and answers against the stored runs in this folder; a proven regression fails its test",
+    )
     add(
         "--ship-require",
         choices=["decided"],

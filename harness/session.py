@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.bench import Outcome
-from harness.environment import commit_of, no_cuda, usable_cores
+from harness.environment import commit_of, describe, no_cuda, usable_cores
 from harness.errors import HarnessError
 from harness.progress import Progress
 from harness.spec import Case
@@ -19,6 +19,7 @@ from harness.spec import Case
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.baseline import Baseline
     from harness.schema import Result
 
 LOCAL = "local"
@@ -39,6 +40,8 @@ class ShipSession:
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
     results: dict[str, Result] = field(default_factory=dict)
+    baseline: Baseline | None = None
+    """Stored runs that results are held against."""
 
     @classmethod
     def from_options(cls, options: Namespace, root: Path, line: Sequence[str] = ()) -> ShipSession:
@@ -78,7 +81,10 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
-        check_cases([(case, folder) for case, folder in selected if self.skip_reason(case) is None])
+        runnable = [(case, folder) for case, folder in selected if self.skip_reason(case) is None]
+        if self.options.ship_baseline and runnable:
+            self.baseline = self._stored([str(case) for case, _ in runnable])
+        check_cases(runnable)
 
     def skip_reason(self, case: Case) -> str | None:
         """Why the case cannot run here, if so."""
@@ -90,7 +96,8 @@ class ShipSession:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""
         if str(case) not in self.results:
             self._compare(case)
-        return Outcome(self.results[str(case)], self._judged, shlex.join(["pytest", node, *self.given]))
+        again = shlex.join(["pytest", node, *self.given])
+        return Outcome(self.results[str(case)], self._judged, again, self.baseline.proven if self.baseline else _none)
 
     def open_cases(self) -> list[str]:
         """What was selected and is not decided, or was not measured at all, each in a sentence."""
@@ -101,6 +108,8 @@ class ShipSession:
             found = verdict(result)
             if found is not None and found.word in ("undecided", "invalid"):
                 told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
+        if self.baseline is not None:
+            told += self.baseline.open(self.results)
         return told if self.results else ["nothing was measured: every case was skipped"]
 
     def line(self, case: Case) -> str:
@@ -115,6 +124,8 @@ class ShipSession:
 
         yield report.terminal(self.results.values())
         yield from (f"warning: {told}" for told in self.open_cases())
+        if self.baseline is not None:
+            yield from self.baseline.notes(self.results)
         yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
         try:
             written = report.write(self.results_folder, self.options.ship_machine)
@@ -122,6 +133,18 @@ class ShipSession:
             yield f"no tables written: {error}"
         else:
             yield from (f"wrote {path}" for path in written)
+
+    @property
+    def _threads(self) -> int:
+        return self.options.ship_threads or min(usable_cores(), MOST_THREADS)
+
+    def _stored(self, names: Sequence[str]) -> Baseline:
+        from harness.baseline import Baseline
+
+        given = self.options
+        found = Baseline.load(given.ship_baseline)
+        found.check(names, describe(given.ship_machine, self._threads, self.root, given.ship_spin))
+        return found
 
     def _compare(self, case: Case) -> None:
         from harness.pipeline import Comparison, Options, compare
@@ -137,7 +160,7 @@ class ShipSession:
         options = Options(
             artifacts=given.ship_artifacts or self.root / ".artifacts",
             machine=given.ship_machine,
-            threads=given.ship_threads or min(usable_cores(), MOST_THREADS),
+            threads=self._threads,
             spinning=given.ship_spin,
             starts=given.ship_starts,
             budget_s=given.ship_budget,
@@ -180,6 +203,10 @@ class ShipSession:
                 f"{'has changes that no commit holds' if commit else 'is under no commit'}; commit or stash them, or "
                 "leave the machine unnamed"
             )
+
+
+def _none(result: Result) -> list[str]:
+    return []
 
 
 def _own_words(options: Namespace, line: Sequence[str]) -> tuple[str, ...]:
