@@ -53,9 +53,11 @@ class Inputs:
         if len(self.kind.axes) < 2:
             return []
         lengths = [len(next(iter(row.values()))) for row in self.encoded]
-        low, high = min(SHORTEST, *lengths), max(lengths) // 2
+        low, high = max(1, min(SHORTEST, *lengths)), max(lengths) // 2
         wanted = np.linspace(low, max(low, high), min(CUT, len(self.encoded)), dtype=int).tolist()
-        cut = [{name: values[:to] for name, values in row.items()} for row, to in zip(self.encoded, wanted, strict=False)]
+        cut = [
+            {name: values[:to] for name, values in row.items()} for row, to in zip(self.encoded, wanted, strict=False)
+        ]
         return cut if high > low else []
 
 

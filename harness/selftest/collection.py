@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import harness
 from harness.errors import HarnessError
@@ -92,7 +93,9 @@ def _collect(folder: Path, extra: str) -> Collected:
         check=False,
     )
     wall_s = time.monotonic() - began
-    said = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else {"status": 1}
+    said: dict[str, Any] = (
+        json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 and done.stdout else {"status": 1}
+    )
     if said["status"] != 0:
         raise HarnessError(f"pytest --collect-only failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return Collected(said["cases"], tuple(said["imported"]), wall_s)

@@ -28,9 +28,7 @@ class Found:
     """Since the part began."""
 
 
-def selftest(
-    parts: Sequence[Part], names: Sequence[str], artifacts: Path, say: Say, out: Path | None = None
-) -> int:
+def selftest(parts: Sequence[Part], names: Sequence[str], artifacts: Path, say: Say, out: Path | None = None) -> int:
     """Run the named parts, or all; 0 if every figure holds, 1 if one does not. HarnessError for an unknown name."""
     chosen = _chosen(parts, names)
     say(f"{'part':<16}{'figure':<66}{'found':<40}note")
@@ -40,7 +38,7 @@ def selftest(
             found.append(row)
             say(_line(row))
     appendices = [part.appendix() for part in chosen if part.appendix is not None]
-    text = "\n\n".join((_report(found, names, artifacts), *appendices))
+    text = "\n\n".join((_report(found, _command(names, artifacts, out)), *appendices))
     say("")
     say(text)
     if out is not None:
@@ -89,7 +87,12 @@ def _line(row: Found) -> str:
     return f"{row.part:<16}{label:<66}{row.figure!s:<40}{row.seconds:.0f} s  {row.figure.note}"
 
 
-def _report(found: Sequence[Found], names: Sequence[str], artifacts: Path) -> str:
+def _command(names: Sequence[str], artifacts: Path, out: Path | None) -> str:
+    written = [] if out is None else ["--out", str(out)]
+    return shlex.join(["python", "-m", "harness", "selftest", *names, "--ship-artifacts", str(artifacts), *written])
+
+
+def _report(found: Sequence[Found], command: str) -> str:
     from tabulate import tabulate
 
     rows = [
@@ -109,11 +112,11 @@ def _report(found: Sequence[Found], names: Sequence[str], artifacts: Path) -> st
     table: str = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
     took = {row.part: row.seconds for row in found}
     failed = sum(not row.figure.passed for row in found)
-    command = shlex.join(["python", "-m", "harness", "selftest", *names, "--ship-artifacts", str(artifacts)])
     return "\n\n".join(
         (
             table,
-            f"{len(found) - failed} of {len(found)} hold; " + ", ".join(f"{name} {s:.0f} s" for name, s in took.items()),
+            f"{len(found) - failed} of {len(found)} hold; "
+            + ", ".join(f"{name} {s:.0f} s" for name, s in took.items()),
             _machine(),
             f"`{command}`",
         )

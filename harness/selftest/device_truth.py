@@ -87,9 +87,7 @@ def _identity(folder: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("x", "logits")]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["logits"])], "identity", values[:1], values[1:])
     folder.mkdir()
-    save(
-        helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)]), folder / "model.onnx"
-    )
+    save(helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)]), folder / "model.onnx")
 
 
 PART = Part(

@@ -29,19 +29,23 @@ DEATH_SESSIONS = 4
 
 PARENT_CPU_SHARE = 0.01
 OVERHEAD_BLOCKS = 20
-OVERHEAD_ROUNDS = 20
-"""In each block, whose share of parent's CPU time is one datum."""
-POLLING_BLOCKS = 20
+OVERHEAD_PAIRS = 25
+"""Pairs of a short and a long call in each block; the median of their differences is one datum."""
+POLL_S = 2e-4
+"""Pause of the parent that polls."""
 BARE_TOLERANCE = 1.05
 BARE_STARTS = 3
-BARE_BLOCKS = 12
+BARE_BLOCKS = 20
 BARE_CALLS = 50
-"""In each block and arm: percentiles are taken of so many calls, and blocks are paired."""
+"""In each block and arm, one of each in turn: percentiles are taken of so many calls, and blocks are paired."""
 
 CARRY_TOLERANCE = 0.01
-CARRY_STARTS = 4
-CARRY_ROUNDS = 150
-"""In each start, passive."""
+CARRY_STARTS = 2
+CARRY_MATES = 3
+"""Other arms of the comparison, each of which may leave something behind."""
+CARRY_LOOPS = 6
+CARRY_ROUNDS = 300
+"""In each start."""
 SPINNING_CHECKS = 20
 SPINNING_ROUNDS = 20
 """In each check."""

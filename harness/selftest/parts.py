@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from harness.selftest import (
+    carry_over,
     cheats,
     collection,
     device_truth,
     exports,
     false_alarms,
     noninferiority,
+    overhead,
     power,
+    worker_deaths,
 )
 from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
-    exports.PART,
+    cheats.PART,
     collection.PART,
+    exports.PART,
+    noninferiority.PART,
     false_alarms.PART,
     power.PART,
-    cheats.PART,
-    noninferiority.PART,
+    worker_deaths.PART,
+    overhead.PART,
+    carry_over.PART,
 )

@@ -96,7 +96,7 @@ def gate(real: Real, backend: Backend, artifact: Path, target: Target | None = N
     except HarnessError as error:
         told = str(error).splitlines()[0]
         return Gated(refused=told, ungated=told)
-    lost = real.reference.score - own.score
+    lost = (real.reference.score or 0.0) - (own.score or 0.0)
     ungated = f"loses {lost:.4f}" if lost > real.gate.max_loss else None
     try:
         answers.check_forms(own, real.reference, PYTORCH.name)

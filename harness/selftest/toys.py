@@ -5,6 +5,7 @@ What a toy is told, it reads in the name of its artifact, a path that need not e
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 
 from harness.spec import Arrays, Backend, Session, Target
 
+PID = "pid"
+"""File in which a mortal toy leaves the number of its process."""
 REAL = "real"
 """The artifact name that stands for ONNX Runtime itself, asked with a graph that lies beside."""
 
@@ -57,6 +60,21 @@ def working(artifact: Path, target: Target) -> Session:
     return Session(run=product(int(artifact.name)), device="cpu", settings={"numpy": np.__version__})
 
 
+def multiplying(artifact: Path, target: Target) -> Session:
+    """The same work in torch, whose idle OpenMP threads sleep or spin as the target says."""
+    import torch
+
+    torch.set_num_threads(target.threads)
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(int(artifact.name),) * 2).astype(np.float32))
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.inference_mode():
+            found = weights @ weights
+        return {"logits": found[:1, :4].numpy() + arrays["x"]}
+
+    return Session(run=run, device="cpu", settings={"torch": torch.__version__})
+
+
 def sleeping(artifact: Path, target: Target) -> Session:
     """Takes as many milliseconds a call as its artifact's name says, and no processor."""
 
@@ -65,6 +83,13 @@ def sleeping(artifact: Path, target: Target) -> Session:
         return {"logits": arrays["x"]}
 
     return Session(run=run, device="cpu", settings={})
+
+
+def mortal(artifact: Path, target: Target) -> Session:
+    """Like `sleeping`, and leaves its process number in its artifact's folder."""
+    (artifact / "pid.new").write_text(str(os.getpid()))
+    (artifact / "pid.new").rename(artifact / PID)
+    return sleeping(artifact, target)
 
 
 def toy(name: str, load: Callable[[Path, Target], Session]) -> Backend:

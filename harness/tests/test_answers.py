@@ -236,7 +236,9 @@ def test_a_difference_is_told_with_its_size_and_its_row():
         check_parity(scored(own), scored(source), "pytorch")
 
 
-@pytest.mark.parametrize(("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15), (18, "0 cut short"), (33, "15 cut short")])
+@pytest.mark.parametrize(
+    ("at", "row"), [(0, 0), (1, 1), (2, 0), (5, 3), (17, 15), (18, "0 cut short"), (33, "15 cut short")]
+)
 def test_a_difference_in_a_padded_batch_is_told_with_its_test_row(at, row):
     single, source = np.zeros((20, 2)), np.zeros((34, 2), dtype=np.float32)
     own = source.copy()

@@ -1,0 +1,50 @@
+"""Real measurements of toys: the self-test's one door to `harness.measure`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.errors import WorkerError
+from harness.measure import measure
+from harness.progress import Progress
+from harness.samples import Arm, Load, Settings
+from harness.spec import Arrays, Target
+
+TIMEOUT_S = 60.0
+BUDGET_S = 600.0
+INPUT = {"x": np.ones((1, 4), dtype=np.float32)}
+
+
+@dataclass
+class Rounds:
+    """What one measurement of one start left."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    """Blocks that each arm answered, warming up included."""
+    failed: dict[str, WorkerError] = field(default_factory=dict)
+    ended_by: WorkerError | None = None
+    """What became of the reference, if that ended it."""
+
+
+def rounds_of(arms: Sequence[Arm], rounds: int, target: Target, on_round: Callable[[], None] = lambda: None) -> Rounds:
+    """Measure the arms, the first of which is the reference; `on_round` is called whenever a batch is asked for."""
+    found = Rounds()
+
+    def arrays(rows: list[int]) -> Arrays:
+        on_round()
+        return INPUT
+
+    def check(name: str, rows: list[int], outputs: Arrays) -> None:
+        found.answers[name] += 1
+
+    load = Load(batch=1, order_seed=0, rows=lambda number: [0], arrays=arrays)
+    settings = Settings(target, starts=1, looks=(rounds,), budget_s=BUDGET_S, timeout_s=TIMEOUT_S)
+    try:
+        found.failed = measure([*arms], [load], settings, check, lambda samples: False, Progress()).failed
+    except WorkerError as error:
+        found.ended_by = error
+    return found
