@@ -12,7 +12,17 @@ from harness.errors import NOT_DECIDED, HarnessError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input, 7 if undecided."""
-    parser = argparse.ArgumentParser(prog="python -m harness", description="Tables and hashes; `pytest` measures.")
+    options = _parser().parse_args(arguments)
+    run = {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest, "floors": _floors}
+    try:
+        return run[options.command](options)
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness", description="What is not pytest, which measures.")
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="rebuild every table from the results")
     report.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
@@ -26,24 +36,18 @@ def main(arguments: list[str] | None = None) -> int:
     compare.add_argument(
         "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
     )
-    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
-    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
-    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
-    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
-    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
     floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
     floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
     floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
     floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
-    options = parser.parse_args(arguments)
-    run = {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest, "floors": _floors}
-    try:
-        return run[options.command](options)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
+    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
+    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
+    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
+    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
+    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
+    return parser
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -37,7 +37,8 @@ def selftest(parts: Sequence[Part], names: Sequence[str], artifacts: Path, say: 
         for row in _run(part, artifacts):
             found.append(row)
             say(_line(row))
-    text = _report(found, _command(names, artifacts, out))
+    appendices = [part.appendix() for part in chosen if part.appendix is not None]
+    text = "\n\n".join((_report(found, _command(names, artifacts, out)), *appendices))
     say("")
     say(text)
     if out is not None:

@@ -87,3 +87,24 @@ BOUNDARY_CALLED = 20
 ALONE_STARTS = 3
 ALONE_FOUND = 100
 """Of CONTROL_COMPARISONS, at most, where the spread between starts is known from one arm alone."""
+
+# Of verdicts on accuracy: non-inferiority
+ERRING = 0.05
+"""Most that a loss which is exactly the margin may be called proven, or excluded."""
+MARGINS = (0.005, 0.01, 0.02)
+SIZES = (100, 133, 200, 300, 408, 600, 820, 1_000, 1_500, 2_000, 3_000)
+DISCORDANCES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08)
+"""Beside the margin itself, below which there is no discordance."""
+SIMULATED = 10_000
+SIMULATED_ROWS, SIMULATED_MARGIN = 1_000, 0.01
+SIMULATED_ERRING = 560
+"""Of those: 5 %, and what chance adds in 1 of 300 series."""
+UNCORRECTED_ERRING = 50
+"""Settings, at least, at which the uncorrected interval errs more."""
+PASSING_MARGIN = 0.01
+PASSING = 0.90
+PASSING_DISCORDANCES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
+
+CHEATS = 3
+CHEAT_ROUNDS = 6
+"""In each start of theirs."""

@@ -77,3 +77,5 @@ class Part:
     """The figure to hold, in a line."""
     run: Callable[[Given], Iterator[Figure]]
     """Module-level; yields each figure as soon as it is known, one positive control among them."""
+    appendix: Callable[[], str] | None = None
+    """A table of its own in Markdown, printed below the figures."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from harness.selftest import (
     carry_over,
+    cheats,
     collection,
     device_truth,
     exports,
     false_alarms,
+    noninferiority,
     overhead,
     power,
     session_deaths,
@@ -17,12 +19,14 @@ from harness.selftest.part import Part
 
 PARTS: tuple[Part, ...] = (
     device_truth.PART,
+    cheats.PART,
     collection.PART,
     exports.PART,
+    noninferiority.PART,
+    false_alarms.PART,
+    power.PART,
     worker_deaths.PART,
     session_deaths.PART,
     overhead.PART,
     carry_over.PART,
-    false_alarms.PART,
-    power.PART,
 )
