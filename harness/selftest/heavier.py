@@ -21,7 +21,7 @@ def repeating(artifact: Path, target: Target) -> Session:
     from harness.backends.pytorch import host
 
     torch.set_num_threads(target.threads)
-    model = checkpoint.load(artifact).to(target.device)
+    model: Any = checkpoint.load(artifact).to(target.device)
     for name in REPEATED:
         model.base_model.get_submodule(name).register_forward_hook(_again)
 

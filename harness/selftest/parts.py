@@ -12,6 +12,8 @@ from harness.selftest import (
     noninferiority,
     overhead,
     power,
+    real_workers,
+    unchanged,
     worker_deaths,
 )
 from harness.selftest.part import Part
@@ -24,6 +26,8 @@ PARTS: tuple[Part, ...] = (
     noninferiority.PART,
     false_alarms.PART,
     power.PART,
+    real_workers.PART,
+    unchanged.PART,
     worker_deaths.PART,
     overhead.PART,
     carry_over.PART,
