@@ -107,7 +107,7 @@ def _result(blank: Result, found: Measurement, name: str, number: int) -> Result
         blank,
         measurement=f"{name} {number}",
         created=f"{number:04}",
-        series=(record.series(name, found.samples[0], found, threads),),
+        series=(record.series_of(name, found.samples[0], found, threads),),
     )
 
 
