@@ -52,11 +52,12 @@ LSTM = Model(
     recipe=Recipe(loop="native", epochs=12, learning_rate=4e-3, batch_size=16),
     max_length=96,
 )
-# Provisional, from one seed each less room for the seed: 0.967, 0.966 and 0.877 were reached.
+# From 10 seeds, as `python -m harness floors` proposes: the EmbeddingBag reached 0.948 to 0.973, the LSTM 0.854 to
+# 0.877. MiniLM's floor is provisional, from one seed that reached 0.967.
 MODELS = {
     MINILM: Gate(floor=0.94, max_loss=0.01),
-    EMBEDDING_BAG: Gate(floor=0.94, max_loss=0.01),
-    LSTM: Gate(floor=0.78, max_loss=0.01),
+    EMBEDDING_BAG: Gate(floor=0.925, max_loss=0.01),
+    LSTM: Gate(floor=0.83, max_loss=0.01),
 }
 
 

@@ -62,8 +62,8 @@ TINY_VIT = Model(
         trainer={"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False},
     ),
 )
-# Provisional, from one seed less room for the seed: 0.973 was reached.
-MODELS = {TINY_VIT: Gate(floor=0.96, max_loss=0.01)}
+# From 10 seeds, as `python -m harness floors` proposes: 0.951 to 0.973 were reached.
+MODELS = {TINY_VIT: Gate(floor=0.93, max_loss=0.01)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

@@ -59,6 +59,7 @@ FORGETFUL_CHAINS = 4
 ORPHAN_LIMIT_S = 5.0
 ORPHAN_TRIALS = 10
 """Workers inside a long call whose session is killed, and as many whose tie to it is held by somebody else."""
+
 # Of verdicts on speed: false-alarms, power
 COMPARISONS = 1_000
 """Of identical arms, on each simulated machine."""
@@ -97,8 +98,8 @@ DISCORDANCES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08)
 """Beside the margin itself, below which there is no discordance."""
 SIMULATED = 10_000
 SIMULATED_ROWS, SIMULATED_MARGIN = 1_000, 0.01
-SIMULATED_ERRING = 560
-"""Of those: 5 %, and what chance adds in 1 of 300 series."""
+SIMULATED_ERRING = 500
+"""Of those: 5 %."""
 UNCORRECTED_ERRING = 50
 """Settings, at least, at which the uncorrected interval errs more."""
 PASSING_MARGIN = 0.01
