@@ -23,6 +23,7 @@ from harness.samples import Arm, Load, Measurement
 from harness.schema import Result
 from harness.spec import CONTROL, Arrays, Case, Device
 from harness.speed import is_settled
+from harness.stage import Stopped, stage
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,15 @@ def pairings(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]
 
 
 def hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
-    """Measure the entrants, the first of which is the reference; HarnessError if it fails, or its parts are gone."""
+    """Measure the entrants, the first of which is the reference; HarnessError for whatever stops that."""
+    try:
+        with stage("finals"):
+            return _hold(pairing, options, progress)
+    except Stopped as stopped:
+        raise HarnessError(stopped.failure.message) from stopped
+
+
+def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     entrants = pairing.entrants
     first = entrants[0].case
     ready = [_ready(entrant, options, progress) for entrant in entrants]
