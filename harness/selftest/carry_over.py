@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.environment import usable_cores
+from harness.machine import machine_lock
 from harness.process import Worker
 from harness.selftest import toys
 from harness.selftest.figures import (
@@ -75,7 +76,7 @@ def _log_ratios(start: int, *, spinning: bool, rounds: int) -> list[float]:
     threads = usable_cores()
     toy = toys.toy("multiplying", toys.multiplying)
     found = []
-    with ExitStack() as stack:
+    with machine_lock(), ExitStack() as stack:
 
         def hire(spins: bool) -> Worker:
             return stack.enter_context(Worker(toy, Path(SIZE), Target("cpu", threads, spins), TIMEOUT_S))

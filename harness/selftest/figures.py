@@ -108,3 +108,22 @@ PASSING_DISCORDANCES = (0.0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
 CHEATS = 3
 CHEAT_ROUNDS = 6
 """In each start of theirs."""
+
+# Of real workers: real-workers, regressions
+REAL_MEASUREMENTS = 2
+REAL_ROUNDS = 400
+"""In four starts: what a session does at most."""
+REAL_SAME, REAL_MORE = 6, 2
+"""Workers of the same thing, and with a twentieth more work, in each of them."""
+REAL_REFERENCES = 5
+"""Of the same, that each of those with more work is held against."""
+REAL_ROWS = 96
+REAL_BUDGET_S = 200.0
+
+STORED_RUNS = 5
+TODAYS_RUNS = 40
+HEAVIER_RUNS = 5
+"""Of today's, in which an arm with a fifth more work is measured too."""
+RUN_ROUNDS = 60
+UNWIDENED = 1
+"""Runs, at least, that part from a stored one where the spread between runs is ignored."""

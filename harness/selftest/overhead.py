@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.environment import usable_cores
+from harness.machine import machine_lock
 from harness.process import Worker, environment
 from harness.selftest import toys
 from harness.selftest.figures import (
@@ -127,7 +128,7 @@ def _p90_ratio(start: int, *, threads: int, polling: bool = False) -> Interval:
     """Log-ratio of a fresh worker's p90 to a fresh bare process's, paired by blocks in random order."""
     dice = random.Random(f"{SEED} bare {start}")
     ratios = []
-    with ExitStack() as stack:
+    with machine_lock(), ExitStack() as stack:
         worker = stack.enter_context(
             Worker(toys.toy("working", toys.working), Path(str(SIZE)), Target("cpu", threads), TIMEOUT_S)
         )

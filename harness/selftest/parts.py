@@ -12,7 +12,9 @@ from harness.selftest import (
     noninferiority,
     overhead,
     power,
+    real_workers,
     session_deaths,
+    unchanged,
     worker_deaths,
 )
 from harness.selftest.part import Part
@@ -25,6 +27,8 @@ PARTS: tuple[Part, ...] = (
     noninferiority.PART,
     false_alarms.PART,
     power.PART,
+    real_workers.PART,
+    unchanged.PART,
     worker_deaths.PART,
     session_deaths.PART,
     overhead.PART,

@@ -121,7 +121,10 @@ def suite(toy: Toy) -> None:
 
 
 def measurements(toy: Toy) -> dict[str, str]:
-    return {name: result.measurement for name, result in toy.results.items()}
+    """By name; of results of any schema."""
+    folder = toy.folder / "results" / "local"
+    paths = {name: folder / f"{name}.json" for name in NAMES}
+    return {name: json.loads(path.read_text())["measurement"] for name, path in paths.items() if path.exists()}
 
 
 def files(toy: Toy) -> dict[str, bytes]:

@@ -1,0 +1,55 @@
+"""Real models with real extra work, proportional to what they do anyway. Workers find these by this file's path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from harness.spec import Arrays, Session, Target
+
+REPEATED = ("encoder.layer.1.intermediate.dense", "encoder.layer.4.attention.self.query")
+"""Layers of MiniLM whose products are computed twice: 1 of 18 and 1 of 72 equal parts of all."""
+EVERY = 5
+"""Calls, of which one is made twice: a fifth more work."""
+
+
+def repeating(artifact: Path, target: Target) -> Session:
+    """The reference backend, which computes some layers' products once more and forgets them."""
+    import torch
+
+    from harness import checkpoint
+    from harness.backends.pytorch import host
+
+    torch.set_num_threads(target.threads)
+    model: Any = checkpoint.load(artifact).to(target.device)
+    for name in REPEATED:
+        model.base_model.get_submodule(name).register_forward_hook(_again)
+
+    def run(arrays: Arrays) -> Arrays:
+        with torch.inference_mode():
+            return host(model(**{name: torch.from_numpy(array) for name, array in arrays.items()}))
+
+    return Session(run=run, device=next(model.parameters()).device.type, settings={"torch": torch.__version__})
+
+
+def _again(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    import torch
+
+    torch.nn.functional.linear(inputs[0], layer.weight, layer.bias)
+
+
+def doubling(artifact: Path, target: Target) -> Session:
+    """The project's ONNX Runtime session; every so many calls, one is made twice."""
+    from harness.backends.onnxruntime import load
+
+    session = load(artifact, target)
+    calls = 0
+
+    def run(arrays: Arrays) -> Arrays:
+        nonlocal calls
+        calls += 1
+        if calls % EVERY == 0:
+            session.run(arrays)
+        return session.run(arrays)
+
+    return session._replace(run=run)

@@ -1,0 +1,79 @@
+"""Laws of the simulated machine that the self-test measures on."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.selftest.comparisons import OWN, Scenario, compared, measured, simulation
+from harness.selftest.profiles import LOUD, TENDED
+from harness.selftest.simulation import HANDOVER_NS, MS, Core, Profile, Simulation
+from harness.selftest.toys import toy, truthful
+from harness.spec import CONTROL, REFERENCE, Target
+
+LAW = settings(deadline=None, database=None, max_examples=100)
+QUIET = Profile(name="quiet", block_ms=8, jitter=0, drift=0)
+STEPS = st.lists(st.tuples(st.booleans(), st.floats(0, 50 * MS)), max_size=30)
+
+
+@LAW
+@given(st.integers(0, 1000), st.sampled_from([0, 2 * MS, 300 * MS]), st.floats(1, 100 * MS), STEPS)
+def test_every_instant_of_a_core_goes_to_one_of_three_and_none_is_lost(seed, busy_ns, idle_ns, steps):
+    core, asked_ns = Core(Random(seed), busy_ns, idle_ns), 0.0
+    for works, ns in steps:
+        before = core.now_ns
+        if works:
+            core.work(ns)
+            asked_ns += ns
+        else:
+            core.wait(before + ns)
+            assert pytest.approx(before + ns, abs=1e-3) == core.now_ns
+    assert pytest.approx(asked_ns, abs=1e-3) == core.own_ns
+    assert pytest.approx(core.now_ns, abs=1e-3) == core.own_ns + core.hog_ns + core.idle_ns
+
+
+@LAW
+@given(st.integers(0, 1000), st.floats(MS, 500 * MS))
+def test_a_neighbour_that_never_sleeps_is_given_half_of_the_core(seed, work_ns):
+    core = Core(Random(seed), 1e15, 1)
+    core.wait(MS)
+    before, own = core.hog_ns, core.own_ns
+    core.work(work_ns)
+    assert core.own_ns - own == pytest.approx(work_ns)
+    slices = 5 * MS + 3 * MS * (work_ns / MS) ** 0.5  # one of them, and what chance makes of many
+    assert abs(core.hog_ns - before - work_ns) < slices
+
+
+@pytest.mark.parametrize("work", [0.5, 1.0, 3.0])
+def test_a_call_on_a_quiet_machine_takes_its_work(work):
+    where = Simulation(QUIET, 0.0, "any")
+    with where.hire(toy("toy", truthful), Path(str(work)), Target("cpu", 2), 1.0, "toy") as worker:
+        before = where.now_ns
+        answer = worker.run(loops=5)
+    assert pytest.approx(5 * work * 8 * MS, abs=1) == answer.ended_ns - answer.began_ns
+    assert pytest.approx(before + HANDOVER_NS, abs=1) == answer.began_ns
+
+
+def test_fresh_workers_differ_by_what_was_asked_for():
+    where = Simulation(QUIET, 0.01, "any")
+    hired = [where.hire(toy("toy", truthful), Path("1"), Target("cpu", 2), 1.0, "toy") for _ in range(3)]
+    times = [worker.run() for worker in hired for _ in range(2)]
+    taken = [round((t.ended_ns - t.began_ns) / MS, 4) for t in times]
+    assert taken[::2] == taken[1::2]  # a worker keeps what it drew
+    assert len(set(taken)) == 3
+
+
+@pytest.mark.parametrize("profile", [TENDED[0], TENDED[2], LOUD[1]], ids=lambda profile: profile.name)
+def test_the_same_number_is_the_same_comparison_and_another_is_not(profile):
+    scenario = Scenario(profile=profile, start_sd=0.005, own=1.05)
+    works = {REFERENCE: 1.0, CONTROL: 1.0, OWN: 1.05}
+    one, same, other = (measured(simulation(scenario, number), works).samples[0].ns for number in (1, 1, 2))
+    assert same == one
+    assert other != one
+
+
+def test_three_times_the_work_is_slower_and_a_third_of_it_faster_on_the_loudest_machine():
+    for work, word in ((3.0, "slower"), (1 / 3, "faster")):
+        assert word == compared(Scenario(profile=LOUD[2], start_sd=0.01, own=work), 0).said
