@@ -104,6 +104,9 @@ def toy(pytester: pytest.Pytester, shared: Path, installed: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(installed), str(REPOSITORY)]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # there is no such device, on any machine
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # else pytest-benchmark takes the toy for one
+    # The machine-wide lock lies there: toys wait for each other, not for whatever else is measured on this machine.
+    (shared / "machine").mkdir(exist_ok=True)
+    monkeypatch.setenv("TMPDIR", str(shared / "machine"))
     folder = pytester.path / "mine"
     folder.mkdir()
     return Toy(folder, shared / "artifacts", pytester)

@@ -105,7 +105,7 @@ def test_figures_and_batch_stand_in_the_reason():
 def test_one_start_decides_nothing():
     one = contender(series=(series(3.0, starts=1),))
     assert "undecided" == word(one)
-    assert verdict(one).reasons == ("undecided: 3.00x [0.00, inf] at batch 1",)
+    assert verdict(one).reasons == ("its speed-up is 3.00x [0.00, inf] at batch 1",)
 
 
 @pytest.mark.parametrize("control", [0.9, 1.1])

@@ -21,6 +21,11 @@ DEFAULTS = {
     "ship_spin": False,
     "ship_retrain": False,
     "ship_require": None,
+    "ship_seeds": None,
+    "ship_resume": False,
+    "ship_baseline": None,
+    "ship_results": None,
+    "ship_artifacts": None,
 }
 
 
@@ -40,6 +45,7 @@ def session(folder, line=(), **changed):
         ("timeout", -1.0, "--ship-timeout -1: must be positive"),
         ("threads", 0, "--ship-threads 0: must be positive"),
         ("threads", 4096, "--ship-threads 4096: this process may use "),
+        ("seeds", 0, "--ship-seeds 0: must be positive"),
         ("tail", -1, "--ship-tail -1: a number of calls"),
         ("machine", "../x", "--ship-machine '../x': use letters"),
         ("machine", "", "--ship-machine '': use letters"),
@@ -81,7 +87,7 @@ def test_what_is_decided_leaves_nothing_open(tmp_path):
 def test_what_is_undecided_or_invalid_is_told_with_its_reasons(tmp_path):
     open_cases = [result("one", series=(series(2.0, starts=1),)), result("two", series=(series(2.0, control=1.2),))]
     first, second = told(tmp_path, result(), *open_cases)
-    assert first.startswith("toy-task/toy-model.one.cpu is undecided: undecided: 2.00x [0.00, inf] at batch 1")
+    assert first.startswith("toy-task/toy-model.one.cpu is undecided: its speed-up is 2.00x [0.00, inf] at batch 1")
     assert second.startswith("toy-task/toy-model.two.cpu is invalid: speed says nothing here: the reference differs")
 
 
