@@ -16,6 +16,8 @@ from harness.samples import Arm, Lives, Load, Measurement, Samples, Settings
 
 BLOCK_NS = 8_000_000
 """Calls are timed in blocks of at least this length, so that handing over a batch costs little beside them."""
+LONGEST_BLOCK_NS = 200_000_000
+"""But no arm's block is longer, where the fastest arm is so fast that all others would spend the budget for it."""
 WARM_UP = 3
 Settled = Callable[[Samples], bool]
 """Whether the rounds so far decide every arm."""
@@ -38,6 +40,8 @@ def measure(
         while run.due():
             with ExitStack() as stack:
                 run.start(stack, lambda: bar.update())
+    for samples in run.found.samples:  # the budget may have ended before a look
+        samples.settled = samples.settled or settled(samples)
     run.found.disturbance = total(run.spans)
     return run.found
 
@@ -91,8 +95,8 @@ def _warm_up(crew: Crew, load: Load, samples: Samples) -> None:
     loops = 1
     for _ in range(WARM_UP):
         answers = crew.answer(list(crew.workers), rows, batch, loops)
-        fastest_ns = min(answer.ended_ns - answer.began_ns for answer in answers) / loops
-        loops = max(1, math.ceil(BLOCK_NS / fastest_ns))
+        took_ns = [(answer.ended_ns - answer.began_ns) / loops for answer in answers]
+        loops = max(1, min(math.ceil(BLOCK_NS / min(took_ns)), int(LONGEST_BLOCK_NS / max(took_ns))))
     samples.loops = samples.loops or loops
 
 

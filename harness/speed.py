@@ -113,7 +113,7 @@ def invalid(series: Series) -> str | None:
 def break_even(result: Result) -> float | None:
     """Requests at batch 1 after which a slower start has paid for itself, against the reference of the same starts.
 
-    Zero if it starts no later, infinite if it answers no faster, None where nothing was measured. Starting is
+    Infinite if it answers no faster; else zero if it starts no later; None where nothing was measured. Starting is
     everything up to the first answer.
     """
     if result.process is None or result.reference_process is None or not result.series:
