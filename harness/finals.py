@@ -9,7 +9,7 @@ from harness.environment import Environment
 from harness.errors import HarnessError
 from harness.schema import SCHEMA, Process, Series
 from harness.spec import Device
-from harness.speed import Pace, invalid, own_speedup, pace
+from harness.speed import Pace, agreed, invalid, own_speedup, own_speedups
 from harness.stats import Interval, rows_lost
 
 
@@ -82,7 +82,8 @@ def standing(finals: Finals, entry: Entry) -> Standing | None:
     pairs = list(zip(first.right, entry.right, strict=True))
     lost, gained = pairs.count(("1", "0")), pairs.count(("0", "1"))
     gain, why = own_speedup(entry.series[0]), invalid(entry.series[0])
-    return Standing(gain, pace(gain) if why is None else None, rows_lost(lost, gained, len(pairs)), why)
+    said = agreed(own_speedups(entry.series[0])) if why is None else None
+    return Standing(gain, said, rows_lost(lost, gained, len(pairs)), why)
 
 
 def winner(finals: Finals) -> tuple[Entry, str]:

@@ -83,19 +83,52 @@ def reaches(found: Interval, factor: float) -> bool | None:
     return True if found.low >= factor else False if found.high < factor else None
 
 
-def is_decided(found: Interval, min_speedup: float | None) -> bool:
+def both(reference_ns: PerStart, own_ns: PerStart, control_ns: PerStart, arms: int) -> list[Interval]:
+    """The speed-up against each of the reference's two workers: what is claimed of speed must hold against either.
+
+    One of them may be unlucky in every start, which no spread between starts tells.
+    """
+    gains = [speedup(reference_ns, own_ns, control_ns, arms)]
+    if control_ns:
+        gains.append(speedup(control_ns, own_ns, reference_ns, arms))
+    return gains
+
+
+def own_speedups(series: Series) -> list[Interval]:
+    """`both` of a result's series."""
+    return both(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+
+
+def agreed(gains: Sequence[Interval]) -> Pace:
+    """What all of them say; `undecided` where they do not say the same."""
+    paces = {pace(gain) for gain in gains}
+    return paces.pop() if len(paces) == 1 else "undecided"
+
+
+def all_reach(gains: Sequence[Interval], factor: float) -> bool | None:
+    """Likewise, of a smallest speed-up."""
+    reached = {reaches(gain, factor) for gain in gains}
+    return reached.pop() if len(reached) == 1 else None
+
+
+def is_decided(gains: Sequence[Interval], min_speedup: float | None) -> bool:
     """Whether more rounds could change nothing of what is asked."""
-    known = min_speedup is None or reaches(found, min_speedup) is not None
-    return known and pace(found) != "undecided"
+    known = min_speedup is None or all_reach(gains, min_speedup) is not None
+    return known and agreed(gains) != "undecided"
 
 
 def is_settled(samples: Samples, reference: str, wanted: Mapping[str, float | None]) -> bool:
-    """Whether every arm named in `wanted` that is still there is decided, and its smallest speed-up with it."""
+    """Whether every arm named in `wanted` that is still there is decided, and its smallest speed-up with it.
+
+    Or the control lies outside the tolerance: more rounds would not make speed valid.
+    """
     rounds = list(map(len, samples.ns[reference]))
     whole = {name: ns for name, ns in samples.ns.items() if list(map(len, ns)) == rounds}
     contenders = [name for name in wanted if name in whole]
+    control, arms = whole.get(CONTROL, ()), len(contenders)
     return all(
-        is_decided(speedup(whole[reference], whole[name], whole.get(CONTROL, ()), len(contenders)), wanted[name])
+        is_decided(both(whole[reference], whole[name], control, arms), wanted[name])
+        or (control and pace(speedup(whole[reference], control, whole[name], arms)) in ("faster", "slower"))
         for name in contenders
     )
 

@@ -20,7 +20,7 @@ from harness.selftest import toys
 from harness.selftest.figures import SEED
 from harness.selftest.simulation import CORES, Profile, Simulation
 from harness.spec import CONTROL, REFERENCE, Target
-from harness.speed import Pace, invalid, is_settled, own_speedup, pace
+from harness.speed import Pace, agreed, invalid, is_settled, own_speedups
 
 OWN = "toy"
 BACKEND = toys.toy(OWN, toys.truthful)
@@ -71,7 +71,7 @@ def compared(scenario: Scenario, number: int) -> Compared:
     ]
     within = np.concatenate([start - np.median(start) for start in ratios])
     return Compared(
-        pace=pace(own_speedup(series)),
+        pace=agreed(own_speedups(series)),
         invalid=invalid(series) is not None,
         settled=found.samples[0].settled,
         rounds=found.samples[0].rounds,

@@ -21,7 +21,7 @@ from harness.selftest.part import Figure, Given, Part
 from harness.selftest.real import TIMEOUT_S, Real, prepare
 from harness.selftest.toys import toy
 from harness.spec import Arrays
-from harness.speed import TOLERANCE, flat, pace, speedup
+from harness.speed import TOLERANCE, agreed, both, flat
 from harness.stats import Interval, median_interval
 
 SAME = [f"same-{number}" for number in range(figures.REAL_SAME)]
@@ -34,7 +34,7 @@ def run(given: Given) -> Iterator[Figure]:
     real = prepare("test_bbc_news.py", "MINILM", figures.REAL_ROWS, given)
     measured = [_measured(real, seed, given) for seed in range(figures.REAL_MEASUREMENTS)]
     same = [_held(part, *pair) for part in measured for pair in combinations(SAME, 2)]
-    wrong = sum(pace(found) in ("faster", "slower") for found in same)
+    wrong = sum(agreed(found) in ("faster", "slower") for found in same)
     yield Figure(
         label="pairs of identical workers said to differ",
         k=wrong,
@@ -46,11 +46,11 @@ def run(given: Given) -> Iterator[Figure]:
     more = [_held(part, one, other) for part in measured for one in references for other in MORE]
     yield Figure(
         label="workers with a twentieth more work called slower",
-        k=sum(pace(found) == "slower" for found in more),
+        k=sum(agreed(found) == "slower" for found in more),
         n=len(more),
         at_least=len(more),
         note=f"{len(MORE)} in each measurement, each against {len(references)} references; speed-ups "
-        + ", ".join(f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]" for found in more),
+        + ", ".join(f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]" for found, *_ in more),
     )
     naive = [_sign_test(part, *pair) for part in measured for pair in combinations(SAME, 2)]
     yield Figure(
@@ -81,10 +81,10 @@ def _check(real: Real, name: str, rows: list[int], outputs: Arrays) -> None:
     check_timed(name, real.reference, rows, outputs)
 
 
-def _held(samples: Samples, reference: str, own: str) -> Interval:
+def _held(samples: Samples, reference: str, own: str) -> list[Interval]:
     """As a session of these three would."""
     third = next(name for name in SAME if name not in (reference, own))
-    return speedup(samples.ns[reference], samples.ns[own], samples.ns[third], 1)
+    return both(samples.ns[reference], samples.ns[own], samples.ns[third], 1)
 
 
 def _sign_test(samples: Samples, one: str, other: str) -> Interval:
@@ -100,7 +100,7 @@ def _told(measured: Sequence[Samples]) -> str:
             noise += [MAD * float(np.median(np.abs(ratios - np.median(ratios))))]
     calls = [ns / 1e6 for part in measured for ns in flat(part.ns[SAME[0]])]
     rounds = ", ".join(str(part.rounds) + (" (cut)" if part.cut else "") for part in measured)
-    widest = max(math.log(_held(part, *SAME[:2]).high / _held(part, *SAME[:2]).low) / 2 for part in measured)
+    widest = max(math.log(_held(part, *SAME[:2])[0].high / _held(part, *SAME[:2])[0].low) / 2 for part in measured)
     return (
         f"rounds {rounds}; a call {np.median(calls):.1f} ms; noise within a start {100 * np.median(noise):.1f} %; "
         f"widest interval ± {100 * widest:.1f} %, the tolerance is {100 * (TOLERANCE - 1):.0f} %"
