@@ -53,9 +53,9 @@ LSTM = Model(
     max_length=96,
 )
 # From 10 seeds, as `python -m harness floors` proposes: the EmbeddingBag reached 0.948 to 0.973, the LSTM 0.854 to
-# 0.877. MiniLM's floor is provisional, from one seed that reached 0.967.
+# 0.877. MiniLM's floor is provisional, from 3 seeds: 0.967 to 0.972.
 MODELS = {
-    MINILM: Gate(floor=0.94, max_loss=0.01),
+    MINILM: Gate(floor=0.935, max_loss=0.01),
     EMBEDDING_BAG: Gate(floor=0.925, max_loss=0.01),
     LSTM: Gate(floor=0.83, max_loss=0.01),
 }
