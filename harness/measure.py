@@ -70,7 +70,7 @@ class _Run:
                 crew.hire(arm, self.settings, stack)
         due = self.due()
         if not due[0][1].rows:
-            probe(crew, due[0][0])
+            probe(crew, due[0][0], self.settings.seed)
         for load, samples in due:
             _warm_up(crew, load, samples)
             crew.switches.clear()

@@ -606,7 +606,7 @@ def measured(cheats, folder, *names, rows=ROWS):
 def test_arms_that_do_not_compute_what_they_answer_leave_and_honest_ones_stay(cheats, tmp_path):
     found = measured(cheats, tmp_path, "honest", "noisy", "remembers", "stale", "early", "lazy")
     assert {"remembers", "stale", "early", "lazy"} == set(found.failed)
-    said = r"remembers: answers rows that it has seen \d[\d.]* times as fast as others of the same shape; it remembers"
+    said = r"remembers: answers rows that it has just seen \d[\d.]* times as fast as new ones of the same shape; it rem"
     assert re.match(said, str(found.failed["remembers"]))
     for name in ("stale", "early"):
         assert f"{name}: what was timed is not what was scored" in str(found.failed[name])
@@ -616,13 +616,13 @@ def test_arms_that_do_not_compute_what_they_answer_leave_and_honest_ones_stay(ch
 
 
 def test_a_reference_that_remembers_ends_the_measurement(cheats, tmp_path):
-    with pytest.raises(WorkerError, match="remembers: answers rows that it has seen"):
+    with pytest.raises(WorkerError, match="remembers: answers rows that it has just seen"):
         measured(cheats, tmp_path, "remembers", "honest")
 
 
 def test_too_few_rows_of_one_shape_are_said_and_refuse_nobody(cheats, tmp_path):
-    found = measured(cheats, tmp_path, "honest", "noisy", rows=16)
+    found = measured(cheats, tmp_path, "honest", "noisy", rows=15)
     assert {} == found.failed
-    said = "not checked for remembered answers: of 200 batches only 16 different ones share a shape, and it takes 17"
+    said = "not checked for remembered answers: of 200 batches only 15 different ones share a shape, and it takes 16"
     assert [said] == found.unprobed
     assert said in found.notes()
