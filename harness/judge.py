@@ -57,7 +57,7 @@ def _of_speed(result: Result) -> Iterator[tuple[Word, str]]:
         return
     words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
     gains = own_speedups(series)
-    told = "; ".join(
+    told = ", ".join(
         f"{_times(gain)} against {name}" for gain, name in zip(gains, ("the reference", "its control"), strict=False)
     )
     yield words[agreed(gains)], f"its speed-up is {told} at batch {series.workload.batch}"

@@ -41,7 +41,7 @@ def measure(
             with ExitStack() as stack:
                 run.start(stack, lambda: bar.update())
     for samples in run.found.samples:  # the budget may have ended before a look
-        samples.settled = samples.settled or settled(samples)
+        samples.settled = samples.settled or (samples.cut and settled(samples))
     run.found.disturbance = total(run.spans)
     return run.found
 

@@ -32,23 +32,23 @@ def path_of(folder: Path, result: Result) -> Path:
 def save(folder: Path, result: Result) -> Path:
     """Write the result whole or not at all; HarnessError if it could not be read again."""
     path = path_of(folder, result)
-    _write(path, result)
+    _write(path, result, result.name)
     return path
 
 
 def save_finals(folder: Path, finals: Finals) -> Path:
     """Write the finals of a task beside its results, likewise."""
     path = folder / finals.environment.machine / finals.task / f"{FINALS}.{finals.device}.json"
-    _write(path, finals)
+    _write(path, finals, f"finals of {finals.task} on {finals.device}")
     return path
 
 
-def _write(path: Path, record: Result | Finals) -> None:
+def _write(path: Path, record: Result | Finals, name: str) -> None:
     content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
     try:
         msgspec.json.decode(content, type=type(record))  # JSON has no NaN: it would come back as null
     except msgspec.ValidationError as error:
-        raise HarnessError(f"{path.name}: cannot be stored: {error}") from error
+        raise HarnessError(f"{name}: cannot be stored: {error}") from error
     write_whole(path, content)
 
 

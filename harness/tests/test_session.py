@@ -87,7 +87,7 @@ def test_what_is_decided_leaves_nothing_open(tmp_path):
 def test_what_is_undecided_or_invalid_is_told_with_its_reasons(tmp_path):
     open_cases = [result("one", series=(series(2.0, starts=1),)), result("two", series=(series(2.0, control=1.2),))]
     first, second = told(tmp_path, result(), *open_cases)
-    assert first.startswith("toy-task/toy-model.one.cpu is undecided: its speed-up is 2.00x [0.00, inf] at batch 1")
+    assert first.startswith("toy-task/toy-model.one.cpu is undecided: its speed-up is 2.00x [0.00, inf] against")
     assert second.startswith("toy-task/toy-model.two.cpu is invalid: speed says nothing here: the reference differs")
 
 

@@ -13,6 +13,8 @@ from harness.samples import LOOKS
 from harness.speed import (
     ERROR,
     TOLERANCE,
+    agreed,
+    all_reach,
     break_even,
     confidence,
     flat,
@@ -138,7 +140,8 @@ def test_one_start_proves_nothing(count):
 @LAW
 @given(rounds(arms=2), st.data())
 def test_a_slower_round_never_raises_the_estimate(arms, data):
-    reference, own = arms
+    least = min(map(len, arms[0]))  # what rounds say of noise weighs unequal starts
+    reference, own = ([start[:least] for start in arm] for arm in arms)
     at = data.draw(st.integers(0, len(own) - 1))
     slower = [list(start) for start in own]
     slower[at][data.draw(st.integers(0, len(own[at]) - 1))] += data.draw(durations)
@@ -240,7 +243,16 @@ def test_a_factor_is_reached_or_not_only_by_a_whole_interval(low, high, expected
     ],
 )
 def test_a_speedup_is_decided_when_nothing_that_is_asked_is_open(low, high, wanted, expected):
-    assert expected is is_decided(Interval(1.1, low, high), wanted)
+    assert expected is is_decided([Interval(1.1, low, high)], wanted)
+
+
+@pytest.mark.parametrize("other", [Interval(1.0, 0.9, 1.3), Interval(0.8, 0.7, 0.9)])
+def test_a_speedup_is_open_while_the_two_workers_of_the_reference_do_not_say_the_same(other):
+    faster = Interval(1.2, 1.1, 1.3)
+    assert "faster" == agreed([faster, faster])
+    assert "undecided" == agreed([faster, other])
+    assert not is_decided([faster, other], None)
+    assert all_reach([faster, other], 1.05) is None
 
 
 # Of a result's series

@@ -210,8 +210,13 @@ def test_an_interval_over_starts_covers_that_over_all_rounds(arms):
     assert pooled.high <= found.high
 
 
-def test_starts_of_unequal_rounds_are_weighted_by_their_root():
-    assert pytest.approx(0.25 * 1 + 0.75 * 5) == starts_interval([[1.0], [5.0] * 9], []).estimate
+def test_starts_of_unequal_rounds_weigh_alike_where_rounds_are_quiet():
+    assert pytest.approx(3) == starts_interval([[1.0], [5.0] * 9], []).estimate
+
+
+def test_starts_of_unequal_rounds_weigh_by_their_rounds_where_rounds_are_noisy():
+    few, many = [-100.0, 100.0], [-95.0] * 9 + [105.0] * 9
+    assert pytest.approx(0.1 * 0 + 0.9 * 5, rel=1e-3) == starts_interval([few, many], []).estimate
 
 
 def test_equal_starts_are_weighted_equally():
