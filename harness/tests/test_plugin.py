@@ -114,7 +114,7 @@ def test_every_measured_case_has_its_answers_row_by_row(passing: tuple[Toy, Run]
 
 def test_every_case_has_a_line_of_its_own(passing: tuple[Toy, Run]) -> None:
     _, run = passing
-    shown = r"toy/bag\.[\w-]+\.cpu  passed  \w+  \d\S*×( \[\S+, \S+\])? \(\S+ ms\), 0\.\d{4}, loss \S+( \[\S+, \S+\])?"
+    shown = r"toy/bag\.[\w-]+\.cpu  passed  \w+  \d\S*×( \[[^]]+\])? \(\S+ ms\), 0\.\d{4}, loss \S+( \[\S+, \S+\])?"
     for name in MEASURED:
         assert re.fullmatch(rf"{shown}( +\[ *\d+%\])?", run.line(name))
     assert run.line(UNSUPPORTED).startswith(f"{UNSUPPORTED}  skipped  unsupported at build: ")
