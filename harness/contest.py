@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness import answers, front, measure, record
+from harness import front, measure, parity, record
 from harness.cache import size_bytes
 from harness.compare import comparisons, recommend
 from harness.environment import describe, load_average
@@ -91,7 +91,7 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
         [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
         [Load(BATCHES[0], record.ORDER_SEED, lambda number: [order[number % len(order)]], arrays)],
         options.settings(first.device),
-        lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
+        lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),
         progress,
     )
@@ -139,7 +139,7 @@ def _entry(
         model=case.model.name,
         backend=case.backend.name,
         score=made.scored.score,
-        right=answers.right(made.scored.predictions, labels),
+        right=parity.right(made.scored.predictions, labels),
         size_bytes=size_bytes(made.artifact.path),
         process=None if failed else record.process_of(arm.name, found),
         series=() if failed else (record.series_of(arm.name, found.samples[0], found, threads, reference),),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness import answers, measure, record
+from harness import measure, parity, record
 from harness.answers import Inputs
 from harness.backends import PYTORCH
 from harness.environment import load_average
@@ -68,7 +68,7 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
         arms,
         [_load(inputs, batch) for batch in BATCHES],
         options.settings(comparison.cases[0].device),
-        lambda name, rows, outputs: answers.check_timed(name, scored[name], rows, outputs),
+        lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == BATCHES[0] else nothing),
         progress,
     )

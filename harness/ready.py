@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness import answers, data
+from harness import data, parity
 from harness.answers import Inputs, Scored
 from harness.backends import PYTORCH
 from harness.cache import Store
@@ -171,8 +171,8 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
     with stage("answer"):
         scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
         if source:
-            answers.check_forms(scored, source.scored, origin.name)
+            parity.check_forms(scored, source.scored, origin.name)
     findings.contenders[backend.name] = Contender(artifact, scored)
     with stage("parity"):
         if source and not backend.lossy:
-            answers.check_parity(scored, source.scored, origin.name)
+            parity.check_parity(scored, source.scored, origin.name)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.answers import Scored, compare_answers
+from harness.answers import Scored
 from harness.cache import Entry, canonical, size_bytes
 from harness.data import Split
 from harness.environment import Environment
 from harness.judge import promise
+from harness.parity import compare_answers
 from harness.samples import Measurement, Samples
 from harness.schema import (
     NO_CONSTRAINTS,

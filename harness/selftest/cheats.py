@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.answers import Scored, check_timed
+from harness.answers import Scored
 from harness.crew import Check
 from harness.honesty import PAIRS
 from harness.measure import measure
+from harness.parity import check_timed
 from harness.samples import Arm, Load, Settings
 from harness.selftest import cheating
 from harness.selftest.figures import CHEAT_ROUNDS, CHEATS

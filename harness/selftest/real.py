@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import harness
-from harness import answers, data
+from harness import answers, data, parity
 from harness.answers import Inputs, Scored
 from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.cache import Entry, Store
@@ -99,8 +99,8 @@ def gate(real: Real, backend: Backend, artifact: Path, target: Target | None = N
     lost = (real.reference.score or 0.0) - (own.score or 0.0)
     ungated = f"loses {lost:.4f}" if lost > real.gate.max_loss else None
     try:
-        answers.check_forms(own, real.reference, PYTORCH.name)
-        answers.check_parity(own, real.reference, PYTORCH.name)
+        parity.check_forms(own, real.reference, PYTORCH.name)
+        parity.check_parity(own, real.reference, PYTORCH.name)
     except HarnessError as error:
         return Gated(refused=str(error), ungated=ungated)
     return Gated(refused=None, ungated=ungated)

@@ -12,9 +12,9 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.answers import check_timed
 from harness.backends import PYTORCH
 from harness.measure import measure
+from harness.parity import check_timed
 from harness.samples import Arm, Load, Samples, Settings
 from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part

@@ -10,10 +10,10 @@ import numpy as np
 
 from harness import record
 from harness.alike import by_case
-from harness.answers import check_timed
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8
 from harness.environment import describe
 from harness.measure import measure
+from harness.parity import check_timed
 from harness.regress import Line, regressions
 from harness.samples import Arm, Load, Measurement, Settings
 from harness.schema import Result

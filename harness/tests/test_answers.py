@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import answers
-from harness.answers import ABSOLUTE, RELATIVE, Inputs, Scored, check_parity, check_timed, compare_answers
+from harness import answers, parity
+from harness.answers import Inputs, Scored
 from harness.errors import HarnessError, WorkerError
 from harness.kinds import image_classification, text_classification
+from harness.parity import ABSOLUTE, RELATIVE, check_parity, check_timed, compare_answers
 from harness.process import Answer
 from harness.progress import Progress
 from harness.stats import resampled
@@ -271,9 +272,9 @@ def test_an_output_of_another_shape_is_not_at_parity():
 
 def test_the_largest_difference_is_over_both_shapes():
     logits = scored().single["logits"]
-    assert 0.0 == answers.largest_difference(scored(), scored())
-    assert 0.5 == answers.largest_difference(scored(logits - 0.5, logits + 0.25), scored())
-    assert 0.75 == answers.largest_difference(scored(logits - 0.5, logits + 0.75), scored())
+    assert 0.0 == parity.largest_difference(scored(), scored())
+    assert 0.5 == parity.largest_difference(scored(logits - 0.5, logits + 0.25), scored())
+    assert 0.75 == parity.largest_difference(scored(logits - 0.5, logits + 0.75), scored())
 
 
 # What was timed

@@ -12,10 +12,11 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
-from harness.answers import Scored, check_timed
+from harness.answers import Scored
 from harness.errors import WorkerError
 from harness.machine import machine_lock
 from harness.measure import WARM_UP, measure
+from harness.parity import check_timed
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
 from harness.spec import Backend, Target
