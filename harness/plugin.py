@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness import options
 from harness.bench import Bench
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.replay import Replay, replay
 from harness.session import ShipSession
-from harness.spec import DEVICES, Case
+from harness.spec import Case
 
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()
@@ -19,73 +19,7 @@ REPLAY = pytest.StashKey[Replay]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of a measurement; which cases run is chosen with pytest's own -k and -m."""
-    group = parser.getgroup("shipbench", "which backend may this model ship on?")
-    add = group.addoption
-    add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
-    add("--ship-backends", metavar="A,B", help="measure these backends only, by name")
-    add("--ship-threads", type=int, metavar="N", help="threads of every worker (default: the usable cores, at most 8)")
-    add("--ship-spin", action="store_true", help="let idle threads of workers spin, as runtimes do by default")
-    add(
-        "--ship-budget",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="longest time from first to last round of a comparison (default: 60)",
-    )
-    add("--ship-starts", type=int, default=4, metavar="N", help="generations of fresh workers (default: 4)")
-    add(
-        "--ship-timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="a worker that gives no answer for so long has failed (default: 300)",
-    )
-    add("--ship-machine", default="local", metavar="NAME", help="name the results are stored under (default: local)")
-    add("--ship-results", type=Path, metavar="DIR", help="where results go (default: results/ beside the suites)")
-    add(
-        "--ship-artifacts",
-        type=Path,
-        metavar="DIR",
-        help="where checkpoints and artifacts are kept (default: .artifacts/ beside the results)",
-    )
-    add(
-        "--ship-tail",
-        type=int,
-        default=0,
-        metavar="N",
-        help="after the decision, time N single calls of every backend, for percentiles (p99 takes 459; default: 0)",
-    )
-    for name, unit in (("latency", "ms"), ("memory", "mb"), ("size", "mb")):
-        add(
-            f"--ship-max-{name}-{unit}",
-            type=float,
-            metavar=unit.upper(),
-            help=f"recommend no backend with more {name} than this",
-        )
-    add(
-        "--ship-baseline",
-        type=Path,
-        metavar="DIR",
-        help="hold speed-ups and answers against the stored runs in this folder; a proven regression fails its test",
-    )
-    add(
-        "--ship-require",
-        choices=["decided"],
-        help=f"exit with {NOT_DECIDED} when a verdict is undecided or invalid and no gate is broken",
-    )
-    add(
-        "--ship-seeds",
-        type=int,
-        default=1,
-        metavar="N",
-        help="fine-tune with N seeds, to see how far their scores lie apart; the first is measured (default: 1)",
-    )
-    add(
-        "--ship-resume",
-        action="store_true",
-        help="measure only what no earlier session finished; whatever has changed since is measured again",
-    )
-    add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
+    options.declare(parser.getgroup("shipbench", "which backend may this model ship on?").addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
