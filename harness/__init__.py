@@ -5,10 +5,11 @@ Everything a suite needs is importable from here, and importing it costs neither
 
 from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
 from harness.bench import Bench
+from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.kinds import image_classification, text_classification
 from harness.sources import Native, Package, Row, Scratch
-from harness.spec import Arrays, Backend, Case, Gate, Kind, Model, Recipe, Session, Target, Task, cases
+from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
 __all__ = [
     "DEFAULT_BACKENDS",

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.environment import Environment
-from harness.schema import Result, Series
+from harness.evidence import Series
+from harness.schema import Result
 from harness.speed import flat
 
 Runs = Mapping[str, Sequence[Result]]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from harness.contracts import Arrays, Kind
 from harness.errors import WorkerError
 from harness.process import Worker
 from harness.progress import Progress
 from harness.score import score
-from harness.spec import Arrays, Kind
 
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 PROBE_BATCHES = (2, 16)

@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts import Arrays, Kind
 from harness.loading import load_symbol
 from harness.sources import Native, Package, Scratch, Source
-from harness.spec import Arrays, Kind
 
 if TYPE_CHECKING:
     import torch

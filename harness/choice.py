@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import median
 
+from harness.contracts import REFERENCE
 from harness.judge import shortfalls, verdict
 from harness.loss import loss
+from harness.phrases import times
 from harness.schema import Result
-from harness.spec import REFERENCE
 from harness.speed import flat, invalid, noise_floor, own_speedup
 
 SAME_MEMORY = 1.02
@@ -27,7 +28,7 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
     best = max((r for r in within if _word(r) == "ship"), key=_gain, default=None)
     if best is not None:
         gain = own_speedup(best.series[0])
-        why = f"{gain.estimate:.2f} times the reference's speed [{gain.low:.2f}, {gain.high:.2f}] at batch 1"
+        why = f"{times(gain)} the reference's speed at batch 1"
         level = [r.backend for r in within if r is not best and _word(r) == "ship" and _speed(r)[2] >= gain.low]
         return best, why + (f", not told apart from {' and '.join(level)}" if level else "")
     if not usable:

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from harness.choice import choose, memory_mb, size_mb, undominated
+from harness.contracts import DEVICES, REFERENCE
 from harness.errors import Incomparable
+from harness.evidence import Series
 from harness.judge import shortfalls, verdict
 from harness.loss import loss, margin
-from harness.schema import Result, Series
-from harness.spec import DEVICES, REFERENCE
+from harness.schema import Result
 from harness.speed import break_even, flat, noise_floor, own_speedup, starts_differ_by, startup_ms
 from harness.stats import percentile_bound
 

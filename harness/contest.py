@@ -9,19 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness import front, measure, parity, record
+from harness import front, measure, parity, timings
 from harness.cache import size_bytes
 from harness.compare import comparisons, recommend
-from harness.environment import describe, load_average
+from harness.contracts import CONTROL, Arrays, Device
+from harness.counters import load_average
+from harness.environment import describe
 from harness.errors import HarnessError
 from harness.finals import Entry, Finals
+from harness.findings import Contender, Findings
 from harness.pipeline import BATCHES, order_of
 from harness.progress import Progress
 from harness.ready import Comparison, Options, prepare
-from harness.record import Contender, Findings
-from harness.samples import Arm, Load, Measurement
+from harness.samples import ORDER_SEED, Arm, Load, Measurement
 from harness.schema import Result
-from harness.spec import CONTROL, Arrays, Case, Device
+from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage
 
@@ -89,7 +91,7 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     order = order_of(len(split.test))
     found = measure.measure(
         [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
-        [Load(BATCHES[0], record.ORDER_SEED, lambda number: [order[number % len(order)]], arrays)],
+        [Load(BATCHES[0], ORDER_SEED, lambda number: [order[number % len(order)]], arrays)],
         options.settings(first.device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),
@@ -141,7 +143,7 @@ def _entry(
         score=made.scored.score,
         right=parity.right(made.scored.predictions, labels),
         size_bytes=size_bytes(made.artifact.path),
-        process=None if failed else record.process_of(arm.name, found),
-        series=() if failed else (record.series_of(arm.name, found.samples[0], found, threads, reference),),
+        process=None if failed else timings.process_of(arm.name, found),
+        series=() if failed else (timings.series_of(arm.name, found.samples[0], found, threads, reference),),
         error=str(failed) if failed else None,
     )

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+from harness.contracts import Arrays
 from harness.errors import WorkerError
 from harness.machine import Hired
 from harness.process import Answer
 from harness.samples import Arm, Measurement, Settings
-from harness.spec import Arrays
 
 Check = Callable[[str, list[int], Arrays], None]
 """Told (arm, rows, outputs) of every timed block; raises WorkerError if these are not the answers that were scored."""

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.counters import load_average
 from harness.errors import HarnessError
 
 PACKAGES = (
@@ -39,7 +40,7 @@ class Environment:
     wait_policy: str
     commit: str | None
     dirty: bool
-    load_before: float
+    load_before: float | None
     """One-minute load average when the measurement began."""
 
     def comparable(self) -> dict[str, Any]:
@@ -92,11 +93,6 @@ def wait_policy(spinning: bool) -> str:
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Installed versions of everything that decides a number."""
     return {name: found for name in names if (found := _version(name))}
-
-
-def load_average() -> float:
-    """One-minute load average, now."""
-    return round(os.getloadavg()[0], 2)
 
 
 @cache

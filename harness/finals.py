@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.contracts import Device
 from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.schema import SCHEMA, Process, Series
-from harness.spec import Device
+from harness.evidence import Process, Series
+from harness.phrases import points, times
+from harness.schema import SCHEMA
 from harness.speed import Pace, agreed, invalid, own_speedup, own_speedups
 from harness.stats import Interval, rows_lost
 
@@ -101,17 +103,14 @@ def winner(finals: Finals) -> tuple[Entry, str]:
 
 
 def _told(entry: Entry, found: Standing) -> str:
-    gain, lost = found.gain, found.lost
-    speed = (
-        f"{gain.estimate:.3g} times as fast [{gain.low:.3g}, {gain.high:.3g}]"
-        if found.why_invalid is None
-        else f"of no valid speed ({found.why_invalid})"
+    lost = found.lost
+    speed = f"{times(found.gain)} as fast" if found.why_invalid is None else f"of no valid speed ({found.why_invalid})"
+    rows = (
+        f"{points(lost)} fewer"
+        if lost.estimate >= 0
+        else f"{points(Interval(-lost.estimate, -lost.high, -lost.low))} more"
     )
-    many = "fewer" if lost.estimate >= 0 else "more"
-    return (
-        f"{entry.model} on {entry.backend} is {speed} and has {100 * abs(lost.estimate):.2f} points "
-        f"[{100 * lost.low:.2f}, {100 * lost.high:.2f}] {many} rows right"
-    )
+    return f"{entry.model} on {entry.backend} is {speed} and has {rows} rows right"
 
 
 def _open(found: Standing, max_loss: float | None) -> str:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.collection import collect
+from harness.contracts import Target
 from harness.environment import usable_cores
 from harness.errors import HarnessError
 from harness.options import MOST_THREADS
 from harness.progress import Progress
 from harness.proposal import Proposal, propose
 from harness.schema import Seed
-from harness.spec import Case, Target
+from harness.spec import Case
 
 TIMEOUT_S = 300.0
 

@@ -12,8 +12,8 @@ import numpy as np
 from harness.loading import load_symbol, name_of
 
 if TYPE_CHECKING:
+    from harness.contracts import Arrays, Kind, Session
     from harness.sources import Row
-    from harness.spec import Arrays, Kind, Session
 
 
 @dataclass(frozen=True)

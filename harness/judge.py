@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.contracts import REFERENCE
 from harness.loss import losses, margin, safety
+from harness.phrases import points, times
 from harness.schema import Promise, Result
-from harness.spec import REFERENCE, Gate
+from harness.spec import Gate
 from harness.speed import Pace, agreed, all_reach, invalid, own_speedup, own_speedups
-from harness.stats import Interval
 
 Word = Literal["failed", "worse", "invalid", "slower", "undecided", "same", "ship"]
 WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "invalid", "slower", "undecided", "same", "ship")
@@ -58,12 +59,12 @@ def _of_speed(result: Result) -> Iterator[tuple[Word, str]]:
     words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
     gains = own_speedups(series)
     told = ", ".join(
-        f"{_times(gain)} against {name}" for gain, name in zip(gains, ("the reference", "its control"), strict=False)
+        f"{times(gain)} against {name}" for gain, name in zip(gains, ("the reference", "its control"), strict=False)
     )
     yield words[agreed(gains)], f"its speed-up is {told} at batch {series.workload.batch}"
     wanted = result.promise.min_speedup if result.promise else None
     if wanted is not None and all_reach(gains, wanted) is None:
-        yield "undecided", f"{_times(gains[0])} does not tell whether {wanted:g} is reached"
+        yield "undecided", f"{times(gains[0])} does not tell whether {wanted:g} is reached"
 
 
 def _of_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
@@ -76,7 +77,7 @@ def _of_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
         yield "undecided", "no gate says which loss is allowed"
     else:
         words: dict[str, Word] = {"not worse": "ship", "worse": "worse", "undecided": "undecided"}
-        found = "; ".join(f"{_points(interval)} against {name}" for name, interval in losses(result))
+        found = "; ".join(f"{points(interval)} against {name}" for name, interval in losses(result))
         yield (
             words[safety(result)],
             f"loses {found} where {100 * result.promise.max_loss:g} are allowed; {answers.rows} rows can exclude "
@@ -103,13 +104,13 @@ def shortfalls(result: Result) -> list[str]:
     for (name, found), flips in zip(losses(result), _flips(result), strict=False):
         if found.low > held.max_loss:
             problems.append(
-                f"loses {_points(found)} against {name}, more than the {100 * held.max_loss:g} allowed: {flips}"
+                f"loses {points(found)} against {name}, more than the {100 * held.max_loss:g} allowed: {flips}"
             )
             break
     if held.min_speedup is not None and result.series and invalid(result.series[0]) is None:
         gain = own_speedup(result.series[0])
         if all_reach(own_speedups(result.series[0]), held.min_speedup) is False:
-            problems.append(f"speed-up {_times(gain)} is under the {held.min_speedup:g} asked for")
+            problems.append(f"speed-up {times(gain)} is under the {held.min_speedup:g} asked for")
     return problems
 
 
@@ -118,12 +119,3 @@ def _flips(result: Result) -> Iterator[str]:
     found = result.answers
     yield f"{found.lost} rows lost, {found.gained} gained of {found.rows}"
     yield f"{found.source_lost} rows lost, {found.source_gained} gained of {found.rows}"
-
-
-def _times(found: Interval) -> str:
-    return f"{found.estimate:.2f}x [{found.low:.2f}, {found.high:.2f}]"
-
-
-def _points(found: Interval) -> str:
-    low, middle, high = (100 * end for end in (found.low, found.estimate, found.high))
-    return f"{middle:.2f} points [{low:.2f}, {high:.2f}]"

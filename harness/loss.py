@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Literal
 
-from harness.schema import Answers, Bounds, Result
-from harness.spec import REFERENCE
+from harness.contracts import REFERENCE
+from harness.evidence import Answers, Bounds
+from harness.schema import Result
 from harness.stats import Interval, rows_lost, smallest_margin
 
 Safety = Literal["not worse", "worse", "undecided"]

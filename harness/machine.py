@@ -13,9 +13,9 @@ from typing import Any, Protocol, Self
 from filelock import FileLock
 
 from harness import counters
+from harness.contracts import Arrays
 from harness.counters import Snapshot
 from harness.process import Answer, Worker
-from harness.spec import Arrays
 
 
 class Hired(Protocol):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.contracts import DEVICES
 from harness.environment import commit_of, usable_cores
 from harness.errors import NOT_DECIDED, HarnessError
-from harness.spec import DEVICES
 
 if TYPE_CHECKING:
     from harness.ready import Options

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.answers import CUT, PROBE_BATCHES, Scored
+from harness.contracts import Arrays
 from harness.errors import HarnessError, WorkerError
-from harness.schema import Answers, Bounds
+from harness.evidence import Answers, Bounds
 from harness.score import score_lost
-from harness.spec import Arrays
 
 ABSOLUTE, RELATIVE = 1e-3, 1e-3
 """A float form may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""

@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from harness import measure, parity, record
+from harness import measure, parity, record, rows
 from harness.answers import Inputs
 from harness.backends import PYTORCH
-from harness.environment import load_average
+from harness.contracts import CONTROL, Backend
+from harness.counters import load_average
+from harness.findings import Findings
 from harness.progress import Progress
 from harness.ready import Comparison, Options, fail_all, prepare
-from harness.record import ORDER_SEED, Findings
-from harness.samples import Arm, Load
+from harness.samples import ORDER_SEED, Arm, Load
 from harness.schema import Failure, Result
-from harness.spec import CONTROL, Backend, Case
+from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage
 
@@ -45,7 +46,7 @@ def _record(case: Case, findings: Findings, keep: Keep) -> Result:
     try:
         with stage("record"):
             result = record.result(case, findings)
-            keep(result, record.table(case, findings))
+            keep(result, rows.table(case, findings))
     except Stopped as stopped:
         result = record.failure(case, findings, stopped.failure)
         keep(result, None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness import options
+from harness import closing, options
 from harness.bench import Bench
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.replay import Replay, replay
@@ -148,8 +148,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hold the finals; and tell a run that is not decided from one that is, if asked to: CI may repeat the one."""
     ship = session.config.stash[SHIP]
     if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        ship.hold_finals()
-    if ship.options.ship_require and ship.selected and session.exitstatus == pytest.ExitCode.OK and ship.open_cases():
+        closing.hold_finals(ship)
+    asked = ship.options.ship_require and ship.selected
+    if asked and session.exitstatus == pytest.ExitCode.OK and closing.open_cases(ship):
         session.exitstatus = NOT_DECIDED
 
 
@@ -160,7 +161,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not ship.results:
         return
     terminalreporter.section("shipbench")
-    for text in ship.summary():
+    for text in closing.summary(ship):
         terminalreporter.write_line(text)
 
 

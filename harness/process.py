@@ -16,11 +16,11 @@ from typing import Any
 
 import harness
 from harness import wire
+from harness.contracts import Arrays, Backend, Target
 from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.loading import name_of
-from harness.spec import Arrays, Backend, Target
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",

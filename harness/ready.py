@@ -13,13 +13,14 @@ from harness import data, parity
 from harness.answers import Inputs, Scored
 from harness.backends import PYTORCH
 from harness.cache import Store
+from harness.contracts import Backend, Device, Target
 from harness.environment import describe
+from harness.findings import Contender, Findings
 from harness.progress import Progress
-from harness.record import Contender, Findings
 from harness.samples import Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 from harness.seeds import seed_of
-from harness.spec import Backend, Case, Device, Target
+from harness.spec import Case
 from harness.stage import Stopped, stage
 from harness.workshop import Workshop
 

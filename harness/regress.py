@@ -14,10 +14,11 @@ from statistics import median
 from typing import Literal
 
 from harness.alike import Runs, differences, environment_differences, length_differences
+from harness.contracts import REFERENCE
 from harness.drift import ENOUGH, Word, change, spread
 from harness.environment import Environment
-from harness.schema import Result, Series
-from harness.spec import REFERENCE
+from harness.evidence import Series
+from harness.schema import Result
 from harness.speed import invalid, own_speedup
 from harness.stats import Interval, rows_lost
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness import results
 from harness.cache import canonical, file_sha256, fingerprint
+from harness.contracts import Device
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.spec import Case, Device
+from harness.spec import Case
 
 if TYPE_CHECKING:
     from harness.finals import Finals

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.contracts import CONTROL, Arrays, Backend, Target
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.machine import THIS, Machine
-from harness.spec import CONTROL, Arrays, Backend, Target
 
+ORDER_SEED = 0
+"""Of the order in which test rows are asked for."""
 LOOKS = (30, 60, 120, 240, 400)
 """Rounds after which it is asked whether every arm is decided; each look has its share of the error rate."""
 

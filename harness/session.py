@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,62 +111,11 @@ class ShipSession:
         again = shlex.join(["pytest", node, *self.given])
         return Outcome(self.results[str(case)], self._judged, again, self.baseline.proven if self.baseline else _none)
 
-    def open_cases(self) -> list[str]:
-        """What was selected and is not decided, or was not measured at all, each in a sentence."""
-        from harness.judge import verdict
-
-        told = []
-        for result in self.results.values():
-            found = verdict(result)
-            if found is not None and found.word in ("undecided", "invalid"):
-                told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
-        if self.baseline is not None:
-            told += self.baseline.open(self.results)
-        return told if self.results else ["nothing was measured: every case was skipped"]
-
-    def hold_finals(self) -> None:
-        """Measure the models of each task against each other, where this session recommends a backend for several."""
-        from harness import contest, results, resume
-
-        folder = self.results_folder / self.options.ship_machine
-        for pairing in contest.pairings(self.results.values(), self.selected):
-            inputs = resume.inputs_of_finals(self.results.values(), pairing.task, pairing.device)
-            stored = resume.finals(folder, pairing.task, pairing.device, inputs) if self.options.ship_resume else None
-            if stored is not None:
-                self._say_taken(f"finals of {pairing.task} on {pairing.device}", stored.created)
-                self.finals.append(stored)
-                continue
-            try:
-                found = replace(contest.hold(pairing, self._options(), self.progress), inputs=inputs)
-                results.save_finals(self.results_folder, found)
-            except HarnessError as error:
-                self.trouble.append(f"no finals of {pairing.task} on {pairing.device}: {error}")
-            else:
-                self.finals.append(found)
-
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
         from harness.report.tables import line
 
         return line(self.results[str(case)])
-
-    def summary(self) -> Iterator[str]:
-        """For the end of the session: tables, notes, and where the files are. Writes the tables."""
-        from harness import report
-
-        yield report.terminal(self.results.values(), self.finals)
-        yield from self.trouble
-        yield from self.resumed
-        yield from (f"warning: {told}" for told in self.open_cases())
-        if self.baseline is not None:
-            yield from self.baseline.notes(self.results)
-        yield from sorted({f"{r.task}/{r.model}: {note}" for r in self.results.values() for note in r.notes})
-        try:
-            written = report.write(self.results_folder, self.options.ship_machine)
-        except HarnessError as error:
-            yield f"no tables written: {error}"
-        else:
-            yield from (f"wrote {path}" for path in written)
 
     def _stored(self, names: Sequence[str]) -> Baseline:
         from harness.baseline import Baseline
@@ -188,12 +137,13 @@ class ShipSession:
             if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
             and self.skip_reason(other) is None
         ]
-        given = self._options()
+        given = self.pipeline_options()
         comparison = Comparison(tuple(mates), folder, resume.inputs(mates, folder, given))
         if not (self.options.ship_resume and self._take(comparison, given)):
             compare(comparison, given, self.progress, self._keep)
 
-    def _options(self) -> Options:
+    def pipeline_options(self) -> Options:
+        """What the pipeline is told of the options."""
         return options.of_pipeline(self.options, self.artifacts_folder)
 
     def _take(self, comparison: Comparison, options: Options) -> bool:
@@ -210,10 +160,11 @@ class ShipSession:
             self.resumed.append(f"{name}: measured, as {why}")
             return False
         self.results |= {result.name: result for result in found}
-        self._say_taken(name, found[0].created)
+        self.say_taken(name, found[0].created)
         return True
 
-    def _say_taken(self, name: str, created: str) -> None:
+    def say_taken(self, name: str, created: str) -> None:
+        """Tell that something of an earlier session stands."""
         self.resumed.append(f"{name}: taken from {created}, not measured again")
         self.progress.say(self.resumed[-1])
 

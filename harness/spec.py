@@ -6,37 +6,18 @@ Nothing here touches torch, transformers or the disk, so that collecting thousan
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind, check_name
 from harness.errors import HarnessError
 from harness.metrics import METRICS
-from harness.sources import Native, Package, Row, Source
+from harness.sources import Native, Package, Source
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Arrays = dict[str, "NDArray[Any]"]
-Device = Literal["cpu", "cuda"]
-DEVICES: tuple[Device, ...] = ("cpu", "cuda")
-REFERENCE = "pytorch"
-"""Name of the backend that every other one is compared with."""
-CONTROL = "control"
-"""Name of the reference's second worker."""
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-def _check_name(what: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise HarnessError(
-            f"{what} name {name!r}: names become file names and pytest ids, so use letters, digits, '-' and '_' only"
-        )
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,35 +66,11 @@ class Model:
     """Longest text in tokens; what is longer is cut. Ignored by kinds without text."""
 
     def __post_init__(self) -> None:
-        _check_name("model", self.name)
+        check_name("model", self.name)
         if self.max_length < 1:
             raise HarnessError(f"model {self.name}: max_length={self.max_length} leaves nothing of a text")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """How rows of a sort of task become tensors, and tensors predictions. Functions are module-level."""
-
-    name: str
-    """Also Optimum's name of the export task."""
-    auto_class: str
-    """Transformers' Auto class that puts the head on a checkpoint."""
-    metrics: tuple[str, ...]
-    processor: Callable[[Source, Path | None, Sequence[Row], tuple[str, ...]], Any]
-    """(source, folder of the pretrained checkpoint, training rows, input columns) → has `save_pretrained`."""
-    load_processor: Callable[[Path], Any]
-    encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[dict[str, Any]]]
-    """(processor, rows, input columns, max_length) → one mapping of arrays a row, unpadded."""
-    collate: Callable[[Any, list[dict[str, Any]]], Arrays]
-    """(processor, encoded rows) → batch arrays, padded to the longest row of the batch."""
-    predict: Callable[[Arrays], NDArray[np.int64]]
-    """A batch's outputs → one label index a row."""
-    native_arguments: Callable[[Any, int], dict[str, int]]
-    """(processor, number of labels) → what a native module's constructor is given."""
-    axes: tuple[str, ...]
-    """Names of the leading axes of every input that may change from call to call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +89,7 @@ class Task:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_name("task", self.name)
+        check_name("task", self.name)
         if not isinstance(self.kind, Kind):
             raise HarnessError(
                 f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
@@ -169,50 +126,6 @@ class Gate:
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a loss of 0.01 one point")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: a speed-up is a ratio; 1.5 is half as fast again as the reference")
-
-
-class Target(NamedTuple):
-    """Where and how a worker runs its backend."""
-
-    device: Device
-    threads: int
-    spinning: bool = False
-    """Whether idle threads wait in a loop, as runtimes do by default; asleep, they disturb nobody else's timing."""
-
-
-class Session(NamedTuple):
-    """A loaded backend."""
-
-    run: Callable[[Arrays], Arrays]
-    """Host arrays in, host arrays out, the device's work complete."""
-    device: str
-    """Read back from the runtime after loading, never copied from the request: `cpu` or `cuda`."""
-    settings: dict[str, str]
-    """What the runtime says of itself: versions, providers, thread counts."""
-    compile: Callable[[Arrays], None] | None = None
-    """Prepares for a batch's shapes ahead of the first answer (torch.compile, engine builders); a phase of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backend:
-    """A runtime and numeric form. Functions are module-level and import third parties inside themselves."""
-
-    name: str
-    load: Callable[[Path, Target], Session]
-    build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
-    """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
-    source: Backend | None = None
-    """Built from this backend's artifact; None builds from the checkpoint."""
-    lossy: bool = False
-    """False: its answers must equal those of `source`, or of the reference, element by element."""
-    devices: tuple[Device, ...] = DEVICES
-    unavailable: Callable[[Device], str | None] | None = None
-    """Why it cannot run on a device of this machine, if so; asked before anything expensive, imports no runtime."""
-
-    def __post_init__(self) -> None:
-        _check_name("backend", self.name)
-        if not self.devices or not set(self.devices) <= set(DEVICES):
-            raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contracts import CONTROL
+from harness.evidence import Process, Series
 from harness.samples import LOOKS, Samples
-from harness.schema import Process, Result, Series
-from harness.spec import CONTROL
+from harness.schema import Result
 from harness.stats import Interval, starts_interval
 
 TOLERANCE = 1.02

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 _LENGTH = struct.Struct("!I")
 

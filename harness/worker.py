@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from harness import wire
+from harness.contracts import Arrays, Session, Target
 from harness.front import fronted
 from harness.loading import load_symbol
 from harness.phases import imports
-from harness.spec import Arrays, Session, Target
 
 
 def main(fd: int) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from harness import answers, data, train
 from harness.answers import Inputs, Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
+from harness.contracts import Backend, Target
 from harness.environment import accelerator, cpu_flags, versions
 from harness.process import Worker
 from harness.progress import Progress
 from harness.sources import Native
-from harness.spec import Backend, Model, Target, Task
+from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
 TRAINERS = ("torch", "transformers", "datasets", "evaluate", "numpy")

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness import checkpoint
+from harness.contracts import Arrays, Backend, Device, Kind, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
 from harness.quiet import quiet
-from harness.spec import Arrays, Backend, Device, Kind, Session, Target
 
 FILE = "model.onnx"
 INTEGER = re.compile("Integer|Quantize")

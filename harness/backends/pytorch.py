@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.spec import REFERENCE, Arrays, Backend, Session, Target
+from harness.contracts import REFERENCE, Arrays, Backend, Session, Target
 
 
 def load(artifact: Path, target: Target) -> Session:

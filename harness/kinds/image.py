@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.contracts import Arrays, Kind
 from harness.errors import HarnessError
 from harness.kinds.labels import likeliest_label
 from harness.sources import Native, Row, Scratch, Source
-from harness.spec import Arrays, Kind
 
 
 def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.contracts import Arrays, Kind
 from harness.errors import HarnessError
 from harness.kinds.labels import likeliest_label
 from harness.sources import Native, Row, Source
-from harness.spec import Arrays, Kind
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 

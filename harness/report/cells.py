@@ -1,4 +1,4 @@
-"""Cells of a table: numbers and names as people read them. Nothing else formats a number."""
+"""Cells of a table: numbers and names as people read them. Sentences have their intervals from `phrases`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.spec import REFERENCE
+from harness.contracts import REFERENCE
+from harness.phrases import ends
 
 
 def interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
@@ -23,8 +24,7 @@ def interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
 
 def bounds(row: Mapping[Any, Any], name: str, decimals: int) -> str:
     """The two ends of an interval."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if math.isfinite(high) else "[too few starts or rounds]"
+    return ends(row[f"{name}_low"], row[f"{name}_high"], decimals)
 
 
 def loss(row: Mapping[Any, Any]) -> str:

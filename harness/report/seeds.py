@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.contracts import REFERENCE
 from harness.loss import loss
 from harness.proposal import CONFIDENCE, ENOUGH
 from harness.report import cells
 from harness.schema import Result, Seed
 from harness.seeds import collapse, is_collapsed, sound
-from harness.spec import REFERENCE
 
 if TYPE_CHECKING:
     from harness.floors import Line

@@ -9,6 +9,7 @@ import pandas as pd
 
 from harness.choice import undominated
 from harness.compare import comparisons, recommend, tidy
+from harness.contracts import REFERENCE
 from harness.environment import Environment
 from harness.finals import Finals
 from harness.judge import verdict
@@ -16,7 +17,6 @@ from harness.report import cells
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
-from harness.spec import REFERENCE
 from harness.speed import starts_differ_by
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness.contracts import Target
 from harness.environment import usable_cores
 from harness.machine import machine_lock
 from harness.process import Worker
@@ -26,7 +27,6 @@ from harness.selftest.figures import (
 )
 from harness.selftest.measuring import INPUT, TIMEOUT_S
 from harness.selftest.part import Figure, Given, Part
-from harness.spec import Target
 from harness.stats import Interval, median_interval
 
 SIZE = "400"

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_O2
+from harness.contracts import Backend
 from harness.selftest import graphs, variants
 from harness.selftest.real import Real
-from harness.spec import Backend
 
 Edit = Callable[[Any], Any]
 Make = Callable[[Real, Path], Path]

@@ -9,7 +9,7 @@ from threading import Thread
 
 import numpy as np
 
-from harness.spec import Arrays, Session, Target
+from harness.contracts import Arrays, Session, Target
 
 WORK_S, CHEAT_S = 0.01, 0.002
 """What a call takes, and what it takes to cheat."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.answers import Scored
+from harness.contracts import CONTROL, REFERENCE, Arrays, Session, Target
 from harness.crew import Check
 from harness.honesty import PAIRS
 from harness.measure import measure
@@ -18,7 +19,6 @@ from harness.selftest import cheating
 from harness.selftest.figures import CHEAT_ROUNDS, CHEATS
 from harness.selftest.part import Figure, Given, Part
 from harness.selftest.toys import toy
-from harness.spec import CONTROL, REFERENCE, Arrays, Session, Target
 
 LOADS: dict[str, Callable[[Path, Target], Session]] = {
     REFERENCE: cheating.honest,

@@ -127,7 +127,8 @@ def _machine() -> str:
     here = describe("local", usable_cores(), Path(__file__).parent)
     versions = ", ".join(f"{name} {version}" for name, version in here.packages.items())
     commit = f"commit {here.commit[:12]}{' with changes' if here.dirty else ''}" if here.commit else "no commit"
+    load = "unknown" if here.load_before is None else f"{here.load_before:g}"
     return (
         f"{here.cpu}, {here.cores} usable cores, {here.memory_gib:g} GiB, accelerator {here.accelerator or 'none'}, "
-        f"{here.system}, load {here.load_before:g}; Python {here.python}, {versions}; {commit}"
+        f"{here.system}, load {load}; Python {here.python}, {versions}; {commit}"
     )

@@ -11,15 +11,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness import record
+from harness import timings
+from harness.contracts import CONTROL, REFERENCE, Target
+from harness.evidence import Series
 from harness.measure import measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Measurement, Samples, Settings
-from harness.schema import Series
 from harness.selftest import toys
 from harness.selftest.figures import SEED
 from harness.selftest.simulation import CORES, Profile, Simulation
-from harness.spec import CONTROL, REFERENCE, Target
 from harness.speed import Pace, agreed, invalid, is_settled, own_speedups
 
 OWN = "toy"
@@ -93,7 +93,7 @@ def measured(where: Simulation, works: dict[str, float], settings: Settings | No
 
 def series_of(found: Measurement) -> Series:
     """As the contender's result would hold it."""
-    return record.series_of(OWN, found.samples[0], found, CORES)
+    return timings.series_of(OWN, found.samples[0], found, CORES)
 
 
 def _is_settled(samples: Samples) -> bool:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.contracts import Backend, Device, Target
 from harness.errors import WorkerError
 from harness.process import Worker
 from harness.selftest import toys
 from harness.selftest.figures import DEVICE_TRIALS
 from harness.selftest.part import Figure, Given, Part
-from harness.spec import Backend, Device, Target
 
 CLAIMS: tuple[tuple[Device, str], ...] = (
     ("cuda", "cpu"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.spec import Arrays, Session, Target
+from harness.contracts import Arrays, Session, Target
 
 REPEATED = (
     "encoder.layer.1.intermediate.dense",

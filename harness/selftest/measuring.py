@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from harness.contracts import Arrays, Target
 from harness.errors import WorkerError
 from harness.measure import measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
-from harness.spec import Arrays, Target
 
 TIMEOUT_S = 60.0
 BUDGET_S = 600.0

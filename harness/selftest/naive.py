@@ -8,11 +8,11 @@ from statistics import fmean
 import numpy as np
 from scipy.stats import t
 
+from harness.contracts import CONTROL, REFERENCE
+from harness.evidence import Series
 from harness.samples import LOOKS, Settings
-from harness.schema import Series
 from harness.selftest.comparisons import OWN, TARGET, Scenario, measured, series_of, simulation
 from harness.selftest.figures import ALONE_STARTS, NAIVE_GATE, NAIVE_ROUNDS
-from harness.spec import CONTROL, REFERENCE
 from harness.speed import TOLERANCE, confidence, flat, own_speedup, pace
 from harness.stats import median_interval
 

@@ -12,13 +12,14 @@ import numpy as np
 from scipy.stats import binom
 from tabulate import tabulate
 
+from harness.contracts import REFERENCE
 from harness.environment import describe
+from harness.evidence import Answers
 from harness.loss import safety
-from harness.schema import Answers, Data, Promise, Result
+from harness.schema import Data, Promise, Result
 from harness.selftest import figures
 from harness.selftest.figures import ERRING, SEED, SIMULATED, SIMULATED_ERRING
 from harness.selftest.part import Figure, Given, Part
-from harness.spec import REFERENCE
 from harness.stats import Interval, paired_difference, rows_lost
 
 Bounds = Callable[[int, int, int], Interval]

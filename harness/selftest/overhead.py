@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.contracts import Target
 from harness.environment import usable_cores
 from harness.machine import machine_lock
 from harness.process import Worker, environment
@@ -31,7 +32,6 @@ from harness.selftest.figures import (
 )
 from harness.selftest.measuring import INPUT, TIMEOUT_S
 from harness.selftest.part import Figure, Given, Part
-from harness.spec import Target
 from harness.stats import Interval, median_interval
 
 SHORT_MS, LONG_MS = "10", "30"

@@ -14,12 +14,13 @@ from harness import answers, data, parity
 from harness.answers import Inputs, Scored
 from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.cache import Entry, Store
+from harness.contracts import Backend, Target
 from harness.environment import usable_cores
 from harness.errors import HarnessError
 from harness.loading import load_symbol
 from harness.process import Worker
 from harness.selftest.part import Given
-from harness.spec import Backend, Gate, Target
+from harness.spec import Gate
 from harness.workshop import Workshop
 
 SUITES = Path(harness.__file__).parents[1] / "suites"

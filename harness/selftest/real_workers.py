@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from harness.backends import PYTORCH
+from harness.contracts import Arrays
 from harness.measure import measure
 from harness.parity import check_timed
 from harness.samples import Arm, Load, Samples, Settings
@@ -20,7 +21,6 @@ from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part
 from harness.selftest.real import TIMEOUT_S, Real, prepare
 from harness.selftest.toys import toy
-from harness.spec import Arrays
 from harness.speed import TOLERANCE, agreed, both, flat
 from harness.stats import Interval, median_interval
 

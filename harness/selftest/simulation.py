@@ -16,10 +16,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from harness.contracts import Arrays, Backend, Target
 from harness.counters import Snapshot
 from harness.machine import Machine
 from harness.process import Answer
-from harness.spec import Arrays, Backend, Target
 
 MS = 1_000_000
 CORES = 2

@@ -22,7 +22,7 @@ from pathlib import Path
 from harness.process import Worker
 from harness.selftest import toys
 from harness.selftest.measuring import INPUT
-from harness.spec import Target
+from harness.contracts import Target
 
 worker = Worker(toys.toy("slow", toys.sleeping), Path("60000"), Target("cpu", 1), 60)
 worker.put(INPUT)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.spec import Arrays, Backend, Session, Target
+from harness.contracts import Arrays, Backend, Session, Target
 
 PID = "pid"
 """File in which a mortal toy leaves the number of its process."""

@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from harness import record
+from harness import timings
 from harness.alike import by_case
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8
+from harness.contracts import CONTROL, REFERENCE, Arrays
 from harness.environment import describe
 from harness.measure import measure
 from harness.parity import check_timed
@@ -21,7 +22,6 @@ from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part
 from harness.selftest.real import SUITES, TIMEOUT_S, Real, prepare
 from harness.selftest.toys import toy
-from harness.spec import CONTROL, REFERENCE, Arrays
 from harness.speed import own_speedup
 
 OWN, HEAVIER = ONNXRUNTIME_INT8.name, "heavier"
@@ -107,7 +107,7 @@ def _result(blank: Result, found: Measurement, name: str, number: int) -> Result
         blank,
         measurement=f"{name} {number}",
         created=f"{number:04}",
-        series=(record.series_of(name, found.samples[0], found, threads),),
+        series=(timings.series_of(name, found.samples[0], found, threads),),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.spec import Arrays, Backend, Session, Target
+from harness.contracts import Arrays, Backend, Session, Target
 
 VARIANT = "variant.json"
 SHORTER = 64

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from harness.contracts import Target
 from harness.errors import WorkerError
 from harness.process import Worker
 from harness.samples import Arm
@@ -17,7 +18,6 @@ from harness.selftest import mortal_sessions, toys
 from harness.selftest.figures import DEATH_SESSIONS, KILLS, KILLS_EACH, NAMING_TRIALS, REFERENCE_KILLS, SEED
 from harness.selftest.measuring import INPUT, TIMEOUT_S, Rounds, rounds_of
 from harness.selftest.part import Figure, Given, Part
-from harness.spec import Target
 
 NAMED = "killed by SIGKILL"
 ROUNDS = 20

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.environment import Environment
-from harness.schema import Answers, Built, Data, Failure, Process, Promise, Result, Series, Workload
+from harness.evidence import Answers, Process, Series, Workload
+from harness.schema import Built, Data, Failure, Promise, Result
 from harness.spec import Gate
 
 HERE = Environment(
@@ -33,12 +34,12 @@ def elsewhere(**changed):
     return replace(HERE, **changed)
 
 
-def series(factor=1.0, batch=1, noise=0.001, loops=1, rounds=60, starts=4, control=1.0, **changed):
+def series(factor=1.0, batch=1, noise=0.001, loops=1, rounds=60, starts=4, control=1.0, seed=0, **changed):
     """Rounds in which the case takes 1/`factor` of the reference's time and the control 1/`control`.
 
     `rounds` of each of `starts`, on a machine as loud as `noise`. A factor of None makes it the reference's own.
     """
-    dice = np.random.default_rng(0)
+    dice = np.random.default_rng(seed)
 
     def times(speed):
         return tuple(

@@ -16,9 +16,10 @@ from harness.choice import choose
 from harness.compare import COLUMNS, check_comparable, comparisons, recommend, tidy
 from harness.disturbance import Disturbance
 from harness.errors import HarnessError, Incomparable
+from harness.evidence import Flip
 from harness.judge import shortfalls, verdict
 from harness.report.tables import line
-from harness.schema import Flip, Seed
+from harness.schema import Seed
 from harness.speed import flat
 
 LAW = settings(deadline=None, database=None, max_examples=25)
@@ -238,7 +239,7 @@ def test_markdown_says_what_to_choose_and_why():
     text = report.markdown([result(), result("onnxruntime", 2.0)])
     assert "# Comparison\n" in text
     assert "## toy-task / toy-model on cpu, machine toy-machine\n" in text
-    assert "**Would choose onnxruntime**: 2.00 times the reference's speed [" in text
+    assert "**Would choose onnxruntime**: 2.00x [2.00, 2.0" in text
     assert "abacus, 2 cores, 2 threads (passive), Linux 6, Python 3.11, torch 2.13; commit 0123456789ab." in text
     assert "The reference against itself, batch 1: 1.000 [" in text
     assert "over 240 rounds in 4 starts." in text
@@ -310,7 +311,7 @@ def test_uncommitted_changes_are_printed():
 def test_the_terminal_shows_the_same_without_marks():
     text = report.terminal([result(), result("onnxruntime", 2.0), failed("z", message="a\nb")])
     assert "toy-task / toy-model on cpu\n" in text
-    assert "\nWould choose onnxruntime: 2.00 times" in text
+    assert "\nWould choose onnxruntime: 2.00x [" in text
     assert "peak RSS" not in text
     assert any(row.startswith("z") and row.rstrip().endswith("failed") for row in text.splitlines())
 

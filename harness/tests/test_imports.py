@@ -44,6 +44,7 @@ LIGHT = (
     "harness.floors",
     "harness.plugin",
     "harness.session",
+    "harness.closing",
     "harness.__main__",
 )
 

@@ -13,13 +13,13 @@ import pytest
 from filelock import FileLock, Timeout
 
 from harness.answers import Scored
+from harness.contracts import Backend, Target
 from harness.errors import WorkerError
 from harness.machine import machine_lock
 from harness.measure import WARM_UP, measure
 from harness.parity import check_timed
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
-from harness.spec import Backend, Target
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
 TOYS = '''
@@ -29,7 +29,7 @@ import time
 
 import numpy as np
 
-from harness.spec import (Session)
+from harness.contracts import (Session)
 
 FATAL_ROW = 7
 
@@ -520,7 +520,7 @@ import time
 
 import numpy as np
 
-from harness.spec import (Session)
+from harness.contracts import (Session)
 
 
 def session(run):

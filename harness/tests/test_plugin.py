@@ -14,7 +14,7 @@ from typing import Never
 import pandas as pd
 import pytest
 
-from conftest import HERE, Once, Run, Toy
+from conftest import BAG, Once, Run, Toy
 
 pytest_plugins = "pytester"
 
@@ -66,7 +66,7 @@ def named(once: Once) -> tuple[Toy, Run]:
     def make(toy: Toy) -> Run:
         toy.copy("alone.py")
         (toy.folder / "models").mkdir()
-        shutil.copy(HERE / "toy" / "bag.py", toy.folder / "models")
+        shutil.copy(BAG, toy.folder / "models")
         commit(toy.folder)
         return toy.run(
             *("test_toy.py", "--import-mode=importlib", "-n", "0", "-p", "no:playwright"),

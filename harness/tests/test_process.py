@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 import harness
+from harness.contracts import Backend, Target
 from harness.errors import HarnessError, WorkerError
 from harness.process import INHERITED, Worker, environment
-from harness.spec import Backend, Target
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
 TOYS = '''
@@ -33,7 +33,7 @@ import time
 import numpy as np
 
 from harness import (wire)
-from harness.spec import (Session)
+from harness.contracts import (Session)
 
 
 def session(run, device="cpu", **settings):
@@ -634,7 +634,7 @@ def test_a_worker_ends_when_its_parent_is_killed(loaders):
         import os, runpy, signal
         from pathlib import Path
         from harness.process import Worker
-        from harness.spec import (Backend, Target)
+        from harness.contracts import (Backend, Target)
         load = runpy.run_path({loaders["__file__"]!r})["ok"]
         worker = Worker(Backend(name="ok", load=load), Path("."), Target("cpu", 1), 60)
         print(worker.loaded["settings"]["pid"], flush=True)

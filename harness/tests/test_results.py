@@ -20,22 +20,8 @@ from harness import results
 from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.schema import (
-    SCHEMA,
-    Answers,
-    Bounds,
-    Built,
-    Constraints,
-    Data,
-    Failure,
-    Flip,
-    Process,
-    Promise,
-    Result,
-    Seed,
-    Series,
-    Workload,
-)
+from harness.evidence import Answers, Bounds, Flip, Process, Series, Workload
+from harness.schema import SCHEMA, Built, Constraints, Data, Failure, Promise, Result, Seed
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 

@@ -434,7 +434,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from harness.process import Worker
-from harness.spec import Backend, Target
+from harness.contracts import Backend, Target
 sys.path.insert(0, {folder!r})
 import loaders
 import numpy as np
@@ -446,7 +446,7 @@ worker.run()
 """
 LOADERS = """
 import subprocess, sys, time
-from harness.spec import Session
+from harness.contracts import Session
 
 
 def busy(artifact, target):

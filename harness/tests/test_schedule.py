@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.contracts import Target
 from harness.samples import LOOKS, Samples, Settings
 from harness.schedule import FURTHER_STARTS, is_due, is_look, limit_ns, plan
-from harness.spec import Target
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 SECOND = 1_000_000_000

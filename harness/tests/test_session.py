@@ -5,6 +5,7 @@ from argparse import Namespace
 import pytest
 from factory import answers, failed, result, series, unsupported
 
+from harness import closing
 from harness.errors import HarnessError
 from harness.session import ShipSession
 
@@ -76,7 +77,7 @@ def test_the_options_on_the_command_line_are_those_that_repeat_it(tmp_path):
 def told(folder, *several):
     found = session(folder)
     found.results = {one.name: one for one in several}
-    return found.open_cases()
+    return closing.open_cases(found)
 
 
 def test_what_is_decided_leaves_nothing_open(tmp_path):
@@ -87,7 +88,7 @@ def test_what_is_decided_leaves_nothing_open(tmp_path):
 def test_what_is_undecided_or_invalid_is_told_with_its_reasons(tmp_path):
     open_cases = [result("one", series=(series(2.0, starts=1),)), result("two", series=(series(2.0, control=1.2),))]
     first, second = told(tmp_path, result(), *open_cases)
-    assert first.startswith("toy-task/toy-model.one.cpu is undecided: its speed-up is 2.00x [0.00, inf] against")
+    assert first.startswith("toy-task/toy-model.one.cpu is undecided: its speed-up is 2.00x [too few starts or")
     assert second.startswith("toy-task/toy-model.two.cpu is invalid: speed says nothing here: the reference differs")
 
 

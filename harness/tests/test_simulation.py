@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.contracts import CONTROL, REFERENCE, Target
 from harness.selftest.comparisons import OWN, Scenario, compared, measured, simulation
 from harness.selftest.profiles import LOUD, TENDED
 from harness.selftest.simulation import HANDOVER_NS, MS, Core, Profile, Simulation
 from harness.selftest.toys import toy, truthful
-from harness.spec import CONTROL, REFERENCE, Target
 
 LAW = settings(deadline=None, database=None, max_examples=100)
 QUIET = Profile(name="quiet", block_ms=8, jitter=0, drift=0)

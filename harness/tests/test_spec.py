@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import DEFAULT_BACKENDS, Gate, HarnessError, Native, Package, Recipe, Scratch, cases, text_classification
-from harness.spec import DEVICES, Backend, Model, Task
+from harness.contracts import DEVICES, Backend
+from harness.spec import Model, Task
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 

@@ -23,7 +23,7 @@ from harness import (
     cases,
     text_classification,
 )
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 
 def articles(folder: Path) -> Iterator[dict[str, str]]:

@@ -24,7 +24,7 @@ from harness import (
     cases,
     text_classification,
 )
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 
 def sentences(file: Path) -> Iterator[dict[str, str]]:

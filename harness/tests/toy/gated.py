@@ -9,7 +9,7 @@ from own import NUMPY
 from toydata import TASK
 
 from harness import PYTORCH, Backend, Bench, Case, Gate, Model, Native, Recipe, Session, Target, cases
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 SLOW = Model(
     name="slow",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from harness import Backend, Session, Target
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 
 def load(artifact: Path, target: Target) -> Session:

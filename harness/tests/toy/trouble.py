@@ -9,7 +9,7 @@ import numpy as np
 from own import NUMPY
 
 from harness import Backend, Kind, Session, Target
-from harness.spec import Arrays
+from harness.contracts import Arrays
 
 FEW = 60
 """More calls than it takes to answer every test row, fewer than it takes to measure."""

@@ -1,0 +1,66 @@
+"""The end of a session: finals between models, what is still open, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.session import ShipSession
+
+
+def open_cases(ship: ShipSession) -> list[str]:
+    """What was selected and is not decided, or was not measured at all, each in a sentence."""
+    from harness.judge import verdict
+
+    told = []
+    for result in ship.results.values():
+        found = verdict(result)
+        if found is not None and found.word in ("undecided", "invalid"):
+            told.append(f"{result.name} is {found.word}: {'; '.join(found.reasons)}")
+    if ship.baseline is not None:
+        told += ship.baseline.open(ship.results)
+    return told if ship.results else ["nothing was measured: every case was skipped"]
+
+
+def hold_finals(ship: ShipSession) -> None:
+    """Measure the models of each task against each other, where this session recommends a backend for several."""
+    from harness import contest, results, resume
+
+    folder = ship.results_folder / ship.options.ship_machine
+    for pairing in contest.pairings(ship.results.values(), ship.selected):
+        inputs = resume.inputs_of_finals(ship.results.values(), pairing.task, pairing.device)
+        stored = resume.finals(folder, pairing.task, pairing.device, inputs) if ship.options.ship_resume else None
+        if stored is not None:
+            ship.say_taken(f"finals of {pairing.task} on {pairing.device}", stored.created)
+            ship.finals.append(stored)
+            continue
+        try:
+            found = replace(contest.hold(pairing, ship.pipeline_options(), ship.progress), inputs=inputs)
+            results.save_finals(ship.results_folder, found)
+        except HarnessError as error:
+            ship.trouble.append(f"no finals of {pairing.task} on {pairing.device}: {error}")
+        else:
+            ship.finals.append(found)
+
+
+def summary(ship: ShipSession) -> Iterator[str]:
+    """For the end of the session: tables, notes, and where the files are. Writes the tables."""
+    from harness import report
+
+    yield report.terminal(ship.results.values(), ship.finals)
+    yield from ship.trouble
+    yield from ship.resumed
+    yield from (f"warning: {told}" for told in open_cases(ship))
+    if ship.baseline is not None:
+        yield from ship.baseline.notes(ship.results)
+    yield from sorted({f"{r.task}/{r.model}: {note}" for r in ship.results.values() for note in r.notes})
+    try:
+        written = report.write(ship.results_folder, ship.options.ship_machine)
+    except HarnessError as error:
+        yield f"no tables written: {error}"
+    else:
+        yield from (f"wrote {path}" for path in written)

@@ -1,0 +1,38 @@
+"""What is known of a comparison by now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harness.answers import Scored
+from harness.cache import Entry
+from harness.data import Split
+from harness.environment import Environment
+from harness.samples import Measurement
+from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A backend that is ready to be measured."""
+
+    artifact: Entry
+    scored: Scored
+
+
+@dataclass
+class Findings:
+    """What is known so far; whatever a failure leaves here goes into the results."""
+
+    measurement_id: str
+    environment: Environment
+    created: str
+    split: Split | None = None
+    checkpoint: Entry | None = None
+    contenders: dict[str, Contender] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    notes: list[str] = field(default_factory=list)
+    constraints: Constraints = NO_CONSTRAINTS
+    seeds: tuple[Seed, ...] = ()
+    inputs: str = ""
