@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 from harness.samples import Samples, Settings
 
-FURTHER_STARTS = 2
-"""Generations of workers between one look and the next: the spread between starts is what rounds do not mend."""
+FURTHER_STARTS, LONGEST_START = 2, 40
+"""Generations of workers between one look and the next, at least, and rounds of each, at most: rounds do not mend the
+spread between starts."""
 
 
 def plan(settings: Settings) -> list[int]:
-    """Rounds of each start: the first look's over `settings.starts`, each later one's over FURTHER_STARTS."""
+    """Rounds of each start: the first look's over `settings.starts`, each later one's over FURTHER_STARTS or more."""
     rounds: list[int] = []
     for done, look in pairwise((0, *settings.looks)):
         more = look - done
-        parts = FURTHER_STARTS if done else settings.starts
+        parts = max(FURTHER_STARTS, math.ceil(more / LONGEST_START)) if done else settings.starts
         rounds += [more // parts + (part < more % parts) for part in range(parts)]
     return rounds
 

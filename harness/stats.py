@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import beta, binom, bootstrap, norm, t
+from scipy.stats import beta, binom, bootstrap, norm
 
 
 @dataclass(frozen=True)
@@ -39,44 +39,6 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if k < 1:
         return Interval(float(np.median(ordered)), -math.inf, math.inf)
     return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
-
-
-START_SD = 0.01
-"""How far log-ratios of fresh workers lie apart, as far as a weight needs to know; 0.002 to 0.028 were seen."""
-
-
-def starts_interval(
-    arm: Sequence[ArrayLike], beside: Sequence[Sequence[ArrayLike]], confidence: float = 0.95
-) -> Interval:
-    """Where log-ratios to a reference lie, when rounds fall into starts that differ among themselves.
-
-    `arm` has one array a start, one log-ratio a round; `beside` the same of other arms of the same rounds, whose
-    spread between starts is pooled with this arm's. The estimate is the mean over starts of their medians, weighted by
-    the inverse of the variance that each should have: START_SD squared, and what its rounds add. Its variance is that
-    of the residuals of arm x start, the reference being an arm whose log-ratio is zero, with a sandwich estimator that
-    holds whatever the weights; Student's t has (arms - 1)(effective starts - 1) degrees of freedom. The interval also
-    covers `median_interval` over all rounds, so that an arm noisier than those it is pooled with is not believed more
-    than its own rounds allow. One start gives an infinite interval.
-    """
-    rounds = np.array([np.size(start) for start in arm])
-    pooled = median_interval(np.concatenate([np.ravel(start) for start in arm]), confidence)
-    measured = [[float(np.median(np.asarray(start))) for start in one] for one in (arm, *beside)]
-    medians = np.array([[0.0] * len(rounds), *measured])
-    apart = np.concatenate([np.abs(np.asarray(start) - middle) for start, middle in zip(arm, measured[0], strict=True)])
-    # Of a normal sample, the SD is 1.48 times the median distance, and a median's variance pi/2 times the mean's.
-    weights = 1 / (START_SD**2 + np.pi / 2 * (1.4826 * float(np.median(apart))) ** 2 / rounds)
-    weights /= weights.sum()
-    estimate = float(medians[1] @ weights)
-    largest = float((weights**2).sum())
-    freedom = (len(medians) - 1) * (1 / largest - 1)
-    if len(rounds) < 2:
-        return Interval(estimate, -math.inf, math.inf)
-    centred = medians - medians.mean(axis=0)
-    residuals = centred - (centred @ weights)[:, None]
-    spread = (residuals**2).sum(axis=0) / (len(medians) - 1)
-    variance = 2 * float((weights**2 * spread).sum()) / (1 - largest)
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
-    return Interval(estimate, min(estimate - half, pooled.low), max(estimate + half, pooled.high))
 
 
 def paired_difference(

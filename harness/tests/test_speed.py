@@ -15,6 +15,7 @@ from harness.speed import (
     TOLERANCE,
     agreed,
     all_reach,
+    both,
     break_even,
     confidence,
     flat,
@@ -184,7 +185,7 @@ def toys(dice, truth, start_sd, starts=4, each=15, round_sd=0.02):
 @pytest.mark.parametrize("start_sd", [0.0, 0.005, 0.02])
 def test_identical_arms_are_never_called_faster_or_slower(start_sd):
     dice = np.random.default_rng(1)
-    called = [pace(speedup(*toys(dice, 1.0, start_sd), 1)) for _ in range(250)]
+    called = [agreed(both(*toys(dice, 1.0, start_sd), 1)) for _ in range(250)]
     assert [] == [word for word in called if word in ("faster", "slower")]
 
 
@@ -192,8 +193,8 @@ def test_identical_arms_are_never_called_faster_or_slower(start_sd):
 def test_an_interval_holds_the_truth_however_loud_the_machine(truth):
     dice = np.random.default_rng(2)
     found = [speedup(*toys(dice, truth, 0.01), 1) for _ in range(250)]
-    # ERROR over five looks leaves 1 in 250 outside.
-    assert sum(not one.low <= truth <= one.high for one in found) <= 5
+    # ERROR over five looks leaves 1 in 100 outside; 8 or more are a chance of 0.4 %.
+    assert sum(not one.low <= truth <= one.high for one in found) <= 7
 
 
 def test_a_plain_difference_is_found():

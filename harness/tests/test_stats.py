@@ -21,7 +21,6 @@ from harness.stats import (
     rows_lost,
     rows_needed,
     smallest_margin,
-    starts_interval,
 )
 
 LAW = settings(deadline=None, database=None, max_examples=60)
@@ -141,131 +140,6 @@ def test_a_median_interval_holds_the_true_median_of_a_skewed_distribution():
     held = sum(found.low <= math.log(2) <= found.high for found in map(median_interval, draws))
     # The sign test's own coverage at 25 values is 0.957; four standard errors around it.
     assert 0.936 < held / len(draws) < 0.978
-
-
-# Several starts
-
-ratios = st.floats(-3, 3)
-
-
-@st.composite
-def starts(draw, arms=1, fewest=2):
-    """Log-ratios of several arms over the same rounds of the same starts, which need not have equally many."""
-    shape = draw(st.lists(st.integers(1, 8), min_size=fewest, max_size=6))
-    return [[draw(st.lists(ratios, min_size=size, max_size=size)) for size in shape] for _ in range(arms)]
-
-
-@LAW
-@given(starts(arms=3))
-def test_an_estimate_lies_in_its_interval_whatever_stands_beside_it(arms):
-    arm, *beside = arms
-    found = starts_interval(arm, beside)
-    assert found.low <= found.estimate <= found.high
-    assert found.estimate == starts_interval(arm, []).estimate
-
-
-@LAW
-@given(starts(arms=3), st.randoms(use_true_random=False))
-def test_neither_the_order_of_rounds_nor_of_starts_nor_of_neighbours_matters(arms, dice):
-    known = starts_interval(arms[0], arms[1:])
-    orders = [dice.sample(range(len(start)), len(start)) for start in arms[0]]
-    mixed = [[[start[at] for at in order] for start, order in zip(arm, orders, strict=True)] for arm in arms]
-    places = dice.sample(range(len(orders)), len(orders))
-    moved = [[arm[place] for place in places] for arm in mixed]
-    for found in (starts_interval(mixed[0], mixed[1:]), starts_interval(moved[0], moved[:0:-1])):
-        assert (close(known.low), close(known.estimate), close(known.high)) == (found.low, found.estimate, found.high)
-
-
-@LAW
-@given(starts(arms=1))
-def test_an_interval_mirrors_with_its_ratios(arms):
-    found = starts_interval(arms[0], [])
-    mirrored = starts_interval([[-value for value in start] for start in arms[0]], [])
-    assert (close(-found.high), close(-found.estimate), close(-found.low)) == (
-        mirrored.low, mirrored.estimate, mirrored.high,
-    )  # fmt: skip
-
-
-@LAW
-@given(starts(arms=2), confidences, confidences)
-def test_more_confidence_never_narrows_an_interval_over_starts(arms, one, other):
-    less = starts_interval(arms[0], arms[1:], min(one, other))
-    more = starts_interval(arms[0], arms[1:], max(one, other))
-    assert more.low <= less.low
-    assert less.high <= more.high
-
-
-@pytest.mark.parametrize("rounds", [1, 30, 400])
-def test_one_start_bounds_nothing_however_many_rounds_it_has(rounds):
-    found = starts_interval([[0.5] * rounds], [[[0.0] * rounds]])
-    assert (-math.inf, 0.5, math.inf) == (found.low, found.estimate, found.high)
-
-
-@LAW
-@given(starts(arms=2))
-def test_an_interval_over_starts_covers_that_over_all_rounds(arms):
-    found = starts_interval(arms[0], arms[1:])
-    pooled = median_interval([value for start in arms[0] for value in start])
-    assert found.low <= pooled.low
-    assert pooled.high <= found.high
-
-
-def test_starts_of_unequal_rounds_weigh_alike_where_rounds_are_quiet():
-    assert pytest.approx(3) == starts_interval([[1.0], [5.0] * 9], []).estimate
-
-
-def test_starts_of_unequal_rounds_weigh_by_their_rounds_where_rounds_are_noisy():
-    few, many = [-100.0, 100.0], [-95.0] * 9 + [105.0] * 9
-    assert pytest.approx(0.1 * 0 + 0.9 * 5, rel=1e-3) == starts_interval([few, many], []).estimate
-
-
-def test_equal_starts_are_weighted_equally():
-    assert pytest.approx(2.0) == starts_interval([[1.0, 1.0, 7.0], [3.0, 3.0, 3.0]], []).estimate
-
-
-def test_starts_that_differ_widen_the_interval_though_their_rounds_do_not():
-    quiet = starts_interval([[0.1] * 60] * 4, [])
-    shifted = starts_interval([[0.1 + shift] * 60 for shift in (-0.01, 0.01, -0.02, 0.02)], [])
-    assert (close(0.1), close(0.1)) == (quiet.low, quiet.high)
-    assert shifted.low < 0.08
-    assert shifted.high > 0.12
-
-
-def test_the_spread_of_a_neighbour_widens_it_too():
-    arm, quiet = [[0.1] * 60] * 4, [[0.0] * 60] * 4
-    loud = [[shift] * 60 for shift in (-0.05, 0.05, -0.05, 0.05)]
-    assert starts_interval(arm, [quiet]).high < 0.101 < starts_interval(arm, [loud]).high
-
-
-def drawn(dice, truth, rounds, start_sd, round_sd=0.02):
-    """One arm's log-ratios, and a second arm's beside it, against a reference whose own starts differ as well."""
-    reference = dice.normal(0, start_sd, len(rounds))
-
-    def ratios(middle):
-        shifts = middle + dice.normal(0, start_sd, len(rounds)) - reference
-        return [shift + dice.laplace(0, round_sd, size) for shift, size in zip(shifts, rounds, strict=True)]
-
-    return ratios(truth), [ratios(0.0)]
-
-
-@pytest.mark.parametrize("start_sd", [0.0, 0.005, 0.02])
-@pytest.mark.parametrize("rounds", [(8, 8, 7, 7), (1, 3, 20, 6)], ids=["even", "uneven"])
-def test_an_interval_over_starts_holds_the_truth(start_sd, rounds):
-    dice = np.random.default_rng(5)
-    found = [starts_interval(*drawn(dice, 0.05, rounds, start_sd)) for _ in range(600)]
-    held = sum(one.low <= 0.05 <= one.high for one in found) / len(found)
-    # 0.95 less three standard errors; it may well be more, for it covers the interval over all rounds as well.
-    assert held > 0.923
-
-
-def test_more_starts_and_rounds_narrow_an_interval_but_for_chance():
-    dice = np.random.default_rng(6)
-    widths = []
-    for count in (4, 8, 16):
-        found = [starts_interval(*drawn(dice, 0.0, [15] * count, 0.01)) for _ in range(60)]
-        widths.append(np.median([one.high - one.low for one in found]))
-    assert widths == sorted(widths, reverse=True)
-    assert widths[2] < 0.7 * widths[0]
 
 
 # The paired difference
