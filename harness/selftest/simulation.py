@@ -28,6 +28,8 @@ SLICES_NS = (1 * MS, 5 * MS)
 HANDOVER_NS = MS // 2
 """Between two windows, while a batch is handed over and an answer sent."""
 STARTING_NS = 500 * MS
+MOST_JITTER = math.log(10)
+"""The distribution's tail has no end: once in some ten million calls one would take longer than the world is old."""
 DRIFT_S = 60.0
 """Time in which the machine's pace forgets what it was."""
 OUTPUTS: Arrays = {"logits": np.zeros((1, 2), dtype=np.float32)}
@@ -138,7 +140,8 @@ class Simulation:
 
     def work(self, each_ns: float) -> None:
         """Let a call run: so much work on every core, until the last of them is done."""
-        each_ns *= math.exp(self._pace() + self.profile.jitter * self._student())
+        jitter = min(max(self.profile.jitter * self._student(), -MOST_JITTER), MOST_JITTER)
+        each_ns *= math.exp(self._pace() + jitter)
         for core in self.cores:
             core.work(each_ns)
         until_ns = max(core.now_ns for core in self.cores)

@@ -1,5 +1,6 @@
 """Laws of the simulated machine that the self-test measures on."""
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -54,6 +55,14 @@ def test_a_call_on_a_quiet_machine_takes_its_work(work):
         answer = worker.run(loops=5)
     assert pytest.approx(5 * work * 8 * MS, abs=1) == answer.ended_ns - answer.began_ns
     assert pytest.approx(before + HANDOVER_NS, abs=1) == answer.began_ns
+
+
+def test_no_call_takes_forever_however_heavy_the_tail():
+    where = Simulation(replace(QUIET, jitter=1e6), 0.0, "any")
+    for _ in range(20):
+        before = where.now_ns
+        where.work(MS)
+        assert 0.1 * MS <= where.now_ns - before <= 10.001 * MS
 
 
 def test_fresh_workers_differ_by_what_was_asked_for():
