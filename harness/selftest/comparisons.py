@@ -20,7 +20,7 @@ from harness.samples import Arm, Load, Measurement, Samples, Settings
 from harness.selftest import toys
 from harness.selftest.figures import SEED
 from harness.selftest.simulation import CORES, Profile, Simulation
-from harness.speed import Pace, agreed, invalid, is_settled, own_speedups
+from harness.speed import Pace, agreed, invalid, is_settled, own_speedup, own_speedups, pace
 
 OWN = "toy"
 BACKEND = toys.toy(OWN, toys.truthful)
@@ -48,6 +48,8 @@ class Compared:
     """What the harness found in one comparison."""
 
     pace: Pace
+    alone: Pace
+    """What the reference alone would have it say, its control unasked."""
     invalid: bool
     settled: bool
     rounds: int
@@ -72,6 +74,7 @@ def compared(scenario: Scenario, number: int) -> Compared:
     within = np.concatenate([start - np.median(start) for start in ratios])
     return Compared(
         pace=agreed(own_speedups(series)),
+        alone=pace(own_speedup(series)),
         invalid=invalid(series) is not None,
         settled=found.samples[0].settled,
         rounds=found.samples[0].rounds,

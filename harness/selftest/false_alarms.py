@@ -34,7 +34,7 @@ def run(given: Given) -> Iterator[Figure]:
     yield _wrong("an unlucky reference, 5 % slower: arms said to differ", found, FALSE_ALARMS)
     yield Figure(
         label="the same, the control ignored",
-        k=sum(one.pace in ("faster", "slower") for one in found),
+        k=sum(one.alone in ("faster", "slower") for one in found),
         n=len(found),
         at_least=RETURNING_ALARMS,
         control=True,

@@ -39,6 +39,9 @@ BARE_BLOCKS = 20
 BARE_CALLS = 50
 """In each block and arm, one of each in turn: percentiles are taken of so many calls, and blocks are paired."""
 
+LONG_BLOCKS, LONG_CALLS = 8, 20
+"""The same with calls ten times as long."""
+
 CARRY_TOLERANCE = 0.01
 CARRY_STARTS = 2
 CARRY_MATES = 3
