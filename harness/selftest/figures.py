@@ -35,7 +35,7 @@ POLL_S = 2e-4
 """Pause of the parent that polls."""
 BARE_TOLERANCE = 1.05
 BARE_STARTS = 3
-BARE_BLOCKS = 20
+BARE_BLOCKS = 60
 BARE_CALLS = 50
 """In each block and arm, one of each in turn: percentiles are taken of so many calls, and blocks are paired."""
 
@@ -43,14 +43,14 @@ LONG_BLOCKS, LONG_CALLS = 8, 20
 """The same with calls ten times as long."""
 
 CARRY_TOLERANCE = 0.01
-CARRY_STARTS = 2
+CARRY_STARTS = 4
 CARRY_MATES = 3
 """Other arms of the comparison, each of which may leave something behind."""
 CARRY_LOOPS = 6
-CARRY_ROUNDS = 300
+CARRY_ROUNDS = 400
 """In each start."""
 SPINNING_CHECKS = 20
-SPINNING_ROUNDS = 20
+SPINNING_ROUNDS = 40
 """In each check."""
 
 SESSION_KILLS = 50
