@@ -7,17 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.choice import undominated
-from harness.compare import comparisons, recommend, tidy
+from harness.compare import comparisons, tidy
 from harness.contracts import REFERENCE
-from harness.environment import Environment
 from harness.finals import Finals
 from harness.judge import verdict
-from harness.report import cells
+from harness.report import cells, sentences
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
-from harness.speed import starts_differ_by
 
 
 def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
@@ -26,24 +23,23 @@ def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     for group in comparisons(results):
         first = group[0]
         parts.append(f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n")
-        parts.append(f"{_sentence(group)}\n")
+        parts.append(f"{sentences.recommendation(group)}\n")
         view = _view(group).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
-        told = [*_reasons(group), *_unbeaten(group), *spread_of_seeds(group), *_restarts(group), *_disturbed(group)]
-        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in told) + "\n")
+        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n")
         phases = _phases(group).map(cells.inert)
         if len(phases):
             aligned = [*_align(phases)[:-1], "right"]
             parts.append("Times in ms, batch 1, from fresh processes:\n")
             parts.append(phases.to_markdown(index=False, disable_numparse=True, colalign=aligned))
-        parts.append(f"\n{_provenance(group)}\n")
+        parts.append(f"\n{sentences.provenance(group)}\n")
     for found in finals:
         parts.append(f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n")
         parts.append(f"{cells.inert(finals_sentence(found))}\n")
         view = finals_view(found).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]))
         parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in finals_notes(found)) + "\n")
-        parts.append(f"{_origin(found.environment)}\n")
+        parts.append(f"{sentences.origin(found.environment)}\n")
     return "\n".join(parts)
 
 
@@ -56,7 +52,13 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view = _view(group).drop(columns=["MB", "peak RSS, MB"])
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
-        parts += [f"{_sentence(group, mark='')}", *spread_of_seeds(group), *_disturbed(group), *_noise(group), ""]
+        parts += [
+            f"{sentences.recommendation(group, mark='')}",
+            *spread_of_seeds(group),
+            *sentences.disturbed(group),
+            *sentences.noise(group),
+            "",
+        ]
     for found in finals:
         parts.append(f"{found.task} on {found.device}: models, each on its best backend")
         view = finals_view(found)
@@ -105,42 +107,6 @@ def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
     }
 
 
-def _sentence(group: list[Result], mark: str = "**") -> str:
-    chosen, why = recommend(group)
-    name = chosen.backend if chosen else "nothing"
-    return f"{mark}Would choose {name}{mark}: {why}."
-
-
-def _provenance(group: list[Result]) -> str:
-    """Where the group's numbers came from, once for each place and commit."""
-    origins: dict[str, list[str]] = {}
-    for result in group:
-        origins.setdefault(_origin(result.environment), []).append(result.backend)
-    whose = (f"{', '.join(backends)}: " if len(origins) > 1 else "" for backends in origins.values())
-    return "\n".join([*map("".join, zip(whose, origins, strict=True)), *_noise(group)])
-
-
-def _origin(found: Environment) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
-    return (
-        f"{found.cpu}, {found.cores} cores, {found.threads} threads ({found.wait_policy}), {found.system}, "
-        f"Python {found.python}, {versions}; commit {(found.commit or 'unknown')[:12]}"
-        f"{' with changes' if found.dirty else ''}."
-    )
-
-
-def _noise(group: list[Result]) -> list[str]:
-    """The control's ratio for each measurement that the group holds."""
-    table = tidy(group).dropna(subset="noise")
-    # A contender's result knows the spread between starts better than the reference's alone.
-    table = table.iloc[::-1].drop_duplicates(["measurement", "batch"]).sort_values("batch")
-    return [
-        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {cells.bounds(row, 'noise', 3)} "
-        f"over {row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
-        for row in table.to_dict("records")
-    ]
-
-
 def _verdict(row: Mapping[Any, Any]) -> str:
     """The verdict in a word, and with it what is red."""
     if not cells.missing(row["error"]):
@@ -149,35 +115,6 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     if cells.missing(row["floor"]):
         return f"{word}, not judged: its test did not come to its gate"
     return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
-
-
-def _reasons(group: list[Result]) -> list[str]:
-    """Why a case may not ship, where its verdict leaves that open."""
-    found = ((result, verdict(result)) for result in group)
-    return [
-        f"{result.backend} is {said.word}: {'; '.join(said.reasons)}."
-        for result, said in found
-        if said is not None and said.word not in ("ship", "failed")
-    ]
-
-
-def _unbeaten(group: list[Result]) -> list[str]:
-    names = [result.backend for result in undominated(group)]
-    return [f"No other beats, on speed, loss and memory together: {', '.join(names)}."] if names else []
-
-
-def _disturbed(group: list[Result]) -> list[str]:
-    """What disturbed the rounds, once a measurement."""
-    told = {result.measurement: result.disturbance.sentences() for result in group if result.disturbance}
-    sentences = dict.fromkeys(sentence for sentences in told.values() for sentence in sentences)
-    return [f"Disturbed: {'; '.join(sentences)}."] if sentences else []
-
-
-def _restarts(group: list[Result]) -> list[str]:
-    """How far apart fresh workers of each backend lie."""
-    spreads = {r.backend: starts_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
-    told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
-    return [f"Speed-ups differ between starts by (standard deviation): {', '.join(told)}."] if told else []
 
 
 def _phases(group: list[Result]) -> pd.DataFrame:

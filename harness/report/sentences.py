@@ -1,0 +1,85 @@
+"""What is said around a table: what to choose, why not, what disturbed it, and where it came from."""
+
+from __future__ import annotations
+
+from harness.choice import undominated
+from harness.compare import recommend, tidy
+from harness.contracts import REFERENCE
+from harness.environment import Environment
+from harness.judge import verdict
+from harness.report import cells
+from harness.report.seeds import spread_of_seeds
+from harness.schema import Result
+from harness.speed import starts_differ_by
+
+
+def recommendation(group: list[Result], mark: str = "**") -> str:
+    """Which backend to choose, and why."""
+    chosen, why = recommend(group)
+    name = chosen.backend if chosen else "nothing"
+    return f"{mark}Would choose {name}{mark}: {why}."
+
+
+def below(group: list[Result]) -> list[str]:
+    """What stands below a table in a file."""
+    return [*_reasons(group), *_unbeaten(group), *spread_of_seeds(group), *_restarts(group), *disturbed(group)]
+
+
+def provenance(group: list[Result]) -> str:
+    """Where the group's numbers came from, once for each place and commit."""
+    origins: dict[str, list[str]] = {}
+    for result in group:
+        origins.setdefault(origin(result.environment), []).append(result.backend)
+    whose = (f"{', '.join(backends)}: " if len(origins) > 1 else "" for backends in origins.values())
+    return "\n".join([*map("".join, zip(whose, origins, strict=True)), *noise(group)])
+
+
+def origin(found: Environment) -> str:
+    """Machine, versions and commit."""
+    versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
+    return (
+        f"{found.cpu}, {found.cores} cores, {found.threads} threads ({found.wait_policy}), {found.system}, "
+        f"Python {found.python}, {versions}; commit {(found.commit or 'unknown')[:12]}"
+        f"{' with changes' if found.dirty else ''}."
+    )
+
+
+def noise(group: list[Result]) -> list[str]:
+    """The control's ratio for each measurement that the group holds."""
+    table = tidy(group).dropna(subset="noise")
+    # A contender's result knows the spread between starts better than the reference's alone.
+    table = table.iloc[::-1].drop_duplicates(["measurement", "batch"]).sort_values("batch")
+    return [
+        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {cells.bounds(row, 'noise', 3)} "
+        f"over {row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
+        for row in table.to_dict("records")
+    ]
+
+
+def _reasons(group: list[Result]) -> list[str]:
+    """Why a case may not ship, where its verdict leaves that open."""
+    found = ((result, verdict(result)) for result in group)
+    return [
+        f"{result.backend} is {said.word}: {'; '.join(said.reasons)}."
+        for result, said in found
+        if said is not None and said.word not in ("ship", "failed")
+    ]
+
+
+def _unbeaten(group: list[Result]) -> list[str]:
+    names = [result.backend for result in undominated(group)]
+    return [f"No other beats, on speed, loss and memory together: {', '.join(names)}."] if names else []
+
+
+def disturbed(group: list[Result]) -> list[str]:
+    """What disturbed the rounds, once a measurement."""
+    told = {result.measurement: result.disturbance.sentences() for result in group if result.disturbance}
+    sentences = dict.fromkeys(sentence for sentences in told.values() for sentence in sentences)
+    return [f"Disturbed: {'; '.join(sentences)}."] if sentences else []
+
+
+def _restarts(group: list[Result]) -> list[str]:
+    """How far apart fresh workers of each backend lie."""
+    spreads = {r.backend: starts_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
+    told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
+    return [f"Speed-ups differ between starts by (standard deviation): {', '.join(told)}."] if told else []
