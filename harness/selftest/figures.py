@@ -127,7 +127,7 @@ REAL_BUDGET_S = 200.0
 STORED_RUNS = 5
 TODAYS_RUNS = 40
 HEAVIER_RUNS = 5
-"""Of today's, in which an arm with a fifth more work is measured too."""
+"""Of today's, in which an arm with twice the work is measured too."""
 RUN_ROUNDS = 60
 UNWIDENED = 1
-"""Runs, at least, that part from a stored one where the spread between runs is ignored."""
+"""Runs, at least, that part from a stored one where nothing but rounds is thought to differ."""

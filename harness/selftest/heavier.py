@@ -13,8 +13,6 @@ REPEATED = (
 )
 """Layers of MiniLM whose products are computed twice: 4 + 3 of 72 equal parts. Products are half of a call's time, so
 that this is a twentieth more of it; the figure says what came of it."""
-EVERY = 5
-"""Calls, of which one is made twice: a fifth more work."""
 
 
 def repeating(artifact: Path, target: Target) -> Session:
@@ -43,17 +41,13 @@ def _again(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def doubling(artifact: Path, target: Target) -> Session:
-    """The project's ONNX Runtime session; every so many calls, one is made twice."""
+    """The project's ONNX Runtime session, every call made twice."""
     from harness.backends.onnxruntime import load
 
     session = load(artifact, target)
-    calls = 0
 
     def run(arrays: Arrays) -> Arrays:
-        nonlocal calls
-        calls += 1
-        if calls % EVERY == 0:
-            session.run(arrays)
+        session.run(arrays)
         return session.run(arrays)
 
     return session._replace(run=run)
