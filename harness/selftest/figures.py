@@ -34,13 +34,14 @@ OVERHEAD_PAIRS = 25
 POLL_S = 2e-4
 """Pause of the parent that polls."""
 BARE_TOLERANCE = 1.05
-BARE_STARTS = 3
-BARE_BLOCKS = 60
+BARE_STARTS = 8
+"""Fresh pairs, which differ by a few percent; their interval is that of starts."""
+BARE_BLOCKS = 20
 BARE_CALLS = 50
 """In each block and arm, one of each in turn: percentiles are taken of so many calls, and blocks are paired."""
 
-LONG_BLOCKS, LONG_CALLS = 8, 20
-"""The same with calls ten times as long."""
+LONG_STARTS, LONG_BLOCKS, LONG_CALLS = 3, 8, 20
+"""The same with calls ten times as long, beside a busy parent."""
 
 CARRY_TOLERANCE = 0.01
 CARRY_STARTS = 4
@@ -115,8 +116,6 @@ CHEAT_ROUNDS = 6
 
 # Of real workers: real-workers, regressions
 REAL_MEASUREMENTS = 2
-REAL_ROUNDS = 400
-"""In four starts: what a session does at most."""
 REAL_SAME, REAL_MORE = 6, 2
 """Workers of the same thing, and with a twentieth more work, in each of them."""
 REAL_REFERENCES = 5
