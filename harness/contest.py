@@ -47,6 +47,16 @@ class Pairing:
     """Model → why no backend of it is recommended."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """An entrant that can be measured."""
+
+    case: Case
+    findings: Findings
+    made: Contender
+    arm: Arm
+
+
 def pairings(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]) -> Iterator[Pairing]:
     """Tasks for which a backend is recommended for two models at least; `selected` is the session's, by name."""
     order = list(dict.fromkeys(case.model.name for case, _ in selected.values()))
@@ -78,11 +88,10 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     entrants = pairing.entrants
     first = entrants[0].case
     ready = [_ready(entrant, options, progress) for entrant in entrants]
-    arms = [_arm(entrant, *parts) for entrant, parts in zip(entrants, ready, strict=True)]
-    scored = {arm.name: made.scored for arm, (_, made) in zip(arms, ready, strict=True)}
-    scored[CONTROL] = ready[0][1].scored
+    arms = [one.arm for one in ready]
+    scored = {one.arm.name: one.made.scored for one in ready} | {CONTROL: ready[0].made.scored}
     environment = describe(options.machine, options.threads, entrants[0].folder, options.spinning)
-    split = ready[0][0].split
+    split = ready[0].findings.split
     assert split is not None
 
     def arrays(rows: list[int]) -> Arrays:
@@ -106,44 +115,37 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
         metric=first.task.metric,
         test_sha256=split.sha256()["test"],
         max_loss=first.gate.max_loss if first.gate else None,
-        entries=tuple(
-            _entry(arm, entrant.case, made, split.test["label"], found, arms[0].name, options.threads)
-            for arm, entrant, (_, made) in zip(arms, entrants, ready, strict=True)
-        ),
+        entries=tuple(_entry(one, split.test["label"], found, arms[0].name, options.threads) for one in ready),
         absent=pairing.absent,
         disturbance=found.disturbance,
         notes=tuple(found.notes()),
     )
 
 
-def _ready(entrant: Entrant, options: Options, progress: Progress) -> tuple[Findings, Contender]:
+def _ready(entrant: Entrant, options: Options, progress: Progress) -> Ready:
     """What the comparison built: from the store, where it lies."""
     once = replace(options, retrain=False, seeds=1)
     findings, _ = prepare(Comparison((entrant.case,), entrant.folder), once, progress)
-    name = entrant.case.backend.name
-    if name in findings.failures:
-        raise HarnessError(f"{entrant.case}: not ready for the finals: {findings.failures[name].message}")
-    return findings, findings.contenders[name]
-
-
-def _arm(entrant: Entrant, findings: Findings, made: Contender) -> Arm:
     case = entrant.case
+    name = case.backend.name
+    if name in findings.failures:
+        raise HarnessError(f"{case}: not ready for the finals: {findings.failures[name].message}")
+    made = findings.contenders[name]
     assert findings.checkpoint is not None
     before = front.Front(case.task.kind, findings.checkpoint.path, case.task.inputs, case.model.max_length)
-    return Arm(f"{case.model.name}.{case.backend.name}", case.backend, made.artifact.path, before)
+    return Ready(case, findings, made, Arm(f"{case.model.name}.{name}", case.backend, made.artifact.path, before))
 
 
-def _entry(
-    arm: Arm, case: Case, made: Contender, labels: Sequence[int], found: Measurement, reference: str, threads: int
-) -> Entry:
-    failed = found.failed.get(arm.name)
+def _entry(one: Ready, labels: Sequence[int], found: Measurement, reference: str, threads: int) -> Entry:
+    case, made, name = one.case, one.made, one.arm.name
+    failed = found.failed.get(name)
     return Entry(
         model=case.model.name,
         backend=case.backend.name,
         score=made.scored.score,
         right=parity.right(made.scored.predictions, labels),
         size_bytes=size_bytes(made.artifact.path),
-        process=None if failed else timings.process_of(arm.name, found),
-        series=() if failed else (timings.series_of(arm.name, found.samples[0], found, threads, reference),),
+        process=None if failed else timings.process_of(name, found),
+        series=() if failed else (timings.series_of(name, found.samples[0], found, threads, reference),),
         error=str(failed) if failed else None,
     )
