@@ -68,7 +68,9 @@ def _measured(real: Real, seed: int, given: Given) -> Samples:
     arms += [Arm(name, toy("repeating", heavier.repeating), path) for name in MORE]
     order = np.random.default_rng([figures.SEED, seed]).permutation(len(real.inputs.encoded)).tolist()
     load = Load(1, seed, lambda number: [order[number % len(order)]], real.inputs.batch)
-    settings = Settings(real.shop.target, budget_s=figures.REAL_BUDGET_S, timeout_s=TIMEOUT_S, seed=seed)
+    settings = Settings(
+        real.shop.target, looks=(figures.REAL_ROUNDS,), budget_s=figures.REAL_BUDGET_S, timeout_s=TIMEOUT_S, seed=seed
+    )
     found = measure(arms, [load], settings, partial(_check, real), lambda samples: False, given.progress)
     for error in found.failed.values():
         raise error
