@@ -147,7 +147,7 @@ def ship_line(report: object) -> str | None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hold the finals; and tell a run that is not decided from one that is, if asked to: CI may repeat the one."""
     ship = session.config.stash[SHIP]
-    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+    if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         closing.hold_finals(ship)
     asked = ship.options.ship_require and ship.selected
     if asked and session.exitstatus == pytest.ExitCode.OK and closing.open_cases(ship):
