@@ -8,7 +8,7 @@ from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.kinds import image_classification, text_classification
-from harness.sources import Native, Package, Row, Scratch
+from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
 __all__ = [
@@ -21,10 +21,13 @@ __all__ = [
     "Backend",
     "Bench",
     "Case",
+    "Folder",
     "Gate",
     "HarnessError",
+    "Hub",
     "Incomparable",
     "Kind",
+    "Local",
     "Model",
     "Native",
     "Package",

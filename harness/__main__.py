@@ -13,7 +13,14 @@ from harness.errors import NOT_DECIDED, HarnessError
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input, 7 if undecided."""
     options = _parser().parse_args(arguments)
-    run = {"report": _report, "hash": _hash, "compare": _compare, "selftest": _selftest, "floors": _floors}
+    run = {
+        "report": _report,
+        "hash": _hash,
+        "compare": _compare,
+        "selftest": _selftest,
+        "floors": _floors,
+        "lock": _lock,
+    }
     try:
         return run[options.command](options)
     except HarnessError as error:
@@ -42,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
     floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
+    lock = commands.add_parser("lock", help="write down the commits and files of the Hub that suites read")
+    lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
+    lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
     selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
     selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
@@ -103,6 +113,14 @@ def _floors(options: argparse.Namespace) -> int:
 
     found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
     print(proposals(found))
+    return 0
+
+
+def _lock(options: argparse.Namespace) -> int:
+    from harness.locking import lock_suites
+
+    for line in lock_suites(options.suite, options.expression):
+        print(line)
     return 0
 
 

@@ -34,6 +34,7 @@ def differences(stored: Result, today: Result) -> list[str]:
     for name, (one, other) in {
         "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
         "model source": [result.recipe.get("source") for result in (stored, today)],
+        "model files": [result.recipe.get("source_content") for result in (stored, today)],
     }.items():
         if one is not None and other is not None and one != other:
             found.append(f"{name} {one} stored, {other} today")

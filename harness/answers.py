@@ -34,6 +34,13 @@ class Inputs:
     kind: Kind
     processor: Any
     encoded: list[dict[str, Any]]
+    order: Sequence[int] | None = None
+    """For each answer that the model can give, its index among the task's labels; None where they are the same."""
+
+    def predictions(self, outputs: Arrays) -> list[int]:
+        """What is answered, as indices of the task's labels; -1 for a label that no row has."""
+        found = self.kind.predict(outputs)
+        return (found if self.order is None else np.asarray(self.order)[found]).tolist()  # type: ignore[no-any-return]
 
     def batch(self, rows: Sequence[int]) -> Arrays:
         """The batch of these rows."""
@@ -82,7 +89,7 @@ def collect(
     outputs = _joined(single)
     save_file(outputs, out / SINGLE)
     save_file(_joined(padded), out / PADDED)
-    predictions = inputs.kind.predict(outputs).tolist()
+    predictions = inputs.predictions(outputs)
     found = score(metric, predictions, labels)
     return {"score": found if math.isfinite(found) else None, "predictions": predictions}
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts import Arrays, Kind
+from harness.errors import HarnessError
 from harness.loading import load_symbol
-from harness.sources import Native, Package, Scratch, Source
+from harness.sources import Hub, Local, Native, Package, Scratch, Source
+from harness.spec import Model
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +43,37 @@ def create(
             return auto.from_config(  # type: ignore[no-any-return]
                 transformers.AutoConfig.for_model(settings.pop("model_type"), **settings, **head)
             )
-        case Package():
-            return auto.from_pretrained(pretrained, use_safetensors=True, **head)  # type: ignore[no-any-return]
+        case Package() | Hub() | Local():
+            assert pretrained is not None
+            return auto.from_pretrained(pretrained, use_safetensors=_has_safetensors(pretrained), **head)  # type: ignore[no-any-return]
+
+
+def as_it_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
+    """The model with the head it was saved with."""
+    import transformers
+
+    auto = getattr(transformers, kind.auto_class)
+    return auto.from_pretrained(pretrained, use_safetensors=_has_safetensors(pretrained))  # type: ignore[no-any-return]
+
+
+def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list[int]:
+    """For each answer of a model used as it is, its index in `labels`; -1 for one that no row has.
+
+    HarnessError where the model cannot answer one of `labels`.
+    """
+    config = json.loads((pretrained / "config.json").read_text())
+    own = [name for _, name in sorted(config.get("id2label", {}).items(), key=lambda pair: int(pair[0]))]
+    if model.labels and len(model.labels) != len(own or model.labels):
+        raise HarnessError(f"model {model.name}: labels= names {len(model.labels)} answers of {len(own)}")
+    named = model.labels or tuple(own)
+    missing = [label for label in labels if label not in named]
+    if missing:
+        raise HarnessError(
+            f"model {model.name}: as it is, it answers {', '.join(named[:10]) or 'labels without a name'}"
+            f"{', …' if len(named) > 10 else ''}, and no {', '.join(missing)}; name its answers, in their order, with "
+            "Model(labels=…), or give it a Recipe with epochs"
+        )
+    return [labels.index(name) if name in labels else -1 for name in named]
 
 
 def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:
@@ -88,6 +119,11 @@ def example(folder: Path) -> Arrays:
 def is_native(folder: Path) -> bool:
     """Whether the checkpoint in `folder` holds a native module."""
     return (folder / NATIVE).exists()
+
+
+def _has_safetensors(pretrained: Path) -> bool:
+    """Where not, pickled weights are read as tensors alone (`weights_only`, Transformers' default)."""
+    return any(pretrained.glob("*.safetensors"))
 
 
 def _native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:

@@ -1,22 +1,21 @@
-"""Where rows come from: a source becomes four disjoint, hashed splits."""
+"""Rows of a task: what its source gives becomes four disjoint, hashed parts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, disable_progress_bars
+from datasets import ClassLabel, Dataset, Image, disable_progress_bars
 
-from harness.cache import tree_sha256
+from harness import reading
 from harness.errors import HarnessError
-from harness.sources import Package, Row
+from harness.sources import Row
 from harness.spec import Task
 
 
@@ -44,46 +43,29 @@ class Split:
 PARTS = ("train", "validation", "calibration", "test")
 
 
-def locate(package: Package) -> Path:
-    """Where the package's files lie, verified; HarnessError if it is missing or of another hash."""
-    try:
-        path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
-    except metadata.PackageNotFoundError:
-        raise HarnessError(
-            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
-        ) from None
-    if not path.exists():
-        raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")
-    found = tree_sha256(path)
-    if found != package.sha256:
-        raise HarnessError(
-            f"{package.distribution}: {package.path} has sha256 {found}, the suite pins {package.sha256}; "
-            "install the version the suite was written for, or pin the new hash"
-        )
-    return path
-
-
 @cache
-def load(task: Task) -> Split:
-    """Read, drop duplicates, and split with the task's seed, every part with the labels in proportion."""
+def load(task: Task, folder: Path) -> Split:
+    """Read, drop duplicates, and take what the source does not set apart itself from its training rows.
+
+    That is drawn with the task's seed, every part with the labels in proportion; `folder` is the suite's.
+    """
     disable_progress_bars()
-    rows, duplicates = _distinct(_read(task), task)
-    asked = task.test + task.validation + task.calibration
-    if asked >= len(rows):
-        raise HarnessError(
-            f"task {task.name}: test, validation and calibration take {asked} rows and leave none of "
-            f"{len(rows)} distinct ones to train on; ask for fewer"
-        )
-    names = tuple(sorted({str(row[task.label]) for row in rows}))
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in task.inputs}
-    columns["label"] = [names.index(str(row[task.label])) for row in rows]
-    _check_counts(columns["label"], names, task)
+    given, duplicates = _distinct(reading.read(task, folder), task)
+    names = tuple(sorted({label for rows in given.values() for label in rows.unique("label")}))
     if len(names) < 2:
         raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
-    rest = Dataset.from_dict(columns).cast_column("label", ClassLabel(names=list(names)))
+    given = {split: rows.cast_column("label", ClassLabel(names=list(names))) for split, rows in given.items()}
+    rest = given.pop("train")
+    _check_sizes(task, given, rest, names)
     parts: dict[str, Dataset] = {}
-    for part, size in (("test", task.test), ("validation", task.validation), ("calibration", task.calibration)):
-        rest, parts[part] = _take(rest, size, task, part)
+    for part, size in _sizes(task).items():
+        own = given.get(part)
+        if own is not None and (size is None or size == len(own)):
+            parts[part] = own
+        elif own is not None:
+            _, parts[part] = _take(own, size, task, part)
+        else:
+            rest, parts[part] = _take(rest, size, task, part)
     _check_labels(parts["test"], rest, names, f"task {task.name}")
     if len(set(parts["test"]["label"])) < 2:
         (only,) = set(parts["test"]["label"])
@@ -102,39 +84,55 @@ def budget(split: Split, rows: int | None, who: str) -> Dataset:
     return chosen
 
 
-def _read(task: Task) -> list[Row]:
-    if task.dataset.read is None:
-        raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
-    path = locate(task.dataset)
-    try:
-        rows = list(task.dataset.read(path))
-    except Exception as error:
-        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
-    for number, row in enumerate(rows):
-        missing = [name for name in (*task.inputs, task.label) if name not in row]
-        if missing:
-            raise HarnessError(
-                f"task {task.name}: row {number} has no column {', '.join(missing)}; its columns are {', '.join(row)}"
-            )
-        empty = [name for name in (*task.inputs, task.label) if _is_nothing(row[name])]
-        if empty:
-            raise HarnessError(
-                f"task {task.name}: row {number} has nothing in {', '.join(empty)}; leave it out in read()"
-            )
-    if not rows:
-        raise HarnessError(f"task {task.name}: {task.dataset.distribution} gave no rows")
-    return rows
+def _sizes(task: Task) -> dict[str, int | None]:
+    return {"test": task.test, "validation": task.validation, "calibration": task.calibration}
 
 
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _check_sizes(task: Task, given: dict[str, Dataset], train: Dataset, names: tuple[str, ...]) -> None:
+    """HarnessError where a part has no size, or the rows do not suffice."""
+    unsized = [part for part, size in _sizes(task).items() if size is None and part not in given]
+    if unsized:
+        raise HarnessError(
+            f"task {task.name}: its rows come in {', '.join(('train', *given))}; say how many of them are set apart "
+            f"for {', '.join(unsized)}"
+        )
+    for part, size in _sizes(task).items():
+        if part in given and size is not None and size > len(given[part]):
+            raise HarnessError(f"task {task.name}: asks for {size} {part} rows of {len(given[part])} distinct ones")
+    asked = {part: size for part, size in _sizes(task).items() if part not in given and size is not None}
+    if sum(asked.values()) >= len(train):
+        raise HarnessError(
+            f"task {task.name}: {', '.join(asked)} take {sum(asked.values())} rows and leave none of "
+            f"{len(train)} distinct ones to train on; ask for fewer"
+        )
+    counts = Counter(train["label"])
+    rare = [name for index, name in enumerate(names) if counts[index] < 2]
+    if asked and rare:
+        raise HarnessError(
+            f"task {task.name}: too few rows of {', '.join(rare)} to train on and to test with; "
+            "add rows or drop the labels"
+        )
 
 
-def _distinct(rows: list[Row], task: Task) -> tuple[list[Row], int]:
-    seen: dict[str, Row] = {}
-    for row in rows:
-        seen.setdefault(_row_digest(row, task.inputs), row)
-    return list(seen.values()), len(rows) - len(seen)
+def _distinct(given: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], int]:
+    """Every row once: what is tested with is kept, and leaves the rows that are trained on."""
+    seen: set[str] = set()
+    found: dict[str, Dataset] = {}
+    for split in reversed([split for split in PARTS if split in given]):
+        kept = []
+        for number, digest in enumerate(_digests(given[split], task.inputs)):
+            if digest not in seen:
+                kept.append(number)
+            seen.add(digest)
+        found[split] = given[split].select(kept)
+    return found, sum(map(len, given.values())) - sum(map(len, found.values()))
+
+
+def _digests(rows: Dataset, columns: tuple[str, ...]) -> Iterator[str]:
+    for name in columns:
+        if isinstance(rows.features[name], Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return (_row_digest(row, columns) for row in rows)
 
 
 def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
@@ -143,6 +141,9 @@ def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
     for name in columns:
         value = row[name]
         array = np.asarray(value)
+        if isinstance(value, dict):  # an image's file, which `datasets` has in memory or names
+            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
+            continue
         if isinstance(value, str):
             digest.update(json.dumps(" ".join(value.split())).encode())
         elif array.dtype.kind in "OSU":
@@ -152,21 +153,13 @@ def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def _take(rest: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dataset]:
+def _take(rest: Dataset, size: int | None, task: Task, part: str) -> tuple[Dataset, Dataset]:
+    assert size is not None  # else _check_sizes has refused it
     try:
         halves = rest.train_test_split(test_size=size, stratify_by_column="label", seed=task.split_seed)
     except ValueError as error:
         raise HarnessError(f"task {task.name}: cannot set apart {size} rows for {part}: {error}") from error
     return halves["train"], halves["test"]
-
-
-def _check_counts(labels: list[int], names: tuple[str, ...], task: Task) -> None:
-    rare = [name for index, name in enumerate(names) if labels.count(index) < 2]
-    if rare:
-        raise HarnessError(
-            f"task {task.name}: too few rows of {', '.join(rare)} to train on and to test with; "
-            "add rows or drop the labels"
-        )
 
 
 def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], who: str) -> None:
@@ -179,5 +172,4 @@ def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], who: st
 
 
 def _digest(rows: Dataset) -> str:
-    columns = tuple(rows.column_names)
-    return hashlib.sha256("".join(_row_digest(row, columns) for row in rows).encode()).hexdigest()
+    return hashlib.sha256("".join(_digests(rows, tuple(rows.column_names))).encode()).hexdigest()

@@ -79,7 +79,7 @@ class Flip:
     reference: str
     own: str
     text: str
-    """Beginning of the row's texts; empty where its inputs are none."""
+    """Beginning of the row's texts; empty where its inputs are none, and where the rows are the user's own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.answers import Scored
 from harness.cache import Entry
@@ -27,6 +28,8 @@ class Findings:
     measurement_id: str
     environment: Environment
     created: str
+    folder: Path
+    """The suite's."""
     split: Split | None = None
     checkpoint: Entry | None = None
     contenders: dict[str, Contender] = field(default_factory=dict)

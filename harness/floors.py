@@ -78,8 +78,9 @@ def _line(case: Case, folder: Path, seeds: int, artifacts: Path, threads: int) -
         retrain=False,
     )
     first = case.model.recipe.seed
+    seeds = 1 if case.model.is_as_it_is else seeds  # none decides anything
     made = []
-    for seed in fine_tunings(shop, data.load(case.task), range(first, first + seeds), failed.append):
+    for seed in fine_tunings(shop, data.load(case.task, folder), range(first, first + seeds), failed.append):
         made.append(seed)
         progress.say(f"{case.task.name}/{case.model.name}: seed {seed.seed} scores {seed.score}")
     return Line(case, tuple(made), tuple(failed))

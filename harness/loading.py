@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,12 @@ def name_of(function: Callable[..., Any]) -> dict[str, str]:
         raise HarnessError(f"{name}: a backend's functions must stand at module level, so that a worker finds them")
     file = Path(inspect.getfile(function)).resolve()
     return {"file": str(file), "module": function.__module__, "qualname": function.__qualname__}
+
+
+def import_path() -> str:
+    """PYTHONPATH of a process that is to find this very harness, wherever it runs."""
+    found = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(path for path in found if path)
 
 
 def load_symbol(file: str, qualname: str, module: str = "") -> Any:

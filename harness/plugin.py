@@ -25,6 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register markers, and hold on to the terminal before anything captures it."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
+    config.addinivalue_line("markers", "hub: reads the Hugging Face Hub; runs with --ship-hub")
     # Without an ini file, pytest's rootdir moves with whatever paths the command line holds.
     root = config.rootpath if config.inipath else config.invocation_params.dir
     config.stash[SHIP] = ShipSession.from_options(config.option, root, config.invocation_params.args)
@@ -38,12 +39,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark CUDA cases, group timings by comparison, and give every case a timer of its own."""
+    """Mark CUDA and Hub cases, group timings by comparison, and give every case a timer of its own."""
     case = case_of(item)
     if case is None:
         return
     if case.device == "cuda":
         item.add_marker(pytest.mark.cuda)
+    if case.reads_hub:
+        item.add_marker(pytest.mark.hub)
     timer = item.stash[REPLAY] = Replay()
     group = f"{case.task.name}/{case.model.name} {case.device}"
     item.add_marker(pytest.mark.benchmark(timer=timer, group=group))

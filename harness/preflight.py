@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness import data
+from harness import data, reading
+from harness.checkpoint import label_order
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.loading import name_of
 from harness.quiet import quiet
-from harness.sources import Native, Package, Scratch
+from harness.sources import Hub, Local, Native, Package, Scratch
 from harness.spec import Case, Gate, Model, Task
 from harness.stats import rare_event_bound, rows_needed
 
@@ -35,14 +36,14 @@ def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
 def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
     if selected:
         yield from _complaint(check_onnxruntime)
-    for task in dict.fromkeys(case.task for case, _ in selected):
-        yield from _complaint(partial(data.load, task))
+    for task, folder in dict.fromkeys((case.task, folder) for case, folder in selected):
+        yield from _complaint(partial(data.load, task, folder))
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
         yield from _complaint(partial(_check_source, task, model, folder))
-        yield from _complaint(partial(_check_recipe, task, model))
-    for task, model, gate in dict.fromkeys((case.task, case.model, case.gate) for case, _ in selected):
+        yield from _complaint(partial(_check_recipe, task, model, folder))
+    for task, model, gate, folder in dict.fromkeys((case.task, case.model, case.gate, f) for case, f in selected):
         if gate is not None:
-            yield from _complaint(partial(_check_gate, task, model, gate))
+            yield from _complaint(partial(_check_gate, task, model, gate, folder))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield from _complaint(partial(name_of, backend.load))
 
@@ -56,13 +57,14 @@ def _complaint(check: Callable[[], object]) -> Iterator[str]:
         yield f"{type(error).__name__}: {error}"
 
 
-def _check_gate(task: Task, model: Model, gate: Gate) -> None:
+def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
     """HarnessError for a largest loss that these test rows could not exclude though none of them flipped."""
-    best = rare_event_bound(0, task.test)
+    rows = task.test or len(data.load(task, folder).test)
+    best = rare_event_bound(0, rows)
     if best >= gate.max_loss:
         enough = f"it takes {rows_needed(gate.max_loss):,} rows" if gate.max_loss else "no number rules out any"
         raise HarnessError(
-            f"{task.name}/{model.name}: {task.test:,} test rows of which not one is answered differently still leave "
+            f"{task.name}/{model.name}: {rows:,} test rows of which not one is answered differently still leave "
             f"room for a loss of {best:.4f}, and the gate allows {gate.max_loss:g}; {enough}"
         )
 
@@ -76,8 +78,12 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
                 raise HarnessError(f"model {model.name}: {path} has no class {name}; it has {', '.join(classes)}")
         case Scratch():
             _check_architecture(task, model, model.source)
-        case Package():
-            task.kind.load_processor(data.locate(model.source))
+        case Package() | Hub() | Local():
+            pretrained = reading.pretrained(model.source, folder)
+            assert pretrained is not None
+            task.kind.load_processor(pretrained)
+            if model.is_as_it_is:
+                label_order(model, pretrained, data.load(task, folder).labels)
 
 
 def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
@@ -89,7 +95,7 @@ def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
     task.kind.processor(source, None, [], task.inputs)
 
 
-def _check_recipe(task: Task, model: Model) -> None:
+def _check_recipe(task: Task, model: Model, folder: Path) -> None:
     if model.recipe.trainer:
         from transformers import TrainingArguments
 
@@ -105,4 +111,4 @@ def _check_recipe(task: Task, model: Model) -> None:
                 f"model {model.name}: Recipe(trainer=…) has {', '.join(unknown)}, which TrainingArguments does not know"
             )
     if model.recipe.rows is not None:
-        data.budget(data.load(task), model.recipe.rows, model.name)
+        data.budget(data.load(task, folder), model.recipe.rows, model.name)

@@ -14,13 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import harness
 from harness import wire
 from harness.contracts import Arrays, Backend, Target
 from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
-from harness.loading import name_of
+from harness.loading import import_path, name_of
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
@@ -52,9 +51,8 @@ def environment(threads: int, spinning: bool = False) -> dict[str, str]:
     Unless told otherwise, idle OpenMP threads sleep: spinning ones would slow whatever is timed next.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    found = [str(Path(harness.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     return inherited | {
-        "PYTHONPATH": os.pathsep.join(path for path in found if path),
+        "PYTHONPATH": import_path(),
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),

@@ -74,6 +74,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> tup
         measurement_id=uuid4().hex[:12],
         environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        folder=comparison.folder,
         constraints=options.constraints,
         inputs=comparison.inputs,
     )
@@ -108,7 +109,7 @@ def fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
 def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
     """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
     with stage("data"):
-        split = findings.split = data.load(shop.task)
+        split = findings.split = data.load(shop.task, shop.folder)
     with stage("train"):
         findings.checkpoint = shop.checkpoint(split)
         inputs = shop.inputs(split, findings.checkpoint)
@@ -118,7 +119,8 @@ def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: 
             _contend(case.backend, shop, inputs, findings)
     first = shop.model.recipe.seed
     own = _seed(shop, split, first, findings.contenders[PYTORCH.name].scored)
-    findings.seeds = (own, *fine_tunings(shop, split, range(first + 1, first + seeds), shop.store.say))
+    others = range(0) if shop.model.is_as_it_is else range(first + 1, first + seeds)
+    findings.seeds = (own, *fine_tunings(shop, split, others, shop.store.say))
     return inputs
 
 

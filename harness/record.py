@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from harness import rows
+from typing import Any
+
+from harness import content, rows
 from harness.cache import Entry, canonical, size_bytes
 from harness.contracts import REFERENCE
-from harness.data import Split
 from harness.findings import Findings
 from harness.judge import promise
 from harness.schema import Built, Data, Failure, Promise, Result
-from harness.spec import Case, Task
+from harness.sources import Hub, Local
+from harness.spec import Case, Model, Task
 from harness.timings import process_of, series_of
 
 
@@ -30,8 +32,8 @@ def result(case: Case, findings: Findings) -> Result:
         inputs=findings.inputs,
         created=findings.created,
         environment=findings.environment,
-        recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},
-        data=_data(case.task, findings.split),
+        recipe=_recipe(case.model) | _weights(case.model, findings),
+        data=_data(case.task, findings),
         checkpoint=_built(findings.checkpoint),
         artifact=_built(made.artifact) if made else None,
         answers=rows.answers(case, findings),
@@ -61,17 +63,18 @@ def failure(case: Case, findings: Findings, why: Failure) -> Result:
         inputs=findings.inputs,
         created=findings.created,
         environment=findings.environment,
-        recipe=canonical(case.model.recipe) | {"source": canonical(case.model.source)},
+        recipe=_recipe(case.model),
         promise=_promise(case),
     )
 
 
-def _data(task: Task, split: Split | None) -> Data | None:
+def _data(task: Task, findings: Findings) -> Data | None:
+    split, source = findings.split, task.dataset
     if split is None:
         return None
     return Data(
-        source=f"{task.dataset.distribution}: {task.dataset.path}",
-        source_sha256=task.dataset.sha256,
+        source=str(source),
+        source_sha256=content.of_rows(source, findings.folder),
         kind=task.kind.name,
         metric=task.metric,
         labels=split.labels,
@@ -79,6 +82,18 @@ def _data(task: Task, split: Split | None) -> Data | None:
         sha256=split.sha256(),
         duplicates=split.duplicates,
     )
+
+
+def _recipe(model: Model) -> dict[str, Any]:
+    found: dict[str, Any] = canonical(model.recipe)
+    return found | {"source": canonical(model.source)}
+
+
+def _weights(model: Model, findings: Findings) -> dict[str, Any]:
+    """What the checkpoint held, where its name says nothing of that."""
+    if not isinstance(model.source, Hub | Local):
+        return {}
+    return {"source_content": content.of_model(model.source, findings.folder)}
 
 
 def _built(entry: Entry | None) -> Built | None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import results
+from harness import content, results
 from harness.cache import canonical, file_sha256, fingerprint
 from harness.contracts import Device
 from harness.environment import Environment
@@ -44,7 +44,8 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
     shaping = {name: value for name, value in canonical(options).items() if name not in ELSEWHERE}
     try:
         declared = [canonical(case) for case in sorted(cases, key=str)]
-        return fingerprint(declared, shaping, _harness(), _suite(folder.resolve(), options.artifacts.resolve()))
+        own = [(content.of_rows(c.task.dataset, folder), content.of_model(c.model.source, folder)) for c in cases]
+        return fingerprint(declared, own, shaping, _harness(), _suite(folder.resolve(), options.artifacts.resolve()))
     except (HarnessError, OSError):
         return ""
 

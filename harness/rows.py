@@ -13,8 +13,9 @@ from harness.contracts import REFERENCE
 from harness.data import Split
 from harness.evidence import Answers, Flip
 from harness.findings import Findings
+from harness.kinds.labels import label_name
 from harness.parity import compare_answers
-from harness.sources import Row
+from harness.sources import Folder, Row
 from harness.spec import Case, Task
 
 FLIPS = 20
@@ -32,8 +33,8 @@ def table(case: Case, findings: Findings) -> pd.DataFrame | None:
     columns: dict[str, Any] = {
         "row": range(len(findings.split.test)),
         "label": [names[i] for i in findings.split.test["label"]],
-        "prediction": [names[i] for i in made.scored.predictions],
-        "reference": [names[i] for i in reference.scored.predictions],
+        "prediction": [label_name(names, i) for i in made.scored.predictions],
+        "reference": [label_name(names, i) for i in reference.scored.predictions],
     }
     return pd.DataFrame(columns | {output: list(values) for output, values in made.scored.single.items()})
 
@@ -59,13 +60,14 @@ def _flips(task: Task, split: Split, own: Scored, reference: Scored) -> tuple[Fl
     """The first rows that the two answer differently."""
     pairs = enumerate(zip(own.predictions, reference.predictions, strict=True))
     rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
+    quotable = not isinstance(task.dataset, Folder) or task.dataset.keep_text
     return tuple(
         Flip(
             row=row,
             label=split.labels[split.test["label"][row]],
-            reference=split.labels[reference.predictions[row]],
-            own=split.labels[own.predictions[row]],
-            text=_text(split.test[row], task.inputs),
+            reference=label_name(split.labels, reference.predictions[row]),
+            own=label_name(split.labels, own.predictions[row]),
+            text=_text(split.test[row], task.inputs) if quotable else "",
         )
         for row in rows
     )

@@ -20,6 +20,7 @@ class Data:
 
     source: str
     source_sha256: str
+    """Of its files; of a repository the commit."""
     kind: str
     metric: str
     labels: tuple[str, ...]

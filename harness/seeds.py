@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from harness.kinds.labels import label_name
 from harness.schema import Seed
 from harness.score import score
 
@@ -29,7 +30,7 @@ def seed_of(
         score=scored,
         majority=score(metric, [frequent] * len(labels), labels),
         frequent=names[frequent],
-        only=names[given.pop()] if len(given) == 1 else None,
+        only=label_name(names, given.pop()) if len(given) == 1 else None,
     )
 
 

@@ -102,6 +102,8 @@ class ShipSession:
         """Why the case cannot run here, if so."""
         if case.device == "cuda" and (reason := no_cuda()) is not None:
             return reason
+        if case.reads_hub and not self.options.ship_hub:
+            return "it reads the Hugging Face Hub, and --ship-hub was not given"
         return case.backend.unavailable(case.device) if case.backend.unavailable else None
 
     def outcome(self, case: Case, node: str) -> Outcome:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.errors import HarnessError
@@ -25,6 +27,73 @@ class Package:
     """Of the file, or of the folder's sorted (path, sha256) lines: `python -m harness hash DISTRIBUTION PATH`."""
     read: Callable[[Path], Iterable[Row]] | None = None
     """For data: yields one mapping a row, in an order that depends on the files alone."""
+
+    def __str__(self) -> str:
+        return f"{self.distribution}: {self.path}"
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A repository of the Hugging Face Hub at one commit: as `dataset=` rows, as `source=` a model."""
+
+    repo: str
+    """`owner/name`."""
+    config: str | None = None
+    """Of a dataset that comes in several."""
+    _: KW_ONLY
+    revision: str | None = None
+    """Commit, never a branch; None where `hub.lock` beside the suite knows it: `python -m harness lock`."""
+    sample: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """Split → so many of its rows, drawn with `seed`; whole splits are taken where it is silent."""
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
+            raise HarnessError(f"Hub({self.repo!r}): a repository is named owner/name")
+        if self.revision is not None and not re.fullmatch("[0-9a-f]{40}", self.revision):
+            raise HarnessError(
+                f"Hub({self.repo!r}): revision {self.revision!r} is no commit; branches move, so pin the 40 digits, "
+                "or leave it out and run: python -m harness lock"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.repo} {self.config}" if self.config else self.repo
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Rows of your own: a CSV, JSON-lines or parquet file, a folder of them, or images in folders named by label.
+
+    Files and folders named after `train`, `validation` and `test` are taken as such; rows of one split are divided.
+    """
+
+    path: str
+    """Relative to the suite's folder, or absolute."""
+    _: KW_ONLY
+    keep_text: bool = False
+    """Whether results quote the rows that backends answer differently; else they hold their numbers only."""
+
+    def __str__(self) -> str:
+        return self.path
+
+    def locate(self, folder: Path) -> Path:
+        """The path for a suite in `folder`; HarnessError if nothing is there."""
+        return _existing(self, folder / self.path)
+
+
+@dataclass(frozen=True)
+class Local:
+    """A checkpoint of your own, as `save_pretrained` writes it: config, processor, weights in safetensors."""
+
+    path: str
+    """Relative to the suite's folder, or absolute."""
+
+    def locate(self, folder: Path) -> Path:
+        """The path for a suite in `folder`; HarnessError if no checkpoint is there."""
+        path = _existing(self, folder / self.path)
+        if not (path / "config.json").is_file():
+            raise HarnessError(f"{self!r}: {path} has no config.json; save_pretrained of the model writes one")
+        return path
 
 
 @dataclass(frozen=True)
@@ -61,4 +130,11 @@ class Scratch:
     """What `preprocessor_config.json` would hold, `image_processor_type` included."""
 
 
-Source = Package | Native | Scratch
+Source = Package | Hub | Local | Native | Scratch
+Rows = Package | Hub | Folder
+
+
+def _existing(source: Folder | Local, path: Path) -> Path:
+    if not path.exists():
+        raise HarnessError(f"{source!r}: there is no {path}; the path is relative to the suite's folder")
+    return path

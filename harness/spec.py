@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind, check_name
 from harness.errors import HarnessError
 from harness.metrics import METRICS
-from harness.sources import Native, Package, Source
+from harness.sources import Hub, Native, Rows, Scratch, Source
 
 if TYPE_CHECKING:
     pass
@@ -25,6 +25,7 @@ class Recipe:
     """How a model is fine-tuned."""
 
     epochs: int = 1
+    """0 uses the model as it is."""
     learning_rate: float = 5e-5
     batch_size: int = 16
     warmup: float = 0.1
@@ -48,11 +49,14 @@ class Recipe:
             raise HarnessError(
                 f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
             )
-        counts = (self.epochs, self.batch_size, 1 if self.rows is None else self.rows)
+        counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
         if min(counts) < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.warmup <= 1:
             raise HarnessError(
-                f"{self}: epochs, batch_size, rows and learning_rate must be positive, warmup within 0..1"
+                f"{self}: batch_size, rows and learning_rate must be positive, epochs not negative, warmup within 0..1"
             )
+
+
+AS_IT_IS = Recipe(epochs=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +65,27 @@ class Model:
 
     name: str
     source: Source
-    recipe: Recipe = Recipe()
+    recipe: Recipe = AS_IT_IS
     max_length: int = 128
     """Longest text in tokens; what is longer is cut. Ignored by kinds without text."""
+    labels: tuple[str, ...] = ()
+    """What the task calls a model's answers, in their order, where a model used as it is calls them otherwise."""
 
     def __post_init__(self) -> None:
         check_name("model", self.name)
         if self.max_length < 1:
             raise HarnessError(f"model {self.name}: max_length={self.max_length} leaves nothing of a text")
+        if self.is_as_it_is and isinstance(self.source, Native | Scratch):
+            raise HarnessError(f"model {self.name}: its weights are random, so it needs a Recipe with epochs")
+        if self.labels and not self.is_as_it_is:
+            raise HarnessError(f"model {self.name}: labels={self.labels} are of no use where a new head is trained")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
+
+    @property
+    def is_as_it_is(self) -> bool:
+        """Whether nothing is trained: the checkpoint's own head answers."""
+        return self.recipe.epochs == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +94,13 @@ class Task:
 
     name: str
     kind: Kind
-    dataset: Package
+    dataset: Rows
     inputs: tuple[str, ...]
     label: str
     metric: str
-    test: int
-    validation: int
+    test: int | None
+    """So many rows; None takes all that the data itself sets apart for it."""
+    validation: int | None
     calibration: int
     split_seed: int = 0
 
@@ -97,7 +113,7 @@ class Task:
             )
         if isinstance(self.inputs, str) or not self.inputs:
             raise HarnessError(f"task {self.name}: inputs={self.inputs!r} must be a tuple of column names: ('text',)")
-        if min(self.test, self.validation, self.calibration) < 1:
+        if min(size for size in (self.test, self.validation, self.calibration) if size is not None) < 1:
             raise HarnessError(f"task {self.name}: test, validation and calibration need at least a row each")
         if "label" in self.inputs:
             raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
@@ -141,6 +157,11 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
+
+    @property
+    def reads_hub(self) -> bool:
+        """Whether its rows or its model come from the Hugging Face Hub."""
+        return isinstance(self.task.dataset, Hub) or isinstance(self.model.source, Hub)
 
 
 def cases(

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import answers, data, train
+from harness import answers, content, data, train
 from harness.answers import Inputs, Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
 from harness.environment import accelerator, cpu_flags, versions
 from harness.process import Worker
 from harness.progress import Progress
-from harness.sources import Native
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
@@ -40,13 +39,12 @@ class Workshop:
 
     def checkpoint(self, split: data.Split) -> Entry:
         """The fine-tuned model."""
-        source = self.model.source
-        native = tree_sha256(source.locate(self.folder)[0]) if isinstance(source, Native) else None
+        origin = content.of_model(self.model.source, self.folder)
         # Code counts too: whoever changes how a model is trained must not be given an old one.
-        names = ("train.py", "loops.py", "checkpoint.py", "data.py", "kinds", "score.py", "metrics")
+        names = ("train.py", "loops.py", "checkpoint.py", "data.py", "reading.py", "kinds", "score.py", "metrics")
         code = [tree_sha256(HERE / name) for name in names]
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, split.sha256())
-        key = fingerprint(self.model, native, rows, self.target.threads, versions(TRAINERS), _machine(), code)
+        key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
         return self.store.get(
             self._name("checkpoint"),
             key,
@@ -69,7 +67,7 @@ class Workshop:
         """The test rows as every backend is given them."""
         processor = self.task.kind.load_processor(made.path)
         encoded = self.task.kind.encode(processor, list(split.test), self.task.inputs, self.model.max_length)
-        return Inputs(self.task.kind, processor, encoded)
+        return Inputs(self.task.kind, processor, encoded, made.info.get("order"))
 
     def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, labels: Sequence[int]) -> Scored:
         """The backend's answers on every test row, from a worker of its own."""

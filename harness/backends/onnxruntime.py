@@ -152,7 +152,11 @@ def load(artifact: Path, target: Target) -> Session:
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
-        return dict(zip(outputs, session.run(outputs, {name: arrays[name] for name in inputs}), strict=True))
+        try:
+            given = {name: arrays[name] for name in inputs}
+        except KeyError as missing:
+            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
+        return dict(zip(outputs, session.run(outputs, given), strict=True))
 
     providers = session.get_providers()
     return Session(

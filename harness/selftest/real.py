@@ -66,11 +66,11 @@ def prepare(suite: str, model: str, rows: int, given: Given) -> Real:
         timeout_s=TIMEOUT_S,
         retrain=False,
     )
-    split = data.load(task)
+    split = data.load(task, SUITES)
     checkpoint = shop.checkpoint(split)
     every = shop.inputs(split, checkpoint)
     kept = np.linspace(0, len(every.encoded) - 1, rows, dtype=int).tolist()
-    inputs = Inputs(every.kind, every.processor, [every.encoded[row] for row in kept])
+    inputs = replace(every, encoded=[every.encoded[row] for row in kept])
     labels = [split.test["label"][row] for row in kept]
     return Real(
         shop=shop,

@@ -128,7 +128,7 @@ def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
     [
         {"loop": "fairy"},
         {"precision": "fp8"},
-        {"epochs": 0},
+        {"epochs": -1},
         {"batch_size": 0},
         {"learning_rate": -1.0},
         {"learning_rate": float("nan")},

@@ -108,7 +108,6 @@ def test_a_native_loop_takes_no_training_arguments():
 @pytest.mark.parametrize(
     "changed",
     [
-        {"epochs": 0},
         {"epochs": -1},
         {"batch_size": 0},
         {"rows": 0},
@@ -124,7 +123,7 @@ def test_a_native_loop_takes_no_training_arguments():
 def test_a_recipe_that_cannot_train_is_refused(changed):
     (name, value), said = (
         *changed.items(),
-        "epochs, batch_size, rows and learning_rate must be positive, warmup within 0..1",
+        "batch_size, rows and learning_rate must be positive, epochs not negative, warmup within 0..1",
     )
     with pytest.raises(HarnessError, match=rf"Recipe\(.*{name}={value}.*\): {said}"):
         Recipe(**changed)
@@ -132,7 +131,22 @@ def test_a_recipe_that_cannot_train_is_refused(changed):
 
 def test_a_native_module_does_not_train_with_the_trainer():
     with pytest.raises(HarnessError, match=r"model toy: a native module trains with Recipe\(loop='native'\)"):
-        Model(name="toy", source=Native("toy.py:Toy"))
+        Model(name="toy", source=Native("toy.py:Toy"), recipe=Recipe())
+
+
+@pytest.mark.parametrize("source", [Native("toy.py:Toy"), Scratch(config={}, processor={})], ids=type)
+def test_random_weights_need_training(source):
+    with pytest.raises(HarnessError, match="model toy: its weights are random, so it needs a Recipe with epochs"):
+        Model(name="toy", source=source)
+
+
+def test_without_a_recipe_a_model_is_used_as_it_is():
+    assert (True, False) == (model().is_as_it_is, model(recipe=Recipe()).is_as_it_is)
+
+
+def test_a_new_head_answers_the_labels_of_the_task_alone():
+    with pytest.raises(HarnessError, match=r"model toy-model: labels=.*are of no use where a new head is trained"):
+        model(recipe=Recipe(), labels=("a", "b"))
 
 
 def test_a_native_module_is_found_beside_its_suite(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Case, Gate, Native, Package
+from harness import Case, Gate, Hub, Native, Package
 from harness.loading import load_symbol
 
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("test_*.py"))
@@ -22,7 +22,15 @@ def suite(request: pytest.FixtureRequest) -> Path:
 
 
 def test_there_are_suites():
-    assert {"test_bbc_news", "test_digits"} <= {path.stem for path in SUITES}
+    assert {
+        "test_bbc_news",
+        "test_beans",
+        "test_dbpedia",
+        "test_digits",
+        "test_headline_match",
+        "test_mrpc",
+        "test_yelp",
+    } <= {path.stem for path in SUITES}
 
 
 def test_a_suite_says_what_it_asks(suite):
@@ -32,7 +40,7 @@ def test_a_suite_says_what_it_asks(suite):
 def test_everything_a_suite_takes_is_pinned(suite):
     sources = [source for case in cases_of(suite) for source in (case.task.dataset, case.model.source)]
     pins = {source.sha256 for source in sources if isinstance(source, Package)}
-    assert pins
+    assert pins or {source for source in sources if isinstance(source, Hub)}  # whose own rule is tested beside it
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{64}", pin)] == []
 
 
@@ -64,6 +72,8 @@ def test_native_models_lie_beside_the_suite(suite):
 def test_enough_rows_are_set_apart_to_prove_the_loss_that_is_allowed(suite):
     # Zero rows lost of n bound the loss at 1 - 0.05 ** (1 / n): a gate below that could never be met with certainty.
     models = load_symbol(str(suite), "MODELS")
+    if any(case.task.test is None for case in cases_of(suite)):
+        pytest.skip("only the Hub knows how many test rows there are; preflight holds the gate to them")
     for case in cases_of(suite):
         assert 1 - 0.05 ** (1 / case.task.test) < models[case.model].max_loss
 

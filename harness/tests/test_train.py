@@ -69,7 +69,7 @@ def train(out: Path, **changes: Any) -> dict[str, Any]:
     """Train the model with these changes to its recipe."""
     out.mkdir(exist_ok=True)
     model = replace(VIT, recipe=replace(VIT.recipe, **changes))
-    return fine_tune(TASK, model, data.load(TASK), out, out, 1, Progress())
+    return fine_tune(TASK, model, data.load(TASK, Path()), out, out, 1, Progress())
 
 
 def weights(folder: Path) -> NDArray[np.float32]:
@@ -118,7 +118,7 @@ def test_the_epoch_that_is_best_on_validation_rows_is_kept(loop: str, tmp_path: 
     info = train(tmp_path, loop=loop, epochs=6, rows=200, learning_rate=3e-2, warmup=0.0)
     assert 6 == len(info["validation"])
     assert info["validation"][-1] < max(info["validation"])
-    rows = data.load(TASK).validation
+    rows = data.load(TASK, Path()).validation
     processor = TASK.kind.load_processor(tmp_path)
     encoded = TASK.kind.encode(processor, list(rows), TASK.inputs, 0)
     pixels = torch.from_numpy(TASK.kind.collate(processor, encoded)["pixel_values"])

@@ -1,0 +1,189 @@
+"""`python -m harness.download`: bring files of one commit from the Hub, checked against the Hub's own digests.
+
+A process of its own, because a connection that neither answers nor ends can only be left by ending who waits for it.
+It reads one `Order` as JSON from standard input and answers in JSON lines: how much there is to bring; then where the
+files lie, or what went wrong and what to do. It executes nothing that it brings.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from huggingface_hub import HfApi, constants, errors, hf_hub_download, metadata_load
+from huggingface_hub.file_download import repo_folder_name
+
+PATIENCE_S = 8
+"""Seconds that one request may be silent."""
+CARD = "README.md"
+CONFIGURATION = (".json", ".txt", ".model", ".spm", ".jinja")
+DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png")
+
+
+class Order(NamedTuple):
+    """What is wanted."""
+
+    sort: Literal["model", "dataset"]
+    repo: str
+    config: str | None
+    revision: str
+    """A commit, or a branch where only `files` are asked for."""
+    known: dict[str, str] | None
+    """File → digest, where a lock says so."""
+    fetch: bool
+    """Whether the files are wanted too, or only which they are."""
+
+
+def main() -> None:
+    """Answer the one order on standard input."""
+    order = Order(*json.load(sys.stdin))
+    try:
+        bring(order)
+    except Exception as error:  # said in a sentence; the process ends with it
+        say({"error": explain(error, order)})
+
+
+def say(message: dict[str, Any]) -> None:
+    """A line for who asked."""
+    print(json.dumps(message), flush=True)  # noqa: T201  # its only way to speak
+
+
+def bring(order: Order) -> None:
+    """Say what the repository holds of what is wanted, and bring it."""
+    info = HfApi().repo_info(
+        order.repo, repo_type=order.sort, revision=order.revision, files_metadata=True, timeout=PATIENCE_S
+    )
+    commit = str(info.sha)
+    if len(order.revision) == 40 and commit != order.revision:
+        raise Refused(f"the Hub answers with commit {commit} when asked for {order.revision}")
+    there = {file.rfilename: digest_of(file) for file in info.siblings or ()}
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    order = order._replace(revision=commit)
+    wanted = weights_and_words(there) if order.sort == "model" else rows(there, order)
+    files = {name: there[name] for name in sorted(wanted)}
+    if order.known is not None and order.known != files:
+        different = sorted(name for name in {*files, *order.known} if files.get(name) != order.known.get(name))
+        raise Refused(f"hub.lock knows other contents of {', '.join(different)} at commit {commit}")
+    folder = repo_folder_name(repo_id=order.repo, repo_type=order.sort)
+    blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
+    say({"commit": commit, "files": files, "bytes": sum(sizes[name] for name in files), "blobs": str(blobs)})
+    if order.fetch:
+        for name, digest in files.items():
+            path = checked(order, name, digest)
+        say({"path": str(path.parents[len(Path(name).parts) - 1])})
+
+
+def weights_and_words(there: Iterable[str]) -> list[str]:
+    """Of a model's files those that are read: configuration, vocabulary, and weights, as safetensors if it has any."""
+    top = [name for name in there if "/" not in name]
+    weights = [name for name in top if fnmatch.fnmatch(name, "model*.safetensors")]
+    weights = weights or [name for name in top if fnmatch.fnmatch(name, "pytorch_model*.bin")]
+    if not weights:
+        raise Refused("it has neither model.safetensors nor pytorch_model.bin")
+    of_others = ".bin.index.json" if weights[0].endswith(".safetensors") else ".safetensors.index.json"
+    return [*weights, *(name for name in top if name.endswith(CONFIGURATION) and not name.endswith(of_others))]
+
+
+def rows(there: Iterable[str], order: Order) -> list[str]:
+    """Of a dataset's files those of its configuration, and the card that says which these are."""
+    names = [name for name in there if name.endswith(DATA)]
+    if CARD not in there:
+        return names
+    card = metadata_load(download(order, CARD)) or {}
+    configs = {entry["config_name"]: entry for entry in card.get("configs", ())}
+    if order.config is not None and configs and order.config not in configs:
+        raise Refused(f"it has no configuration {order.config}; there are {', '.join(configs)}")
+    chosen = configs.get(order.config or "default") or (next(iter(configs.values())) if len(configs) == 1 else None)
+    if configs and chosen is None:
+        raise Refused(f"it comes in {', '.join(configs)}; name one: Hub({order.repo!r}, config)")
+    if chosen is None or "data_files" not in chosen:
+        return [CARD, *names]
+    found = chosen["data_files"]
+    patterns = [entry["path"] for entry in found] if isinstance(found, list) else [found]
+    flat = [p for pattern in patterns for p in ([pattern] if isinstance(pattern, str) else pattern)]
+    return [CARD, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in flat))]
+
+
+def checked(order: Order, name: str, digest: str) -> Path:
+    """The file, its content as the Hub says; what the cache has of another content is brought anew, once."""
+    for again in (False, True):
+        path = download(order, name, again)
+        if matches(path, digest):
+            return path
+    path.resolve().unlink()
+    raise Refused(f"{name} arrived with another content than the Hub says ({digest}); nothing of it was kept")
+
+
+def download(order: Order, name: str, again: bool = False) -> Path:
+    """A file of the commit, from the cache if it is there."""
+    found = hf_hub_download(
+        order.repo, name, repo_type=order.sort, revision=order.revision, force_download=again, etag_timeout=PATIENCE_S
+    )
+    return Path(found)
+
+
+def digest_of(file: Any) -> str:
+    """What the Hub says of a file's content: sha256 of a large one, git's own name of a small one."""
+    return f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Whether a file on disk has that content."""
+    with path.open("rb") as file:
+        if digest.startswith("sha256:"):
+            return digest == f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+        content = file.read()
+    # Git names a blob by SHA-1, and so does the Hub where it keeps no sha256.
+    named = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    return digest == f"git:{named}"
+
+
+class Refused(Exception):
+    """What is there is not what was asked for."""
+
+
+def explain(error: Exception, order: Order) -> str:
+    """What went wrong, and what to do."""
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # that it is not in the cache either is not why it was asked for
+    page = f"{constants.ENDPOINT}/{'datasets/' if order.sort == 'dataset' else ''}{order.repo}"
+    match error:
+        case Refused():
+            return str(error)
+        case errors.GatedRepoError():
+            return f"it is gated: accept its terms at {page}, and set HF_TOKEN to a token of that account"
+        case errors.RepositoryNotFoundError():
+            return f"there is no {page}, or it is private and HF_TOKEN is not set to a token that may read it"
+        case errors.RevisionNotFoundError():
+            return f"it has no commit {order.revision}; see {page}/commits/main, then mend the pin or hub.lock"
+        case errors.EntryNotFoundError():
+            return f"a file is missing at commit {order.revision}: {error}"
+    answer = getattr(error, "response", None)
+    return _of_network(error) if answer is None else _of_status(answer.status_code)
+
+
+def _of_status(status: int) -> str:
+    match status:
+        case 401:
+            return "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository"
+        case 429:
+            return "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which may ask more often"
+        case _:
+            return f"the Hub failed with status {status}; try again later, nothing that is complete is fetched twice"
+
+
+def _of_network(error: Exception) -> str:
+    first = " ".join(str(error).split())[:300]
+    return (
+        f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {first}); check the network, and run "
+        "again: nothing that is complete is fetched twice"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Rows as their source has them: one table for each split that it comes in, with a task's columns alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Image, load_dataset
+
+from harness import hub
+from harness.cache import tree_sha256
+from harness.errors import HarnessError
+from harness.sources import Folder, Hub, Local, Native, Package, Row, Rows, Scratch, Source
+from harness.spec import Task
+
+SPLITS = ("train", "validation", "test")
+
+
+def locate(package: Package) -> Path:
+    """Where the package's files lie, verified; HarnessError if it is missing or of another hash."""
+    try:
+        path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
+    except metadata.PackageNotFoundError:
+        raise HarnessError(
+            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
+        ) from None
+    if not path.exists():
+        raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")
+    found = tree_sha256(path)
+    if found != package.sha256:
+        raise HarnessError(
+            f"{package.distribution}: {package.path} has sha256 {found}, the suite pins {package.sha256}; "
+            "install the version the suite was written for, or pin the new hash"
+        )
+    return path
+
+
+def pretrained(source: Source, folder: Path) -> Path | None:
+    """Where a model's checkpoint lies, verified, for a suite in `folder`; None where it starts from random weights."""
+    match source:
+        case Package():
+            return locate(source)
+        case Hub():
+            return hub.fetch(source, "model", folder)
+        case Local():
+            return source.locate(folder)
+        case Native() | Scratch():
+            return None
+
+
+def _path(source: Rows, folder: Path) -> Path:
+    match source:
+        case Package():
+            return locate(source)
+        case Hub():
+            return hub.fetch(source, "dataset", folder)
+        case Folder():
+            return source.locate(folder)
+
+
+def read(task: Task, folder: Path) -> dict[str, Dataset]:
+    """Split → rows, in the source's order; columns are the task's inputs and `label`, as text. There is `train`."""
+    path = _path(task.dataset, folder)
+    match task.dataset:
+        case Package(read=None):
+            raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
+        case Package(read=reader):
+            assert reader is not None
+            return {"train": _package(task, path, reader)}
+        case Hub():  # what else it comes in, unlabelled rows for one, is nobody's mistake
+            tables = _tables(task, path)
+            found = {name: _sampled(task.dataset, name, tables[name]) for name in SPLITS if name in tables}
+        case Folder():
+            found = _tables(task, path)
+    if "train" not in found or set(found) - set(SPLITS):
+        raise HarnessError(
+            f"task {task.name}: {path} comes in {', '.join(found)}; name its files after train, validation and test, "
+            "or have one split only"
+        )
+    return {name: _columns(task, name, rows) for name, rows in found.items()}
+
+
+def _package(task: Task, path: Path, reader: Callable[[Path], Iterable[Row]]) -> Dataset:
+    try:
+        rows = list(reader(path))
+    except Exception as error:
+        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
+    for number, row in enumerate(rows):
+        missing = [name for name in (*task.inputs, task.label) if name not in row]
+        if missing:
+            raise HarnessError(
+                f"task {task.name}: row {number} has no column {', '.join(missing)}; its columns are {', '.join(row)}"
+            )
+        empty = [name for name in (*task.inputs, task.label) if _is_nothing(row[name])]
+        if empty:
+            raise HarnessError(
+                f"task {task.name}: row {number} has nothing in {', '.join(empty)}; leave it out in read()"
+            )
+    if not rows:
+        raise HarnessError(f"task {task.name}: {path} gave no rows")
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in task.inputs}
+    return Dataset.from_dict(columns | {"label": [str(row[task.label]) for row in rows]})
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _tables(task: Task, path: Path) -> dict[str, Dataset]:
+    """What is a split, and how a file is read, is told by names, as `datasets` does; a file is one split."""
+    where, only = (path.parent, path.name) if path.is_file() else (path, None)
+    try:
+        config = task.dataset.config if isinstance(task.dataset, Hub) else None
+        found = load_dataset(str(where), config, data_files=only)
+    except Exception as error:  # datasets raises what its readers raise
+        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
+    return {str(name): rows for name, rows in found.items()}
+
+
+def _sampled(source: Hub, split: str, rows: Dataset) -> Dataset:
+    if split not in source.sample:
+        return rows
+    if source.sample[split] > len(rows):
+        raise HarnessError(f"{source}: sample asks for {source.sample[split]} rows of {split}, there are {len(rows)}")
+    # Flattened, so that what is looked at below is the sample alone.
+    return rows.shuffle(seed=source.seed).select(range(source.sample[split])).flatten_indices()
+
+
+def _columns(task: Task, split: str, rows: Dataset) -> Dataset:
+    missing = [name for name in (*task.inputs, task.label) if name not in rows.column_names]
+    if missing:
+        raise HarnessError(
+            f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(rows.column_names)}"
+        )
+    for name in (*task.inputs, task.label):
+        nothing = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
+        if any(nothing):
+            raise HarnessError(
+                f"task {task.name}: row {nothing.index(True)} of {split} has nothing in {name} "
+                f"({sum(nothing)} rows have); leave them out of the file"
+            )
+    if not len(rows):
+        raise HarnessError(f"task {task.name}: {split} has no rows")
+    found = rows.select_columns(list(task.inputs)).add_column("label", _labels(task, split, rows))
+    for name in task.inputs:
+        if isinstance(found.features[name], Image):
+            found = found.cast_column(name, Image(mode="RGB"))
+    return found
+
+
+def _labels(task: Task, split: str, rows: Dataset) -> list[str]:
+    """Labels by name; HarnessError where `datasets` has -1, which is how it writes that a label is not published."""
+    feature, values = rows.features[task.label], list(rows[task.label])
+    if not isinstance(feature, ClassLabel):
+        return [str(value) for value in values]
+    if min(values) < 0:
+        raise HarnessError(
+            f"task {task.name}: {values.count(-1)} of {len(values)} rows of {split} have no label (-1): those of this "
+            "set are not published; take another one"
+        )
+    return [feature.int2str(value) for value in values]

@@ -1,0 +1,99 @@
+"""Every suite of the Hub, unchanged, against a small one: fetched, fine-tuned, exported, measured, judged."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hubserver
+import pytest
+import tiny_hub
+
+from conftest import REPOSITORY, Run
+from harness import results
+
+pytest_plugins = "pytester"
+
+SUITES = ("test_beans.py", "test_mrpc.py", "test_yelp.py", "test_dbpedia.py")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[hubserver.Server]:
+    with hubserver.hub() as server:
+        tiny_hub.fill(server)
+        yield server
+
+
+@pytest.fixture
+def hub_home(server: hubserver.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own, and the way to the server."""
+    for name, value in {
+        "HF_ENDPOINT": server.endpoint,
+        "HF_HOME": str(tmp_path / "home"),
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(REPOSITORY),
+        "TMPDIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    return tmp_path / "home"
+
+
+def run(pytester: pytest.Pytester, suites: Path, *options: str) -> Run:
+    done = pytester.runpytest_subprocess(
+        str(suites), "-p", "harness.plugin", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=5",
+        f"--ship-results={pytester.path / 'results'}", f"--ship-artifacts={pytester.path / 'artifacts'}", *options,
+        timeout=900,
+    )  # fmt: skip
+    return Run(int(done.ret), done.outlines, done.errlines)
+
+
+def copied(pytester: pytest.Pytester, *names: str) -> Path:
+    """The suites in a folder of their own, where a lock may be written."""
+    folder = pytester.path / "suites"
+    folder.mkdir()
+    for name in (*names, "models"):
+        (folder / name).symlink_to(REPOSITORY / "suites" / name)
+    return folder
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_runs_from_the_hub_to_the_table(suite, hub_home, pytester):
+    suites = copied(pytester, suite)
+    assert 0 == pytester.run(sys.executable, "-m", "harness", "lock", str(suites)).ret
+    done = run(pytester, suites, "--ship-hub")
+    assert done.status in (0, 1), done.text  # a toy need not reach the floor
+    found = results.load_all(pytester.path / "results")
+    assert found
+    assert {"ok"} == {result.status for result in found if result.backend != "onnxruntime-o2"}, done.text
+    assert "would choose" in done.text.lower()
+
+
+def test_without_being_asked_for_the_hub_is_not(server, hub_home, pytester):
+    before = len(server.asked)
+    done = run(pytester, copied(pytester, *SUITES))
+    assert 0 == done.status, done.text
+    assert "it reads the Hugging Face Hub, and --ship-hub was not given" in done.text
+    assert before == len(server.asked)
+
+
+def test_a_suite_without_a_commit_says_how_to_lock_it(hub_home, pytester):
+    done = run(pytester, copied(pytester, "test_beans.py"), "--ship-hub")
+    assert 4 == done.status
+    assert "AI-Lab-Makerere/beans: no commit is pinned" in done.text
+    assert "run: python -m harness lock" in done.text
+
+
+def test_a_model_of_stars_is_judged_as_it_is_and_again_without_any_connection(server, hub_home, pytester, monkeypatch):
+    suites = copied(pytester, "test_yelp.py")
+    options = ("--ship-hub", "-k", "sentiment and (pytorch or int8)")
+    done = run(pytester, suites, *options)
+    assert 0 == done.status, done.text
+    (found,) = [r for r in results.load_all(pytester.path / "results") if r.backend == "onnxruntime-int8"]
+    assert found.answers is not None
+    assert found.answers.reference_score is not None
+    assert 0.5 < found.answers.reference_score
+    asked = len(server.asked)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    again = run(pytester, suites, *options)
+    assert 0 == again.status, again.text
+    assert asked == len(server.asked)

@@ -1,0 +1,210 @@
+"""Repositories of the Hub, over HTTP from a small one: pinned, verified, kept; every bad day ends with its cause."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hubserver
+import pytest
+from toy_hub import COMMIT, MODEL, OTHER, server
+
+from harness import hub, lock
+from harness.errors import HarnessError
+from harness.sources import Hub
+
+__all__ = ["server"]  # a fixture
+
+BERT = Hub("toys/bert", revision=COMMIT)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_of_a_model_comes_what_is_read_and_no_pickle_beside_safetensors(server, tmp_path):
+    folder = hub.fetch(BERT, "model", tmp_path)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} == names(folder)
+    assert MODEL["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+
+
+def test_pickled_weights_come_where_there_are_no_others(server, tmp_path):
+    old = {name: content for name, content in MODEL.items() if name != "model.safetensors"}
+    server.put("model", "toys/old", COMMIT, old)
+    folder = hub.fetch(Hub("toys/old", revision=COMMIT), "model", tmp_path)
+    assert {"config.json", "pytorch_model.bin", "tokenizer.json"} == names(folder)
+
+
+def test_of_a_dataset_comes_the_configuration_that_is_named(server, tmp_path):
+    folder = hub.fetch(Hub("toys/glue", "mrpc", revision=COMMIT), "dataset", tmp_path)
+    assert {"README.md", "mrpc/train-00000-of-00001.parquet", "mrpc/test-00000-of-00001.parquet"} == names(folder)
+
+
+@pytest.mark.parametrize("config", ["sst2", None])
+def test_a_configuration_that_is_missing_is_told_with_those_there_are(config, server, tmp_path):
+    with pytest.raises(HarnessError, match="mrpc, cola"):
+        hub.fetch(Hub("toys/glue", config, revision=COMMIT), "dataset", tmp_path)
+
+
+def test_what_was_fetched_is_not_asked_for_again(server, tmp_path, monkeypatch):
+    folder = hub.fetch(BERT, "model", tmp_path)
+    hub.fetch.cache_clear()
+    asked = list(server.asked)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert folder == hub.fetch(BERT, "model", tmp_path)
+    assert asked == server.asked
+
+
+def test_offline_and_not_fetched_is_refused_without_a_connection(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HarnessError, match=rf"toys/bert: HF_HUB_OFFLINE is set, and commit {COMMIT} was not fetched"):
+        hub.fetch(BERT, "model", tmp_path)
+    assert [] == server.asked
+
+
+def test_a_file_that_changed_in_the_cache_is_brought_anew(server, tmp_path):
+    folder = hub.fetch(BERT, "model", tmp_path)
+    (folder / "model.safetensors").resolve().write_bytes(b"something else")
+    hub.fetch.cache_clear()
+    assert MODEL["model.safetensors"] == (hub.fetch(BERT, "model", tmp_path) / "model.safetensors").read_bytes()
+
+
+def test_a_branch_that_moved_changes_nothing(server, tmp_path):
+    server.put("model", "toys/bert", OTHER, MODEL | {"config.json": b'{"new": 1}'})
+    assert b"{}" == (hub.fetch(BERT, "model", tmp_path) / "config.json").read_bytes()
+
+
+# The lock
+
+
+def locked(folder: Path, commit: str = COMMIT, **changed: str) -> None:
+    wanted = ("config.json", "model.safetensors", "tokenizer.json")
+    files = {
+        name: f"sha256:{hubserver.sha256(MODEL[name])}"
+        if name.endswith(hubserver.LARGE)
+        else f"git:{hubserver.git_name(MODEL[name])}"
+        for name in wanted
+    }
+    lock.write(lock.path(folder), {"model toys/bert": lock.Locked(commit=commit, files=files | changed)})
+
+
+def test_a_lock_pins_what_the_suite_does_not(server, tmp_path):
+    locked(tmp_path)
+    assert COMMIT == lock.commit(Hub("toys/bert"), "model", tmp_path)
+    assert COMMIT == hub.fetch(Hub("toys/bert"), "model", tmp_path).name
+
+
+def test_without_a_pin_and_a_lock_nothing_is_fetched(server, tmp_path):
+    with pytest.raises(
+        HarnessError, match=r"toys/bert: no commit is pinned, and .*hub.lock knows none; run: python -m"
+    ):
+        hub.fetch(Hub("toys/bert"), "model", tmp_path)
+    assert [] == server.asked
+
+
+def test_a_pin_and_a_lock_that_disagree_are_refused(server, tmp_path):
+    locked(tmp_path, OTHER)
+    with pytest.raises(HarnessError, match=rf"the suite pins {COMMIT}, .*hub.lock {OTHER}"):
+        hub.fetch(BERT, "model", tmp_path)
+
+
+def test_contents_that_the_lock_does_not_know_are_refused(server, tmp_path):
+    locked(tmp_path, **{"config.json": "git:0"})
+    with pytest.raises(HarnessError, match=r"hub.lock knows other contents of config.json at commit"):
+        hub.fetch(BERT, "model", tmp_path)
+
+
+def test_a_lock_that_is_none_is_refused(tmp_path):
+    lock.path(tmp_path).write_text("{")
+    with pytest.raises(HarnessError, match="not a lock"):
+        lock.read(lock.path(tmp_path))
+
+
+SUITE = """
+import pytest
+from harness import Gate, Hub, Model, PYTORCH, Recipe, Task, cases, text_classification
+
+TASK = Task(name="toy", kind=text_classification, dataset=Hub("toys/glue", "mrpc"), inputs=("text",), label="label",
+            metric="accuracy", test=None, validation=2, calibration=2)
+MODELS = {Model(name=repo, source=Hub(f"toys/{repo}"), recipe=Recipe()): Gate(floor=0.5, max_loss=0.5)
+          for repo in ("bert", "gone")}
+
+
+@pytest.mark.parametrize("case", cases(TASK, MODELS, [PYTORCH]), ids=str)
+def test_toy(case, bench):
+    bench(case).meets(MODELS[case.model])
+"""
+
+
+def test_locking_writes_what_there_is_and_names_what_there_is_not(server, tmp_path):
+    (tmp_path / "test_toy.py").write_text(SUITE)
+
+    def locked_again() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "harness", "lock", str(tmp_path)]
+        path = str(Path(hub.__file__).parents[1])
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
+        )
+
+    first = locked_again()
+    assert (4, 2) == (first.returncode, len(first.stdout.splitlines()))
+    assert "toys/gone @ main: there is no" in first.stderr
+    assert {"dataset toys/glue mrpc", "model toys/bert"} == set(lock.read(lock.path(tmp_path)))
+    folder = hub.fetch(Hub("toys/bert"), "model", tmp_path)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} == names(folder)
+    server.put("model", "toys/bert", OTHER, MODEL)
+    assert f"model toys/bert @ {OTHER}, 3 files, moved from {COMMIT}" in locked_again().stdout
+
+
+# Refusals
+
+
+def refusal(source: Hub, folder: Path) -> str:
+    with pytest.raises(HarnessError) as caught:
+        hub.fetch(source, "model", folder)
+    return str(caught.value)
+
+
+def test_a_gated_repository_says_where_its_terms_are(server, tmp_path):
+    server.repositories["model", "toys/bert"].gated = True
+    said = refusal(BERT, tmp_path)
+    assert (
+        f"toys/bert @ {COMMIT}: it is gated: accept its terms at {server.endpoint}/toys/bert, and set HF_TOKEN" in said
+    )
+
+
+def test_a_repository_that_is_not_there_or_private(server, tmp_path):
+    said = refusal(Hub("toys/gone", revision=COMMIT), tmp_path)
+    assert f"there is no {server.endpoint}/toys/gone, or it is private" in said
+
+
+def test_a_commit_that_is_not_there_is_named_and_no_other_taken(server, tmp_path):
+    said = refusal(Hub("toys/bert", revision=OTHER), tmp_path)
+    assert (
+        f"it has no commit {OTHER}; see {server.endpoint}/toys/bert/commits/main, then mend the pin or hub.lock" in said
+    )
+    assert [] == [asked for asked in server.asked if "resolve" in asked]
+
+
+def test_no_network_at_all(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "no complete answer from http://127.0.0.1:9" in refusal(BERT, tmp_path)
+
+
+def test_a_token_is_in_no_message(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    server.repositories["model", "toys/bert"].gated = True
+    assert "hf_secret" not in refusal(BERT, tmp_path) + json.dumps(server.asked)
+
+
+@pytest.mark.parametrize("revision", ["main", "a" * 39, "A" * 40])
+def test_a_branch_is_no_pin(revision):
+    with pytest.raises(HarnessError, match="is no commit; branches move, so pin the 40 digits"):
+        Hub("toys/bert", revision=revision)
+
+
+@pytest.mark.parametrize("name", ["bert", "a/b/c", "toys/be rt", ""])
+def test_a_repository_has_an_owner(name):
+    with pytest.raises(HarnessError, match="a repository is named owner/name"):
+        Hub(name, revision=COMMIT)

@@ -1,0 +1,62 @@
+"""A model and a dataset on a small hub, and the way to it."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import hubserver
+import pandas as pd
+import pytest
+
+from harness import hub
+
+COMMIT, OTHER = "a" * 40, "b" * 40
+CARD = """---
+configs:
+- config_name: mrpc
+  data_files:
+  - split: train
+    path: mrpc/train-*
+  - split: test
+    path: mrpc/test-*
+- config_name: cola
+  data_files:
+  - split: train
+    path: cola/train-*
+---
+"""
+
+
+def parquet(count: int) -> bytes:
+    out = io.BytesIO()
+    pd.DataFrame({"text": [f"row {n}" for n in range(count)], "label": [0, 1] * (count // 2)}).to_parquet(out)
+    return out.getvalue()
+
+
+MODEL = {
+    "README.md": b"a model",
+    "config.json": b"{}",
+    "model.safetensors": bytes(range(256)) * 40,
+    "pytorch_model.bin": b"a pickle",
+    "tokenizer.json": b"{}",
+    "onnx/model.onnx": b"a graph",
+}
+DATASET = {
+    "README.md": CARD.encode(),
+    "mrpc/train-00000-of-00001.parquet": parquet(20),
+    "mrpc/test-00000-of-00001.parquet": parquet(10),
+    "cola/train-00000-of-00001.parquet": parquet(8),
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubserver.Server]:
+    with hubserver.hub() as server:
+        for name, value in {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}.items():
+            monkeypatch.setenv(name, value)
+        for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        server.put("model", "toys/bert", COMMIT, MODEL)
+        server.put("dataset", "toys/glue", COMMIT, DATASET)
+        hub.fetch.cache_clear()
+        yield server
