@@ -1,0 +1,43 @@
+"""DBpedia: which of fourteen sorts of thing is described? Needs the Hub."""
+
+import pytest
+
+from harness import Bench, Case, Gate, Hub, Model, Native, Recipe, Task, cases, text_classification
+
+TASK = Task(
+    name="dbpedia",
+    kind=text_classification,
+    dataset=Hub(
+        "fancyzhx/dbpedia_14",
+        revision="9abd46cf7fc8b4c64290f26993c540b92aa145ac",
+        sample={"train": 100_000, "test": 5_000},
+    ),
+    inputs=("title", "content"),
+    label="label",
+    metric="accuracy",
+    test=None,
+    validation=1_000,
+    calibration=150,
+)
+EMBEDDING_BAG = Model(
+    name="EmbeddingBag",
+    source=Native("models/embedding_bag.py:EmbeddingBagClassifier", vocabulary=50_000),
+    recipe=Recipe(loop="native", epochs=3, learning_rate=1e-2, batch_size=64),
+    max_length=128,
+)
+LSTM = Model(
+    name="LSTM",
+    source=Native("models/lstm.py:LSTMClassifier", vocabulary=50_000),
+    recipe=Recipe(loop="native", epochs=1, learning_rate=2e-3, batch_size=64),
+    max_length=64,
+)
+# Provisional, not run here yet: fastText, of the EmbeddingBag's make, is published with 0.986 from all 560,000 rows.
+MODELS = {
+    EMBEDDING_BAG: Gate(floor=0.96, max_loss=0.01),
+    LSTM: Gate(floor=0.95, max_loss=0.01),
+}
+
+
+@pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
+def test_dbpedia(case: Case, bench: Bench) -> None:
+    bench(case).meets(MODELS[case.model])
