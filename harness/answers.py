@@ -38,7 +38,7 @@ class Inputs:
     """For each answer that the model can give, its index among the task's labels; None where they are the same."""
 
     def predictions(self, outputs: Arrays) -> list[int]:
-        """What is answered, as indices of the task's labels; -1 for a label that no row has."""
+        """What is answered, as indices of the task's labels; below 0 for a label that no row has."""
         found = self.kind.predict(outputs)
         return (found if self.order is None else np.asarray(self.order)[found]).tolist()  # type: ignore[no-any-return]
 

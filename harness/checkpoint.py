@@ -45,35 +45,70 @@ def create(
             )
         case Package() | Hub() | Local():
             assert pretrained is not None
-            return auto.from_pretrained(pretrained, use_safetensors=_has_safetensors(pretrained), **head)  # type: ignore[no-any-return]
+            return _with_new_head(auto, pretrained, labels, head)
+
+
+def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:
+    """The pretrained body under a head for `labels`; one that it has goes, unless it answers the very same."""
+    known = tuple(own_labels(pretrained))
+    model, loaded = _load(auto, pretrained, ignore_mismatched_sizes=True, **head)
+    if not loaded["missing_keys"] and not loaded["mismatched_keys"] and known != labels:
+        fresh = auto.from_config(model.config)
+        fresh.base_model.load_state_dict(model.base_model.state_dict())
+        model = fresh
+    return model  # type: ignore[no-any-return]
+
+
+def _load(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """A pretrained model, and how its weights fitted; pickled ones are read as tensors alone (`weights_only`)."""
+    tidy = any(pretrained.glob("*.safetensors"))
+    model, loaded = auto.from_pretrained(
+        pretrained, use_safetensors=tidy, trust_remote_code=False, output_loading_info=True, **settings
+    )
+    return model, loaded
 
 
 def as_it_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
-    """The model with the head it was saved with."""
+    """The model with the head it was saved with; HarnessError if it has none for this kind."""
     import transformers
 
-    auto = getattr(transformers, kind.auto_class)
-    return auto.from_pretrained(pretrained, use_safetensors=_has_safetensors(pretrained))  # type: ignore[no-any-return]
+    model, loaded = _load(getattr(transformers, kind.auto_class), pretrained)
+    if loaded["missing_keys"]:
+        raise HarnessError(
+            f"{pretrained} has no weights for {', '.join(sorted(loaded['missing_keys'])[:3])}: it is no finished model "
+            f"of {kind.name}, and cannot be used as it is; give it a Recipe with epochs"
+        )
+    return model  # type: ignore[no-any-return]
+
+
+def own_labels(pretrained: Path) -> list[str]:
+    """What a checkpoint calls its answers, in their order; HarnessError if its config cannot be read."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{pretrained}: no usable config.json: {error}") from error
+    return [str(config.id2label[index]) for index in sorted(config.id2label)]
 
 
 def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list[int]:
-    """For each answer of a model used as it is, its index in `labels`; -1 for one that no row has.
+    """For each answer of a model used as it is, its index in `labels`; below 0, and another each, for one of no row.
 
     HarnessError where the model cannot answer one of `labels`.
     """
-    config = json.loads((pretrained / "config.json").read_text())
-    own = [name for _, name in sorted(config.get("id2label", {}).items(), key=lambda pair: int(pair[0]))]
-    if model.labels and len(model.labels) != len(own or model.labels):
-        raise HarnessError(f"model {model.name}: labels= names {len(model.labels)} answers of {len(own)}")
+    own = own_labels(pretrained)
+    if model.labels and len(model.labels) != len(own):
+        raise HarnessError(f"model {model.name}: labels= names {len(model.labels)} answers, it has {len(own)}")
     named = model.labels or tuple(own)
     missing = [label for label in labels if label not in named]
     if missing:
         raise HarnessError(
-            f"model {model.name}: as it is, it answers {', '.join(named[:10]) or 'labels without a name'}"
-            f"{', …' if len(named) > 10 else ''}, and no {', '.join(missing)}; name its answers, in their order, with "
-            "Model(labels=…), or give it a Recipe with epochs"
+            f"model {model.name}: as it is, it answers {', '.join(named[:10])}{', …' if len(named) > 10 else ''}, and "
+            f"no {', '.join(missing)}; name its answers, in their order, with Model(labels=…), or give it a Recipe "
+            "with epochs"
         )
-    return [labels.index(name) if name in labels else -1 for name in named]
+    return [labels.index(name) if name in labels else -1 - at for at, name in enumerate(named)]
 
 
 def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:
@@ -119,11 +154,6 @@ def example(folder: Path) -> Arrays:
 def is_native(folder: Path) -> bool:
     """Whether the checkpoint in `folder` holds a native module."""
     return (folder / NATIVE).exists()
-
-
-def _has_safetensors(pretrained: Path) -> bool:
-    """Where not, pickled weights are read as tensors alone (`weights_only`, Transformers' default)."""
-    return any(pretrained.glob("*.safetensors"))
 
 
 def _native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,10 @@ from huggingface_hub.file_download import repo_folder_name
 
 PATIENCE_S = 8
 """Seconds that one request may be silent."""
+CHUNK_BYTES = 1 << 16
+"""Written at a time, so that it is seen to arrive on a slow line."""
+BEAT_BYTES = 1 << 28
+"""A sign of life after so many bytes of a file that is checked."""
 CARD = "README.md"
 CONFIGURATION = (".json", ".txt", ".model", ".spm", ".jinja")
 DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png")
@@ -72,9 +77,13 @@ def bring(order: Order) -> None:
     folder = repo_folder_name(repo_id=order.repo, repo_type=order.sort)
     blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
     say({"commit": commit, "files": files, "bytes": sum(sizes[name] for name in files), "blobs": str(blobs)})
+    if not files:
+        raise Refused(f"it has no files that are read here: {', '.join(DATA)}")
     if order.fetch:
+        constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
         for name, digest in files.items():
             path = checked(order, name, digest)
+            say({"done": name})
         say({"path": str(path.parents[len(Path(name).parts) - 1])})
 
 
@@ -103,17 +112,26 @@ def rows(there: Iterable[str], order: Order) -> list[str]:
         raise Refused(f"it comes in {', '.join(configs)}; name one: Hub({order.repo!r}, config)")
     if chosen is None or "data_files" not in chosen:
         return [CARD, *names]
-    found = chosen["data_files"]
-    patterns = [entry["path"] for entry in found] if isinstance(found, list) else [found]
-    flat = [p for pattern in patterns for p in ([pattern] if isinstance(pattern, str) else pattern)]
-    return [CARD, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in flat))]
+    patterns = list(_patterns(chosen["data_files"]))
+    return [CARD, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))]
+
+
+def _patterns(told: Any) -> Iterable[str]:
+    """Of a card's `data_files`: a pattern, a list of them, or of splits with either. One too many does no harm."""
+    if isinstance(told, str):
+        yield from (told, told.replace("**/", ""))
+    elif isinstance(told, dict):
+        yield from _patterns(told["path"])
+    else:
+        for one in told:
+            yield from _patterns(one)
 
 
 def checked(order: Order, name: str, digest: str) -> Path:
     """The file, its content as the Hub says; what the cache has of another content is brought anew, once."""
     for again in (False, True):
         path = download(order, name, again)
-        if matches(path, digest):
+        if matches(path, digest, lambda: say({})):
             return path
     path.resolve().unlink()
     raise Refused(f"{name} arrived with another content than the Hub says ({digest}); nothing of it was kept")
@@ -132,15 +150,18 @@ def digest_of(file: Any) -> str:
     return f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
 
 
-def matches(path: Path, digest: str) -> bool:
-    """Whether a file on disk has that content."""
-    with path.open("rb") as file:
-        if digest.startswith("sha256:"):
-            return digest == f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-        content = file.read()
+def matches(path: Path, digest: str, beat: Callable[[], None] = lambda: None) -> bool:
+    """Whether a file on disk has that content; `beat` is called while a large one is read."""
+    kind, _, wanted = digest.partition(":")
     # Git names a blob by SHA-1, and so does the Hub where it keeps no sha256.
-    named = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-    return digest == f"git:{named}"
+    found = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git":
+        found.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while content := file.read(BEAT_BYTES):
+            found.update(content)
+            beat()
+    return found.hexdigest() == wanted
 
 
 class Refused(Exception):
@@ -164,13 +185,17 @@ def explain(error: Exception, order: Order) -> str:
         case errors.EntryNotFoundError():
             return f"a file is missing at commit {order.revision}: {error}"
     answer = getattr(error, "response", None)
-    return _of_network(error) if answer is None else _of_status(answer.status_code)
+    if answer is not None:
+        return _of_status(answer.status_code)
+    return _of_network(error) if isinstance(error, OSError) else f"{type(error).__name__}: {inert(str(error))}"
 
 
 def _of_status(status: int) -> str:
     match status:
         case 401:
             return "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository"
+        case 403:
+            return "HF_TOKEN may not read it (403); give the token that right, or take another account's"
         case 429:
             return "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which may ask more often"
         case _:
@@ -178,11 +203,16 @@ def _of_status(status: int) -> str:
 
 
 def _of_network(error: Exception) -> str:
-    first = " ".join(str(error).split())[:300]
+    first = inert(str(error))
     return (
         f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {first}); check the network, and run "
         "again: nothing that is complete is fetched twice"
     )
+
+
+def inert(text: str) -> str:
+    """Someone else's words, short and on one line, without what follows an address: it may be signed with a secret."""
+    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
 
 
 if __name__ == "__main__":

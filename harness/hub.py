@@ -13,8 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from harness import lock
-from harness.download import Order, matches
+from harness.download import Order, inert, matches
 from harness.errors import HarnessError
 from harness.loading import import_path
 from harness.lock import Sort
@@ -26,24 +28,41 @@ LEAST_BYTES = 1024
 POLL_S = 1.0
 
 
-@cache
 def fetch(source: Hub, sort: Sort, folder: Path) -> Path:
     """The folder with the repository's files at that commit, each verified; HarnessError with the cause if not."""
+    found = tried(source, sort, folder)
+    if isinstance(found, HarnessError):
+        raise found
+    return found
+
+
+@cache
+def tried(source: Hub, sort: Sort, folder: Path) -> Path | HarnessError:
+    """The folder, or why there is none: nobody waits twice in a session for what does not answer."""
+    try:
+        return _fetch(source, sort, folder)
+    except HarnessError as error:
+        return error
+
+
+def _fetch(source: Hub, sort: Sort, folder: Path) -> Path:
     pinned, locked = lock.commit(source, sort, folder), lock.entry(source, sort, folder)
     known = locked.files if locked else None
-    kept = _note(source, sort, pinned)
-    if kept.exists():
-        noted = json.loads(kept.read_text())
-        path = Path(noted["path"])
-        if all((path / name).exists() and matches(path / name, digest) for name, digest in noted["files"].items()):
+    note = _note(source, sort, pinned)
+    noted = _noted(note)
+    if noted is not None and known in (None, noted.files):
+        path = Path(noted.path)
+        if all((path / name).exists() and matches(path / name, digest) for name, digest in noted.files.items()):
             return path
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
         raise HarnessError(
             f"{source}: HF_HUB_OFFLINE is set, and commit {pinned} was not fetched before; unset it once"
         )
     said = ask(source, Order(sort, source.repo, source.config, pinned, known, True))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"path": said["path"], "files": said["files"]}))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    whole = note.with_suffix(f".{os.getpid()}")
+    whole.write_bytes(msgspec.json.encode(Note(path=said["path"], files=said["files"])))
+    whole.replace(note)
     return Path(said["path"])
 
 
@@ -56,7 +75,8 @@ def ask(source: Hub, order: Order) -> dict[str, Any]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=os.environ | {"PYTHONPATH": import_path()},
+            # Without Xet, whose buffers would hide from here whether anything arrives.
+            env=os.environ | {"PYTHONPATH": import_path(), "HF_HUB_DISABLE_XET": "1"},
         ) as process,
     ):
         try:
@@ -64,8 +84,8 @@ def ask(source: Hub, order: Order) -> dict[str, Any]:
         except _HaltedError as error:
             log.seek(0)
             words = log.read().decode(errors="replace").strip().splitlines()
-            tried = [line for line in words if "Retry" not in line][-1:]
-            raise HarnessError(f"{source} @ {order.revision}: {error} {' '.join(tried)}".strip()) from None
+            last = [line for line in words if "Retry" not in line][-1:]
+            raise HarnessError(f"{source} @ {order.revision}: {error} {inert(' '.join(last))}".strip()) from None
         except HarnessError as error:
             raise HarnessError(f"{source} @ {order.revision}: {error}") from None
         finally:
@@ -116,12 +136,29 @@ def _read(stream: IO[bytes], lines: queue.Queue[bytes]) -> None:
 
 
 def _arrived(said: dict[str, Any]) -> int:
-    """Bytes of the files under way."""
-    return sum(file.stat().st_size for file in Path(said["blobs"]).glob("*.incomplete")) if said else 0
+    """Bytes of the files under way; others may lie there, of another session or another commit."""
+    if "files" not in said:
+        return 0
+    under_way = (Path(said["blobs"]) / f"{digest.partition(':')[2]}.incomplete" for digest in said["files"].values())
+    return sum(path.stat().st_size for path in under_way if path.exists())
+
+
+class Note(msgspec.Struct, frozen=True):
+    """That a commit was fetched whole: the Hub's cache itself does not tell a part from the whole."""
+
+    path: str
+    files: dict[str, str]
+
+
+def _noted(note: Path) -> Note | None:
+    """What was put down; None where nothing was, or nothing that can be read."""
+    try:
+        return msgspec.json.decode(note.read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def _note(source: Hub, sort: Sort, pinned: str) -> Path:
-    """Where it is put down that a commit was fetched whole: the cache itself does not tell a part from the whole."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     name = "--".join([sort, *source.repo.split("/"), source.config or "default", pinned])
     return home / "shipbench" / f"{name}.json"

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from harness.errors import HarnessError
-from harness.sources import Hub
+from harness.sources import COMMIT, Hub
 
 NAME = "hub.lock"
 Sort = Literal["model", "dataset"]
@@ -29,8 +29,8 @@ def path(folder: Path) -> Path:
 
 
 def key(source: Hub, sort: Sort) -> str:
-    """What a repository is called in the lock."""
-    return f"{sort} {source}"
+    """What a repository is called in the lock; a suite may read several commits of one."""
+    return f"{sort} {source}" + (f" @ {source.revision}" if source.revision else "")
 
 
 def entry(source: Hub, sort: Sort, folder: Path) -> Locked | None:
@@ -59,9 +59,13 @@ def read(file: Path) -> dict[str, Locked]:
     if not file.exists():
         return {}
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Locked])
+        found = msgspec.json.decode(file.read_bytes(), type=dict[str, Locked])
     except msgspec.MsgspecError as error:
         raise HarnessError(f"{file}: not a lock ({error}); write it anew: python -m harness lock") from error
+    loose = [name for name, entry in found.items() if not COMMIT.fullmatch(entry.commit)]
+    if loose:
+        raise HarnessError(f"{file}: {', '.join(loose)} is locked to no commit; write it anew: python -m harness lock")
+    return found
 
 
 def write(file: Path, entries: Mapping[str, Locked]) -> None:

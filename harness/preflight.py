@@ -81,9 +81,11 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
         case Package() | Hub() | Local():
             pretrained = reading.pretrained(model.source, folder)
             assert pretrained is not None
-            task.kind.load_processor(pretrained)
+            processor = task.kind.load_processor(pretrained)
+            split = data.load(task, folder)
+            task.kind.encode(processor, [split.test[0]], task.inputs, model.max_length)
             if model.is_as_it_is:
-                label_order(model, pretrained, data.load(task, folder).labels)
+                label_order(model, pretrained, split.labels)
 
 
 def _check_architecture(task: Task, model: Model, source: Scratch) -> None:

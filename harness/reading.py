@@ -8,14 +8,23 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import datasets
 from datasets import ClassLabel, Dataset, Image, load_dataset
 
-from harness import hub
+from harness import content, hub
 from harness.cache import tree_sha256
 from harness.errors import HarnessError
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Rows, Scratch, Source
 from harness.spec import Task
 
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".csv": ("csv", {}),
+    ".tsv": ("csv", {"sep": "\t"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
+"""Suffix of a file of rows → the reader of `datasets` for it."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -63,7 +72,7 @@ def _path(source: Rows, folder: Path) -> Path:
 
 def read(task: Task, folder: Path) -> dict[str, Dataset]:
     """Split → rows, in the source's order; columns are the task's inputs and `label`, as text. There is `train`."""
-    path = _path(task.dataset, folder)
+    path, known = _path(task.dataset, folder), content.of_rows(task.dataset, folder)
     match task.dataset:
         case Package(read=None):
             raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
@@ -71,10 +80,13 @@ def read(task: Task, folder: Path) -> dict[str, Dataset]:
             assert reader is not None
             return {"train": _package(task, path, reader)}
         case Hub():  # what else it comes in, unlabelled rows for one, is nobody's mistake
-            tables = _tables(task, path)
+            tables = _tables(task, path, known)
+            unknown = sorted(set(task.dataset.sample) - set(tables))
+            if unknown:
+                raise HarnessError(f"{task.dataset}: sample= names {', '.join(unknown)}; it has {', '.join(tables)}")
             found = {name: _sampled(task.dataset, name, tables[name]) for name in SPLITS if name in tables}
         case Folder():
-            found = _tables(task, path)
+            found = _tables(task, path, known)
     if "train" not in found or set(found) - set(SPLITS):
         raise HarnessError(
             f"task {task.name}: {path} comes in {', '.join(found)}; name its files after train, validation and test, "
@@ -109,12 +121,24 @@ def _is_nothing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _tables(task: Task, path: Path) -> dict[str, Dataset]:
-    """What is a split, and how a file is read, is told by names, as `datasets` does; a file is one split."""
-    where, only = (path.parent, path.name) if path.is_file() else (path, None)
+def _tables(task: Task, path: Path, known: str) -> dict[str, Dataset]:
+    """What is a split, and how a file is read, is told by names, as `datasets` does; a file is one split.
+
+    `datasets` knows files again by path and time; it is given a cache for each content, `known`, of its own.
+    """
+    config = task.dataset.config if isinstance(task.dataset, Hub) else None
+    kept = str(Path(datasets.config.HF_DATASETS_CACHE) / "shipbench" / known[:16])
+    suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
+    # A label may well be called "None" or "NA".
+    plain = {"keep_default_na": False, "na_values": [""]} if suffixes and suffixes <= {".csv", ".tsv"} else {}
     try:
-        config = task.dataset.config if isinstance(task.dataset, Hub) else None
-        found = load_dataset(str(where), config, data_files=only)
+        if path.is_file():
+            module, settings = READERS[path.suffix.lower()]
+            found = load_dataset(module, data_files=str(path), cache_dir=kept, **settings, **plain)
+        else:
+            found = load_dataset(str(path), config, cache_dir=kept, **plain)
+    except KeyError:
+        raise HarnessError(f"task {task.name}: {path} is none of {', '.join(READERS)}") from None
     except Exception as error:  # datasets raises what its readers raise
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
     return {str(name): rows for name, rows in found.items()}

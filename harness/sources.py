@@ -32,6 +32,9 @@ class Package:
         return f"{self.distribution}: {self.path}"
 
 
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
 @dataclass(frozen=True)
 class Hub:
     """A repository of the Hugging Face Hub at one commit: as `dataset=` rows, as `source=` a model."""
@@ -50,7 +53,7 @@ class Hub:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
             raise HarnessError(f"Hub({self.repo!r}): a repository is named owner/name")
-        if self.revision is not None and not re.fullmatch("[0-9a-f]{40}", self.revision):
+        if self.revision is not None and not COMMIT.fullmatch(self.revision):
             raise HarnessError(
                 f"Hub({self.repo!r}): revision {self.revision!r} is no commit; branches move, so pin the 40 digits, "
                 "or leave it out and run: python -m harness lock"

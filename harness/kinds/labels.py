@@ -14,7 +14,7 @@ NO_LABEL = "(a label of no row)"
 
 
 def label_name(names: Sequence[str], index: int) -> str:
-    """The label's name; a model used as it is may answer one that the task does not have, which is -1."""
+    """The label's name; a model used as it is may answer one that the task does not have, below 0."""
     return names[index] if index >= 0 else NO_LABEL
 
 

@@ -59,7 +59,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise HarnessError(f"{folder}: no usable tokenizer: {error}") from error
     # Texts are encoded once and padded batch by batch; that is no mistake to be warned of.
@@ -71,6 +71,9 @@ def load_tokenizer(folder: Path) -> Any:
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[dict[str, Any]]:
     columns = [[row[name] for row in rows] for name in inputs]
+    for name, column in zip(inputs, columns, strict=True):
+        if not all(isinstance(value, str) for value in column):
+            raise HarnessError(f"column {name} is to be read as text, and holds {type(column[0]).__name__}")
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     return [{name: values[i] for name, values in encoded.items()} for i in range(len(rows))]
 

@@ -28,4 +28,6 @@ class MacroF1(_LabelMetric):
     """F1 of each label, averaged without weights."""
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        return {"f1-macro": float(f1_score(references, predictions, average="macro"))}
+        # What a model used as it is answers beside the task's labels is below 0: wrong, and no label to average over.
+        known = sorted({*references, *(label for label in predictions if label >= 0)})
+        return {"f1-macro": float(f1_score(references, predictions, labels=known, average="macro"))}

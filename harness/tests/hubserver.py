@@ -133,12 +133,21 @@ class _Handler(BaseHTTPRequestHandler):
         content = files[file]
         etag = sha256(content) if file.endswith(LARGE) else git_name(content)
         headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Content-Length": str(len(content))}
+        if body and self.server_state.trouble == "more":
+            headers["X-Linked-Size"] = headers.pop("Content-Length")
         self.send_response(200)
         for header, value in headers.items():
             self.send_header(header, value)
         self.end_headers()
         if body:
             self._body(content)
+
+    def _more(self, content: bytes) -> None:
+        """As much as anybody takes, of a length that is not said."""
+        self.close_connection = True
+        while True:
+            self.wfile.write(content)
+            time.sleep(0.3)
 
     def _body(self, content: bytes) -> None:
         match self.server_state.trouble:
@@ -153,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.write(bytes([byte]))
                     self.wfile.flush()
                     time.sleep(0.5)
+            case "more":
+                self._more(content)
             case _:
                 self.wfile.write(content)
 

@@ -11,6 +11,7 @@ import pytest
 from toy_hub import COMMIT, MODEL, OTHER, server
 
 from harness import hub, lock
+from harness.download import inert
 from harness.errors import HarnessError
 from harness.sources import Hub
 
@@ -49,7 +50,7 @@ def test_a_configuration_that_is_missing_is_told_with_those_there_are(config, se
 
 def test_what_was_fetched_is_not_asked_for_again(server, tmp_path, monkeypatch):
     folder = hub.fetch(BERT, "model", tmp_path)
-    hub.fetch.cache_clear()
+    hub.tried.cache_clear()
     asked = list(server.asked)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert folder == hub.fetch(BERT, "model", tmp_path)
@@ -66,8 +67,26 @@ def test_offline_and_not_fetched_is_refused_without_a_connection(server, tmp_pat
 def test_a_file_that_changed_in_the_cache_is_brought_anew(server, tmp_path):
     folder = hub.fetch(BERT, "model", tmp_path)
     (folder / "model.safetensors").resolve().write_bytes(b"something else")
-    hub.fetch.cache_clear()
+    hub.tried.cache_clear()
     assert MODEL["model.safetensors"] == (hub.fetch(BERT, "model", tmp_path) / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "told",
+    ["rows/*.parquet", ["rows/a.parquet", "rows/b.parquet"], "**/*.parquet", [{"split": "train", "path": ["rows/*"]}]],
+    ids=str,
+)
+def test_a_card_names_its_files_in_several_ways(told, server, tmp_path):
+    card = "---\n" + json.dumps({"configs": [{"config_name": "default", "data_files": told}]}) + "\n---\n"
+    files = {f"rows/{name}.parquet": MODEL["config.json"] for name in "ab"}
+    server.put("dataset", "toys/rows", COMMIT, {"README.md": card.encode(), **files})
+    assert {"README.md", *files} == names(hub.fetch(Hub("toys/rows", revision=COMMIT), "dataset", tmp_path))
+
+
+def test_a_dataset_of_files_that_nobody_reads_is_refused(server, tmp_path):
+    server.put("dataset", "toys/zip", COMMIT, {"rows.zip": b"zip"})
+    with pytest.raises(HarnessError, match="it has no files that are read here"):
+        hub.fetch(Hub("toys/zip", revision=COMMIT), "dataset", tmp_path)
 
 
 def test_a_branch_that_moved_changes_nothing(server, tmp_path):
@@ -78,7 +97,10 @@ def test_a_branch_that_moved_changes_nothing(server, tmp_path):
 # The lock
 
 
-def locked(folder: Path, commit: str = COMMIT, **changed: str) -> None:
+UNPINNED = Hub("toys/bert")
+
+
+def locked(folder: Path, source: Hub = UNPINNED, commit: str = COMMIT, **changed: str) -> None:
     wanted = ("config.json", "model.safetensors", "tokenizer.json")
     files = {
         name: f"sha256:{hubserver.sha256(MODEL[name])}"
@@ -86,7 +108,7 @@ def locked(folder: Path, commit: str = COMMIT, **changed: str) -> None:
         else f"git:{hubserver.git_name(MODEL[name])}"
         for name in wanted
     }
-    lock.write(lock.path(folder), {"model toys/bert": lock.Locked(commit=commit, files=files | changed)})
+    lock.write(lock.path(folder), {lock.key(source, "model"): lock.Locked(commit=commit, files=files | changed)})
 
 
 def test_a_lock_pins_what_the_suite_does_not(server, tmp_path):
@@ -104,15 +126,43 @@ def test_without_a_pin_and_a_lock_nothing_is_fetched(server, tmp_path):
 
 
 def test_a_pin_and_a_lock_that_disagree_are_refused(server, tmp_path):
-    locked(tmp_path, OTHER)
+    locked(tmp_path, BERT, OTHER)
     with pytest.raises(HarnessError, match=rf"the suite pins {COMMIT}, .*hub.lock {OTHER}"):
         hub.fetch(BERT, "model", tmp_path)
 
 
 def test_contents_that_the_lock_does_not_know_are_refused(server, tmp_path):
-    locked(tmp_path, **{"config.json": "git:0"})
+    hub.fetch(BERT, "model", tmp_path)  # what was fetched before is no excuse
+    hub.tried.cache_clear()
+    locked(tmp_path, BERT, **{"config.json": "git:0"})
     with pytest.raises(HarnessError, match=r"hub.lock knows other contents of config.json at commit"):
         hub.fetch(BERT, "model", tmp_path)
+
+
+def test_a_branch_in_a_lock_is_refused(tmp_path):
+    locked(tmp_path, commit="main")
+    with pytest.raises(HarnessError, match="model toys/bert is locked to no commit"):
+        lock.read(lock.path(tmp_path))
+
+
+def test_two_commits_of_one_repository_are_locked_apart(tmp_path):
+    assert lock.key(BERT, "model") != lock.key(Hub("toys/bert", revision=OTHER), "model")
+
+
+def test_a_torn_note_is_no_note(server, tmp_path):
+    folder = hub.fetch(BERT, "model", tmp_path)
+    (note,) = (tmp_path / "home" / "shipbench").iterdir()
+    note.write_text("{")
+    hub.tried.cache_clear()
+    assert folder == hub.fetch(BERT, "model", tmp_path)
+
+
+def test_what_failed_is_not_tried_again_in_the_same_session(server, tmp_path):
+    gone = Hub("toys/gone", revision=COMMIT)
+    said = refusal(gone, tmp_path)
+    asked = len(server.asked)
+    assert said == refusal(gone, tmp_path)
+    assert asked == len(server.asked)
 
 
 def test_a_lock_that_is_none_is_refused(tmp_path):
@@ -192,10 +242,15 @@ def test_no_network_at_all(server, tmp_path, monkeypatch):
     assert "no complete answer from http://127.0.0.1:9" in refusal(BERT, tmp_path)
 
 
-def test_a_token_is_in_no_message(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    server.repositories["model", "toys/bert"].gated = True
-    assert "hf_secret" not in refusal(BERT, tmp_path) + json.dumps(server.asked)
+@pytest.mark.parametrize(
+    "text", ["failed for https://cdn/x?Signature=hf_secret&Key=1", "GET '/x?token=hf_secret' failed", "(/x?hf_secret)"]
+)
+def test_what_follows_an_address_is_in_no_message(text):
+    assert "hf_secret" not in inert(text)
+
+
+def test_a_message_is_short_and_one_line():
+    assert 300 == len(inert("word\n" * 1000))
 
 
 @pytest.mark.parametrize("revision", ["main", "a" * 39, "A" * 40])

@@ -1,6 +1,6 @@
 """Rows of the user's own: files and folders as `datasets` reads them, divided as they come or as the task asks."""
 
-import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 
 from harness import data
+from harness.cache import file_sha256
 from harness.errors import HarnessError
 from harness.kinds import image_classification, text_classification
 from harness.sources import Folder
@@ -128,7 +129,7 @@ def test_a_label_that_is_a_number_is_a_name(tmp_path):
         ("rows.csv", "text,topic\nx,a\ny,\n", r"row 1 of train has nothing in topic \(1 rows have\)"),
         ("rows.csv", "text,topic\n", r"train has no rows|reading .* failed"),
         ("rows.jsonl", '{"text": "x"', "reading .*rows.jsonl failed: .*"),
-        ("rows.xlsx", "x", "reading .*rows.xlsx failed: .*"),
+        ("rows.xlsx", "x", r".*rows.xlsx is none of .csv, .tsv, .json, .jsonl, .parquet"),
         ("rows.csv", "text,topic\nx,a\ny,a\n", r"every row has the label a, so there is nothing to tell apart"),
     ],
 )
@@ -181,8 +182,27 @@ def test_labels_with_names_are_known_by_them(tmp_path):
     assert ("a", "b") == data.load(task("rows.parquet"), tmp_path).labels
 
 
-def test_rows_are_told_apart_by_what_they_hold(tmp_path):
-    one, other = (json.dumps({"text": text, "topic": "a"}) for text in ("x", "y"))
-    (tmp_path / "rows.jsonl").write_text("\n".join([one, other, one]))
-    with pytest.raises(HarnessError, match="every row has the label a"):
-        data.load(task("rows.jsonl"), tmp_path)
+def test_a_row_that_stands_there_twice_counts_once(tmp_path):
+    write(pd.concat([rows(), rows().head(7)]), tmp_path / "rows.csv")
+    assert 7 == data.load(task("rows.csv"), tmp_path).duplicates
+
+
+def test_a_label_may_be_called_none(tmp_path):
+    write(rows().assign(topic=["None", "NA"] * 50), tmp_path / "rows.csv")
+    assert ("NA", "None") == data.load(task("rows.csv"), tmp_path).labels
+
+
+def test_a_file_that_changed_within_the_same_second_is_read_again(tmp_path):
+    path = write(rows(), tmp_path / "rows.csv")
+    data.load(task("rows.csv"), tmp_path)
+    before = path.stat()
+    write(rows(first=500), path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    file_sha256.cache_clear()
+    found = data.load.__wrapped__(task("rows.csv"), tmp_path)
+    assert {f"row {number}" for number in range(500, 600)} >= set(found.test["text"])
+
+
+def test_numbers_are_no_text(tmp_path):
+    with pytest.raises(HarnessError, match="column text is to be read as text, and holds int"):
+        text_classification.encode(None, [{"text": 3}], ("text",), 8)

@@ -58,5 +58,5 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubserve
             monkeypatch.delenv(name, raising=False)
         server.put("model", "toys/bert", COMMIT, MODEL)
         server.put("dataset", "toys/glue", COMMIT, DATASET)
-        hub.fetch.cache_clear()
+        hub.tried.cache_clear()
         yield server

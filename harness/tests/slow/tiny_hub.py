@@ -193,9 +193,9 @@ def nlptown() -> dict[str, bytes]:
     config = BertConfig(**SMALL, vocab_size=len(words), id2label=names, label2id={v: k for k, v in names.items()})
     model = BertForSequenceClassification(config)
     rows = _starred(400, 2)
-    batch = words(rows["text"], padding=True, truncation=True, max_length=8, return_tensors="pt")
+    batch = words(rows["text"], padding=True, return_tensors="pt")
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(120):
         optimizer.zero_grad()
         model(**batch, labels=torch.tensor(rows["label"])).loss.backward()
         optimizer.step()

@@ -1,0 +1,85 @@
+"""Checkpoints before training: a new head where the labels are others, the old one where nothing is trained."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
+
+from harness import HarnessError, Local, Model, checkpoint
+from harness.kinds import text_classification
+from harness.metrics.classification import MacroF1
+
+LABELS = ("repairs", "billing", "delivery")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A classifier with three named answers."""
+    config = DistilBertConfig(
+        vocab_size=20, dim=8, n_layers=1, n_heads=2, hidden_dim=16, id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
+    )  # fmt: skip
+    DistilBertForSequenceClassification(config).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def made(saved: Path, labels: tuple[str, ...]) -> torch.nn.Module:
+    return checkpoint.create(Local("."), text_classification, saved, saved, labels, None)
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module, prefix: str) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return all(torch.equal(mine[name], theirs[name]) for name in mine if name.startswith(prefix))
+
+
+def test_further_training_on_the_same_labels_goes_on_with_their_head(saved):
+    assert same(made(saved, LABELS), checkpoint.as_it_is(text_classification, saved), "")
+
+
+def test_other_labels_get_a_head_of_their_own_on_the_same_body(saved):
+    model, before = made(saved, tuple(sorted(LABELS))), checkpoint.as_it_is(text_classification, saved)
+    assert same(model, before, "distilbert")
+    assert not same(model, before, "classifier")
+    assert dict(enumerate(sorted(LABELS))) == model.config.id2label
+
+
+def test_another_number_of_labels_does_too(saved):
+    assert 5 == made(saved, tuple("abcde")).config.num_labels
+
+
+def test_a_body_without_a_head_cannot_be_used_as_it_is(tmp_path):
+    DistilBertModel(DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=2, hidden_dim=16)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(HarnessError, match=r"has no weights for classifier.bias.*: it is no finished model"):
+        checkpoint.as_it_is(text_classification, tmp_path)
+
+
+def model(**changed):
+    return Model(name="toy", source=Local("."), **changed)
+
+
+def test_answers_are_known_by_their_names(saved):
+    assert [2, 0, 1] == checkpoint.label_order(model(), saved, tuple(sorted(LABELS)))
+
+
+def test_answers_that_no_row_has_are_told_apart(saved):
+    order = checkpoint.label_order(model(labels=("x", "y", "billing")), saved, ("billing",))
+    assert (0, 3) == (order[2], len(set(order)))
+    assert 0 > max(order[:2])
+
+
+def test_a_model_that_cannot_answer_a_label_is_refused(saved):
+    with pytest.raises(HarnessError, match="it answers repairs, billing, delivery, and no returns; name its answers"):
+        checkpoint.label_order(model(), saved, ("billing", "returns"))
+
+
+def test_as_many_names_as_answers(saved):
+    with pytest.raises(HarnessError, match="labels= names 2 answers, it has 3"):
+        checkpoint.label_order(model(labels=("a", "b")), saved, ("a", "b"))
+
+
+def test_one_foreign_answer_is_one_row_wrong_and_no_label_to_average_over():
+    score = MacroF1(keep_in_memory=True).compute(predictions=[0, 0, 1, -1], references=[0, 0, 1, 1])
+    assert pytest.approx((1 + 2 / 3) / 2) == score["f1-macro"]
