@@ -9,15 +9,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind, check_name
 from harness.errors import HarnessError
 from harness.metrics import METRICS
 from harness.sources import Hub, Native, Rows, Scratch, Source
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

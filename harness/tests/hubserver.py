@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         """As much as anybody takes, of a length that is not said."""
         self.close_connection = True
         while True:
-            self.wfile.write(content)
+            self.wfile.write(content.ljust(1 << 17))
             time.sleep(0.3)
 
     def _body(self, content: bytes) -> None:
