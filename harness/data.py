@@ -29,7 +29,7 @@ class Split:
     test: Dataset
     labels: tuple[str, ...]
     duplicates: int
-    """Rows dropped because an earlier row had the same inputs."""
+    """Rows dropped because another has the same inputs; a row that is tested with stays, one to train on goes."""
 
     def sizes(self) -> dict[str, int]:
         """Rows of each part."""
@@ -140,13 +140,11 @@ def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for name in columns:
         value = row[name]
-        array = np.asarray(value)
-        if isinstance(value, dict):  # an image's file, which `datasets` has in memory or names
-            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
-            continue
         if isinstance(value, str):
             digest.update(json.dumps(" ".join(value.split())).encode())
-        elif array.dtype.kind in "OSU":
+        elif isinstance(value, dict):  # an image's file, which `datasets` has in memory or names
+            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
+        elif (array := np.asarray(value)).dtype.kind in "OSU":
             digest.update(json.dumps(value).encode())
         else:
             digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())

@@ -14,10 +14,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, metadata_load
 from huggingface_hub.file_download import repo_folder_name
+
+from harness.lock import Sort
 
 PATIENCE_S = 8
 """Seconds that one request may be silent."""
@@ -33,7 +35,7 @@ DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png")
 class Order(NamedTuple):
     """What is wanted."""
 
-    sort: Literal["model", "dataset"]
+    sort: Sort
     repo: str
     config: str | None
     revision: str
@@ -74,11 +76,11 @@ def bring(order: Order) -> None:
     if order.known is not None and order.known != files:
         different = sorted(name for name in {*files, *order.known} if files.get(name) != order.known.get(name))
         raise Refused(f"hub.lock knows other contents of {', '.join(different)} at commit {commit}")
+    if not files:
+        raise Refused(f"it has no files that are read here: {', '.join(DATA)}")
     folder = repo_folder_name(repo_id=order.repo, repo_type=order.sort)
     blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
     say({"commit": commit, "files": files, "bytes": sum(sizes[name] for name in files), "blobs": str(blobs)})
-    if not files:
-        raise Refused(f"it has no files that are read here: {', '.join(DATA)}")
     if order.fetch:
         constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
         for name, digest in files.items():

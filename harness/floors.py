@@ -78,7 +78,6 @@ def _line(case: Case, folder: Path, seeds: int, artifacts: Path, threads: int) -
         retrain=False,
     )
     first = case.model.recipe.seed
-    seeds = 1 if case.model.is_as_it_is else seeds  # none decides anything
     made = []
     for seed in fine_tunings(shop, data.load(case.task, folder), range(first, first + seeds), failed.append):
         made.append(seed)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+from huggingface_hub import constants
 
 from harness import lock
 from harness.download import Order, inert, matches
@@ -54,7 +55,7 @@ def _fetch(source: Hub, sort: Sort, folder: Path) -> Path:
         path = Path(noted.path)
         if all((path / name).exists() and matches(path / name, digest) for name, digest in noted.files.items()):
             return path
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    if constants.HF_HUB_OFFLINE:
         raise HarnessError(
             f"{source}: HF_HUB_OFFLINE is set, and commit {pinned} was not fetched before; unset it once"
         )
@@ -159,6 +160,5 @@ def _noted(note: Path) -> Note | None:
 
 
 def _note(source: Hub, sort: Sort, pinned: str) -> Path:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     name = "--".join([sort, *source.repo.split("/"), source.config or "default", pinned])
-    return home / "shipbench" / f"{name}.json"
+    return Path(constants.HF_HOME) / "shipbench" / f"{name}.json"

@@ -59,7 +59,7 @@ def _complaint(check: Callable[[], object]) -> Iterator[str]:
 
 def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
     """HarnessError for a largest loss that these test rows could not exclude though none of them flipped."""
-    rows = task.test or len(data.load(task, folder).test)
+    rows = len(data.load(task, folder).test)
     best = rare_event_bound(0, rows)
     if best >= gate.max_loss:
         enough = f"it takes {rows_needed(gate.max_loss):,} rows" if gate.max_loss else "no number rules out any"

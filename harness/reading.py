@@ -131,14 +131,14 @@ def _tables(task: Task, path: Path, known: str) -> dict[str, Dataset]:
     suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
     # A label may well be called "None" or "NA".
     plain = {"keep_default_na": False, "na_values": [""]} if suffixes and suffixes <= {".csv", ".tsv"} else {}
+    if path.is_file() and path.suffix.lower() not in READERS:
+        raise HarnessError(f"task {task.name}: {path} is none of {', '.join(READERS)}")
     try:
         if path.is_file():
             module, settings = READERS[path.suffix.lower()]
             found = load_dataset(module, data_files=str(path), cache_dir=kept, **settings, **plain)
         else:
             found = load_dataset(str(path), config, cache_dir=kept, **plain)
-    except KeyError:
-        raise HarnessError(f"task {task.name}: {path} is none of {', '.join(READERS)}") from None
     except Exception as error:  # datasets raises what its readers raise
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
     return {str(name): rows for name, rows in found.items()}

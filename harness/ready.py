@@ -119,8 +119,7 @@ def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: 
             _contend(case.backend, shop, inputs, findings)
     first = shop.model.recipe.seed
     own = _seed(shop, split, first, findings.contenders[PYTORCH.name].scored)
-    others = range(0) if shop.model.is_as_it_is else range(first + 1, first + seeds)
-    findings.seeds = (own, *fine_tunings(shop, split, others, shop.store.say))
+    findings.seeds = (own, *fine_tunings(shop, split, range(first + 1, first + seeds), shop.store.say))
     return inputs
 
 
@@ -129,6 +128,8 @@ def fine_tunings(
 ) -> Iterator[Seed]:
     """The reference's score after fine-tuning with each of these seeds; of one that failed, only `say` is told."""
     for number in numbers:
+        if shop.model.is_as_it_is and number != shop.model.recipe.seed:
+            continue  # nothing is drawn, so another seed is no other model
         model = replace(shop.model, recipe=replace(shop.model.recipe, seed=number))
         other = replace(shop, model=model)
         try:

@@ -1,5 +1,6 @@
 """Checkpoints before training: a new head where the labels are others, the old one where nothing is trained."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,43 @@ def test_a_body_without_a_head_cannot_be_used_as_it_is(tmp_path):
     )
     with pytest.raises(HarnessError, match=r"has no weights for classifier.bias.*: it is no finished model"):
         checkpoint.as_it_is(text_classification, tmp_path)
+
+
+class Harmful:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_pickled_weights_are_read_as_tensors(saved):
+    before = checkpoint.as_it_is(text_classification, saved)
+    (saved / "model.safetensors").unlink()
+    torch.save(before.state_dict(), saved / "pytorch_model.bin")
+    assert same(before, checkpoint.as_it_is(text_classification, saved), "")
+
+
+def test_what_else_is_pickled_among_them_is_not_run(saved):
+    (saved / "model.safetensors").unlink()
+    torch.save({"classifier.bias": Harmful(saved / "trace")}, saved / "pytorch_model.bin")
+    with pytest.raises(OSError, match="Unable to load weights"):
+        checkpoint.as_it_is(text_classification, saved)
+    assert not (saved / "trace").exists()
+    torch.load(saved / "pytorch_model.bin", weights_only=False)  # whoever reads it otherwise does run it
+    assert (saved / "trace").exists()
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\nclass OwnConfig: ...\n")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}})
+    )
+    with pytest.raises(HarnessError, match=r"no usable config\.json"):
+        checkpoint.own_labels(tmp_path)
+    assert not (tmp_path / "trace").exists()
 
 
 def model(**changed):

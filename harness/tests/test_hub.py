@@ -52,13 +52,13 @@ def test_what_was_fetched_is_not_asked_for_again(server, tmp_path, monkeypatch):
     folder = hub.fetch(BERT, "model", tmp_path)
     hub.tried.cache_clear()
     asked = list(server.asked)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert folder == hub.fetch(BERT, "model", tmp_path)
     assert asked == server.asked
 
 
 def test_offline_and_not_fetched_is_refused_without_a_connection(server, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(HarnessError, match=rf"toys/bert: HF_HUB_OFFLINE is set, and commit {COMMIT} was not fetched"):
         hub.fetch(BERT, "model", tmp_path)
     assert [] == server.asked

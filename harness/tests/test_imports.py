@@ -41,6 +41,8 @@ LIGHT = (
     "harness.seeds",
     "harness.proposal",
     "harness.collection",
+    "harness.content",
+    "harness.lock",
     "harness.floors",
     "harness.plugin",
     "harness.session",

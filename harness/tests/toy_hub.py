@@ -54,6 +54,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubserve
     with hubserver.hub() as server:
         for name, value in {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}.items():
             monkeypatch.setenv(name, value)
+            monkeypatch.setattr(f"huggingface_hub.constants.{name.replace('HF_ENDPOINT', 'ENDPOINT')}", value)
         for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
             monkeypatch.delenv(name, raising=False)
         server.put("model", "toys/bert", COMMIT, MODEL)
