@@ -7,7 +7,16 @@ from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ON
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
-from harness.kinds import image_classification, text_classification
+from harness.kinds import (
+    feature_extraction,
+    fill_mask,
+    image_classification,
+    question_answering,
+    summarization,
+    text_classification,
+    token_classification,
+    translation,
+)
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
@@ -40,6 +49,12 @@ __all__ = [
     "Unsupported",
     "WorkerError",
     "cases",
+    "feature_extraction",
+    "fill_mask",
     "image_classification",
+    "question_answering",
+    "summarization",
     "text_classification",
+    "token_classification",
+    "translation",
 ]

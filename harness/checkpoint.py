@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,11 +34,15 @@ def create(
     """The model before training, with a new head for `labels`; `folder` is the suite's."""
     import transformers
 
-    head = {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": _indices(labels)}
+    head: dict[str, Any] = {}
+    if labels:
+        head = {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": _indices(labels)}
     auto = getattr(transformers, kind.auto_class)
     match source:
         case Native():
             path, name = source.locate(folder)
+            if kind.native_arguments is None:
+                raise HarnessError(f"{source}: there are no native modules for {kind.name}")
             return _native(path, name, kind.native_arguments(processor, len(labels)))
         case Scratch():
             settings = dict(source.config)
@@ -45,7 +51,7 @@ def create(
             )
         case Package() | Hub() | Local():
             assert pretrained is not None
-            return _with_new_head(auto, pretrained, labels, head)
+            return _with_new_head(auto, pretrained, labels, head) if labels else _load(auto, pretrained)[0]
 
 
 def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:
@@ -61,11 +67,19 @@ def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: d
 
 def _load(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """A pretrained model, and how its weights fitted; pickled ones are read as tensors alone (`weights_only`)."""
-    tidy = any(pretrained.glob("*.safetensors"))
     model, loaded = auto.from_pretrained(
-        pretrained, use_safetensors=tidy, trust_remote_code=False, output_loading_info=True, **settings
+        pretrained,
+        use_safetensors=not is_pickled(pretrained),
+        trust_remote_code=False,
+        output_loading_info=True,
+        **settings,
     )
     return model, loaded
+
+
+def is_pickled(pretrained: Path) -> bool:
+    """Whether its weights are there as pickles alone, which are then read as tensors and nothing else."""
+    return not any(pretrained.glob("*.safetensors"))
 
 
 def as_it_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
@@ -73,9 +87,10 @@ def as_it_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
     import transformers
 
     model, loaded = _load(getattr(transformers, kind.auto_class), pretrained)
-    if loaded["missing_keys"]:
+    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith(kind.spare))
+    if missing:
         raise HarnessError(
-            f"{pretrained} has no weights for {', '.join(sorted(loaded['missing_keys'])[:3])}: it is no finished model "
+            f"{pretrained} has no weights for {', '.join(missing[:3])}: it is no finished model "
             f"of {kind.name}, and cannot be used as it is; give it a Recipe with epochs"
         )
     return model  # type: ignore[no-any-return]
@@ -98,9 +113,7 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
     HarnessError where the model cannot answer one of `labels`.
     """
     own = own_labels(pretrained)
-    if model.labels and len(model.labels) != len(own):
-        raise HarnessError(f"model {model.name}: labels= names {len(model.labels)} answers, it has {len(own)}")
-    named = model.labels or tuple(own)
+    named = tuple(_named(model, own))
     missing = [label for label in labels if label not in named]
     if missing:
         raise HarnessError(
@@ -109,6 +122,42 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
             "with epochs"
         )
     return [labels.index(name) if name in labels else -1 - at for at, name in enumerate(named)]
+
+
+def _named(model: Model, own: list[str]) -> Iterable[str]:
+    """What the task calls each of the model's answers."""
+    if isinstance(model.labels, Mapping):
+        unknown = sorted(set(model.labels) - set(own))
+        if unknown:
+            raise HarnessError(f"model {model.name}: labels= names {', '.join(unknown[:5])}, which it never answers")
+        return (model.labels.get(name, name) for name in own)
+    if model.labels and len(model.labels) != len(own):
+        raise HarnessError(f"model {model.name}: labels= names {len(model.labels)} answers, it has {len(own)}")
+    return model.labels or own
+
+
+def answering(model: Any, device: str) -> Callable[[Arrays], Arrays]:
+    """Host arrays → the model's outputs as host arrays by name, the device's work complete.
+
+    A bare tensor is called `logits`. A model that generates answers with `sequences`, by its own generation config.
+    """
+    import torch
+
+    call = partial(model.generate, do_sample=False) if generates(model) else model
+
+    def answer(arrays: Arrays) -> Arrays:
+        with torch.inference_mode():
+            output = call(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
+        if isinstance(output, torch.Tensor):
+            output = {"sequences" if call is not model else "logits": output}
+        return {name: value.cpu().numpy() for name, value in output.items() if isinstance(value, torch.Tensor)}
+
+    return answer
+
+
+def generates(model: Any) -> bool:
+    """Whether a model answers with text of its own making; a head of labels on a generating body does not."""
+    return getattr(model, "can_generate", lambda: False)() and model.config.is_encoder_decoder
 
 
 def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from statistics import median
 from typing import Any
@@ -15,6 +15,7 @@ from harness.errors import Incomparable
 from harness.evidence import Series
 from harness.judge import shortfalls, verdict
 from harness.loss import loss, margin
+from harness.order import batch_of, order_of
 from harness.schema import Result
 from harness.speed import break_even, flat, noise_floor, own_speedup, starts_differ_by, startup_ms
 from harness.stats import percentile_bound
@@ -63,16 +64,17 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
         unbeaten = undominated(group)
         for result in group:
             known = _case(result) | {"chosen": result is chosen, "undominated": any(result is one for one in unbeaten)}
-            rows += [known | _timing(series) for series in result.series] or [known]
+            tokens = result.answers.tokens if result.answers else ()
+            rows += [known | _timing(series) | _generated(series, tokens) for series in result.series] or [known]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 COLUMNS = [
-    *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts",
-    "starts_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "speedup",
-    "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "floor",
-    "rows", "loss", "loss_low", "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained", "agreement",
-    "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
+    *PAIR, "backend", "status", "verdict", "reasons", "chosen", "undominated", "batch", "rounds", "starts", "starts_sd",
+    "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "tokens_per_s", "speedup",
+    "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "others",
+    "floor", "rows", "loss", "loss_low", "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained",
+    "agreement", "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
     "peak_rss_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests",
     "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
@@ -122,6 +124,7 @@ def _answered(result: Result) -> dict[str, Any]:
     if result.answers is not None:
         known |= {
             "score": result.answers.score,
+            "others": "; ".join(f"{name} {value:.4f}" for name, value in result.answers.others.items()) or None,
             "rows": result.answers.rows,
             "margin": margin(result.answers),
             "lost": result.answers.lost,
@@ -184,3 +187,13 @@ def _timing(series: Series) -> dict[str, Any]:
         "noise_low": noise.low,
         "noise_high": noise.high,
     }
+
+
+def _generated(series: Series, tokens: Sequence[int]) -> dict[str, Any]:
+    """How many tokens a second were generated; nothing where none are."""
+    if not tokens:
+        return {}
+    order = order_of(len(tokens), series.workload.order_seed)
+    places = {row: place for place, row in enumerate(order)}
+    asked = (row for first in flat(series.rows) for row in batch_of(order, places[first], series.workload.batch))
+    return {"tokens_per_s": sum(tokens[row] for row in asked) / (sum(flat(series.own_ns)) / 1e9)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,11 @@ from harness.environment import describe
 from harness.errors import HarnessError
 from harness.finals import Entry, Finals
 from harness.findings import Contender, Findings
-from harness.pipeline import BATCHES, order_of
+from harness.order import SEED, order_of
+from harness.pipeline import BATCHES
 from harness.progress import Progress
 from harness.ready import Comparison, Options, prepare
-from harness.samples import ORDER_SEED, Arm, Load, Measurement
+from harness.samples import Arm, Load, Measurement
 from harness.schema import Result
 from harness.spec import Case
 from harness.speed import is_settled
@@ -100,7 +101,7 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     order = order_of(len(split.test))
     found = measure.measure(
         [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
-        [Load(BATCHES[0], ORDER_SEED, lambda number: [order[number % len(order)]], arrays)],
+        [Load(BATCHES[0], SEED, lambda number: [order[number % len(order)]], arrays)],
         options.settings(first.device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),
@@ -113,9 +114,9 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         environment=replace(environment, load_before=load_average()),
         metric=first.task.metric,
-        test_sha256=split.sha256()["test"],
+        test_sha256=split.sha256["test"],
         max_loss=first.gate.max_loss if first.gate else None,
-        entries=tuple(_entry(one, split.test["label"], found, arms[0].name, options.threads) for one in ready),
+        entries=tuple(_entry(one, ready[0], found, options.threads) for one in ready),
         absent=pairing.absent,
         disturbance=found.disturbance,
         notes=tuple(found.notes()),
@@ -133,19 +134,23 @@ def _ready(entrant: Entrant, options: Options, progress: Progress) -> Ready:
     made = findings.contenders[name]
     assert findings.checkpoint is not None
     before = front.Front(case.task.kind, findings.checkpoint.path, case.task.inputs, case.model.max_length)
-    return Ready(case, findings, made, Arm(f"{case.model.name}.{name}", case.backend, made.artifact.path, before))
+    arm = Arm(f"{case.model.name}.{name}", case.backend, made.artifact.path, before, case.task.kind)
+    return Ready(case, findings, made, arm)
 
 
-def _entry(one: Ready, labels: Sequence[int], found: Measurement, reference: str, threads: int) -> Entry:
+def _entry(one: Ready, first: Ready, found: Measurement, threads: int) -> Entry:
     case, made, name = one.case, one.made, one.arm.name
     failed = found.failed.get(name)
+    assert one.findings.test is not None
+    truths = one.findings.test.truths()
     return Entry(
         model=case.model.name,
         backend=case.backend.name,
         score=made.scored.score,
-        right=parity.right(made.scored.predictions, labels),
+        right=parity.right_rows(made.scored.predictions, truths, case.task.metric),
+        bounds=None if one is first else parity.bounds(made.scored, first.made.scored, truths, case.task.metric),
         size_bytes=size_bytes(made.artifact.path),
         process=None if failed else timings.process_of(name, found),
-        series=() if failed else (timings.series_of(name, found.samples[0], found, threads, reference),),
+        series=() if failed else (timings.series_of(name, found.samples[0], found, threads, first.arm.name),),
         error=str(failed) if failed else None,
     )

@@ -46,7 +46,7 @@ class Crew:
         """Start the arm's worker, which ends with `stack`."""
         with self.guard(arm.name):
             hire = settings.machine.hire
-            worker = hire(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front)
+            worker = hire(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front, arm.kind)
             self.workers[arm.name] = stack.enter_context(worker)
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:

@@ -7,11 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Image, disable_progress_bars
+from datasets import ClassLabel, Dataset, Image, List, Value, disable_progress_bars
 
 from harness import reading
 from harness.errors import HarnessError
@@ -21,13 +22,14 @@ from harness.spec import Task
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of a task; columns are the task's inputs and `label`, an index into `labels`."""
+    """The rows of a task; columns are the task's inputs and `label`: where labels have names, indices into them."""
 
     train: Dataset
     validation: Dataset
     calibration: Dataset
     test: Dataset
     labels: tuple[str, ...]
+    """Names of what a row, or each part of it, is labelled; none for kinds that answer otherwise."""
     duplicates: int
     """Rows dropped because another has the same inputs; a row that is tested with stays, one to train on goes."""
 
@@ -35,6 +37,7 @@ class Split:
         """Rows of each part."""
         return {name: len(getattr(self, name)) for name in PARTS}
 
+    @cached_property
     def sha256(self) -> dict[str, str]:
         """Digest of each part's rows, in order."""
         return {name: _digest(getattr(self, name)) for name in PARTS}
@@ -51,10 +54,10 @@ def load(task: Task, folder: Path) -> Split:
     """
     disable_progress_bars()
     given, duplicates = _distinct(reading.read(task, folder), task)
-    names = tuple(sorted({label for rows in given.values() for label in rows.unique("label")}))
-    if len(names) < 2:
-        raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
-    given = {split: rows.cast_column("label", ClassLabel(names=list(names))) for split, rows in given.items()}
+    names: tuple[str, ...] = ()
+    if task.kind.label in ("one", "each"):
+        names, given = labelled(given, task)
+    _check_rows(given, task)
     rest = given.pop("train")
     _check_sizes(task, given, rest, names)
     parts: dict[str, Dataset] = {}
@@ -67,10 +70,47 @@ def load(task: Task, folder: Path) -> Split:
         else:
             rest, parts[part] = _take(rest, size, task, part)
     _check_labels(parts["test"], rest, names, f"task {task.name}")
-    if len(set(parts["test"]["label"])) < 2:
-        (only,) = set(parts["test"]["label"])
+    if names and len(used(parts["test"])) < 2:
+        (only,) = used(parts["test"])
         raise HarnessError(f"task {task.name}: every test row has the label {names[only]}; ask for more test rows")
     return Split(train=rest, labels=names, duplicates=duplicates, **parts)
+
+
+def labelled(given: dict[str, Dataset], task: Task) -> tuple[tuple[str, ...], dict[str, Dataset]]:
+    """Names of the labels that occur, and the rows with indices into them.
+
+    The names stand in the order in which the source lists them; sorted where it lists none.
+    """
+    each = task.kind.label == "each"
+    features = [rows.features["label"].feature if each else rows.features["label"] for rows in given.values()]
+    listed = dict.fromkeys(name for feature in features if isinstance(feature, ClassLabel) for name in feature.names)
+    tables = {split: _named(rows, each) for split, rows in given.items()}
+    found = set().union(*(used(rows) for rows in tables.values()))
+    names = (*(name for name in listed if name in found), *sorted(found - listed.keys()))
+    if len(names) < 2:
+        raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
+    feature = ClassLabel(names=list(names))
+    if each:
+        return names, {split: rows.cast_column("label", List(feature)) for split, rows in tables.items()}
+    return names, {split: rows.cast_column("label", feature) for split, rows in tables.items()}
+
+
+def used(rows: Dataset) -> set[Any]:
+    """The labels that rows, or their parts, have."""
+    if isinstance(rows.features["label"], List):
+        return {label for parts in rows["label"] for label in parts}
+    return set(rows.unique("label"))
+
+
+def _named(rows: Dataset, each: bool) -> Dataset:
+    """Rows whose labels are names."""
+    feature = rows.features["label"].feature if each else rows.features["label"]
+    if not isinstance(feature, ClassLabel):
+        return rows
+    values = rows["label"]
+    names = [feature.int2str(list(value)) for value in values] if each else feature.int2str(list(values))
+    kept = rows.remove_columns("label")
+    return kept.add_column("label", names, feature=List(Value("string")) if each else Value("string"))
 
 
 def budget(split: Split, rows: int | None, who: str) -> Dataset:
@@ -86,6 +126,17 @@ def budget(split: Split, rows: int | None, who: str) -> Dataset:
 
 def _sizes(task: Task) -> dict[str, int | None]:
     return {"test": task.test, "validation": task.validation, "calibration": task.calibration}
+
+
+def _check_rows(given: dict[str, Dataset], task: Task) -> None:
+    """HarnessError for the first row that the kind cannot ask for."""
+    if task.kind.problem is None:
+        return
+    for split, rows in given.items():
+        for number, row in enumerate(rows):
+            told = task.kind.problem(row, task.inputs)
+            if told:
+                raise HarnessError(f"task {task.name}: row {number} of the distinct ones of {split}: {told}")
 
 
 def _check_sizes(task: Task, given: dict[str, Dataset], train: Dataset, names: tuple[str, ...]) -> None:
@@ -105,8 +156,8 @@ def _check_sizes(task: Task, given: dict[str, Dataset], train: Dataset, names: t
             f"task {task.name}: {', '.join(asked)} take {sum(asked.values())} rows and leave none of "
             f"{len(train)} distinct ones to train on; ask for fewer"
         )
-    counts = Counter(train["label"])
-    rare = [name for index, name in enumerate(names) if counts[index] < 2]
+    counts = Counter(train["label"]) if task.kind.label == "one" else None
+    rare = [name for index, name in enumerate(names) if counts is not None and counts[index] < 2]
     if asked and rare:
         raise HarnessError(
             f"task {task.name}: too few rows of {', '.join(rare)} to train on and to test with; "
@@ -142,26 +193,36 @@ def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
         value = row[name]
         if isinstance(value, str):
             digest.update(json.dumps(" ".join(value.split())).encode())
-        elif isinstance(value, dict):  # an image's file, which `datasets` has in memory or names
+        elif isinstance(value, dict) and "bytes" in value:  # an image's file, which `datasets` has in memory or names
             digest.update(value["bytes"] or Path(value["path"]).read_bytes())
-        elif (array := np.asarray(value)).dtype.kind in "OSU":
+        elif isinstance(value, dict) or (array := _numbers(value)) is None:
             digest.update(json.dumps(value).encode())
         else:
             digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
     return digest.hexdigest()
 
 
+def _numbers(value: object) -> np.ndarray[Any, Any] | None:
+    """The value as an array of numbers, if it is one."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return None
+    return None if array.dtype.kind in "OSU" else array
+
+
 def _take(rest: Dataset, size: int | None, task: Task, part: str) -> tuple[Dataset, Dataset]:
     assert size is not None  # else _check_sizes has refused it
     try:
-        halves = rest.train_test_split(test_size=size, stratify_by_column="label", seed=task.split_seed)
+        column = "label" if task.kind.label == "one" else None
+        halves = rest.train_test_split(test_size=size, stratify_by_column=column, seed=task.split_seed)
     except ValueError as error:
         raise HarnessError(f"task {task.name}: cannot set apart {size} rows for {part}: {error}") from error
     return halves["train"], halves["test"]
 
 
 def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], who: str) -> None:
-    unseen = sorted(set(test["label"]) - set(train["label"]))
+    unseen = sorted(used(test) - used(train)) if names else []
     if unseen:
         raise HarnessError(
             f"{who}: the test rows have labels that training never sees: "

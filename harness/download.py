@@ -103,8 +103,8 @@ def weights_and_words(there: Iterable[str]) -> list[str]:
 def rows(there: Iterable[str], order: Order) -> list[str]:
     """Of a dataset's files those of its configuration, and the card that says which these are."""
     names = [name for name in there if name.endswith(DATA)]
-    if CARD not in there:
-        return names
+    if CARD not in there:  # the Hub's own conversion to parquet: a folder for each configuration
+        return [name for name in names if name.startswith(f"{order.config}/")] or names
     card = metadata_load(download(order, CARD)) or {}
     configs = {entry["config_name"]: entry for entry in card.get("configs", ())}
     if order.config is not None and configs and order.config not in configs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PerStart = tuple[tuple[int, ...], ...]
 """One tuple a start, one entry a round."""
@@ -111,3 +111,7 @@ class Answers:
     bounds: Bounds | None = None
     """Of the loss against the reference, by bootstrap; only for a metric that is no mean over rows."""
     source_bounds: Bounds | None = None
+    others: dict[str, float] = field(default_factory=dict)
+    """Score of this backend by the metrics that the task tells beside its own."""
+    tokens: tuple[int, ...] = ()
+    """Generated for each test row; empty where nothing is generated."""

@@ -8,7 +8,7 @@ from harness.contracts import Device
 from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.evidence import Process, Series
+from harness.evidence import Bounds, Process, Series
 from harness.phrases import points, times
 from harness.schema import SCHEMA
 from harness.speed import Pace, agreed, invalid, own_speedup, own_speedups
@@ -29,6 +29,8 @@ class Entry:
     series: tuple[Series, ...]
     """From raw rows to answers, against the first entry's backend in the same rounds."""
     error: str | None = None
+    bounds: Bounds | None = None
+    """Of the score lost against the first entry; only where that is not counted row by row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Standing:
     pace: Pace | None
     """None where speed is invalid."""
     lost: Interval
-    """Share of test rows that the first has right and this one wrong, less the reverse."""
+    """Score lost; of a share of rows: those that the first has right and this one wrong, less the reverse."""
     why_invalid: str | None
 
     def may_replace(self, max_loss: float | None) -> bool:
@@ -85,7 +87,10 @@ def standing(finals: Finals, entry: Entry) -> Standing | None:
     lost, gained = pairs.count(("1", "0")), pairs.count(("0", "1"))
     gain, why = own_speedup(entry.series[0]), invalid(entry.series[0])
     said = agreed(own_speedups(entry.series[0])) if why is None else None
-    return Standing(gain, said, rows_lost(lost, gained, len(pairs)), why)
+    found = rows_lost(lost, gained, len(pairs))
+    if entry.bounds is not None and entry.score is not None and first.score is not None:
+        found = Interval(first.score - entry.score, entry.bounds.low, entry.bounds.high)
+    return Standing(gain, said, found, why)
 
 
 def winner(finals: Finals) -> tuple[Entry, str]:
@@ -105,12 +110,13 @@ def winner(finals: Finals) -> tuple[Entry, str]:
 def _told(entry: Entry, found: Standing) -> str:
     lost = found.lost
     speed = f"{times(found.gain)} as fast" if found.why_invalid is None else f"of no valid speed ({found.why_invalid})"
-    rows = (
-        f"{points(lost)} fewer"
-        if lost.estimate >= 0
-        else f"{points(Interval(-lost.estimate, -lost.high, -lost.low))} more"
-    )
-    return f"{entry.model} on {entry.backend} is {speed} and has {rows} rows right"
+    fewer = lost.estimate >= 0
+    change = points(lost if fewer else Interval(-lost.estimate, -lost.high, -lost.low))
+    if entry.bounds is not None:
+        rows = f"scores {change} {'less' if fewer else 'more'}"
+    else:
+        rows = f"has {change} {'fewer' if fewer else 'more'} rows right"
+    return f"{entry.model} on {entry.backend} is {speed} and {rows}"
 
 
 def _open(found: Standing, max_loss: float | None) -> str:

@@ -9,6 +9,7 @@ from harness.answers import Scored
 from harness.cache import Entry
 from harness.data import Split
 from harness.environment import Environment
+from harness.inputs import Inputs
 from harness.samples import Measurement
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 
@@ -31,6 +32,8 @@ class Findings:
     folder: Path
     """The suite's."""
     split: Split | None = None
+    test: Inputs | None = None
+    """The test rows, encoded."""
     checkpoint: Entry | None = None
     contenders: dict[str, Contender] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)

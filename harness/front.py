@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.loading import load_symbol, name_of
 
 if TYPE_CHECKING:
     from harness.contracts import Arrays, Kind, Session
     from harness.sources import Row
+
+LISTED = "json:"
+"""Before the name of a column that holds lists."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,39 @@ def fronted(session: Session, order: dict[str, Any]) -> Session:
     processor, inputs, max_length = load(Path(order["processor"])), tuple(order["inputs"]), order["max_length"]
 
     def run(arrays: Arrays) -> Arrays:
-        return session.run(collate(processor, encode(processor, rows(arrays), inputs, max_length)))
+        encoded = encode(processor, rows(arrays), inputs, max_length)
+        return session.run(collate(processor, [example for examples in encoded for example in examples]))
 
     return session._replace(run=run, compile=None)
 
 
 def columns(rows: Sequence[Row], inputs: tuple[str, ...]) -> Arrays:
-    """Rows as one array a column; texts as fixed-width unicode, so that they travel as raw bytes."""
-    return {name: np.array([row[name] for row in rows]) for name in inputs}
+    """Rows as one array a column; texts as fixed-width unicode, so that they travel as raw bytes, and lists as JSON."""
+    found = {}
+    for name in inputs:
+        values = [row[name] for row in rows]
+        array = _array(values)
+        if array is None:
+            found[LISTED + name] = np.array([json.dumps(value) for value in values])
+        else:
+            found[name] = array
+    return found
+
+
+def _array(values: list[Any]) -> NDArray[Any] | None:
+    """The values as one array of numbers or texts; None where they are lists of several lengths."""
+    try:
+        array = np.array(values)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "biufU" and array.size else None
 
 
 def rows(arrays: Arrays) -> list[dict[str, Any]]:
     """The rows again."""
-    lists = {name: array.tolist() if array.dtype.kind == "U" else list(array) for name, array in arrays.items()}
+    lists = {}
+    for name, array in arrays.items():
+        values = array.tolist() if array.dtype.kind == "U" else list(array)
+        listed = name.startswith(LISTED)
+        lists[name.removeprefix(LISTED) if listed else name] = [json.loads(v) for v in values] if listed else values
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]

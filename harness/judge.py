@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.contracts import REFERENCE
-from harness.loss import losses, margin, safety
+from harness.loss import counts_rows, losses, margin, safety
 from harness.phrases import points, times
 from harness.schema import Promise, Result
 from harness.spec import Gate
@@ -78,10 +78,11 @@ def _of_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
     else:
         words: dict[str, Word] = {"not worse": "ship", "worse": "worse", "undecided": "undecided"}
         found = "; ".join(f"{points(interval)} against {name}" for name, interval in losses(result))
+        best = f"; {answers.rows} rows can exclude {100 * margin(answers):.2f} at best"
         yield (
             words[safety(result)],
-            f"loses {found} where {100 * result.promise.max_loss:g} are allowed; {answers.rows} rows can exclude "
-            f"{100 * margin(answers):.2f} at best",
+            f"loses {found} where {100 * result.promise.max_loss:g} are allowed"
+            + (best if counts_rows(result.data.metric) else ""),
         )
 
 

@@ -1,6 +1,6 @@
-"""Two training loops, Transformers' Trainer and plain PyTorch; both keep the epoch best on validation rows.
+"""Two training loops, Transformers' Trainer and plain PyTorch; both keep the epoch that the recipe says.
 
-Of equal epochs the first is kept, as Trainer does.
+Of equally good epochs the first is kept, as Trainer does.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from harness import checkpoint
+from harness.answers import split
+from harness.contracts import Arrays, Example
 from harness.errors import HarnessError
+from harness.inputs import Inputs
 from harness.progress import Progress
 from harness.score import score
 from harness.spec import Model, Task
 
 if TYPE_CHECKING:
     import torch
-
-Encoded = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,11 @@ class Job:
     task: Task
     model: Model
     module: Any
-    train: Encoded
-    validation: Encoded
-    collate: Callable[[Encoded], dict[str, torch.Tensor]]
+    train: Any
+    """Examples with their targets, by number."""
+    validation: Inputs
+    collate: Callable[[list[Example]], dict[str, torch.Tensor]]
+    """Inputs and targets of a batch, by the names of the model's `forward`."""
     progress: Progress
     device: str
     out: Path
@@ -53,16 +57,49 @@ class Job:
                 f"{self.steps}; lower the learning rate ({self.model.recipe.learning_rate:g})"
             )
 
-    def score(self, logits: Any, labels: Any) -> float:
-        """The task's metric of `logits`, shape (rows, labels)."""
-        return score(self.task.metric, logits.argmax(-1).tolist(), labels.tolist())
+    def validate(self) -> float:
+        """The task's metric on the validation rows."""
+        inputs, module, size = self.validation, self.module.eval(), self.model.recipe.batch_size
+        answer = checkpoint.answering(module, self.device)
+        outputs: list[Arrays] = []
+        for at in range(0, len(inputs), size):
+            rows = range(at, min(at + size, len(inputs)))
+            batch = inputs.batch(rows)
+            given = {name: array for name, array in batch.items() if name not in inputs.kind.aside}
+            found = answer(given)
+            outputs += split(inputs.kind.reduce(batch, found) if inputs.kind.reduce else found, inputs.entries(rows))
+        return score(self.task.metric, inputs.predictions(outputs), inputs.truths())
+
+
+class Kept:
+    """The weights that a recipe keeps, and what each epoch scored."""
+
+    def __init__(self, job: Job) -> None:
+        self.scores: list[float] = []
+        self._job, self._weights = job, None
+
+    def after_epoch(self, number: int) -> None:
+        """Score the model as it is after epoch `number`, from 1; remember weights that are better than all before."""
+        recipe = self._job.model.recipe
+        if recipe.keep == "last" and number < recipe.epochs:
+            return
+        found = self._job.validate()
+        if found > max(self.scores, default=-math.inf):
+            self._weights = copy.deepcopy(self._job.module.state_dict())
+        self.scores.append(found)
+
+    def restore(self) -> list[float]:
+        """Give the model the weights to keep; the scores."""
+        if self._weights is not None:
+            self._job.module.load_state_dict(self._weights)
+        return self.scores
 
 
 def trainer_loop(job: Job) -> list[float]:
     """Train with `transformers.Trainer`; the score on validation rows after each epoch."""
     import transformers
 
-    recipe = job.model.recipe
+    recipe, kept = job.model.recipe, Kept(job)
 
     class CheckedTrainer(transformers.Trainer):  # type: ignore[misc]
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -75,6 +112,9 @@ def trainer_loop(job: Job) -> list[float]:
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             bar.update()
 
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            kept.after_epoch(round(state.epoch))
+
     with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
         settings: dict[str, Any] = {
             "output_dir": scratch,
@@ -86,11 +126,7 @@ def trainer_loop(job: Job) -> list[float]:
             "seed": recipe.seed,
             "bf16": recipe.precision == "bf16",
             "use_cpu": job.device == "cpu",
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
-            "save_total_limit": 1,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "score",
+            "save_strategy": "no",
             "logging_strategy": "epoch",
             "disable_tqdm": True,
             "remove_unused_columns": False,
@@ -103,13 +139,11 @@ def trainer_loop(job: Job) -> list[float]:
             args=transformers.TrainingArguments(**{**settings, **recipe.trainer}),
             data_collator=job.collate,
             train_dataset=job.train,
-            eval_dataset=job.validation,
-            compute_metrics=lambda seen: {"score": job.score(seen.predictions, seen.label_ids)},
             callbacks=[Bar()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
-    return [entry["eval_score"] for entry in trainer.state.log_history if "eval_score" in entry]
+    return kept.restore()
 
 
 def native_loop(job: Job) -> list[float]:
@@ -130,22 +164,20 @@ def native_loop(job: Job) -> list[float]:
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        job.train,  # type: ignore[arg-type]  # a list is a map-style dataset
+        job.train,
         batch_size=recipe.batch_size,
         shuffle=True,
         collate_fn=job.collate,
         generator=torch.Generator().manual_seed(recipe.seed),
     )
-    scores: list[float] = []
-    best: dict[str, Any] = {}
-    step = 0
+    kept, step = Kept(job), 0
     with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
-        for _ in range(recipe.epochs):
+        for epoch in range(recipe.epochs):
             module.train()
             for batch in loader:
                 step += 1
                 with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = torch.nn.functional.cross_entropy(*_answer(module, batch, job.device))
+                    loss = _loss(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
                 job.check(loss, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -153,26 +185,17 @@ def native_loop(job: Job) -> list[float]:
                 schedule.step()
                 optimizer.zero_grad()
                 bar.update()
-            scores.append(_validate(job))
-            if scores[-1] > max(scores[:-1], default=-math.inf):
-                best = copy.deepcopy(module.state_dict())
-    module.load_state_dict(best)
-    return scores
+            kept.after_epoch(epoch + 1)
+    return kept.restore()
 
 
-def _answer(module: Any, batch: dict[str, torch.Tensor], device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs = {name: tensor.to(device) for name, tensor in batch.items()}
-    labels = inputs.pop("labels")
-    output = module(**inputs)
-    return getattr(output, "logits", output).float(), labels
+def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Transformers' own; of a native module the cross-entropy of its logits."""
+    from torch.nn.functional import cross_entropy
+    from transformers import PreTrainedModel
 
-
-def _validate(job: Job) -> float:
-    import torch
-
-    module, size = job.module.eval(), job.model.recipe.batch_size
-    batches = (job.collate(job.validation[at : at + size]) for at in range(0, len(job.validation), size))
-    with torch.inference_mode():
-        answers = [_answer(module, batch, job.device) for batch in batches]
-    logits, labels = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
-    return job.score(logits, labels)
+    if isinstance(module, PreTrainedModel):
+        return module(**batch).loss  # type: ignore[no-any-return]
+    labels = batch.pop("labels")
+    logits = module(**batch).float()
+    return cross_entropy(logits.flatten(0, -2), labels.flatten())

@@ -8,6 +8,7 @@ from typing import Literal
 
 from harness.contracts import REFERENCE
 from harness.evidence import Answers, Bounds
+from harness.metrics import METRICS
 from harness.schema import Result
 from harness.stats import Interval, rows_lost, smallest_margin
 
@@ -27,7 +28,7 @@ def losses(result: Result) -> Iterator[tuple[str, Interval]]:
     answers = result.answers
     if answers is None or result.data is None or answers.score is None or answers.reference_score is None:
         return
-    exact = result.data.metric == "accuracy"  # a mean over rows
+    exact = counts_rows(result.data.metric)
     if exact:
         yield REFERENCE, rows_lost(answers.lost, answers.gained, answers.rows)
     else:
@@ -38,6 +39,11 @@ def losses(result: Result) -> Iterator[tuple[str, Interval]]:
         yield answers.compared_with, rows_lost(answers.source_lost, answers.source_gained, answers.rows)
     else:
         yield answers.compared_with, _bounded(answers.source_score - answers.score, answers.source_bounds)
+
+
+def counts_rows(metric: str) -> bool:
+    """Whether a metric is the share of rows that are right."""
+    return metric in METRICS and METRICS[metric].counts_rows
 
 
 def _bounded(estimate: float, bounds: Bounds | None) -> Interval:

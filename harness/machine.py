@@ -56,7 +56,7 @@ class Machine:
     """Everything that measuring asks of the world outside; a simulated one keeps its own time."""
 
     hire: Callable[..., Hired] = Worker
-    """(backend, artifact, target, timeout, name of the arm) → its worker, loaded."""
+    """(backend, artifact, target, timeout, name of the arm, its front, its kind) → its worker, loaded."""
     alone: Callable[[], AbstractContextManager[None]] = machine_lock
     """Entered while rounds run."""
     take: Callable[[Iterable[int]], Snapshot] = counters.take

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from harness import measure, parity, record, rows
-from harness.answers import Inputs
 from harness.backends import PYTORCH
 from harness.contracts import CONTROL, Backend
 from harness.counters import load_average
 from harness.findings import Findings
+from harness.inputs import Inputs
+from harness.order import SEED, batch_of, order_of
 from harness.progress import Progress
 from harness.ready import Comparison, Options, fail_all, prepare
-from harness.samples import ORDER_SEED, Arm, Load
+from harness.samples import Arm, Load
 from harness.schema import Failure, Result
 from harness.spec import Case
 from harness.speed import is_settled
@@ -60,8 +60,9 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     ]
     made = findings.contenders
     findings.environment = replace(findings.environment, load_before=load_average())
-    arms = [Arm(b.name, b, made[b.name].artifact.path) for b in (PYTORCH, *ready)]
-    arms.insert(1, Arm(CONTROL, PYTORCH, made[PYTORCH.name].artifact.path))
+    kind = inputs.kind
+    arms = [Arm(b.name, b, made[b.name].artifact.path, kind=kind) for b in (PYTORCH, *ready)]
+    arms.insert(1, replace(arms[0], name=CONTROL))
     wanted = {b.name: _smallest_speedup(comparison, b) for b in ready}
     nothing = dict.fromkeys(wanted)  # a gate asks for speed at the first workload only
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
@@ -85,15 +86,10 @@ def _smallest_speedup(comparison: Comparison, backend: Backend) -> float | None:
     return gates[0].min_speedup if gates and gates[0] else None
 
 
-def order_of(rows: int) -> list[int]:
-    """The order in which test rows are asked for."""
-    return [int(row) for row in np.random.default_rng(ORDER_SEED).permutation(rows)]
-
-
 def _load(inputs: Inputs, batch: int) -> Load:
-    order = order_of(len(inputs.encoded))
+    order = order_of(len(inputs))
 
     def rows(number: int) -> list[int]:
-        return [order[(number * batch + at) % len(order)] for at in range(batch)]
+        return batch_of(order, number * batch, batch)
 
-    return Load(batch, ORDER_SEED, rows, inputs.batch)
+    return Load(batch, SEED, rows, inputs.batch)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import data, reading
 from harness.checkpoint import label_order
+from harness.contracts import Asked
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.loading import name_of
@@ -72,6 +73,8 @@ def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
 def _check_source(task: Task, model: Model, folder: Path) -> None:
     match model.source:
         case Native():
+            if task.kind.native_arguments is None:
+                raise HarnessError(f"model {model.name}: there are no native modules for {task.kind.name}")
             path, name = model.source.locate(folder)
             classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
             if name not in classes:
@@ -83,8 +86,11 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
             assert pretrained is not None
             processor = task.kind.load_processor(pretrained)
             split = data.load(task, folder)
-            task.kind.encode(processor, [split.test[0]], task.inputs, model.max_length)
-            if model.is_as_it_is:
+            row = split.test[0]
+            examples = task.kind.encode(processor, [row], task.inputs, model.max_length)
+            if not model.is_as_it_is:
+                task.kind.targets(Asked(processor, [row], task.inputs, examples))
+            elif split.labels:
                 label_order(model, pretrained, split.labels)
 
 

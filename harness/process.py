@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness import wire
-from harness.contracts import Arrays, Backend, Target
+from harness import reduction, wire
+from harness.contracts import Arrays, Backend, Kind, Target
 from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
@@ -76,8 +76,11 @@ class Worker:
         timeout_s: float,
         name: str | None = None,
         front: Front | None = None,
+        kind: Kind | None = None,
     ) -> None:
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        if kind is not None and kind.reduce is not None:
+            order["reduction"] = reduction.order(kind)
         if front is not None:
             order["front"] = front.order()
         self.name = name or backend.name

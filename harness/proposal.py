@@ -51,7 +51,7 @@ def propose(seeds: Sequence[Seed], max_loss: float) -> Proposal:
         return Proposal(scores, None, None, f"a spread takes {FEWEST} seeds, and {len(scores)} count")
     bound = next_run_bound(scores)
     floor = _down(min(bound - max_loss, *scores))
-    majority = max(seed.majority for seed in seeds)
+    majority = max((seed.majority for seed in seeds if seed.majority is not None), default=-math.inf)
     if floor <= majority:
         why = f"the seeds allow {floor:.3f}, and a model that collapsed scores {majority:.4f}"
         return Proposal(scores, bound, None, why)

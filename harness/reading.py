@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import ClassLabel, Dataset, Image, load_dataset
+from datasets import ClassLabel, Dataset, Image, List, Value, load_dataset
 
 from harness import content, hub
 from harness.cache import tree_sha256
@@ -71,7 +71,7 @@ def _path(source: Rows, folder: Path) -> Path:
 
 
 def read(task: Task, folder: Path) -> dict[str, Dataset]:
-    """Split → rows, in the source's order; columns are the task's inputs and `label`, as text. There is `train`."""
+    """Split → rows, in the source's order; columns are the task's inputs and `label`. There is `train`."""
     path, known = _path(task.dataset, folder), content.of_rows(task.dataset, folder)
     match task.dataset:
         case Package(read=None):
@@ -100,21 +100,22 @@ def _package(task: Task, path: Path, reader: Callable[[Path], Iterable[Row]]) ->
         rows = list(reader(path))
     except Exception as error:
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
+    wanted = dict.fromkeys(name if rows and name in rows[0] else name.partition(".")[0] for name in task.columns)
     for number, row in enumerate(rows):
-        missing = [name for name in (*task.inputs, task.label) if name not in row]
+        missing = [name for name in wanted if name not in row]
         if missing:
             raise HarnessError(
                 f"task {task.name}: row {number} has no column {', '.join(missing)}; its columns are {', '.join(row)}"
             )
-        empty = [name for name in (*task.inputs, task.label) if _is_nothing(row[name])]
+        empty = [name for name in wanted if _is_nothing(row[name])]
         if empty:
             raise HarnessError(
                 f"task {task.name}: row {number} has nothing in {', '.join(empty)}; leave it out in read()"
             )
     if not rows:
         raise HarnessError(f"task {task.name}: {path} gave no rows")
-    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in task.inputs}
-    return Dataset.from_dict(columns | {"label": [str(row[task.label]) for row in rows]})
+    found = Dataset.from_dict({name: [row[name] for row in rows] for name in wanted})
+    return _columns(task, "train", found)
 
 
 def _is_nothing(value: object) -> bool:
@@ -127,6 +128,8 @@ def _tables(task: Task, path: Path, known: str) -> dict[str, Dataset]:
     `datasets` knows files again by path and time; it is given a cache for each content, `known`, of its own.
     """
     config = task.dataset.config if isinstance(task.dataset, Hub) else None
+    if config is not None and (path / config).is_dir() and not (path / "README.md").exists():
+        path, config = path / config, None  # the Hub's own conversion to parquet, which has no card
     kept = str(Path(datasets.config.HF_DATASETS_CACHE) / "shipbench" / known[:16])
     suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
     # A label may well be called "None" or "NA".
@@ -154,13 +157,15 @@ def _sampled(source: Hub, split: str, rows: Dataset) -> Dataset:
 
 
 def _columns(task: Task, split: str, rows: Dataset) -> Dataset:
-    missing = [name for name in (*task.inputs, task.label) if name not in rows.column_names]
+    if any(name not in rows.column_names and "." in name for name in task.columns):
+        rows = rows.flatten()  # the field b of the column a becomes the column a.b
+    missing = [name for name in task.columns if name not in rows.column_names]
     if missing:
         raise HarnessError(
             f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are "
             f"{', '.join(rows.column_names)}"
         )
-    for name in (*task.inputs, task.label):
+    for name in task.columns:
         nothing = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
         if any(nothing):
             raise HarnessError(
@@ -169,21 +174,38 @@ def _columns(task: Task, split: str, rows: Dataset) -> Dataset:
             )
     if not len(rows):
         raise HarnessError(f"task {task.name}: {split} has no rows")
-    found = rows.select_columns(list(task.inputs)).add_column("label", _labels(task, split, rows))
+    found = rows.select_columns(list(task.inputs))
+    if task.label is not None:
+        values, feature = _labels(task, split, rows, task.label)
+        found = found.add_column("label", values, feature=feature)
     for name in task.inputs:
         if isinstance(found.features[name], Image):
             found = found.cast_column(name, Image(mode="RGB"))
     return found
 
 
-def _labels(task: Task, split: str, rows: Dataset) -> list[str]:
-    """Labels by name; HarnessError where `datasets` has -1, which is how it writes that a label is not published."""
-    feature, values = rows.features[task.label], list(rows[task.label])
-    if not isinstance(feature, ClassLabel):
-        return [str(value) for value in values]
-    if min(values) < 0:
+def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[Any], Any]:
+    """Values of the label column and their feature: names as their source lists them, or as text if it lists none.
+
+    HarnessError where `datasets` has -1, which is how it writes that a label is not published.
+    """
+    feature, values = rows.features[column], list(rows[column])
+    if task.kind.label == "free":
+        return values, feature
+    each = task.kind.label == "each"
+    if each and not isinstance(feature, List):
         raise HarnessError(
-            f"task {task.name}: {values.count(-1)} of {len(values)} rows of {split} have no label (-1): those of this "
+            f"task {task.name}: column {column} of {split} is to hold a label for each word, and holds "
+            f"{values[0]!r:.60}"
+        )
+    inner = feature.feature if isinstance(feature, List) and each else feature
+    if not isinstance(inner, ClassLabel):
+        texts = [[str(part) for part in value] for value in values] if each else [str(value) for value in values]
+        return texts, List(Value("string")) if each else Value("string")
+    hidden = sum(min(value, default=0) < 0 if each else value < 0 for value in values)
+    if hidden:
+        raise HarnessError(
+            f"task {task.name}: {hidden} of {len(values)} rows of {split} have no label (-1): those of this "
             "set are not published; take another one"
         )
-    return [feature.int2str(value) for value in values]
+    return values, feature

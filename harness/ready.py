@@ -10,12 +10,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from harness import data, parity
-from harness.answers import Inputs, Scored
+from harness.answers import Scored
 from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.contracts import Backend, Device, Target
 from harness.environment import describe
 from harness.findings import Contender, Findings
+from harness.inputs import Inputs
 from harness.progress import Progress
 from harness.samples import Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
@@ -112,13 +113,15 @@ def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: 
         split = findings.split = data.load(shop.task, shop.folder)
     with stage("train"):
         findings.checkpoint = shop.checkpoint(split)
-        inputs = shop.inputs(split, findings.checkpoint)
+        if findings.checkpoint.info.get("pickled"):
+            findings.notes.append("its weights come as pickles alone; they were read as tensors, with weights_only")
+        inputs = findings.test = shop.inputs(split, findings.checkpoint)
     _contend(PYTORCH, shop, inputs, findings)
     for case in comparison.cases:
         with suppress(Stopped):  # on record as the case's failure
             _contend(case.backend, shop, inputs, findings)
     first = shop.model.recipe.seed
-    own = _seed(shop, split, first, findings.contenders[PYTORCH.name].scored)
+    own = _seed(shop, inputs, first, findings.contenders[PYTORCH.name].scored)
     findings.seeds = (own, *fine_tunings(shop, split, range(first + 1, first + seeds), shop.store.say))
     return inputs
 
@@ -135,16 +138,16 @@ def fine_tunings(
         try:
             with stage("train"):
                 made = other.checkpoint(split)
-                scored = other.answers(PYTORCH, made, other.inputs(split, made), split.test["label"])
-                found = _seed(shop, split, number, scored)
+                inputs = other.inputs(split, made)
+                found = _seed(shop, inputs, number, other.answers(PYTORCH, made, inputs))
         except Stopped as stopped:
             say(f"seed {number} has no score: {stopped.failure.message}")
         else:
             yield found
 
 
-def _seed(shop: Workshop, split: data.Split, number: int, scored: Scored) -> Seed:
-    return seed_of(number, scored.predictions, scored.score, split.test["label"], split.labels, shop.task.metric)
+def _seed(shop: Workshop, inputs: Inputs, number: int, scored: Scored) -> Seed:
+    return seed_of(number, scored.predictions, scored.score, inputs, shop.task.metric)
 
 
 def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:
@@ -163,7 +166,6 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
 def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> None:
     """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
     assert findings.checkpoint is not None
-    assert findings.split is not None
     origin = backend.source or PYTORCH
     try:
         source = None if backend is PYTORCH else _contend(origin, shop, inputs, findings)
@@ -173,10 +175,10 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
     with stage("build"):
         artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
     with stage("answer"):
-        scored = shop.answers(backend, artifact, inputs, findings.split.test["label"])
+        scored = shop.answers(backend, artifact, inputs)
         if source:
-            parity.check_forms(scored, source.scored, origin.name)
+            parity.check_forms(scored, source.scored, origin.name, inputs.kind.likeness)
     findings.contenders[backend.name] = Contender(artifact, scored)
     with stage("parity"):
         if source and not backend.lossy:
-            parity.check_parity(scored, source.scored, origin.name)
+            parity.check_parity(scored, source.scored, origin.name, inputs)

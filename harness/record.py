@@ -79,7 +79,7 @@ def _data(task: Task, findings: Findings) -> Data | None:
         metric=task.metric,
         labels=split.labels,
         sizes=split.sizes(),
-        sha256=split.sha256(),
+        sha256=split.sha256,
         duplicates=split.duplicates,
     )
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from harness.answers import Scored
 from harness.contracts import REFERENCE
 from harness.data import Split
 from harness.evidence import Answers, Flip
 from harness.findings import Findings
-from harness.kinds.labels import label_name
+from harness.inputs import Inputs
 from harness.parity import compare_answers
 from harness.sources import Folder, Row
 from harness.spec import Case, Task
@@ -27,52 +28,72 @@ EXCERPT = 200
 def table(case: Case, findings: Findings) -> pd.DataFrame | None:
     """One line a test row: label, this backend's and the reference's answer, and this backend's outputs."""
     made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
-    if made is None or reference is None or findings.split is None:
+    inputs = findings.test
+    if made is None or reference is None or inputs is None:
         return None
-    names = findings.split.labels
     columns: dict[str, Any] = {
-        "row": range(len(findings.split.test)),
-        "label": [names[i] for i in findings.split.test["label"]],
-        "prediction": [label_name(names, i) for i in made.scored.predictions],
-        "reference": [label_name(names, i) for i in reference.scored.predictions],
+        "row": range(len(inputs)),
+        "label": list(map(inputs.tell, inputs.truths())),
+        "prediction": list(map(inputs.tell, made.scored.predictions)),
+        "reference": list(map(inputs.tell, reference.scored.predictions)),
     }
-    return pd.DataFrame(columns | {output: list(values) for output, values in made.scored.single.items()})
+    outputs = made.scored.single
+    return pd.DataFrame(columns | {name: [_cell(row[name]) for row in outputs] for name in outputs[0]})
 
 
 def answers(case: Case, findings: Findings) -> Answers | None:
     """The case's answers held against the reference's, once both have answered."""
     made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
-    if made is None or reference is None or findings.split is None:
+    if made is None or reference is None or findings.test is None:
         return None
+    assert findings.split is not None
     source = case.backend.source.name if case.backend.source else REFERENCE
     found = compare_answers(
         made.scored,
         reference.scored,
         findings.contenders[source].scored,
         source,
-        findings.split.test["label"],
+        findings.test,
         case.task.metric,
     )
-    return replace(found, flips=_flips(case.task, findings.split, made.scored, reference.scored))
+    return replace(found, flips=_flips(case.task, findings.test, findings.split, made.scored, reference.scored))
 
 
-def _flips(task: Task, split: Split, own: Scored, reference: Scored) -> tuple[Flip, ...]:
+def _cell(values: NDArray[Any]) -> Any:
+    """A row's output: that of its one entry as it is, of several as lists."""
+    return values[0] if len(values) == 1 and values.ndim < 3 else values.tolist()
+
+
+def _flips(task: Task, inputs: Inputs, split: Split, own: Scored, reference: Scored) -> tuple[Flip, ...]:
     """The first rows that the two answer differently."""
     pairs = enumerate(zip(own.predictions, reference.predictions, strict=True))
     rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
+    truths = inputs.truths()
     quotable = not isinstance(task.dataset, Folder) or task.dataset.keep_text
     return tuple(
         Flip(
             row=row,
-            label=split.labels[split.test["label"][row]],
-            reference=label_name(split.labels, reference.predictions[row]),
-            own=label_name(split.labels, own.predictions[row]),
+            label=_told(inputs, truths[row], quotable),
+            reference=_told(inputs, reference.predictions[row], quotable),
+            own=_told(inputs, own.predictions[row], quotable),
             text=_text(split.test[row], task.inputs) if quotable else "",
         )
         for row in rows
     )
 
 
+def _told(inputs: Inputs, prediction: Any, quotable: bool) -> str:
+    """A prediction in words, unless they are of the user's own text."""
+    if not quotable and inputs.kind.label not in ("one", "each"):
+        return ""
+    return textwrap.shorten(inputs.tell(prediction), EXCERPT, placeholder=" …")
+
+
 def _text(row: Row, inputs: tuple[str, ...]) -> str:
-    texts = [" ".join(row[name].split()) for name in inputs if isinstance(row[name], str)]
+    values = (" ".join(row[name]) if _is_words(row[name]) else row[name] for name in inputs)
+    texts = [" ".join(value.split()) for value in values if isinstance(value, str)]
     return textwrap.shorten(" | ".join(texts), EXCERPT, placeholder=" …")
+
+
+def _is_words(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(part, str) for part in value)

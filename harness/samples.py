@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.contracts import CONTROL, Arrays, Backend, Target
+from harness.contracts import CONTROL, Arrays, Backend, Kind, Target
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.machine import THIS, Machine
 
-ORDER_SEED = 0
-"""Of the order in which test rows are asked for."""
 LOOKS = (30, 60, 120, 240, 400)
 """Rounds after which it is asked whether every arm is decided; each look has its share of the error rate."""
 
@@ -27,6 +25,8 @@ class Arm:
     artifact: Path
     front: Front | None = None
     """What makes arrays of raw rows inside the window; None where rows come as arrays."""
+    kind: Kind | None = None
+    """Says what is kept of the outputs; None keeps them all."""
 
 
 @dataclass(frozen=True)

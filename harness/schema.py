@@ -76,9 +76,9 @@ class Seed:
 
     seed: int
     score: float | None
-    majority: float
-    """Score of always answering the most frequent label of the test rows."""
-    frequent: str
+    majority: float | None = None
+    """Score of always answering the most frequent label of the test rows; None where rows have no labels."""
+    frequent: str | None = None
     """That label."""
     only: str | None = None
     """The label of every answer, where all answers are one label."""

@@ -8,40 +8,47 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.metrics import METRICS
-from harness.stats import Interval, resampled, rows_lost
+from harness.stats import Interval, rare_event_bound, resampled, rows_lost
 
 
 @cache
 def _metric(name: str) -> Any:
-    module, _, class_name = METRICS[name].partition(":")
+    module, _, class_name = METRICS[name].path.partition(":")
     # In memory, since evaluate otherwise keeps lock files in the user's home folder.
     return getattr(importlib.import_module(module), class_name)(keep_in_memory=True)
 
 
-def score(metric: str, predictions: Sequence[int], labels: Sequence[int]) -> float:
-    """The named metric of `predictions` against `labels`, one each a row; 1.0 is perfect."""
-    values: dict[str, float] = _metric(metric).compute(predictions=predictions, references=labels)
+def score(metric: str, predictions: Sequence[Any], truths: Sequence[Any]) -> float:
+    """The named metric of `predictions` against `truths`, one each a row; 1.0 is perfect."""
+    values: dict[str, float] = _metric(metric).compute(predictions=predictions, references=truths)
     return values[metric]
 
 
-def score_lost(metric: str, own: Sequence[int], other: Sequence[int], labels: Sequence[int]) -> Interval:
+def right(metric: str, predictions: Sequence[Any], truths: Sequence[Any]) -> NDArray[np.bool_]:
+    """Whether each row is right, by the named metric; where rows are right by degrees, whether wholly."""
+    return np.array(_metric(metric).right(predictions, truths), dtype=bool)
+
+
+def score_lost(metric: str, own: Sequence[Any], other: Sequence[Any], truths: Sequence[Any]) -> Interval:
     """What `own` scores less than `other` on the same rows, by paired bootstrap; ends are one-sided 95 % bounds.
 
-    Never narrower than the bounds of the rows lost: where hardly a row flips, resampling knows of no other that could.
+    Where hardly a row changes, resampling knows of no other that could. So it is never narrower than the bounds of the
+    rows lost, where a row is right or wrong, and elsewhere than the share of rows that may change though none was seen
+    to.
     """
-    mine, theirs, truth = (np.asarray(column) for column in (own, other, labels))
-    compute = _metric(metric)._compute  # evaluate's own would copy the rows into a table two thousand times
-
-    def lost(mine: Any, theirs: Any, truth: Any) -> float:
-        values = (compute(predictions=column, references=truth)[metric] for column in (theirs, mine))
-        return float(next(values)) - float(next(values))
-
-    counted = rows_lost(
-        int(((theirs == truth) & (mine != truth)).sum()), int(((theirs != truth) & (mine == truth)).sum()), len(truth)
-    )
-    if (mine == theirs).all():
+    found = _metric(metric)
+    mine, theirs = (right(metric, predictions, truths) for predictions in (own, other))
+    counted = rows_lost(int((theirs & ~mine).sum()), int((mine & ~theirs).sum()), len(truths))
+    if list(own) == list(other):
         return counted
-    found = resampled(lost, (mine, theirs, truth))
-    return Interval(found.estimate, min(found.low, counted.low), max(found.high, counted.high))
+    statistics = [found.statistics(predictions, truths) for predictions in (other, own)]
+    if len(truths) < 2:
+        return Interval(float(found.of(statistics[0][0]) - found.of(statistics[1][0])), -1.0, 1.0)
+    drawn = resampled(lambda others, owns: found.of(others) - found.of(owns), statistics)
+    if not found.whole_rows:
+        unseen = rare_event_bound(0, len(truths))
+        counted = Interval(drawn.estimate, drawn.estimate - unseen, drawn.estimate + unseen)
+    return Interval(drawn.estimate, min(drawn.low, counted.low), max(drawn.high, counted.high))

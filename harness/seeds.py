@@ -4,39 +4,40 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from harness.kinds.labels import label_name
 from harness.schema import Seed
 from harness.score import score
 
+if TYPE_CHECKING:
+    from harness.inputs import Inputs
 
-def seed_of(
-    number: int,
-    predictions: Sequence[int],
-    scored: float | None,
-    labels: Sequence[int],
-    names: Sequence[str],
-    metric: str,
-) -> Seed:
-    """The seed `number`, whose model gave `predictions` on rows with `labels`, indices into `names`.
+
+def seed_of(number: int, predictions: Sequence[Any], scored: float | None, inputs: Inputs, metric: str) -> Seed:
+    """The seed `number`, whose model gave `predictions` on the rows of `inputs`.
 
     `scored` is what they scored by `metric`; None where that is undefined.
     """
-    counts = Counter(labels)
+    if not inputs.labels:
+        return Seed(seed=number, score=scored)
+    truths, each = inputs.truths(), inputs.kind.label == "each"
+    counts = Counter(label for parts in truths for label in parts) if each else Counter(truths)
     frequent = min(counts, key=lambda label: (-counts[label], label))
-    given = set(predictions)
+    given = {label for parts in predictions for label in parts} if each else set(predictions)
+    constant = [[frequent] * len(parts) for parts in truths] if each else [frequent] * len(truths)
     return Seed(
         seed=number,
         score=scored,
-        majority=score(metric, [frequent] * len(labels), labels),
-        frequent=names[frequent],
-        only=label_name(names, given.pop()) if len(given) == 1 else None,
+        majority=score(metric, constant, truths),
+        frequent=inputs.tell(frequent) if not each else frequent,
+        only=(given.pop() if each else inputs.tell(given.pop())) if len(given) == 1 else None,
     )
 
 
 def is_collapsed(seed: Seed) -> bool:
     """Whether the model scores no more than always giving the most frequent label, or always gives one label."""
-    return seed.only is not None or (seed.score is not None and seed.score <= seed.majority)
+    beaten = seed.majority is None or seed.score is None or seed.score > seed.majority
+    return seed.only is not None or not beaten
 
 
 def collapse(seed: Seed) -> str:

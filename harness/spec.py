@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from harness import kinds
 from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind, check_name
 from harness.errors import HarnessError
 from harness.metrics import METRICS
@@ -34,6 +35,8 @@ class Recipe:
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` trains under autocast; weights stay fp32."""
     loop: Literal["trainer", "native"] = "trainer"
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights: the first that scores best on validation rows, or the last."""
     trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Anything else of `transformers.TrainingArguments`; only with `loop="trainer"`."""
 
@@ -42,6 +45,8 @@ class Recipe:
             raise HarnessError(f"Recipe(loop={self.loop!r}): there are 'trainer' and 'native'")
         if self.precision not in ("fp32", "bf16"):
             raise HarnessError(f"Recipe(precision={self.precision!r}): there are 'fp32' and 'bf16'")
+        if self.keep not in ("best", "last"):
+            raise HarnessError(f"Recipe(keep={self.keep!r}): there are 'best' and 'last'")
         if self.trainer and self.loop == "native":
             raise HarnessError(
                 f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
@@ -65,8 +70,9 @@ class Model:
     recipe: Recipe = AS_IT_IS
     max_length: int = 128
     """Longest text in tokens; what is longer is cut. Ignored by kinds without text."""
-    labels: tuple[str, ...] = ()
-    """What the task calls a model's answers, in their order, where a model used as it is calls them otherwise."""
+    labels: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
+    """What the task calls the answers of a model used as it is, where that calls them otherwise: all of them in their
+    order, or a mapping from the model's name to the task's."""
 
     def __post_init__(self) -> None:
         check_name("model", self.name)
@@ -93,8 +99,13 @@ class Task:
     kind: Kind
     dataset: Rows
     inputs: tuple[str, ...]
-    label: str
+    """Columns that the model is given; `a.b` is the field b of the column a."""
+    label: str | None = None
+    """Column with what is to be answered; None for kinds whose rows hold it themselves."""
     metric: str
+    """What gates and verdicts are about."""
+    also: tuple[str, ...] = ()
+    """Metrics that are told beside it."""
     test: int | None
     """So many rows; None takes all that the data itself sets apart for it."""
     validation: int | None
@@ -105,22 +116,36 @@ class Task:
         check_name("task", self.name)
         if not isinstance(self.kind, Kind):
             raise HarnessError(
-                f"task {self.name}: kind {self.kind!r} is none; there are text_classification, "
-                "image_classification, or a harness.Kind of your own"
+                f"task {self.name}: kind {self.kind!r} is none; there are {', '.join(kinds.__all__)}, or a "
+                "harness.Kind of your own"
             )
+        if (self.label is None) != (self.kind.label == "none"):
+            wanted = "has no label: its rows hold their answers" if self.label else "needs label=, a column's name"
+            raise HarnessError(f"task {self.name}: {self.kind.name} {wanted}")
         if isinstance(self.inputs, str) or not self.inputs:
             raise HarnessError(f"task {self.name}: inputs={self.inputs!r} must be a tuple of column names: ('text',)")
         if min(size for size in (self.test, self.validation, self.calibration) if size is not None) < 1:
             raise HarnessError(f"task {self.name}: test, validation and calibration need at least a row each")
         if "label" in self.inputs:
             raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
-        if self.metric not in self.kind.metrics:
+        unknown = [name for name in (self.metric, *self.also) if name not in self.kind.metrics]
+        if unknown:
             raise HarnessError(
-                f"task {self.name}: no metric {self.metric!r} for {self.kind.name}; there are "
+                f"task {self.name}: no metric {unknown[0]!r} for {self.kind.name}; there are "
                 f"{', '.join(self.kind.metrics)}"
             )
         if not set(self.kind.metrics) <= set(METRICS):
             raise HarnessError(f"kind {self.kind.name}: unknown metrics {set(self.kind.metrics) - set(METRICS)}")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The task's metric, then those told beside it."""
+        return tuple(dict.fromkeys((self.metric, *self.also)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return self.inputs if self.label is None else (*self.inputs, self.label)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness import checkpoint, data, reading
 from harness.cache import file_sha256
-from harness.loops import Encoded, Job, native_loop, trainer_loop
+from harness.contracts import Arrays, Example, Kind
+from harness.encoding import Encoder
+from harness.inputs import Inputs
+from harness.loops import Job, native_loop, trainer_loop
 from harness.progress import Progress
 from harness.quiet import quiet
 from harness.spec import Model, Task
@@ -15,58 +22,96 @@ from harness.spec import Model, Task
 if TYPE_CHECKING:
     import torch
 
+TARGETS = ("labels", "start_positions", "end_positions")
+"""What Transformers' heads call what they are taught."""
+NOT_TAUGHT = -100
+"""Fills targets up to the longest; no loss of PyTorch counts it."""
 
-def fine_tune(
-    task: Task, model: Model, split: data.Split, folder: Path, out: Path, threads: int, progress: Progress
-) -> dict[str, Any]:
-    """Train `model` on `split`, save the checkpoint in `out`, and say how it went; `folder` is the suite's.
 
-    A model used as it is is saved as it was, with `order`: for each of its answers, the index of that label.
+@dataclass(frozen=True)
+class Place:
+    """Where and how a model is trained."""
+
+    folder: Path
+    """The suite's."""
+    cache: Path
+    """Folder for encoded rows."""
+    known: str
+    """Changes with what the rows hold."""
+    threads: int
+    progress: Progress
+
+
+def fine_tune(task: Task, model: Model, split: data.Split, place: Place, out: Path) -> dict[str, Any]:
+    """Train `model` on `split`, save the checkpoint in `out`, and say how it went.
+
+    A model used as it is is saved as it was; where rows have labels, with `order`: for each of its answers, the index
+    of that label.
     """
     import torch
     import transformers
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(place.threads)
     transformers.set_seed(model.recipe.seed)
     with quiet():
-        pretrained = reading.pretrained(model.source, folder)
+        pretrained = reading.pretrained(model.source, place.folder)
         rows = data.budget(split, model.recipe.rows, model.name)
-        processor = task.kind.processor(model.source, pretrained, list(rows), task.inputs)
+        processor = task.kind.processor(model.source, pretrained, rows, task.inputs)
+        info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained)}
         first = task.kind.encode(processor, list(rows.select(range(2))), task.inputs, model.max_length)
         if model.is_as_it_is:
             assert pretrained is not None
             module = checkpoint.as_it_is(task.kind, pretrained)
-            info: dict[str, Any] = {"order": checkpoint.label_order(model, pretrained, split.labels)}
+            if split.labels:
+                info["order"] = checkpoint.label_order(model, pretrained, split.labels)
         else:
-            module = checkpoint.create(model.source, task.kind, folder, pretrained, split.labels, processor)
+            module = checkpoint.create(model.source, task.kind, place.folder, pretrained, split.labels, processor)
+            encoder = Encoder(task.kind, processor, task.inputs, model.max_length, place.cache)
+            validation = encoder.asked(split.validation, f"{place.known} validation")
             job = Job(
                 task=task,
                 model=model,
                 module=module,
-                train=_encode(task, model, processor, rows),
-                validation=_encode(task, model, processor, split.validation),
-                collate=lambda encoded: _batch(task, processor, encoded),
-                progress=progress,
+                train=encoder.taught(rows, f"{place.known} train"),
+                validation=Inputs(task.kind, validation, split.labels),
+                collate=lambda examples: _batch(task.kind, processor, examples),
+                progress=place.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 out=out,
             )
             loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
-            info = {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
-        checkpoint.save(module.cpu(), model.source, folder, out, processor, task.kind.collate(processor, first))
-    return {**info, "threads": threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
+            info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
+        example = _given(task.kind, processor, [example for examples in first for example in examples])
+        checkpoint.save(module.cpu(), model.source, place.folder, out, processor, example)
+    return {**info, "threads": place.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
 
 
-def _encode(task: Task, model: Model, processor: Any, rows: Any) -> Encoded:
-    encoded = task.kind.encode(processor, list(rows), task.inputs, model.max_length)
-    return [{**row, "labels": label} for row, label in zip(encoded, rows["label"], strict=True)]
+def _given(kind: Kind, processor: Any, examples: list[Example]) -> Arrays:
+    """What the model is given of a batch."""
+    return {name: array for name, array in kind.collate(processor, examples).items() if name not in kind.aside}
 
 
-def _batch(task: Task, processor: Any, encoded: Encoded) -> dict[str, torch.Tensor]:
+def _batch(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, torch.Tensor]:
+    """What the model is given, and what it is taught."""
     import torch
 
-    inputs = [{name: value for name, value in row.items() if name != "labels"} for row in encoded]
-    arrays = task.kind.collate(processor, inputs)
-    return {
-        **{name: torch.from_numpy(array) for name, array in arrays.items()},
-        "labels": torch.tensor([row["labels"] for row in encoded]),
-    }
+    known = _given(kind, processor, [{n: v for n, v in example.items() if n not in TARGETS} for example in examples])
+    found = {name: torch.from_numpy(array) for name, array in known.items()}
+    for name in TARGETS:
+        if name in examples[0]:
+            found[name] = torch.from_numpy(_padded(processor, examples, name))
+    return found
+
+
+def _padded(processor: Any, examples: list[Example], name: str) -> NDArray[Any]:
+    """Targets as one array; those of tokens on the side that the tokens themselves are padded on."""
+    values = [np.asarray(example[name]) for example in examples]
+    longest = max(value.size for value in values)
+    if not values[0].ndim:
+        return np.array(values)
+    of_tokens = all(
+        value.size == len(example.get("input_ids", ())) for value, example in zip(values, examples, strict=True)
+    )
+    left = of_tokens and getattr(processor, "padding_side", "right") == "left"
+    missing = [(longest - value.size, 0) if left else (0, longest - value.size) for value in values]
+    return np.stack([np.pad(v, m, constant_values=NOT_TAUGHT) for v, m in zip(values, missing, strict=True)])

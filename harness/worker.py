@@ -24,6 +24,7 @@ from harness.contracts import Arrays, Session, Target
 from harness.front import fronted
 from harness.loading import load_symbol
 from harness.phases import imports
+from harness.reduction import reduced
 
 
 def main(fd: int) -> None:
@@ -68,6 +69,8 @@ def _load(sock: socket.socket) -> Session:
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
         session: Session = load(Path(order["artifact"]), target)
+        if "reduction" in order:
+            session = reduced(session, order["reduction"])
         if "front" in order:
             session = fronted(session, order["front"])
     spent_ns = perf_counter_ns() - began
@@ -118,7 +121,8 @@ def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any]
         "cpu_ns": process_time_ns() - cpu_ns,
         "switches": _switches() - switches,
     }
-    return header, _copied(outputs)
+    kept = _copied(outputs)
+    return header, session.keep(kept) if session.keep else kept
 
 
 def _switches() -> int:

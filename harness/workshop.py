@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import answers, content, data, train
-from harness.answers import Inputs, Scored
+from harness.answers import Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
+from harness.encoding import Encoder
 from harness.environment import accelerator, cpu_flags, versions
+from harness.inputs import Inputs
 from harness.process import Worker
 from harness.progress import Progress
+from harness.quiet import quiet
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
@@ -41,18 +43,20 @@ class Workshop:
         """The fine-tuned model."""
         origin = content.of_model(self.model.source, self.folder)
         # Code counts too: whoever changes how a model is trained must not be given an old one.
-        names = ("train.py", "loops.py", "checkpoint.py", "data.py", "reading.py", "kinds", "score.py", "metrics")
+        names = (
+            "train.py", "loops.py", "checkpoint.py", "data.py", "reading.py", "encoding.py", "inputs.py", "kinds",
+            "score.py", "metrics",
+        )  # fmt: skip
         code = [tree_sha256(HERE / name) for name in names]
         # Its digests fold white space, for duplicates; some tokenizers do not.
         whole = content.of_rows(self.task.dataset, self.folder)
-        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, split.sha256(), whole)
+        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, split.sha256, whole)
+        place = train.Place(self.folder, self._cache, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
         return self.store.get(
             self._name("checkpoint"),
             key,
-            lambda out: train.fine_tune(
-                self.task, self.model, split, self.folder, out, self.target.threads, self.progress
-            ),
+            lambda out: train.fine_tune(self.task, self.model, split, place, out),
             fresh=self.retrain,
         )
 
@@ -68,22 +72,33 @@ class Workshop:
     def inputs(self, split: data.Split, made: Entry) -> Inputs:
         """The test rows as every backend is given them."""
         processor = self.task.kind.load_processor(made.path)
-        encoded = self.task.kind.encode(processor, list(split.test), self.task.inputs, self.model.max_length)
-        return Inputs(self.task.kind, processor, encoded, made.info.get("order"))
+        encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self._cache)
+        with quiet():
+            asked = encoder.asked(split.test, f"{self._known(split)} test")
+        return Inputs(self.task.kind, asked, split.labels, made.info.get("order"))
 
-    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, labels: Sequence[int]) -> Scored:
+    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs) -> Scored:
         """The backend's answers on every test row, from a worker of its own."""
 
         def build(out: Path) -> dict[str, Any]:
-            with Worker(backend, artifact.path, self.target, self.timeout_s) as worker:
-                return answers.collect(worker, inputs, labels, self.task.metric, out, self.progress)
+            with Worker(backend, artifact.path, self.target, self.timeout_s, kind=self.task.kind) as worker:
+                return answers.collect(worker, inputs, self.task.metrics, out, self.progress)
 
-        code = [tree_sha256(HERE / name) for name in ("answers.py", "worker.py", "score.py", "metrics")]
+        names = ("answers.py", "inputs.py", "ragged.py", "reduction.py", "worker.py", "score.py", "metrics")
+        code = [tree_sha256(HERE / name) for name in names]
         key = fingerprint(
-            artifact.path.name, artifact.info, backend, self.target, self.task.metric, versions(), _machine(), code
+            artifact.path.name, artifact.info, backend, self.target, self.task.metrics, versions(), _machine(), code
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)
+
+    @property
+    def _cache(self) -> Path:
+        return self.store.root / "encoded"
+
+    def _known(self, split: data.Split) -> str:
+        """Changes with what the rows hold."""
+        return fingerprint(split.sha256, content.of_rows(self.task.dataset, self.folder))
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"

@@ -11,6 +11,7 @@ TASK = Task(
     inputs=("sentence1", "sentence2"),
     label="label",
     metric="accuracy",
+    also=("f1",),
     test=None,
     validation=None,
     calibration=120,

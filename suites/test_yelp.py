@@ -18,6 +18,7 @@ TASK = Task(
     inputs=("text",),
     label="label",
     metric="accuracy",
+    also=("off-by-one-accuracy",),
     test=None,
     validation=150,
     calibration=120,

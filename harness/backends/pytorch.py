@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from harness.contracts import REFERENCE, Arrays, Backend, Session, Target
+from harness.contracts import REFERENCE, Backend, Session, Target
 
 
 def load(artifact: Path, target: Target) -> Session:
@@ -17,23 +16,11 @@ def load(artifact: Path, target: Target) -> Session:
     torch.set_num_threads(target.threads)
     model = checkpoint.load(artifact).to(target.device)
 
-    def run(arrays: Arrays) -> Arrays:
-        with torch.inference_mode():
-            return host(model(**{name: torch.from_numpy(array).to(target.device) for name, array in arrays.items()}))
-
     return Session(
-        run=run,
+        run=checkpoint.answering(model, target.device),
         device=next(model.parameters()).device.type,
         settings={"torch": torch.__version__, "threads": str(torch.get_num_threads())},
     )
-
-
-def host(output: Any) -> Arrays:
-    """A model's output as host arrays by name; a bare tensor is called `logits`. Waits for the device."""
-    import torch
-
-    named = {"logits": output} if isinstance(output, torch.Tensor) else output
-    return {name: value.cpu().numpy() for name, value in named.items() if isinstance(value, torch.Tensor)}
 
 
 PYTORCH = Backend(name=REFERENCE, load=load)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Kind
+from harness.contracts import Arrays, Example, Kind
 from harness.errors import HarnessError
-from harness.kinds.labels import likeliest_label
+from harness.kinds.labels import likeliest_label, taught_label
 from harness.sources import Native, Row, Scratch, Source
 
 
@@ -48,15 +48,15 @@ def load_image_processor(folder: Path) -> Any:
         raise HarnessError(f"{file}: no usable image processor: {error}") from error
 
 
-def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[dict[str, Any]]:
+def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     images = [np.asarray(row[inputs[0]], dtype=np.uint8) for row in rows]
     images = [image[:, :, None] if image.ndim == 2 else image for image in images]
     pixels = processor(images, return_tensors="np", input_data_format="channels_last")["pixel_values"]
-    return [{"pixel_values": image} for image in pixels]
+    return [[{"pixel_values": image.astype(np.float32)}] for image in pixels]
 
 
-def _collate(processor: Any, encoded: list[dict[str, Any]]) -> Arrays:
-    return {"pixel_values": np.stack([row["pixel_values"] for row in encoded]).astype(np.float32)}
+def _collate(processor: Any, examples: list[Example]) -> Arrays:
+    return {"pixel_values": np.stack([np.asarray(row["pixel_values"], dtype=np.float32) for row in examples])}
 
 
 def _native_arguments(processor: Any, num_labels: int) -> dict[str, int]:
@@ -66,11 +66,12 @@ def _native_arguments(processor: Any, num_labels: int) -> dict[str, int]:
 image_classification = Kind(
     name="image-classification",
     auto_class="AutoModelForImageClassification",
-    metrics=("accuracy", "f1-macro"),
+    metrics=("accuracy", "f1", "f1-macro", "off-by-one-accuracy"),
     processor=_processor,
     load_processor=load_image_processor,
     encode=_encode,
     collate=_collate,
+    targets=taught_label,
     predict=likeliest_label,
     native_arguments=_native_arguments,
     axes=("batch",),

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contracts import Arrays, Asked, Example, own_label
 from harness.errors import HarnessError
 
 NO_LABEL = "(a label of no row)"
+NO_ANSWER = "(no answer)"
+"""Of a word beyond `max_length`."""
 
 
 def label_name(names: Sequence[str], index: int) -> str:
@@ -18,9 +21,19 @@ def label_name(names: Sequence[str], index: int) -> str:
     return names[index] if index >= 0 else NO_LABEL
 
 
-def likeliest_label(outputs: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
-    """Index of the largest of `logits`, shape (rows, labels); a tie goes to the first."""
-    if "logits" not in outputs:
-        raise HarnessError(f"the backend answered {', '.join(outputs) or 'nothing'}; a classifier answers `logits`")
-    found: NDArray[np.int64] = outputs["logits"].argmax(axis=-1)
-    return found
+def output(outputs: Arrays, name: str) -> NDArray[Any]:
+    """The output called `name`; HarnessError, with those there are, if there is none."""
+    if name not in outputs:
+        raise HarnessError(f"the backend answered {', '.join(outputs) or 'nothing'}; this kind reads `{name}`")
+    return outputs[name]
+
+
+def likeliest_label(asked: Asked, outputs: Sequence[Arrays]) -> list[int]:
+    """Index of the largest of `logits`, shape (1, labels) a row; a tie goes to the first."""
+    logits = np.concatenate([output(row, "logits") for row in outputs])
+    return logits.argmax(axis=-1).tolist()  # type: ignore[no-any-return]
+
+
+def taught_label(asked: Asked) -> list[list[Example]]:
+    """A row's one example is to be answered with its label."""
+    return [[{"labels": label}] for label in own_label(asked)]

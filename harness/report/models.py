@@ -7,6 +7,7 @@ from statistics import median
 import pandas as pd
 
 from harness.finals import Entry, Finals, standing, winner
+from harness.phrases import ends
 from harness.report import cells
 from harness.speed import flat, noise_floor, startup_ms
 from harness.stats import Interval
@@ -50,7 +51,7 @@ def _line(finals: Finals, entry: Entry, best: bool) -> dict[str, str]:
         "speed-up": "failed" if entry.error else _ratio(found.gain if found else None),
         "ms from raw row": cells.number(median(times) if times else None, 3),
         "score": cells.number(entry.score, decimals=4),
-        "fewer right, points": _points(found.lost) if found else "0",
+        "loss, points": _points(found.lost) if found else "0",
         "MB": cells.number(entry.size_bytes / 1e6, 3),
         "startup, ms": cells.number(startup_ms(entry.process) if entry.process else None, 3),
     }
@@ -59,7 +60,7 @@ def _line(finals: Finals, entry: Entry, best: bool) -> dict[str, str]:
 def _ratio(found: Interval | None) -> str:
     if found is None:
         return "1×"
-    return f"{found.estimate:.3g}× [{found.low:.3g}, {found.high:.3g}]"
+    return f"{found.estimate:.2f}× {ends(found.low, found.high, 2)}"
 
 
 def _points(found: Interval) -> str:

@@ -22,7 +22,14 @@ def recommendation(group: list[Result], mark: str = "**") -> str:
 
 def below(group: list[Result]) -> list[str]:
     """What stands below a table in a file."""
-    return [*_reasons(group), *_unbeaten(group), *spread_of_seeds(group), *_restarts(group), *disturbed(group)]
+    return [
+        *_reasons(group),
+        *beside(group),
+        *_unbeaten(group),
+        *spread_of_seeds(group),
+        *_restarts(group),
+        *disturbed(group),
+    ]
 
 
 def provenance(group: list[Result]) -> str:
@@ -64,6 +71,15 @@ def _reasons(group: list[Result]) -> list[str]:
         for result, said in found
         if said is not None and said.word not in ("ship", "failed")
     ]
+
+
+def beside(group: list[Result]) -> list[str]:
+    """What the backends score by other metrics than the task's."""
+    found: dict[str, list[str]] = {}
+    for result in group:
+        for name, value in result.answers.others.items() if result.answers else ():
+            found.setdefault(name, []).append(f"{result.backend} {value:.4f}")
+    return [f"By {name}: {', '.join(scores)}." for name, scores in found.items()]
 
 
 def _unbeaten(group: list[Result]) -> list[str]:

@@ -16,6 +16,9 @@ from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
 
+TOKENS = "tokens/s"
+"""A column only where text is generated."""
+
 
 def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """Every comparison with its table, its recommendation, and where the numbers came from; then every finals."""
@@ -54,6 +57,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
         parts += [
             f"{sentences.recommendation(group, mark='')}",
+            *sentences.beside(group),
             *spread_of_seeds(group),
             *sentences.disturbed(group),
             *sentences.noise(group),
@@ -82,7 +86,8 @@ def line(result: Result) -> str:
 
 def _view(group: list[Result]) -> pd.DataFrame:
     table = tidy(group)
-    return pd.DataFrame([_row(lines, table["batch"].max()) for _, lines in table.groupby("backend", sort=False)])
+    view = pd.DataFrame([_row(lines, table["batch"].max()) for _, lines in table.groupby("backend", sort=False)])
+    return view if view[TOKENS].any() else view.drop(columns=TOKENS)
 
 
 def _align(view: pd.DataFrame) -> list[str]:
@@ -99,6 +104,7 @@ def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
         "ms": cells.number(small["median_ms"], 3),
         f"speed-up, batch {cells.number(larger)}": cells.interval(large, "speedup", "×"),
         "rows/s": cells.number(large["rows_per_s"], 3),
+        TOKENS: cells.number(large["tokens_per_s"], 3),
         "score": cells.number(small["score"], decimals=4),
         "loss, points": cells.loss(small),
         "MB": cells.number(small["size_mb"], 3),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.answers import Scored
+from harness.answers import Scored, split
 from harness.contracts import CONTROL, REFERENCE, Arrays, Session, Target
 from harness.crew import Check
 from harness.honesty import PAIRS
@@ -77,7 +77,7 @@ def _arrays(rows: list[int]) -> Arrays:
 def _scored() -> Scored:
     """What an honest arm answered when it was scored."""
     every = cheating.answer(_arrays(list(range(ROWS))))
-    return Scored(single=every, padded={}, predictions=[], score=None)
+    return Scored(single=split(every, [1] * ROWS), padded=[], predictions=[], score=None, others={})
 
 
 def _check(scored: Scored, name: str, rows: list[int], outputs: Arrays) -> None:

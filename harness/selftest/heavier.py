@@ -20,18 +20,17 @@ def repeating(artifact: Path, target: Target) -> Session:
     import torch
 
     from harness import checkpoint
-    from harness.backends.pytorch import host
 
     torch.set_num_threads(target.threads)
     model: Any = checkpoint.load(artifact).to(target.device)
     for name in REPEATED:
         model.base_model.get_submodule(name).register_forward_hook(_again)
 
-    def run(arrays: Arrays) -> Arrays:
-        with torch.inference_mode():
-            return host(model(**{name: torch.from_numpy(array) for name, array in arrays.items()}))
-
-    return Session(run=run, device=next(model.parameters()).device.type, settings={"torch": torch.__version__})
+    return Session(
+        run=checkpoint.answering(model, target.device),
+        device=next(model.parameters()).device.type,
+        settings={"torch": torch.__version__},
+    )
 
 
 def _again(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 
 import harness
 from harness import answers, data, parity
-from harness.answers import Inputs, Scored
+from harness.answers import Scored
 from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
 from harness.environment import usable_cores
 from harness.errors import HarnessError
+from harness.inputs import Inputs
 from harness.loading import load_symbol
 from harness.process import Worker
 from harness.selftest.part import Given
@@ -36,7 +37,6 @@ class Real:
     checkpoint: Entry
     artifact: Entry
     inputs: Inputs
-    labels: list[int]
     reference: Scored
 
 
@@ -69,47 +69,44 @@ def prepare(suite: str, model: str, rows: int, given: Given) -> Real:
     split = data.load(task, SUITES)
     checkpoint = shop.checkpoint(split)
     every = shop.inputs(split, checkpoint)
-    kept = np.linspace(0, len(every.encoded) - 1, rows, dtype=int).tolist()
-    inputs = replace(every, encoded=[every.encoded[row] for row in kept])
-    labels = [split.test["label"][row] for row in kept]
+    kept = np.linspace(0, len(every) - 1, rows).astype(int).tolist()
+    examples = [every.asked.examples[row] for row in kept]
+    inputs = replace(every, asked=every.asked._replace(rows=split.test.select(kept), examples=examples))
     return Real(
         shop=shop,
         gate=load_symbol(str(file), "MODELS")[chosen],
         checkpoint=checkpoint,
         artifact=shop.artifact(ONNXRUNTIME, checkpoint),
         inputs=inputs,
-        labels=labels,
-        reference=_collect(shop, PYTORCH, checkpoint.path, shop.target, inputs, labels),
+        reference=_collect(shop, PYTORCH, checkpoint.path, shop.target, inputs),
     )
 
 
 def without_cut_rows(real: Real) -> Real:
     """The safety switched off: rows are probed at no other length than their own."""
     inputs = replace(real.inputs, kind=replace(real.inputs.kind, axes=("batch",)))
-    reference = _collect(real.shop, PYTORCH, real.checkpoint.path, real.shop.target, inputs, real.labels)
+    reference = _collect(real.shop, PYTORCH, real.checkpoint.path, real.shop.target, inputs)
     return replace(real, inputs=inputs, reference=reference)
 
 
 def gate(real: Real, backend: Backend, artifact: Path, target: Target | None = None) -> Gated:
     """Hold a variant to what every session holds an export to, and to its score alone."""
     try:
-        own = _collect(real.shop, backend, artifact, target or real.shop.target, real.inputs, real.labels)
+        own = _collect(real.shop, backend, artifact, target or real.shop.target, real.inputs)
     except HarnessError as error:
         told = str(error).splitlines()[0]
         return Gated(refused=told, ungated=told)
     lost = (real.reference.score or 0.0) - (own.score or 0.0)
     ungated = f"loses {lost:.4f}" if lost > real.gate.max_loss else None
     try:
-        parity.check_forms(own, real.reference, PYTORCH.name)
-        parity.check_parity(own, real.reference, PYTORCH.name)
+        parity.check_forms(own, real.reference, PYTORCH.name, real.inputs.kind.likeness)
+        parity.check_parity(own, real.reference, PYTORCH.name, real.inputs)
     except HarnessError as error:
         return Gated(refused=str(error), ungated=ungated)
     return Gated(refused=None, ungated=ungated)
 
 
-def _collect(
-    shop: Workshop, backend: Backend, artifact: Path, target: Target, inputs: Inputs, labels: list[int]
-) -> Scored:
+def _collect(shop: Workshop, backend: Backend, artifact: Path, target: Target, inputs: Inputs) -> Scored:
     with tempfile.TemporaryDirectory() as out, Worker(backend, artifact, target, shop.timeout_s) as worker:
-        info: dict[str, Any] = answers.collect(worker, inputs, labels, shop.task.metric, Path(out), shop.progress)
+        info: dict[str, Any] = answers.collect(worker, inputs, shop.task.metrics, Path(out), shop.progress)
         return answers.read(Path(out), info)

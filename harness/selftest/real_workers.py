@@ -66,7 +66,7 @@ def _measured(real: Real, seed: int, given: Given) -> Samples:
     path = real.checkpoint.path
     arms = [Arm(name, PYTORCH, path) for name in SAME]
     arms += [Arm(name, toy("repeating", heavier.repeating), path) for name in MORE]
-    order = np.random.default_rng([figures.SEED, seed]).permutation(len(real.inputs.encoded)).tolist()
+    order = np.random.default_rng([figures.SEED, seed]).permutation(len(real.inputs)).tolist()
     load = Load(1, seed, lambda number: [order[number % len(order)]], real.inputs.batch)
     settings = Settings(
         real.shop.target, looks=(figures.REAL_ROUNDS,), budget_s=figures.REAL_BUDGET_S, timeout_s=TIMEOUT_S, seed=seed

@@ -125,7 +125,7 @@ class Simulation:
         return self.cores[0].now_ns
 
     def hire(
-        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
     ) -> Simulated:
         """A fresh worker, whose work is that of the profile's block times the artifact's name."""
         self.wait(STARTING_NS)

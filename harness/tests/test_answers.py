@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import answers, parity
-from harness.answers import Inputs, Scored
+from harness.answers import Scored
+from harness.contracts import Asked
 from harness.errors import HarnessError, WorkerError
+from harness.inputs import Inputs
 from harness.kinds import image_classification, text_classification
-from harness.parity import ABSOLUTE, RELATIVE, check_parity, check_timed, compare_answers
+from harness.likeness import ABSOLUTE, ELEMENTS, RELATIVE
+from harness.parity import check_parity, check_timed, compare_answers
 from harness.process import Answer
 from harness.progress import Progress
 from harness.stats import resampled
@@ -45,27 +48,37 @@ def honest(images):
     return {"logits": np.stack([middle, 1 - middle], axis=1).astype(np.float32)}
 
 
-def inputs(rows=20):
+def inputs(rows=20, labels=()):
     images = np.random.default_rng(0).random((rows, 1, 2, 2), dtype=np.float32)
-    return Inputs(image_classification, None, [{"pixel_values": image} for image in images])
+    return of_examples(image_classification, [[{"pixel_values": image}] for image in images], labels)
+
+
+def of_examples(kind, examples, labels=()):
+    return Inputs(kind, Asked(None, [{"label": label} for label in labels], ("column",), examples))
 
 
 def truth(rows=20):
     return honest(inputs(rows).batch(range(rows))["pixel_values"])["logits"].argmax(axis=1).tolist()
 
 
-def collect(folder, worker, rows=20, labels=None):
-    info = answers.collect(worker, inputs(rows), labels or truth(rows), "accuracy", folder, Progress())
+def collect(folder, worker, rows=20, labels=None, metrics=("accuracy",)):
+    info = answers.collect(worker, inputs(rows, labels or truth(rows)), metrics, folder, Progress())
     return answers.read(folder, json.loads(json.dumps(info)))
+
+
+def by_row(logits):
+    """Outputs of rows that take one entry each."""
+    return [{"logits": np.asarray(row)[None]} for row in logits]
 
 
 def scored(single=None, padded=None, predictions=(0, 1), score=1.0):
     logits = np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32)
     return Scored(
-        single={"logits": logits if single is None else single},
-        padded={"logits": logits if padded is None else padded},
+        single=by_row(logits if single is None else single),
+        padded=by_row(logits if padded is None else padded),
         predictions=list(predictions),
         score=score,
+        others={},
     )
 
 
@@ -76,7 +89,7 @@ def test_a_batch_holds_the_rows_that_were_asked_for_in_their_order():
     several = inputs()
     found = several.batch([3, 1, 3])["pixel_values"]
     assert (3, 1, 2, 2) == found.shape
-    np.testing.assert_array_equal(several.encoded[1]["pixel_values"], found[1])
+    np.testing.assert_array_equal(several.asked.examples[1][0]["pixel_values"], found[1])
     np.testing.assert_array_equal(found[0], found[2])
 
 
@@ -100,7 +113,7 @@ def texts(lengths, axes=("batch", "sequence")):
         }
 
     kind = replace(text_classification, collate=collate, axes=axes)
-    return Inputs(kind, None, [{"input_ids": [5] * length, "attention_mask": [1] * length} for length in lengths])
+    return of_examples(kind, [[{"input_ids": [5] * length, "attention_mask": [1] * length}] for length in lengths])
 
 
 def test_rows_that_are_all_equally_long_are_cut_so_that_something_is_padded():
@@ -140,8 +153,11 @@ def test_every_row_is_answered_alone_and_the_probes_together(tmp_path):
 
 def test_what_was_collected_is_read_back(tmp_path):
     found = collect(tmp_path, Toy(honest))
-    np.testing.assert_array_equal(honest(inputs().batch(range(20))["pixel_values"])["logits"], found.single["logits"])
-    assert (18, 2) == found.padded["logits"].shape
+    np.testing.assert_array_equal(
+        honest(inputs().batch(range(20))["pixel_values"])["logits"],
+        np.concatenate([row["logits"] for row in found.single]),
+    )
+    assert [(1, 2)] * 18 == [entry["logits"].shape for entry in found.padded]
     assert truth() == found.predictions
     assert 1.0 == found.score
 
@@ -153,7 +169,7 @@ def test_the_score_is_the_metric_of_the_predictions(tmp_path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_answer_that_is_no_number_is_refused_with_its_row(tmp_path, bad):
-    third = inputs().encoded[3]["pixel_values"]
+    third = inputs().asked.examples[3][0]["pixel_values"]
 
     def sick(images):
         found = honest(images)
@@ -177,12 +193,12 @@ def test_a_classifier_without_logits_is_refused(tmp_path, outputs, named):
     def mute(images):
         return {name: np.zeros((len(images), 2)) for name in outputs}
 
-    with pytest.raises(HarnessError, match=f"the backend answered {named}; a classifier answers `logits`"):
+    with pytest.raises(HarnessError, match=f"the backend answered {named}; this kind reads `logits`"):
         collect(tmp_path, Toy(mute))
 
 
 def test_a_tie_goes_to_the_first_label():
-    assert [0, 1] == image_classification.predict({"logits": np.array([[2.0, 2.0], [1.0, 2.0]])}).tolist()
+    assert [0, 1] == image_classification.predict(inputs(2).asked, by_row([[2.0, 2.0], [1.0, 2.0]]))
 
 
 def test_a_bar_is_told_of_every_row(tmp_path):
@@ -201,15 +217,54 @@ def test_a_bar_is_told_of_every_row(tmp_path):
             self.updates += 1
 
     progress = Counting()
-    answers.collect(Toy(honest), inputs(), truth(), "accuracy", tmp_path, progress)
+    answers.collect(Toy(honest), inputs(labels=truth()), ("accuracy",), tmp_path, progress)
     assert ("answers of toy", 20, 20) == (progress.label, progress.total, progress.updates)
+
+
+def test_other_metrics_are_told_beside_the_first(tmp_path):
+    wrong = [1 - label for label in truth()[:5]] + truth()[5:]
+    found = collect(tmp_path, Toy(honest), labels=wrong, metrics=("accuracy", "off-by-one-accuracy"))
+    assert (0.75, {"off-by-one-accuracy": 1.0}) == (found.score, found.others)
+
+
+def windows(counts):
+    """Rows of so many windows each."""
+    images = iter(np.random.default_rng(0).random((sum(counts), 1, 2, 2), dtype=np.float32))
+    examples = [[{"pixel_values": next(images)} for _ in range(count)] for count in counts]
+    kind = replace(image_classification, predict=lambda asked, outputs: [int(row["logits"].sum()) for row in outputs])
+    return of_examples(kind, examples, labels=counts)
+
+
+def test_a_row_of_several_windows_is_one_row_with_several_entries(tmp_path):
+    counts, worker = [1, 3, 2] * 6, Toy(lambda images: {"logits": np.ones((len(images), 1), dtype=np.float32)})
+    info = answers.collect(worker, windows(counts), ("accuracy",), tmp_path, Progress())
+    found = answers.read(tmp_path, json.loads(json.dumps(info)))
+    assert counts == [len(row["logits"]) for row in found.single] == found.predictions
+    assert [*counts, sum(counts[:2]), sum(counts[:16])] == [len(batch) for batch in worker.seen]
+    assert 1.0 == found.score
+
+
+def test_a_batch_is_split_where_its_rows_begin():
+    given = windows([2, 1, 3])
+    outputs = {"logits": np.arange(6)[:, None]}
+    found = answers.split(outputs, given.entries([2, 0, 1]))
+    assert [[0, 1, 2], [3, 4], [5]] == [row["logits"][:, 0].tolist() for row in found]
+
+
+def test_every_probed_entry_is_called_by_its_row():
+    given = windows([2, 1] * 10)
+    called = given.probed()
+    entries = [len(next(iter(batch.values()))) for batch in given.probes()]
+    assert [3, 24] == entries
+    assert ["0 in a padded batch"] * 2 + ["1 in a padded batch"] == called[:3]
+    assert "15 in a padded batch" == called[sum(entries) - 1]
 
 
 # Parity
 
 
 def test_equal_answers_are_at_parity():
-    check_parity(scored(), scored(), "pytorch")
+    check_parity(scored(), scored(), "pytorch", texts([96] * 2))
 
 
 @LAW
@@ -220,10 +275,10 @@ def test_parity_is_a_tolerance_of_absolute_and_relative_size(value, share, where
     other = logits + np.array([[share * allowed, 0.0], [0.0, 0.0]])
     own, source = (scored(other), scored(logits)) if where == "alone" else (scored(None, other), scored(None, logits))
     if abs(share) < 0.999:
-        check_parity(own, source, "pytorch")
+        check_parity(own, source, "pytorch", texts([96] * 2))
     elif abs(share) > 1.001:
         with pytest.raises(HarnessError, match="does not answer as pytorch does"):
-            check_parity(own, source, "pytorch")
+            check_parity(own, source, "pytorch", texts([96] * 2))
 
 
 def test_a_difference_is_told_with_its_size_and_its_row():
@@ -236,7 +291,7 @@ def test_a_difference_is_told_with_its_size_and_its_row():
         r"value\), worst at test row 7 alone; 2 of 20 rows differ"
     )
     with pytest.raises(HarnessError, match=said):
-        check_parity(scored(own), scored(source), "pytorch")
+        check_parity(scored(own), scored(source), "pytorch", texts([96] * 20))
 
 
 @pytest.mark.parametrize(
@@ -247,37 +302,71 @@ def test_a_difference_in_a_padded_batch_is_told_with_its_test_row(at, row):
     own = source.copy()
     own[at, 1] = 1
     with pytest.raises(HarnessError, match=rf"worst at test row {row} in a padded batch; 1 of 34 rows differ"):
-        check_parity(scored(single, own), scored(single, source), "pytorch")
+        check_parity(scored(single, own), scored(single, source), "pytorch", texts([96] * 20))
 
 
 def test_nan_is_at_parity_with_nothing():
     sick = np.array([[np.nan, 0.0], [0.0, 1.0]])
     for own, source in ((scored(sick), scored()), (scored(), scored(sick))):
         with pytest.raises(HarnessError, match="does not answer as pytorch does: logits"):
-            check_parity(own, source, "pytorch")
+            check_parity(own, source, "pytorch", texts([96] * 2))
 
 
-@pytest.mark.parametrize("own", [{}, {"hidden": np.zeros((2, 3))}], ids=["none", "others"])
+@pytest.mark.parametrize("own", [{}, {"hidden": np.zeros((1, 3))}], ids=["none", "others"])
 def test_an_export_without_an_output_of_its_source_is_not_at_parity(own):
     with pytest.raises(HarnessError, match="the export does not answer as pytorch does"):
-        check_parity(Scored(own, own, [0, 1], 1.0), scored(), "pytorch")
+        check_parity(Scored([own] * 2, [own] * 2, [0, 1], 1.0, {}), scored(), "pytorch", texts([96] * 2))
 
 
 def test_an_output_of_another_shape_is_not_at_parity():
     flat = scored(np.zeros((2, 1)), np.zeros((2, 1)))
     wide = scored(np.zeros((2, 5)), np.zeros((2, 5)))
     with pytest.raises(HarnessError, match="the export does not answer as pytorch does"):
-        check_parity(flat, wide, "pytorch")
+        check_parity(flat, wide, "pytorch", texts([96] * 2))
 
 
 def test_the_largest_difference_is_over_both_shapes():
-    logits = scored().single["logits"]
-    assert 0.0 == parity.largest_difference(scored(), scored())
-    assert 0.5 == parity.largest_difference(scored(logits - 0.5, logits + 0.25), scored())
-    assert 0.75 == parity.largest_difference(scored(logits - 0.5, logits + 0.75), scored())
+    logits = np.concatenate([row["logits"] for row in scored().single])
+    assert 0.0 == parity.largest_difference(scored(), scored(), ELEMENTS)
+    assert 0.5 == parity.largest_difference(scored(logits - 0.5, logits + 0.25), scored(), ELEMENTS)
+    assert 0.75 == parity.largest_difference(scored(logits - 0.5, logits + 0.75), scored(), ELEMENTS)
+
+
+def generated(*rows):
+    """Rows of tokens, each as long as it came out."""
+    single = [{"sequences": np.array([row])} for row in rows]
+    return Scored(single=single, padded=[], predictions=[0] * len(rows), score=1.0, others={})
+
+
+def test_generated_text_may_differ_in_one_row_of_a_hundred():
+    source = generated(*[[0, 5, 7, 1]] * 200)
+    for wrong, passes in ((2, True), (3, False)):
+        own = generated(*[[0, 5, 7, 8, 1]] * wrong, *[[0, 5, 7, 1]] * (200 - wrong))
+        assert 1.0 == parity.largest_difference(own, source, ELEMENTS)
+        if passes:
+            check_parity(own, source, "pytorch", texts([96] * 200))
+        else:
+            said = r"sequences differs by up to 1 \(allowed no token, but in one row of 100\).*; 3 of 200 rows differ"
+            with pytest.raises(HarnessError, match=said):
+                check_parity(own, source, "pytorch", texts([96] * 200))
 
 
 # What was timed
+
+
+def test_rows_generated_together_may_end_sooner_or_later():
+    known = generated([0, 5, 1], [0, 6, 7, 1])
+    check_timed("toy", known, [0, 1], {"sequences": np.zeros((2, 7), dtype=np.int64)})
+    with pytest.raises(WorkerError, match="what was timed is not what was scored"):
+        check_timed("toy", known, [0, 1], {"sequences": np.zeros((1, 7), dtype=np.int64)})
+
+
+def test_a_row_that_is_generated_alone_is_the_one_that_was_scored():
+    known = generated([0, 5, 1], [0, 6, 7, 1])
+    check_timed("toy", known, [1], {"sequences": np.array([[0, 6, 7, 1]])})
+    for other in ([[0, 6, 6, 1]], [[0, 6, 7, 1, 1]]):
+        with pytest.raises(WorkerError, match="toy: what was timed is not what was scored"):
+            check_timed("toy", known, [1], {"sequences": np.array(other)})
 
 
 def test_the_answer_that_was_scored_passes():
@@ -341,7 +430,7 @@ def of(predictions, truth_of_all):
 def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
     own, reference, source, labels = rows
     found = compare_answers(
-        of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", labels, "accuracy"
+        of(own, labels), of(reference, labels), of(source, labels), "onnxruntime", inputs(labels=labels), "accuracy"
     )
     assert pytest.approx((found.gained - found.lost) / len(labels)) == found.score - found.reference_score
     assert len(labels) == found.rows
@@ -353,8 +442,12 @@ def test_lost_and_gained_rows_are_what_the_scores_differ_by(rows):
 @given(labelled)
 def test_lost_and_gained_change_places_with_the_arms(rows):
     own, reference, source, labels = rows
-    there = compare_answers(of(own, labels), of(reference, labels), of(source, labels), "x", labels, "accuracy")
-    back = compare_answers(of(reference, labels), of(own, labels), of(source, labels), "x", labels, "accuracy")
+    there = compare_answers(
+        of(own, labels), of(reference, labels), of(source, labels), "x", inputs(labels=labels), "accuracy"
+    )
+    back = compare_answers(
+        of(reference, labels), of(own, labels), of(source, labels), "x", inputs(labels=labels), "accuracy"
+    )
     assert (there.lost, there.gained, there.agreement) == (back.gained, back.lost, back.agreement)
 
 
@@ -362,7 +455,7 @@ def test_lost_and_gained_change_places_with_the_arms(rows):
 @given(labelled)
 def test_against_itself_nothing_is_lost(rows):
     own, _, _, labels = rows
-    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", inputs(labels=labels), "accuracy")
     assert (0, 0, 1.0, 0, 0, 1.0, 0.0) == (
         found.lost,
         found.gained,
@@ -377,7 +470,7 @@ def test_against_itself_nothing_is_lost(rows):
 def test_the_artifact_it_was_built_from_has_counts_of_its_own():
     labels = [0, 0, 0, 0, 1]
     own, reference, source = of([0, 0, 1, 1, 0], labels), of([0, 0, 0, 0, 1], labels), of([0, 0, 1, 0, 2], labels)
-    found = compare_answers(own, reference, source, "onnxruntime", labels, "accuracy")
+    found = compare_answers(own, reference, source, "onnxruntime", inputs(labels=labels), "accuracy")
     assert (3, 0, 0.4) == (found.lost, found.gained, found.agreement)
     assert (1, 0, 0.6) == (found.source_lost, found.source_gained, found.source_agreement)
 
@@ -386,7 +479,7 @@ def test_the_artifact_it_was_built_from_has_counts_of_its_own():
 @given(labelled)
 def test_every_row_is_on_record_as_right_or_wrong(rows):
     own, _, _, labels = rows
-    found = compare_answers(*[of(own, labels)] * 3, "pytorch", labels, "accuracy")
+    found = compare_answers(*[of(own, labels)] * 3, "pytorch", inputs(labels=labels), "accuracy")
     assert [mine == label for mine, label in zip(own, labels, strict=True)] == [right == "1" for right in found.right]
     assert len(labels) == len(found.right)
 
@@ -396,10 +489,10 @@ def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch)
     labels = [0, 1] * 30
     own = of([0, 1] * 28 + [1, 0] * 2, labels)
     reference = of(labels, labels)
-    found = compare_answers(own, reference, own, "onnxruntime", labels, "f1-macro")
+    found = compare_answers(own, reference, own, "onnxruntime", inputs(labels=labels), "f1-macro")
     assert found.bounds.low < reference.score - own.score < found.bounds.high
     assert found.source_bounds.low < 0 < found.source_bounds.high
-    assert compare_answers(own, reference, own, "onnxruntime", labels, "accuracy").bounds is None
+    assert compare_answers(own, reference, own, "onnxruntime", inputs(labels=labels), "accuracy").bounds is None
 
 
 @pytest.mark.parametrize("whose", ["own", "reference", "source"])
@@ -407,7 +500,9 @@ def test_an_undefined_score_stays_undefined_and_has_no_bounds(whose):
     labels = [0, 1, 1, 0]
     known = {name: of(labels, labels) for name in ("own", "reference", "source")}
     known[whose] = scored(predictions=labels, score=None)
-    found = compare_answers(known["own"], known["reference"], known["source"], "onnxruntime", labels, "f1-macro")
+    found = compare_answers(
+        known["own"], known["reference"], known["source"], "onnxruntime", inputs(labels=labels), "f1-macro"
+    )
     scores = {"own": found.score, "reference": found.reference_score, "source": found.source_score}
     assert [whose] == [name for name, score in scores.items() if score is None]
     assert (whose in ("own", "reference")) == (found.bounds is None)
@@ -423,11 +518,11 @@ def test_answers_in_another_order_are_refused():
     # Two rows at once, each with the other's logits.
     known = scored()
     for rows in ([0], [1]):
-        swapped = known.single["logits"][::-1][rows]
+        swapped = known.single[1 - rows[0]]["logits"]
         with pytest.raises(WorkerError, match=rf"what was timed is not what was scored: logits of test row {rows[0]}"):
             check_timed("toy", known, rows, {"logits": swapped})
 
 
 def test_answers_of_another_number_of_rows_are_never_compared():
-    with pytest.raises(ValueError, match="broadcast"):
-        compare_answers(*[scored(predictions=[0, 1])] * 3, "pytorch", [0, 1, 1], "accuracy")
+    with pytest.raises(ValueError, match="zip"):
+        compare_answers(*[scored(predictions=[0, 1])] * 3, "pytorch", inputs(labels=[0, 1, 1]), "accuracy")

@@ -22,7 +22,12 @@ from harness import (
 
 SUITES = Path(__file__).parents[2] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": ""}]
-int8_preset = import_module("harness.backends.onnxruntime").int8_preset
+int8_preset = import_module("harness.backends.onnx_graphs").int8_preset
+
+
+def one_each(encoded):
+    """The examples of rows that have one."""
+    return [example for (example,) in encoded]
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +35,7 @@ def lstm(tmp_path_factory) -> Path:
     source, kind, out = Native("models/lstm.py:LSTMClassifier"), text_classification, tmp_path_factory.mktemp("lstm")
     tokenizer = kind.processor(source, None, TEXTS, ("text",))
     model = checkpoint.create(source, kind, SUITES, None, ("a", "b"), tokenizer)
-    example = kind.collate(tokenizer, kind.encode(tokenizer, TEXTS[:2], ("text",), 16))
+    example = kind.collate(tokenizer, one_each(kind.encode(tokenizer, TEXTS[:2], ("text",), 16)))
     checkpoint.save(model, source, SUITES, out, tokenizer, example)
     return out
 
@@ -47,7 +52,7 @@ def vit(tmp_path_factory) -> Path:
     rows = [{"image": np.full((8, 8), shade, dtype=np.uint8)} for shade in (0, 90)]
     processor = kind.processor(source, None, rows, ("image",))
     model = checkpoint.create(source, kind, SUITES, None, ("a", "b"), processor)
-    example = kind.collate(processor, kind.encode(processor, rows, ("image",), 0))
+    example = kind.collate(processor, one_each(kind.encode(processor, rows, ("image",), 0)))
     checkpoint.save(model, source, SUITES, out, processor, example)
     return out
 
@@ -62,7 +67,7 @@ def exported(lstm, tmp_path_factory) -> Path:
 def texts(folder: Path, *rows: int):
     tokenizer = text_classification.load_processor(folder)
     encoded = text_classification.encode(tokenizer, [TEXTS[row] for row in rows], ("text",), 16)
-    return text_classification.collate(tokenizer, encoded)
+    return text_classification.collate(tokenizer, one_each(encoded))
 
 
 def test_an_export_answers_as_the_module_does_at_every_batch_and_length(lstm, exported):

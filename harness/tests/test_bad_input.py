@@ -114,12 +114,14 @@ def test_a_misspelt_recipe_argument_is_named() -> None:
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
-    with pytest.raises(HarnessError, match=r"no metric 'bleu'.*accuracy, f1-macro"):
+    with pytest.raises(HarnessError, match=r"no metric 'bleu'.*accuracy, f1, f1-macro, off-by-one-accuracy"):
         replace(TASK, metric="bleu")
 
 
 def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
-    with pytest.raises(HarnessError, match=r"kind 'text'.*text_classification, image_classification"):
+    with pytest.raises(
+        HarnessError, match=r"kind 'text'.*feature_extraction.*image_classification.*text_classification"
+    ):
         replace(TASK, kind="text")
 
 

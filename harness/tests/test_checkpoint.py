@@ -113,6 +113,16 @@ def test_a_model_that_cannot_answer_a_label_is_refused(saved):
         checkpoint.label_order(model(), saved, ("billing", "returns"))
 
 
+def test_answers_may_be_named_one_by_one(saved):
+    named = model(labels={"billing": "money", "repairs": "tools"})
+    assert [2, 1, 0] == checkpoint.label_order(named, saved, ("delivery", "money", "tools"))
+
+
+def test_an_answer_that_is_named_and_never_given_is_refused(saved):
+    with pytest.raises(HarnessError, match="model toy: labels= names returns, which it never answers"):
+        checkpoint.label_order(model(labels={"returns": "money"}), saved, ("money",))
+
+
 def test_as_many_names_as_answers(saved):
     with pytest.raises(HarnessError, match="labels= names 2 answers, it has 3"):
         checkpoint.label_order(model(labels=("a", "b")), saved, ("a", "b"))

@@ -104,7 +104,7 @@ def test_labels_may_be_numbers(install):
 
 def test_the_same_rows_and_seed_give_the_same_parts(install):
     one, other = load(task(install(articles()))), load(task(install(articles())))
-    assert one.sha256() == other.sha256()
+    assert one.sha256 == other.sha256
     assert texts(one.train) == texts(other.train)
 
 
@@ -113,21 +113,21 @@ def test_another_seed_gives_other_parts_of_the_same_rows(install):
     one, other = load(task(package)), load(task(package, split_seed=1))
     assert set(texts(one.test)) != set(texts(other.test))
     assert one.sizes() == other.sizes()
-    assert set(PARTS) == {name for name in PARTS if one.sha256()[name] != other.sha256()[name]}
+    assert set(PARTS) == {name for name in PARTS if one.sha256[name] != other.sha256[name]}
 
 
 def test_a_digest_tells_every_change_of_a_row(install):
     rows = articles()
     changed = [*rows[:-1], rows[-1] | {"text": "another text"}]
     one, other = load(task(install(rows))), load(task(install(changed)))
-    (part,) = [name for name in PARTS if one.sha256()[name] != other.sha256()[name]]
+    (part,) = [name for name in PARTS if one.sha256[name] != other.sha256[name]]
     assert rows[-1]["text"] in texts(getattr(one, part))
 
 
 def test_a_digest_tells_a_changed_label(install):
     rows = articles()
     swapped = [*rows[:-2], rows[-2] | {"desk": rows[-1]["desk"]}, rows[-1] | {"desk": rows[-2]["desk"]}]
-    assert load(task(install(rows))).sha256() != load(task(install(swapped))).sha256()
+    assert load(task(install(rows))).sha256 != load(task(install(swapped))).sha256
 
 
 def test_columns_that_the_task_does_not_name_are_left_out(install):

@@ -6,7 +6,9 @@ from datasets import Dataset
 
 from harness import rows
 from harness.answers import Scored
+from harness.contracts import Asked
 from harness.data import Split
+from harness.inputs import Inputs
 from harness.kinds import text_classification
 from harness.kinds.labels import NO_LABEL
 from harness.sources import Folder, Package
@@ -16,7 +18,8 @@ PACKAGE = Package("toys", "rows.csv", sha256="0")
 
 
 def scored(*predictions):
-    return Scored(single={"logits": np.zeros((3, 2))}, padded={}, predictions=list(predictions), score=1.0)
+    single = [{"logits": np.zeros((1, 2))}] * 3
+    return Scored(single=single, padded=[], predictions=list(predictions), score=1.0, others={})
 
 
 def flips(dataset, own=(0, 1, 1)):
@@ -26,7 +29,8 @@ def flips(dataset, own=(0, 1, 1)):
     )  # fmt: skip
     part = Dataset.from_dict({"text": ["one", "the  secret\nrow", "three"], "label": [0, 0, 1]})
     split = Split(train=part, validation=part, calibration=part, test=part, labels=("a", "b"), duplicates=0)
-    return rows._flips(task, split, scored(*own), scored(0, 0, 1))
+    inputs = Inputs(task.kind, Asked(None, part, task.inputs, [[{}]] * 3), split.labels)
+    return rows._flips(task, inputs, split, scored(*own), scored(0, 0, 1))
 
 
 @pytest.mark.parametrize("dataset", [PACKAGE, Folder("rows.csv", keep_text=True)], ids=str)

@@ -9,7 +9,7 @@ import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from conftest import REPOSITORY, Once, Run, Toy
-from harness.kinds.text import word_tokenizer
+from harness.kinds.tokens import word_tokenizer
 
 pytest_plugins = "pytester"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -18,6 +19,7 @@ import pytest
 import harness
 from harness.contracts import Backend, Target
 from harness.errors import HarnessError, WorkerError
+from harness.kinds import image_classification
 from harness.process import INHERITED, Worker, environment
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
@@ -225,6 +227,24 @@ def fails_to_compile(artifact, target):
     return session(double)._replace(compile=compile)
 
 
+def tells_what_it_is_given(artifact, target):
+    """Answers with names: of the arrays that it prepares for, and of those that it answers to."""
+    prepared = []
+    def run(arrays):
+        return {"run": np.array(sorted(arrays)), "compiled": np.array(prepared), "x": arrays["x"]}
+    return session(run)._replace(compile=prepared.extend)
+
+
+def of_the_batch(batch, outputs):
+    """What is kept of `tells_what_it_is_given`, with what lay aside and when that was looked at."""
+    time.sleep(0.05)
+    return {**outputs, "x": outputs["x"] + batch["aside"], "at": np.array([[time.perf_counter_ns()]])}
+
+
+def gives_up(batch, outputs):
+    raise ArithmeticError("nothing to keep")
+
+
 def parent_of_another(artifact, target):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
     return session(double, child=str(child.pid))
@@ -260,8 +280,8 @@ def loaders(tmp_path_factory):
 def start(loaders, tmp_path):
     """Starts a worker of the toy backend of that name."""
 
-    def worker(name, timeout_s=60.0, threads=1):
-        return Worker(Backend(name=name, load=loaders[name]), tmp_path, Target("cpu", threads), timeout_s)
+    def worker(name, timeout_s=60.0, threads=1, kind=None):
+        return Worker(Backend(name=name, load=loaders[name]), tmp_path, Target("cpu", threads), timeout_s, kind=kind)
 
     return worker
 
@@ -325,6 +345,39 @@ def test_a_block_calls_the_backend_as_often_as_it_says(start):
             worker.put(X)
             counts.append(int(worker.run(loops).outputs["calls"][0]))
     assert [1, 6, 16] == counts
+
+
+@pytest.fixture
+def keeps(loaders):
+    """A kind that makes of outputs what the toy function of that name does, with an array aside."""
+    return lambda name: replace(image_classification, aside=("aside",), reduce=loaders[name])
+
+
+def test_what_lies_aside_is_for_the_reduction_alone(start, keeps):
+    with start("tells_what_it_is_given", kind=keeps("of_the_batch")) as worker:
+        for aside in (10, 20):
+            worker.put({"x": np.ones((1, 2)), "aside": np.full((1, 2), aside)})
+            found = worker.run(loops=3).outputs
+            assert ({"x"}, {"x"}) == (set(found["run"]), set(found["compiled"]))
+            assert [[aside + 1] * 2] == found["x"].tolist()
+
+
+def test_outputs_are_reduced_once_the_window_has_closed(start, keeps):
+    with start("tells_what_it_is_given", kind=keeps("of_the_batch")) as worker:
+        worker.put({"x": np.ones((1, 2)), "aside": np.ones((1, 2))})
+        found = worker.run()
+    # Both are readings of one clock; the reduction takes 50 ms.
+    assert found.ended_ns + 50_000_000 <= found.outputs["at"].item()
+
+
+def test_a_reduction_that_fails_is_told(start, keeps):
+    assert "ArithmeticError: nothing to keep" in error_of(start, "ok", kind=keeps("gives_up"))
+
+
+def test_a_kind_that_keeps_all_gives_all_arrays(start):
+    with start("tells_what_it_is_given", kind=image_classification) as worker:
+        worker.put({"x": np.ones((1, 2)), "aside": np.ones((1, 2))})
+        assert ["aside", "x"] == worker.run().outputs["run"].tolist()
 
 
 def test_a_batch_larger_than_any_buffer_is_answered(start):

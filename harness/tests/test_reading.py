@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 from PIL import Image
 
 from harness import data
 from harness.cache import file_sha256
 from harness.errors import HarnessError
-from harness.kinds import image_classification, text_classification
+from harness.kinds import fill_mask, image_classification, question_answering, text_classification, token_classification
 from harness.sources import Folder
 from harness.spec import Task
 
@@ -110,7 +110,7 @@ def test_images_in_folders_named_by_label(tmp_path):
     split = data.load(wanted, tmp_path)
     assert ("cat", "dog") == split.labels
     assert (4, 4, 3) == np.asarray(split.test[0]["image"]).shape  # colours, whatever the file had
-    assert split.sha256() == data.load.__wrapped__(wanted, tmp_path).sha256()
+    assert split.sha256 == data.load.__wrapped__(wanted, tmp_path).sha256
 
 
 def test_a_label_that_is_a_number_is_a_name(tmp_path):
@@ -180,6 +180,130 @@ def test_labels_that_are_not_published_are_refused(tmp_path):
 def test_labels_with_names_are_known_by_them(tmp_path):
     labelled([0, 1] * 50).to_parquet(tmp_path / "rows.parquet")
     assert ("a", "b") == data.load(task("rows.parquet"), tmp_path).labels
+
+
+def test_labels_stand_in_the_order_in_which_their_source_lists_them(tmp_path):
+    names = ["one star", "two stars", "no stars", "ten stars"]
+    features = Features({"text": Value("string"), "topic": ClassLabel(names=names)})
+    known = [number % 3 for number in range(90)]  # nothing has ten
+    table = Dataset.from_dict({"text": [f"row {number}" for number in range(90)], "topic": known}, features=features)
+    table.to_parquet(tmp_path / "rows.parquet")
+    split = data.load(task("rows.parquet"), tmp_path)
+    assert tuple(names[:3]) == split.labels
+    for row in split.test:
+        assert known[int(row["text"].removeprefix("row "))] == row["label"]
+
+
+def tagged(tmp_path, feature, tags):
+    """A task of words with tags, in a file of its own."""
+    features = Features({"text": List(Value("string")), "topic": List(feature)})
+    words = [[f"word{number}"] * len(tags(number)) for number in range(60)]
+    Dataset.from_dict({"text": words, "topic": list(map(tags, range(60)))}, features=features).to_parquet(
+        tmp_path / "rows.parquet"
+    )
+    return task("rows.parquet", kind=token_classification, metric="entity-f1")
+
+
+def test_a_label_for_each_word_is_a_list_of_indices(tmp_path):
+    found = tagged(tmp_path, Value("string"), lambda number: ["O", "B-A"][: 1 + number % 2])
+    split = data.load(found, tmp_path)
+    assert ("B-A", "O") == split.labels
+    assert all([1, 0][: len(row["text"])] == row["label"] for row in split.test)
+    assert (20, 12, 8, 20) == tuple(split.sizes()[name] for name in ("train", "validation", "calibration", "test"))
+
+
+def test_labels_of_words_stand_in_the_order_in_which_their_source_lists_them(tmp_path):
+    names = ["O", "B-PER", "I-PER", "B-LOC"]
+    split = data.load(tagged(tmp_path, ClassLabel(names=names), lambda number: [0, 3, 1][: 1 + number % 3]), tmp_path)
+    assert ("O", "B-PER", "B-LOC") == split.labels
+    assert all([0, 2, 1][: len(row["text"])] == row["label"] for row in split.test)
+
+
+def test_labels_of_words_that_are_not_published_are_refused(tmp_path):
+    hidden = tagged(tmp_path, ClassLabel(names=["O", "A"]), lambda number: [0, -1 if number < 7 else 1])
+    with pytest.raises(HarnessError, match=r"7 of 60 rows of train have no label \(-1\)"):
+        data.load(hidden, tmp_path)
+
+
+def test_one_label_is_not_one_for_each_word(tmp_path):
+    write(rows(), tmp_path / "rows.csv")
+    said = "task toy: column topic of train is to hold a label for each word, and holds 'a'"
+    with pytest.raises(HarnessError, match=said):
+        data.load(task("rows.csv", kind=token_classification, metric="entity-f1"), tmp_path)
+
+
+def test_a_label_that_a_kind_reads_itself_stays_as_it_is(tmp_path):
+    answers = [{"text": [f"row {number}"], "answer_start": [3]} for number in range(60)]
+    contexts = [f"in row {number}" for number in range(60)]
+    table = {"question": [f"what is {number}?" for number in range(60)], "context": contexts, "topic": answers}
+    Dataset.from_dict(table).to_parquet(tmp_path / "rows.parquet")
+    asked = task("rows.parquet", kind=question_answering, inputs=("question", "context"), metric="exact-match")
+    split = data.load(asked, tmp_path)
+    assert () == split.labels
+    for row in split.test:
+        number = int(row["question"][8:-1])
+        assert answers[number] == row["label"]
+
+
+def test_rows_that_hold_their_answers_have_no_label(tmp_path):
+    write(rows().assign(text=[f"words {number}" for number in range(100)]), tmp_path / "rows.csv")
+    split = data.load(task("rows.csv", kind=fill_mask, label=None, metric="top-1"), tmp_path)
+    assert ((), ["text"]) == (split.labels, split.test.column_names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "said"),
+    [
+        (fill_mask, {"text": "a b c 1234"}, "there is no word of four letters in 'a b c 1234'; leave such rows out"),
+        (token_classification, {"text": ["a", "b"], "label": [0]}, "it has 2 words and 1 labels; each word needs one"),
+        (question_answering, {"text": "x", "label": []}, "it has no answer; leave such rows out"),
+        (question_answering, {"text": "x", "label": "y"}, "its answer 'y' does not stand in its context"),
+        (
+            question_answering,
+            {"text": "x y", "label": {"text": ["y"], "answer_start": [0]}},
+            "at 0 of its context stands 'x', not 'y'",
+        ),
+        (fill_mask, {"text": "four letters"}, ""),
+        (token_classification, {"text": ["a"], "label": [0]}, ""),
+        (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [2]}}, ""),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_a_row_that_cannot_be_asked_for_says_why(kind, row, said):
+    assert said == kind.problem(row, ("text",))
+
+
+def test_a_row_that_cannot_be_asked_for_stops_the_task_before_anything_is_trained(tmp_path):
+    texts = [f"words {number}" for number in range(99)]
+    write(rows().assign(text=[*texts, "a 1"]), tmp_path / "rows.csv")
+    with pytest.raises(HarnessError, match="task toy: row 99 of the distinct ones of train: there is no word of four"):
+        data.load(task("rows.csv", kind=fill_mask, label=None, metric="top-1"), tmp_path)
+
+
+# Fields of columns
+
+
+def test_a_field_of_a_column_is_a_column_by_its_path(tmp_path):
+    table = rows()
+    nested = pd.DataFrame({"id": range(100), "news": [{"body": {"text": text}} for text in table["text"]]})
+    nested["told"] = [{"topic": topic} for topic in table["topic"]]
+    write(nested, tmp_path / "rows.jsonl")
+    split = data.load(task("rows.jsonl", inputs=("news.body.text",), label="told.topic"), tmp_path)
+    assert ["news.body.text", "label"] == split.test.column_names
+    known = dict(zip(table["text"], table["topic"], strict=True))
+    assert all(known[row["news.body.text"]] == split.labels[row["label"]] for row in split.test)
+
+
+def test_a_field_that_no_column_has_is_refused_with_those_there_are(tmp_path):
+    nested = pd.DataFrame({"news": [{"text": text} for text in rows()["text"]], "topic": rows()["topic"]})
+    write(nested, tmp_path / "rows.jsonl")
+    with pytest.raises(HarnessError, match=r"no column news\.body; its columns are news\.text, topic"):
+        data.load(task("rows.jsonl", inputs=("news.body",)), tmp_path)
+
+
+def test_a_name_with_a_dot_is_a_column_where_there_is_one(tmp_path):
+    write(rows().rename(columns={"text": "news.text"}), tmp_path / "rows.csv")
+    assert "news.text" in data.load(task("rows.csv", inputs=("news.text",)), tmp_path).test.column_names
 
 
 def test_a_row_that_stands_there_twice_counts_once(tmp_path):

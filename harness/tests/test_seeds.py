@@ -15,6 +15,9 @@ from scipy.stats import t
 from conftest import REPOSITORY, Once, Run, Toy
 from harness import HarnessError
 from harness.collection import collect
+from harness.contracts import Asked
+from harness.inputs import Inputs
+from harness.kinds import feature_extraction, text_classification, token_classification
 from harness.proposal import ENOUGH, FEWEST, Proposal, next_run_bound, propose
 from harness.schema import Seed
 from harness.seeds import collapse, is_collapsed, seed_of, sound
@@ -30,6 +33,18 @@ ROUNDING = 1e-9
 
 def seeds(scores: list[float]) -> list[Seed]:
     return [replace(SEED, seed=number, score=score) for number, score in enumerate(scores)]
+
+
+def tagged(labels: list[list[int]]) -> Inputs:
+    """Rows of words with these labels."""
+    rows = [{"text": [""] * len(parts), "label": parts} for parts in labels]
+    return Inputs(token_classification, Asked(None, rows, ("text",), [[{}]] * len(rows)), ("O", "B-A", "B-C"))
+
+
+def asked(labels: list[int]) -> Inputs:
+    """Rows with these labels."""
+    rows = [{"text": "", "label": label} for label in labels]
+    return Inputs(text_classification, Asked(None, rows, ("text",), [[{}]] * len(rows)), NAMES)
 
 
 def floor_of(found: Proposal) -> float:
@@ -51,7 +66,7 @@ collapsed = st.one_of(
 @LAW
 @given(rows, st.sampled_from(range(3)), st.sampled_from(["accuracy", "f1-macro"]))
 def test_whoever_always_gives_one_label_collapsed(labels: list[int], label: int, metric: str) -> None:
-    found = seed_of(7, [label] * len(labels), 0.4, labels, NAMES, metric)
+    found = seed_of(7, [label] * len(labels), 0.4, asked(labels), metric)
     assert NAMES[label] == found.only
     assert is_collapsed(found)
     assert f"every answer is {NAMES[label]!r}" in collapse(found)
@@ -61,7 +76,7 @@ def test_whoever_always_gives_one_label_collapsed(labels: list[int], label: int,
 def test_a_score_no_better_than_the_most_frequent_label_is_collapse_and_says_so(metric: str) -> None:
     labels = [0, 1, 1, 1, 2, 2]
     majority = {"accuracy": 3 / 6, "f1-macro": (2 * 3 / 9) / 3}[metric]
-    found = seed_of(7, [1, 2, 1, 1, 0, 0], majority, labels, NAMES, metric)
+    found = seed_of(7, [1, 2, 1, 1, 0, 0], majority, asked(labels), metric)
     assert pytest.approx(majority) == found.majority
     assert is_collapsed(found)
     assert (
@@ -72,13 +87,32 @@ def test_a_score_no_better_than_the_most_frequent_label_is_collapse_and_says_so(
 
 
 def test_of_equally_frequent_labels_the_first_stands_for_the_majority() -> None:
-    assert "animals" == seed_of(0, [1, 0], 0.0, [1, 0], NAMES, "accuracy").frequent
+    assert "animals" == seed_of(0, [1, 0], 0.0, asked([1, 0]), "accuracy").frequent
 
 
 def test_one_label_with_an_undefined_score_is_collapse_too() -> None:
-    found = seed_of(0, [2, 2], None, [1, 0], NAMES, "accuracy")
+    found = seed_of(0, [2, 2], None, asked([1, 0]), "accuracy")
     assert "seed 0 collapsed: its score is undefined, and every answer is 'numbers'" == collapse(found)
     assert [] == sound([found, replace(SEED, score=None)])
+
+
+def test_of_labels_for_each_word_the_most_frequent_word_stands_for_the_majority() -> None:
+    found = seed_of(0, [["O", "B-A"], ["B-C"]], 0.9, tagged([[0, 0, 1], [0]]), "word-accuracy")
+    assert ("O", pytest.approx(3 / 4), None) == (found.frequent, found.majority, found.only)
+
+
+def test_whoever_gives_every_word_one_label_collapsed() -> None:
+    found = seed_of(3, [["O", "O"], ["O"]], 0.9, tagged([[0, 1], [0]]), "word-accuracy")
+    assert is_collapsed(found)
+    assert "seed 3 collapsed: score 0.9000, and every answer is 'O'" == collapse(found)
+
+
+def test_where_rows_have_no_labels_nothing_is_known_to_collapse() -> None:
+    rows = [{"query": "what?", "document": "that"}]
+    unlabelled = Inputs(feature_extraction, Asked(None, rows, ("query", "document"), [[{}, {}]]))
+    found = seed_of(0, [[1, 0]], 0.0, unlabelled, "mrr")
+    assert (None, False) == (found.majority, is_collapsed(found))
+    assert [0.0] == sound([found])
 
 
 # --------------------------------------------------------------------------------------------------------- floors

@@ -50,7 +50,7 @@ def test_a_neighbour_that_never_sleeps_is_given_half_of_the_core(seed, work_ns):
 @pytest.mark.parametrize("work", [0.5, 1.0, 3.0])
 def test_a_call_on_a_quiet_machine_takes_its_work(work):
     where = Simulation(QUIET, 0.0, "any")
-    with where.hire(toy("toy", truthful), Path(str(work)), Target("cpu", 2), 1.0, "toy", None) as worker:
+    with where.hire(toy("toy", truthful), Path(str(work)), Target("cpu", 2), 1.0, "toy", None, None) as worker:
         before = where.now_ns
         answer = worker.run(loops=5)
     assert pytest.approx(5 * work * 8 * MS, abs=1) == answer.ended_ns - answer.began_ns
@@ -67,7 +67,7 @@ def test_no_call_takes_forever_however_heavy_the_tail():
 
 def test_fresh_workers_differ_by_what_was_asked_for():
     where = Simulation(QUIET, 0.01, "any")
-    hired = [where.hire(toy("toy", truthful), Path("1"), Target("cpu", 2), 1.0, "toy", None) for _ in range(3)]
+    hired = [where.hire(toy("toy", truthful), Path("1"), Target("cpu", 2), 1.0, "toy", None, None) for _ in range(3)]
     times = [worker.run() for worker in hired for _ in range(2)]
     taken = [round((t.ended_ns - t.began_ns) / MS, 4) for t in times]
     assert taken[::2] == taken[1::2]  # a worker keeps what it drew

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import DEFAULT_BACKENDS, Gate, HarnessError, Native, Package, Recipe, Scratch, cases, text_classification
+from harness import (
+    DEFAULT_BACKENDS,
+    Gate,
+    HarnessError,
+    Native,
+    Package,
+    Recipe,
+    Scratch,
+    cases,
+    fill_mask,
+    text_classification,
+)
 from harness.contracts import DEVICES, Backend
 from harness.spec import Model, Task
 
@@ -99,6 +110,11 @@ def test_a_recipe_with_an_unknown_precision_is_refused():
         Recipe(precision="fp8")
 
 
+def test_a_recipe_that_keeps_no_known_epoch_is_refused():
+    with pytest.raises(HarnessError, match=r"Recipe\(keep='first'\): there are 'best' and 'last'"):
+        Recipe(keep="first")
+
+
 def test_a_native_loop_takes_no_training_arguments():
     said = r"Recipe\(trainer={'fp16': True}\): these are TrainingArguments; use them with loop='trainer'"
     with pytest.raises(HarnessError, match=said):
@@ -166,7 +182,8 @@ def test_a_native_module_that_is_not_there_is_refused(tmp_path, target):
 
 def test_a_task_of_no_kind_is_refused():
     said = (
-        "task toy-task: kind 'text' is none; there are text_classification, image_classification, "
+        "task toy-task: kind 'text' is none; there are feature_extraction, fill_mask, image_classification, "
+        "question_answering, summarization, text_classification, token_classification, translation, "
         r"or a harness\.Kind of your own"
     )
     with pytest.raises(HarnessError, match=said):
@@ -180,9 +197,35 @@ def test_an_input_called_label_does_not_vanish_under_the_labels():
 
 
 def test_a_metric_that_the_kind_does_not_have_is_refused():
-    said = "task toy-task: no metric 'bleu' for text-classification; there are accuracy, f1-macro"
+    said = (
+        "task toy-task: no metric 'bleu' for text-classification; there are accuracy, f1, f1-macro, off-by-one-accuracy"
+    )
     with pytest.raises(HarnessError, match=said):
         task(metric="bleu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "said"),
+    [
+        (text_classification, None, "text-classification needs label=, a column's name"),
+        (fill_mask, "desk", "fill-mask has no label: its rows hold their answers"),
+    ],
+    ids=["missing", "too much"],
+)
+def test_a_task_has_a_label_where_its_kind_has(kind, label, said):
+    with pytest.raises(HarnessError, match=f"task toy-task: {said}"):
+        task(kind=kind, label=label, metric=kind.metrics[0])
+
+
+def test_a_metric_told_beside_is_one_of_the_kinds_and_counted_once():
+    assert ("accuracy", "f1-macro") == task(also=("f1-macro", "accuracy")).metrics
+    with pytest.raises(HarnessError, match="task toy-task: no metric 'bleu' for text-classification"):
+        task(also=("bleu",))
+
+
+def test_the_names_of_answers_do_not_keep_a_model_from_being_a_key():
+    one = model(labels={"LABEL_0": "a"})
+    assert {one: "gate"} == {replace(one): "gate"}
 
 
 def test_a_kind_with_a_metric_that_nobody_wrote_is_refused():

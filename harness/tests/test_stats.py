@@ -394,9 +394,18 @@ def test_the_margin_of_an_even_number_of_flips_is_what_these_flips_bound(rows):
 # Resampling
 
 
+def counted(values):
+    """Columns of which a mean is made: the values, and how many they are."""
+    return np.stack([values, np.ones_like(values)], axis=1)
+
+
+def mean(sums):
+    return sums[..., 0] / sums[..., 1]
+
+
 def test_a_bootstrap_of_a_mean_finds_its_standard_error():
     values = np.random.default_rng(7).normal(3.0, 2.0, 400)
-    found = resampled(lambda column: float(np.mean(column)), [values])
+    found = resampled(mean, [counted(values)])
     half = norm.ppf(0.95) * values.std() / 20
     assert np.mean(values) == found.estimate
     assert (pytest.approx(half, rel=0.1), pytest.approx(half, rel=0.1)) == (
@@ -405,15 +414,15 @@ def test_a_bootstrap_of_a_mean_finds_its_standard_error():
 
 
 def test_a_bootstrap_draws_its_columns_together():
-    column = np.arange(50.0)
-    found = resampled(lambda one, other: float(np.mean(one - other)), [column, column])
+    column = counted(np.arange(50.0))
+    found = resampled(lambda one, other: mean(one) - mean(other), [column, column])
     assert (0.0, 0.0, 0.0) == (found.low, found.estimate, found.high)
 
 
 def test_the_same_rows_give_the_same_bootstrap():
-    values = np.random.default_rng(8).normal(size=50)
-    assert resampled(np.mean, [values], 200) == resampled(np.mean, [values], 200)
-    assert resampled(np.mean, [values], 200) != resampled(np.mean, [values], 200, seed=1)
+    values = counted(np.random.default_rng(8).normal(size=50))
+    assert resampled(mean, [values], 200) == resampled(mean, [values], 200)
+    assert resampled(mean, [values], 200) != resampled(mean, [values], 200, seed=1)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from harness import HarnessError, Model, Package, Recipe, Scratch, Task, checkpoint, data, image_classification
 from harness.progress import Progress
-from harness.train import fine_tune
+from harness.train import Place, fine_tune
 
 
 def scans(file: Path) -> Iterator[dict[str, Any]]:
@@ -69,7 +69,8 @@ def train(out: Path, **changes: Any) -> dict[str, Any]:
     """Train the model with these changes to its recipe."""
     out.mkdir(exist_ok=True)
     model = replace(VIT, recipe=replace(VIT.recipe, **changes))
-    return fine_tune(TASK, model, data.load(TASK, Path()), out, out, 1, Progress())
+    place = Place(folder=out, cache=out.parent / "encoded", known="digits", threads=1, progress=Progress())
+    return fine_tune(TASK, model, data.load(TASK, Path()), place, out)
 
 
 def weights(folder: Path) -> NDArray[np.float32]:
@@ -118,13 +119,26 @@ def test_the_epoch_that_is_best_on_validation_rows_is_kept(loop: str, tmp_path: 
     info = train(tmp_path, loop=loop, epochs=6, rows=200, learning_rate=3e-2, warmup=0.0)
     assert 6 == len(info["validation"])
     assert info["validation"][-1] < max(info["validation"])
+    assert max(info["validation"]) == accuracy(tmp_path)
+
+
+@LOOPS
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(loop: str, tmp_path: Path) -> None:
+    spoilt = {"loop": loop, "epochs": 6, "rows": 200, "learning_rate": 3e-2, "warmup": 0.0}
+    best = train(tmp_path / "best", **spoilt)
+    last = train(tmp_path / "last", **spoilt, keep="last")
+    assert best["validation"][-1:] == last["validation"] == [accuracy(tmp_path / "last")]
+
+
+def accuracy(checkpoint_folder: Path) -> float:
+    """Share of validation rows that a checkpoint has right."""
     rows = data.load(TASK, Path()).validation
-    processor = TASK.kind.load_processor(tmp_path)
+    processor = TASK.kind.load_processor(checkpoint_folder)
     encoded = TASK.kind.encode(processor, list(rows), TASK.inputs, 0)
-    pixels = torch.from_numpy(TASK.kind.collate(processor, encoded)["pixel_values"])
+    pixels = torch.from_numpy(TASK.kind.collate(processor, [example for (example,) in encoded])["pixel_values"])
     with torch.inference_mode():
-        found = checkpoint.load(tmp_path)(pixel_values=pixels).logits.argmax(-1).numpy()
-    assert max(info["validation"]) == (found == np.array(rows["label"])).mean()
+        found = checkpoint.load(checkpoint_folder)(pixel_values=pixels).logits.argmax(-1).numpy()
+    return float((found == np.array(rows["label"])).mean())
 
 
 @LOOPS

@@ -1,0 +1,79 @@
+"""Feature extraction: texts become vectors. A row is a query and the document that answers it; both are embedded.
+
+A row's prediction are the documents nearest to its query, of all documents that the rows have. Vectors are the mean
+over a text's tokens, of length 1, as Sentence Transformers' default pooling has it; for another one,
+`dataclasses.replace(feature_extraction, reduce=…)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.contracts import Arrays, Asked, Example, Kind, column
+from harness.errors import HarnessError, Unsupported
+from harness.kinds import tokens
+from harness.kinds.labels import output
+from harness.likeness import COSINE
+from harness.sources import Row
+
+NEAREST = 10
+"""Documents that a prediction names, the nearest first."""
+
+
+def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    if len(inputs) != 2:
+        raise HarnessError(f"inputs={inputs}: feature extraction compares two columns, a query and its document")
+    columns = (tokens.encode(tokenizer, rows, (name,), max_length) for name in inputs)
+    return [[*query, *document] for query, document in zip(*columns, strict=True)]
+
+
+def mean_over_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
+    """`last_hidden_state` of shape (batch, length, size) → `embedding` of shape (batch, size), each of length 1."""
+    mask = batch["attention_mask"][:, :, None].astype(np.float32)
+    vectors = (output(outputs, "last_hidden_state") * mask).sum(axis=1) / mask.sum(axis=1)
+    return {"embedding": vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)}
+
+
+def _targets(asked: Asked) -> list[list[Example]]:
+    raise Unsupported("feature extraction uses models as they are; leave out the recipe")
+
+
+def _documents(asked: Asked) -> tuple[list[int], list[int]]:
+    """For each row the number of its document, and for each document the first row that has it."""
+    numbers: dict[str, int] = {}
+    texts = column(asked.rows, asked.inputs[1])
+    own = [numbers.setdefault(text, len(numbers)) for text in texts]
+    return own, [own.index(number) for number in range(len(numbers))]
+
+
+def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
+    vectors = np.stack([output(row, "embedding") for row in outputs])
+    _, firsts = _documents(asked)
+    nearness = vectors[:, 0] @ vectors[firsts, 1].T
+    return np.argsort(-nearness, axis=1, kind="stable")[:, :NEAREST].tolist()  # type: ignore[no-any-return]
+
+
+def _truths(asked: Asked) -> list[Any]:
+    return _documents(asked)[0]
+
+
+feature_extraction = Kind(
+    name="feature-extraction",
+    auto_class="AutoModel",
+    metrics=("accuracy@1", "mrr"),
+    label="none",
+    processor=tokens.pretrained_processor,
+    load_processor=tokens.load_tokenizer,
+    encode=_encode,
+    collate=tokens.collate,
+    targets=_targets,
+    reduce=mean_over_tokens,
+    predict=_predict,
+    truths=_truths,
+    likeness=COSINE,
+    axes=("batch", "sequence"),
+    spare=("pooler.",),
+)

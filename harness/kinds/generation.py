@@ -1,0 +1,61 @@
+"""Translation and summarization: a text is answered with a text that the model generates.
+
+A backend answers with `sequences`, tokens of shape (batch, longest), as `generate` gives them with the checkpoint's own
+generation config: greedy or by beams, never drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from harness.contracts import Arrays, Asked, Example, Kind, own_label
+from harness.errors import HarnessError
+from harness.kinds import tokens
+from harness.kinds.labels import output
+from harness.sources import Row
+
+
+def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    if len(inputs) != 1:
+        raise HarnessError(f"inputs={inputs}: what is generated from is one column of text")
+    return tokens.encode(tokenizer, rows, inputs, max_length)
+
+
+def _targets(asked: Asked) -> list[list[Example]]:
+    labels = [str(label) for label in own_label(asked)]
+    encoded = asked.processor(text_target=labels, truncation=True)["input_ids"]
+    return [[{"labels": ids}] for ids in encoded]
+
+
+def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
+    return [
+        asked.processor.decode(output(row, "sequences")[0].tolist(), skip_special_tokens=True).strip()
+        for row in outputs
+    ]
+
+
+def _generated(tokenizer: Any, outputs: Arrays) -> int:
+    """Tokens after the first, which only starts the decoder, without padding."""
+    return int(np.count_nonzero(output(outputs, "sequences")[:, 1:] != tokenizer.pad_token_id))
+
+
+translation = Kind(
+    name="translation",
+    auto_class="AutoModelForSeq2SeqLM",
+    export="text2text-generation-with-past",
+    metrics=("bleu", "chrf"),
+    label="free",
+    processor=tokens.pretrained_processor,
+    load_processor=tokens.load_tokenizer,
+    encode=_encode,
+    collate=tokens.collate,
+    targets=_targets,
+    predict=_predict,
+    tokens=_generated,
+    axes=("batch", "sequence"),
+)
+summarization = replace(translation, name="summarization")

@@ -1,0 +1,120 @@
+"""What kinds of text share: tokenizers, padded batches, and what is taught of each token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.contracts import Arrays, Example
+from harness.errors import HarnessError
+from harness.sources import Native, Row, Source
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+NOT_TAUGHT = -100
+"""Target of a token that no loss counts, as PyTorch's losses have it."""
+
+
+def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
+    """A lower-casing word tokenizer over the `vocabulary` most frequent words of `texts`.
+
+    Every text begins with a token of its own, so that an empty one still has a shape and the second of a pair is known.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, "[CLS]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A [CLS] $B", special_tokens=[("[CLS]", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token="[CLS]",
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    """The checkpoint's tokenizer; for a native module one of its own over the words of `rows`."""
+    if isinstance(source, Native):
+        values = (row[name] for row in rows for name in inputs)
+        return word_tokenizer((v if isinstance(v, str) else " ".join(v) for v in values), source.vocabulary)
+    return load_tokenizer(_folder(source, pretrained))
+
+
+def pretrained_processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    """The checkpoint's tokenizer, for kinds that no native module is trained for."""
+    return load_tokenizer(_folder(source, pretrained))
+
+
+def _folder(source: Source, pretrained: Path | None) -> Path:
+    if pretrained is None:
+        raise HarnessError(f"{source}: a text model from scratch has no tokenizer; use a Package, a Hub or a Local")
+    return pretrained
+
+
+def load_tokenizer(folder: Path, **settings: Any) -> Any:
+    """The tokenizer in `folder`; HarnessError if there is none, or none that can pad a batch."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
+        raise HarnessError(f"{folder}: no usable tokenizer: {error}") from error
+    # Texts are encoded once and padded batch by batch; that is no mistake to be warned of.
+    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
+    if tokenizer.pad_token_id is None:
+        raise HarnessError(f"{folder}: the tokenizer has no padding token, so texts cannot share a batch")
+    return tokenizer
+
+
+def check_fast(tokenizer: Any, what: str) -> None:
+    """HarnessError for a tokenizer that does not say where in the text its tokens lie."""
+    if not tokenizer.is_fast:
+        raise HarnessError(f"{type(tokenizer).__name__} does not say where its tokens lie, which {what} needs to know")
+
+
+def texts(rows: Sequence[Row], name: str) -> list[str]:
+    """The column `name`; HarnessError if it holds anything but text."""
+    column = [row[name] for row in rows]
+    for value in column:
+        if not isinstance(value, str):
+            raise HarnessError(f"column {name} is to be read as text, and holds {type(value).__name__}")
+    return column
+
+
+def encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    """One example a row: its text, or its two texts as a pair."""
+    encoded = tokenizer(*(texts(rows, name) for name in inputs), truncation=True, max_length=max_length)
+    return [[{name: values[i] for name, values in encoded.items()}] for i in range(len(rows))]
+
+
+def collate(tokenizer: Any, examples: list[Example]) -> Arrays:
+    """`input_ids`, `attention_mask`, … of shape (examples, longest), int64."""
+    known = [{name: row[name] for name in tokenizer.model_input_names if name in row} for row in examples]
+    batch = tokenizer.pad(known, padding="longest", return_tensors="np")
+    return {name: np.ascontiguousarray(values, dtype=np.int64) for name, values in batch.items()}
+
+
+def without_padding(batch: Arrays, outputs: Arrays) -> Arrays:
+    """Outputs of shape (batch, length, …), zero where the batch is padded: what stands there is nobody's answer."""
+    mask = batch["attention_mask"].astype(bool)
+    return {
+        name: np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0).astype(values.dtype)
+        for name, values in outputs.items()
+    }
+
+
+def native_arguments(tokenizer: Any, num_labels: int) -> dict[str, int]:
+    """What a native module of texts is constructed with."""
+    return {"vocab_size": len(tokenizer), "num_labels": num_labels}

@@ -1,0 +1,104 @@
+"""Token classification: one label for each word of a text that comes as a list of words.
+
+A word's answer is that of its first token; its other tokens are neither taught nor asked. Arrays as for texts, logits
+of shape (batch, length, labels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.contracts import Arrays, Asked, Example, Kind, own_label
+from harness.errors import HarnessError
+from harness.kinds import tokens
+from harness.kinds.labels import output
+from harness.sources import Native, Row, Source
+
+NO_WORD = -1
+"""In `word_ids`, of tokens that belong to no word; as an answer, of words beyond `max_length`."""
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # RoBERTa's tokenizers insist on it where words come one by one; others do without.
+    return tokens.load_tokenizer(folder, add_prefix_space=True)
+
+
+def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    if isinstance(source, Native) or pretrained is None:
+        return tokens.processor(source, pretrained, rows, inputs)
+    return _load_tokenizer(pretrained)
+
+
+def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    tokens.check_fast(tokenizer, "token classification")
+    words = [row[inputs[0]] for row in rows]
+    for text in words:
+        if isinstance(text, str) or not all(isinstance(word, str) for word in text):
+            raise HarnessError(f"column {inputs[0]} is to be read as a list of words, and holds {text!r:.60}")
+    encoded = tokenizer(list(map(list, words)), is_split_into_words=True, truncation=True, max_length=max_length)
+    return [
+        [
+            {name: values[i] for name, values in encoded.items()}
+            | {"word_ids": [NO_WORD if word is None else word for word in encoded.word_ids(i)]}
+        ]
+        for i in range(len(rows))
+    ]
+
+
+def _problem(row: Row, inputs: tuple[str, ...]) -> str:
+    words, labels = row[inputs[0]], row["label"]
+    if isinstance(words, str) or len(words) == len(labels):
+        return ""
+    return f"it has {len(words)} words and {len(labels)} labels; each word needs one"
+
+
+def _first_tokens(example: Example) -> dict[int, int]:
+    """Word → place of its first token."""
+    places: dict[int, int] = {}
+    for place, word in enumerate(example["word_ids"]):
+        if word != NO_WORD:
+            places.setdefault(int(word), place)
+    return places
+
+
+def _targets(asked: Asked) -> list[list[Example]]:
+    found = []
+    for (example,), labels in zip(asked.examples, own_label(asked), strict=True):
+        taught = [tokens.NOT_TAUGHT] * len(example["word_ids"])
+        for word, place in _first_tokens(example).items():
+            taught[place] = labels[word]
+        found.append([{"labels": taught}])
+    return found
+
+
+def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
+    found = []
+    for row, (example,), answered in zip(asked.rows, asked.examples, outputs, strict=True):
+        likeliest = output(answered, "logits")[0].argmax(axis=-1)
+        labels = np.full(len(row[asked.inputs[0]]), NO_WORD)
+        for word, place in _first_tokens(example).items():
+            labels[word] = likeliest[place]
+        found.append(labels.tolist())
+    return found
+
+
+token_classification = Kind(
+    name="token-classification",
+    auto_class="AutoModelForTokenClassification",
+    metrics=("entity-f1", "word-accuracy"),
+    label="each",
+    processor=_processor,
+    load_processor=_load_tokenizer,
+    encode=_encode,
+    collate=tokens.collate,
+    problem=_problem,
+    targets=_targets,
+    reduce=tokens.without_padding,
+    predict=_predict,
+    native_arguments=tokens.native_arguments,
+    axes=("batch", "sequence"),
+)
