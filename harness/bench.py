@@ -56,7 +56,9 @@ def _collapse(result: Result) -> Iterator[str]:
 
 def _flips(result: Result) -> Iterator[str]:
     for flip in result.answers.flips[:SHOWN] if result.answers else ():
-        told = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this {flip.own}"
+        told = f"row {flip.row} is answered differently"
+        if flip.label:
+            told = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this {flip.own}"
         yield f"{told}  {flip.text}".rstrip()
 
 

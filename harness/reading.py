@@ -84,7 +84,11 @@ def read(task: Task, folder: Path) -> dict[str, Dataset]:
             unknown = sorted(set(task.dataset.sample) - set(tables))
             if unknown:
                 raise HarnessError(f"{task.dataset}: sample= names {', '.join(unknown)}; it has {', '.join(tables)}")
-            found = {name: _sampled(task.dataset, name, tables[name]) for name in SPLITS if name in tables}
+            parts = task.dataset.splits or {name: name for name in SPLITS if name in tables}
+            missing = sorted({*parts.values()} - {*tables})
+            if missing:
+                raise HarnessError(f"{task.dataset}: splits= names {', '.join(missing)}; it has {', '.join(tables)}")
+            found = {part: _sampled(task.dataset, name, tables[name]) for part, name in parts.items()}
         case Folder():
             found = _tables(task, path, known)
     if "train" not in found or set(found) - set(SPLITS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,30 +16,36 @@ from harness.data import Split
 from harness.evidence import Answers, Flip
 from harness.findings import Findings
 from harness.inputs import Inputs
-from harness.parity import compare_answers
+from harness.parity import compare_answers, right_rows
 from harness.sources import Folder, Row
 from harness.spec import Case, Task
 
 FLIPS = 20
 """Flipped rows kept for reading; all of them are in the parquet."""
+ANSWERED = ("label", "prediction", "reference")
 EXCERPT = 200
 """Characters of a row's texts."""
 
 
 def table(case: Case, findings: Findings) -> pd.DataFrame | None:
-    """One line a test row: label, this backend's and the reference's answer, and this backend's outputs."""
+    """One line a test row: label, this backend's and the reference's answer, and this backend's outputs.
+
+    Where the answers are text of the user's own rows, only whether each is right.
+    """
     made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
     inputs = findings.test
     if made is None or reference is None or inputs is None:
         return None
-    columns: dict[str, Any] = {
-        "row": range(len(inputs)),
-        "label": list(map(inputs.tell, inputs.truths())),
-        "prediction": list(map(inputs.tell, made.scored.predictions)),
-        "reference": list(map(inputs.tell, reference.scored.predictions)),
-    }
-    outputs = made.scored.single
-    return pd.DataFrame(columns | {name: [_cell(row[name]) for row in outputs] for name in outputs[0]})
+    outputs, own, other = made.scored.single, made.scored.predictions, reference.scored.predictions
+    names = list(outputs[0])
+    if _tells(inputs, case.task):
+        told = (inputs.truths(), own, other)
+        columns = {name: list(map(inputs.tell, one)) for name, one in zip(ANSWERED, told, strict=True)}
+    else:  # they are of the user's own text, and so are tokens
+        names = [name for name in names if outputs[0][name].dtype.kind == "f"]
+        columns = {name: _judged(one, inputs, case.task) for name, one in zip(ANSWERED[1:], (own, other), strict=True)}
+    cells = {name: [_cell(row[name]) for row in outputs] for name in names}
+    return pd.DataFrame({"row": range(len(inputs)), **columns, **cells})
 
 
 def answers(case: Case, findings: Findings) -> Answers | None:
@@ -59,6 +66,20 @@ def answers(case: Case, findings: Findings) -> Answers | None:
     return replace(found, flips=_flips(case.task, findings.test, findings.split, made.scored, reference.scored))
 
 
+def _judged(predictions: Sequence[Any], inputs: Inputs, task: Task) -> list[str]:
+    return ["right" if right == "1" else "wrong" for right in right_rows(predictions, inputs.truths(), task.metric)]
+
+
+def _quotes(task: Task) -> bool:
+    """Whether results may quote the task's rows."""
+    return not isinstance(task.dataset, Folder) or task.dataset.keep_text
+
+
+def _tells(inputs: Inputs, task: Task) -> bool:
+    """Whether results may tell the answers: labels always, texts where they may quote the rows."""
+    return inputs.kind.label in ("one", "each") or _quotes(task)
+
+
 def _cell(values: NDArray[Any]) -> Any:
     """A row's output: that of its one entry as it is, of several as lists."""
     return values[0] if len(values) == 1 and values.ndim < 3 else values.tolist()
@@ -69,24 +90,20 @@ def _flips(task: Task, inputs: Inputs, split: Split, own: Scored, reference: Sco
     pairs = enumerate(zip(own.predictions, reference.predictions, strict=True))
     rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
     truths = inputs.truths()
-    quotable = not isinstance(task.dataset, Folder) or task.dataset.keep_text
+
+    def told(prediction: Any) -> str:
+        return textwrap.shorten(inputs.tell(prediction), EXCERPT, placeholder=" …") if _tells(inputs, task) else ""
+
     return tuple(
         Flip(
             row=row,
-            label=_told(inputs, truths[row], quotable),
-            reference=_told(inputs, reference.predictions[row], quotable),
-            own=_told(inputs, own.predictions[row], quotable),
-            text=_text(split.test[row], task.inputs) if quotable else "",
+            label=told(truths[row]),
+            reference=told(reference.predictions[row]),
+            own=told(own.predictions[row]),
+            text=_text(split.test[row], task.inputs) if _quotes(task) else "",
         )
         for row in rows
     )
-
-
-def _told(inputs: Inputs, prediction: Any, quotable: bool) -> str:
-    """A prediction in words, unless they are of the user's own text."""
-    if not quotable and inputs.kind.label not in ("one", "each"):
-        return ""
-    return textwrap.shorten(inputs.tell(prediction), EXCERPT, placeholder=" …")
 
 
 def _text(row: Row, inputs: tuple[str, ...]) -> str:

@@ -49,6 +49,9 @@ class Hub:
     sample: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Split → so many of its rows, drawn with `seed`; whole splits are taken where it is silent."""
     seed: int = 42
+    splits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """`train`, `validation`, `test` → the repository's split that serves as it, where they are not called the same;
+    then no other split is used."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):

@@ -13,12 +13,13 @@ TASK = Task(
         "320px",
         revision="823b9fdada70ebfa6486d411b6d9f2cb96cb9117",
         sample={"train": 400, "validation": 1_000},
+        splits={"train": "train", "test": "validation"},
     ),
     inputs=("image",),
     label="label",
     metric="accuracy",
-    test=700,
-    validation=300,
+    test=None,
+    validation=100,
     calibration=120,
 )
 VIT = Model(
