@@ -45,14 +45,14 @@ TASK = Task(
     validation=150,
     calibration=120,
 )
-# Provisional, from 3 seeds, as `python -m harness floors` proposes.
+# Provisional, from 3 seeds, as `python -m harness floors` proposes: 0.819 to 0.829 were reached.
 MODELS = {
     Model(
         name="all-MiniLM-L6-v2",
         source=MINILM_L6,
         recipe=Recipe(epochs=2, learning_rate=3e-4, batch_size=16),
         max_length=96,
-    ): Gate(floor=0.7, max_loss=0.02),
+    ): Gate(floor=0.765, max_loss=0.02),
 }
 
 
