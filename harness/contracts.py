@@ -39,6 +39,10 @@ def check_name(what: str, name: str) -> None:
 
 Example = dict[str, Any]
 """What one entry of a batch is made of: numbers, lists and arrays by name."""
+TARGETS = ("labels", "start_positions", "end_positions")
+"""What Transformers' heads call what they are taught."""
+NOT_TAUGHT = -100
+"""Target of a token that no loss counts, as PyTorch's losses have it."""
 Labels = Literal["one", "each", "free", "none"]
 """What a task's label is: one name a row; one for each of a row's parts, words for instance; whatever the kind reads
 from it, an answer in words for instance; or nothing, where a row holds its own answer."""
@@ -53,6 +57,8 @@ class Asked(NamedTuple):
     """Columns that the model is given."""
     examples: Sequence[Sequence[Example]]
     """Of each row."""
+    max_length: int | None = None
+    """Longest text in tokens, of what is taught too; None where nothing is cut."""
 
 
 def column(rows: Any, name: str) -> list[Any]:
@@ -91,7 +97,10 @@ class Kind:
     problem: Callable[[Row, tuple[str, ...]], str] | None = None
     """(row with its `label`, input columns) → what is wrong with it, in words; empty if nothing is."""
     targets: Callable[[Asked], list[list[Example]]]
-    """For each example of rows to train on, what the model is to answer, by the name its `forward` has for that."""
+    """For each example of rows to train on, what the model is to answer, by the name its `forward` has for that.
+
+    An example of whose tokens none is taught anything is left out.
+    """
     aside: tuple[str, ...] = ()
     """Arrays of a batch that `reduce` needs and the model is not given."""
     reduce: Callable[[Arrays, Arrays], Arrays] | None = None

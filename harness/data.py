@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from datasets import ClassLabel, Dataset, Image, List, Value, disable_progress_bars
 
 from harness import reading
 from harness.errors import HarnessError
-from harness.sources import Row
+from harness.sources import Hub, Row
 from harness.spec import Task
 
 
@@ -36,6 +37,18 @@ class Split:
     def sizes(self) -> dict[str, int]:
         """Rows of each part."""
         return {name: len(getattr(self, name)) for name in PARTS}
+
+    @cached_property
+    def content(self) -> str:
+        """Digest of all rows to the letter."""
+        digest = hashlib.sha256()
+        for name in PARTS:
+            rows = getattr(self, name).with_format("arrow")
+            for batch in rows.iter(1000):
+                with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as stream:
+                    stream.write_table(batch.combine_chunks())
+                digest.update(sink.getvalue())
+        return digest.hexdigest()
 
     @cached_property
     def sha256(self) -> dict[str, str]:
@@ -79,20 +92,30 @@ def load(task: Task, folder: Path) -> Split:
 def labelled(given: dict[str, Dataset], task: Task) -> tuple[tuple[str, ...], dict[str, Dataset]]:
     """Names of the labels that occur, and the rows with indices into them.
 
-    The names stand in the order in which the source lists them; sorted where it lists none.
+    The names stand in the order in which the source lists them; sorted, numbers by size, where it lists none.
     """
     each = task.kind.label == "each"
     features = [rows.features["label"].feature if each else rows.features["label"] for rows in given.values()]
     listed = dict.fromkeys(name for feature in features if isinstance(feature, ClassLabel) for name in feature.names)
     tables = {split: _named(rows, each) for split, rows in given.items()}
     found = set().union(*(used(rows) for rows in tables.values()))
-    names = (*(name for name in listed if name in found), *sorted(found - listed.keys()))
+    names = (*(name for name in listed if name in found), *_sorted(found - listed.keys()))
     if len(names) < 2:
         raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
+    if "f1" in task.metrics and len(names) > 2:
+        raise HarnessError(f"task {task.name}: f1 is of the second of two labels, there are {len(names)}; use f1-macro")
     feature = ClassLabel(names=list(names))
     if each:
         return names, {split: rows.cast_column("label", List(feature)) for split, rows in tables.items()}
     return names, {split: rows.cast_column("label", feature) for split, rows in tables.items()}
+
+
+def _sorted(names: set[str]) -> list[str]:
+    """By the alphabet, or, where all are numbers, by size."""
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return sorted(names)
 
 
 def used(rows: Dataset) -> set[Any]:
@@ -136,7 +159,10 @@ def _check_rows(given: dict[str, Dataset], task: Task) -> None:
         for number, row in enumerate(rows):
             told = task.kind.problem(row, task.inputs)
             if told:
-                raise HarnessError(f"task {task.name}: row {number} of the distinct ones of {split}: {told}")
+                only = (
+                    "; a set of the Hub is taken whole, so copy it to a Folder" if isinstance(task.dataset, Hub) else ""
+                )
+                raise HarnessError(f"task {task.name}: row {number} of the distinct ones of {split}: {told}{only}")
 
 
 def _check_sizes(task: Task, given: dict[str, Dataset], train: Dataset, names: tuple[str, ...]) -> None:

@@ -12,14 +12,15 @@ import numpy as np
 from datasets import Array2D, Array3D, Array4D, Dataset, Features, List, Value
 
 from harness.cache import fingerprint, tree_sha256
-from harness.contracts import Asked, Example, Kind
+from harness.contracts import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 from harness.environment import versions
+from harness.errors import HarnessError
 
 BATCH = 256
 """Rows that are encoded at once."""
 ROW = "row"
 """Column with the number of the row that an example is of."""
-LIBRARIES = ("transformers", "tokenizers", "datasets", "numpy")
+LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "pillow", "datasets", "numpy")
 """Packages that decide what a row becomes."""
 ARRAYS = {2: Array2D, 3: Array3D, 4: Array4D}
 
@@ -38,11 +39,14 @@ class Encoder:
     def asked(self, rows: Dataset, known: str) -> Asked:
         """The rows to be asked; `known` changes with what they hold."""
         examples = Examples(self._encoded(rows, known, taught=False), len(rows))
-        return Asked(self.processor, rows, self.inputs, examples)
+        return Asked(self.processor, rows, self.inputs, examples, self.max_length)
 
     def taught(self, rows: Dataset, known: str) -> Dataset:
         """Examples to train on, with their targets."""
-        return self._encoded(rows, known, taught=True).remove_columns(ROW)
+        found = self._encoded(rows, known, taught=True).remove_columns(ROW)
+        if not len(found):
+            raise HarnessError(f"{self.kind.name}: of {len(rows)} rows to train on none teaches anything")
+        return found
 
     def _encoded(self, rows: Dataset, known: str, *, taught: bool) -> Dataset:
         here = Path(__file__).parent
@@ -51,10 +55,12 @@ class Encoder:
         key = fingerprint(asked, versions(LIBRARIES), code)
         self.cache.mkdir(parents=True, exist_ok=True)
 
-        def encode(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
-            return _table(self._examples(columns, taught), numbers)
-
         first = _table(self._examples(rows[:1], taught), [0])
+
+        def encode(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
+            found = self._examples(columns, taught)
+            return _table([list(filter(_teaches, row)) for row in found] if taught else found, numbers, tuple(first))
+
         found = rows.map(
             encode,
             with_indices=True,
@@ -75,7 +81,7 @@ class Encoder:
         found = self.kind.encode(self.processor, rows, self.inputs, self.max_length)
         if not taught:
             return found
-        targets = self.kind.targets(Asked(self.processor, rows, self.inputs, found))
+        targets = self.kind.targets(Asked(self.processor, rows, self.inputs, found, self.max_length))
         pairs = zip(found, targets, strict=True)
         return [[{**one, **other} for one, other in zip(*pair, strict=True)] for pair in pairs]
 
@@ -110,11 +116,17 @@ class Examples(Sequence[list[Example]]):
         return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
 
 
-def _table(examples: list[list[Example]], numbers: list[int]) -> dict[str, list[Any]]:
+def _table(
+    examples: list[list[Example]], numbers: list[int], names: tuple[str, ...] | None = None
+) -> dict[str, list[Any]]:
     """Examples as columns, with the number of the row that each is of."""
-    flat = [(number, example) for number, row in zip(numbers, examples, strict=True) for example in row]
-    names = flat[0][1]
-    return {name: [example[name] for _, example in flat] for name in names} | {ROW: [number for number, _ in flat]}
+    flat = [{**example, ROW: number} for number, row in zip(numbers, examples, strict=True) for example in row]
+    return {name: [example[name] for example in flat] for name in names or tuple(flat[0])}
+
+
+def _teaches(example: Example) -> bool:
+    """Whether there is anything in it to learn."""
+    return any(np.any(np.asarray(example[name]) != NOT_TAUGHT) for name in TARGETS if name in example)
 
 
 def _feature(value: Any) -> Any:

@@ -95,7 +95,7 @@ class Answers:
     gained: int
     """Rows that this backend has right and the reference wrong."""
     agreement: float
-    """Share of rows on which both give the same label."""
+    """Share of rows that both answer the same, as far as the metric looks."""
     compared_with: str
     """Backend whose artifact this one was built from; the float form that a lossy one is judged against."""
     source_score: float | None
@@ -103,13 +103,14 @@ class Answers:
     source_gained: int
     source_agreement: float
     largest_difference: float
-    """Between outputs, element by element, of this backend and `compared_with`."""
+    """Between outputs of this backend and `compared_with`, as their kind measures it: of numbers element by element, of
+    embeddings one less the cosine, of generated text the tokens that differ in a row."""
     right: str
     """A character a test row, `1` where the answer is right: what models of one task are paired by."""
     flips: tuple[Flip, ...] = ()
     """The first that there are; all of them are in the parquet beside the result."""
     bounds: Bounds | None = None
-    """Of the loss against the reference, by bootstrap; only for a metric that is no mean over rows."""
+    """Of the loss against the reference, by bootstrap; only for a metric that is no share of rows right."""
     source_bounds: Bounds | None = None
     others: dict[str, float] = field(default_factory=dict)
     """Score of this backend by the metrics that the task tells beside its own."""

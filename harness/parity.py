@@ -25,11 +25,12 @@ def rule(likeness: Likeness, values: NDArray[Any]) -> Likeness:
 
 
 def largest_difference(own: Scored, other: Scored, likeness: Likeness) -> float:
-    """Over every output of both shapes; of generated text the most tokens that differ in a row."""
+    """Over every output of both shapes that holds numbers; where all hold tokens, the most that differ in a row."""
+    pairs = list(_pairs(own, other))
+    numbers = [name for name, values in pairs[0][0].items() if rule(likeness, values) is likeness]
+    names = numbers or list(pairs[0][0])
     return max(
-        rule(likeness, values).distance(values, theirs[name])
-        for mine, theirs in _pairs(own, other)
-        for name, values in mine.items()
+        rule(likeness, mine[name]).distance(mine[name], theirs[name]) for mine, theirs in pairs for name in names
     )
 
 
@@ -75,7 +76,8 @@ def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays)
     if found != expected or not all(np.isfinite(values).all() for values in outputs.values()):
         raise WorkerError(f"{name}: what was timed is not what was scored: {found} for {expected}, or not finite")
     for output, values in outputs.items():
-        if len(rows) == 1 and not np.allclose(values, known[0][output], rtol=RELATIVE, atol=ABSOLUTE):
+        near = 0.0 if values.dtype.kind in "iu" else 1.0  # a token is the same or another
+        if len(rows) == 1 and not np.allclose(values, known[0][output], rtol=near * RELATIVE, atol=near * ABSOLUTE):
             raise WorkerError(
                 f"{name}: what was timed is not what was scored: {output} of test row {rows[0]} differs by "
                 f"{np.abs(values - known[0][output]).max():.3g}"
@@ -145,5 +147,6 @@ def _forms(outputs: Arrays, likeness: Likeness) -> dict[str, tuple[int, ...]]:
 
 def _flips(own: Scored, other: Scored, truths: Sequence[Any], metric: str) -> tuple[int, int, float]:
     mine, theirs = (score.right(metric, one.predictions, truths) for one in (own, other))
-    same = [one == another for one, another in zip(own.predictions, other.predictions, strict=True)]
+    read = (score.answered(metric, one.predictions) for one in (own, other))
+    same = [one == another for one, another in zip(*read, strict=True)]
     return int((theirs & ~mine).sum()), int((mine & ~theirs).sum()), float(np.mean(same))

@@ -21,7 +21,8 @@ from harness.stats import rare_event_bound, rows_needed
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
-     "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir")
+     "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir", "eval_strategy",
+     "save_strategy", "load_best_model_at_end", "metric_for_best_model")
 )  # fmt: skip
 """TrainingArguments that would make a recipe's record untrue."""
 

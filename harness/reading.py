@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import ClassLabel, Dataset, Image, List, Value, load_dataset
+from datasets import ClassLabel, Dataset, Image, LargeList, List, Value, concatenate_datasets, load_dataset
 
 from harness import content, hub
 from harness.cache import tree_sha256
@@ -161,13 +161,12 @@ def _sampled(source: Hub, split: str, rows: Dataset) -> Dataset:
 
 
 def _columns(task: Task, split: str, rows: Dataset) -> Dataset:
-    if any(name not in rows.column_names and "." in name for name in task.columns):
-        rows = rows.flatten()  # the field b of the column a becomes the column a.b
+    rows = _with_fields(task, rows)
     missing = [name for name in task.columns if name not in rows.column_names]
     if missing:
         raise HarnessError(
             f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(rows.column_names)}"
+            f"{', '.join(rows.flatten().column_names)}"
         )
     for name in task.columns:
         nothing = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
@@ -188,6 +187,14 @@ def _columns(task: Task, split: str, rows: Dataset) -> Dataset:
     return found
 
 
+def _with_fields(task: Task, rows: Dataset) -> Dataset:
+    """The rows, and for a column `a.b` that the task wants the field b of their column a."""
+    wanted = [name for name in task.columns if name not in rows.column_names and "." in name]
+    flat = rows.flatten() if wanted else rows
+    found = [name for name in wanted if name in flat.column_names]
+    return concatenate_datasets([rows, flat.select_columns(found)], axis=1) if found else rows
+
+
 def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[Any], Any]:
     """Values of the label column and their feature: names as their source lists them, or as text if it lists none.
 
@@ -197,12 +204,15 @@ def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[An
     if task.kind.label == "free":
         return values, feature
     each = task.kind.label == "each"
-    if each and not isinstance(feature, List):
+    if each and not isinstance(feature, List | LargeList):
         raise HarnessError(
             f"task {task.name}: column {column} of {split} is to hold a label for each word, and holds "
-            f"{values[0]!r:.60}"
+            f"{type(values[0]).__name__}"
         )
-    inner = feature.feature if isinstance(feature, List) and each else feature
+    inner = feature.feature if each else feature
+    empty = [number for number, value in enumerate(values) if each and None in value]
+    if empty:
+        raise HarnessError(f"task {task.name}: row {empty[0]} of {split} has a word without a label in {column}")
     if not isinstance(inner, ClassLabel):
         texts = [[str(part) for part in value] for value in values] if each else [str(value) for value in values]
         return texts, List(Value("string")) if each else Value("string")
@@ -212,4 +222,4 @@ def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[An
             f"task {task.name}: {hidden} of {len(values)} rows of {split} have no label (-1): those of this "
             "set are not published; take another one"
         )
-    return values, feature
+    return values, List(inner) if each else feature

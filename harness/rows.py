@@ -17,6 +17,7 @@ from harness.evidence import Answers, Flip
 from harness.findings import Findings
 from harness.inputs import Inputs
 from harness.parity import compare_answers, right_rows
+from harness.score import answered
 from harness.sources import Folder, Row
 from harness.spec import Case, Task
 
@@ -30,22 +31,23 @@ EXCERPT = 200
 def table(case: Case, findings: Findings) -> pd.DataFrame | None:
     """One line a test row: label, this backend's and the reference's answer, and this backend's outputs.
 
-    Where the answers are text of the user's own rows, only whether each is right.
+    Where the answers are text of the user's own rows, only whether each is right: outputs would tell that text too.
     """
     made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
     inputs = findings.test
     if made is None or reference is None or inputs is None:
         return None
-    outputs, own, other = made.scored.single, made.scored.predictions, reference.scored.predictions
-    names = list(outputs[0])
+    own, other = made.scored.predictions, reference.scored.predictions
+    columns: dict[str, Any] = {"row": range(len(inputs))}
     if _tells(inputs, case.task):
-        told = (inputs.truths(), own, other)
-        columns = {name: list(map(inputs.tell, one)) for name, one in zip(ANSWERED, told, strict=True)}
-    else:  # they are of the user's own text, and so are tokens
-        names = [name for name in names if outputs[0][name].dtype.kind == "f"]
-        columns = {name: _judged(one, inputs, case.task) for name, one in zip(ANSWERED[1:], (own, other), strict=True)}
-    cells = {name: [_cell(row[name]) for row in outputs] for name in names}
-    return pd.DataFrame({"row": range(len(inputs)), **columns, **cells})
+        told = zip(ANSWERED, (inputs.truths(), own, other), strict=True)
+        columns |= {name: list(map(inputs.tell, one)) for name, one in told}
+        outputs = made.scored.single
+        columns |= {name: _cells([row[name] for row in outputs]) for name in outputs[0]}
+    else:
+        judged = zip(ANSWERED[1:], (own, other), strict=True)
+        columns |= {name: _judged(one, inputs, case.task) for name, one in judged}
+    return pd.DataFrame(columns)
 
 
 def answers(case: Case, findings: Findings) -> Answers | None:
@@ -80,14 +82,16 @@ def _tells(inputs: Inputs, task: Task) -> bool:
     return inputs.kind.label in ("one", "each") or _quotes(task)
 
 
-def _cell(values: NDArray[Any]) -> Any:
-    """A row's output: that of its one entry as it is, of several as lists."""
-    return values[0] if len(values) == 1 and values.ndim < 3 else values.tolist()
+def _cells(outputs: list[NDArray[Any]]) -> list[Any]:
+    """One output of every row: as it is where each has one entry with one axis, else as lists."""
+    plain = all(len(values) == 1 and values.ndim < 3 for values in outputs)
+    return [values[0] if plain else values.tolist() for values in outputs]
 
 
 def _flips(task: Task, inputs: Inputs, split: Split, own: Scored, reference: Scored) -> tuple[Flip, ...]:
     """The first rows that the two answer differently."""
-    pairs = enumerate(zip(own.predictions, reference.predictions, strict=True))
+    read = (answered(task.metric, one.predictions) for one in (own, reference))
+    pairs = enumerate(zip(*read, strict=True))
     rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
     truths = inputs.truths()
 

@@ -32,6 +32,11 @@ def right(metric: str, predictions: Sequence[Any], truths: Sequence[Any]) -> NDA
     return np.array(_metric(metric).right(predictions, truths), dtype=bool)
 
 
+def answered(metric: str, predictions: Sequence[Any]) -> list[Any]:
+    """Of each prediction what the named metric looks at: of a ranking, its head."""
+    return [_metric(metric).head(prediction) for prediction in predictions]
+
+
 def score_lost(metric: str, own: Sequence[Any], other: Sequence[Any], truths: Sequence[Any]) -> Interval:
     """What `own` scores less than `other` on the same rows, by paired bootstrap; ends are one-sided 95 % bounds.
 

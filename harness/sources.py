@@ -107,8 +107,8 @@ class Native:
     """A `torch.nn.Module` in a file beside the suite, trained from scratch.
 
     The class is called with `num_labels`, for text also with `vocab_size`; its `forward` takes the arrays of its
-    kind by name and returns logits of shape (batch, num_labels). The file must import only installed packages,
-    because a copy of it travels with the checkpoint.
+    kind by name and returns logits of shape (batch, num_labels), or of words (batch, length,
+    num_labels). The file must import only installed packages, because a copy of it travels with the checkpoint.
     """
 
     target: str

@@ -69,7 +69,7 @@ class Model:
     source: Source
     recipe: Recipe = AS_IT_IS
     max_length: int = 128
-    """Longest text in tokens; what is longer is cut. Ignored by kinds without text."""
+    """Longest text in tokens; what is longer is cut, for question answering into windows. Ignored without text."""
     labels: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
     """What the task calls the answers of a model used as it is, where that calls them otherwise: all of them in their
     order, or a mapping from the model's name to the task's."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness import checkpoint, data, reading
 from harness.cache import file_sha256
-from harness.contracts import Arrays, Example, Kind
+from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind
 from harness.encoding import Encoder
 from harness.inputs import Inputs
 from harness.loops import Job, native_loop, trainer_loop
@@ -21,11 +21,6 @@ from harness.spec import Model, Task
 
 if TYPE_CHECKING:
     import torch
-
-TARGETS = ("labels", "start_positions", "end_positions")
-"""What Transformers' heads call what they are taught."""
-NOT_TAUGHT = -100
-"""Fills targets up to the longest; no loss of PyTorch counts it."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +94,13 @@ def _batch(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, tor
     found = {name: torch.from_numpy(array) for name, array in known.items()}
     for name in TARGETS:
         if name in examples[0]:
-            found[name] = torch.from_numpy(_padded(processor, examples, name))
+            found[name] = torch.from_numpy(_padded([np.asarray(example[name]) for example in examples]))
     return found
 
 
-def _padded(processor: Any, examples: list[Example], name: str) -> NDArray[Any]:
-    """Targets as one array; those of tokens on the side that the tokens themselves are padded on."""
-    values = [np.asarray(example[name]) for example in examples]
-    longest = max(value.size for value in values)
-    if not values[0].ndim:
-        return np.array(values)
-    of_tokens = all(
-        value.size == len(example.get("input_ids", ())) for value, example in zip(values, examples, strict=True)
-    )
-    left = of_tokens and getattr(processor, "padding_side", "right") == "left"
-    missing = [(longest - value.size, 0) if left else (0, longest - value.size) for value in values]
-    return np.stack([np.pad(v, m, constant_values=NOT_TAUGHT) for v, m in zip(values, missing, strict=True)])
+def _padded(targets: list[NDArray[Any]]) -> NDArray[Any]:
+    """Targets as one array; lists on the right, where kinds that teach tokens pad these too."""
+    longest = max(target.size for target in targets)
+    if targets[0].ndim:
+        targets = [np.pad(one, (0, longest - one.size), constant_values=NOT_TAUGHT) for one in targets]
+    return np.stack(targets)

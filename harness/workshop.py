@@ -11,7 +11,7 @@ from harness import answers, content, data, train
 from harness.answers import Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
-from harness.encoding import Encoder
+from harness.encoding import LIBRARIES, Encoder
 from harness.environment import accelerator, cpu_flags, versions
 from harness.inputs import Inputs
 from harness.process import Worker
@@ -20,7 +20,7 @@ from harness.quiet import quiet
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
-TRAINERS = ("torch", "transformers", "datasets", "evaluate", "numpy")
+TRAINERS = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
 """Packages that decide what a checkpoint holds; another ONNX Runtime is no reason to train again."""
 
 
@@ -48,9 +48,7 @@ class Workshop:
             "score.py", "metrics",
         )  # fmt: skip
         code = [tree_sha256(HERE / name) for name in names]
-        # Its digests fold white space, for duplicates; some tokenizers do not.
-        whole = content.of_rows(self.task.dataset, self.folder)
-        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, split.sha256, whole)
+        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
         place = train.Place(self.folder, self._cache, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
         return self.store.get(
@@ -97,8 +95,8 @@ class Workshop:
         return self.store.root / "encoded"
 
     def _known(self, split: data.Split) -> str:
-        """Changes with what the rows hold."""
-        return fingerprint(split.sha256, content.of_rows(self.task.dataset, self.folder))
+        """Changes with what the rows hold, white space too: digests fold it, for duplicates; some tokenizers do not."""
+        return fingerprint(split.sha256, split.content)
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"

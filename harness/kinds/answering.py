@@ -7,6 +7,7 @@ each an entry of the batch. The answer is the best stretch of all windows. Logit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from harness.contracts import Arrays, Asked, Example, Kind, own_label
 from harness.errors import HarnessError
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.sources import Row
+from harness.sources import Row, Source
 
 LONGEST = 30
 """Tokens of an answer."""
@@ -26,8 +27,11 @@ OUTSIDE = -1
 """Offset of tokens that are none of the context's."""
 
 
+def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    return tokens.load_aligned(tokens.folder_of(source, pretrained))
+
+
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    tokens.check_fast(tokenizer, "question answering")
     if len(inputs) != 2:
         raise HarnessError(f"inputs={inputs}: question answering reads two columns, a question and its context")
     questions = [_cut(tokenizer, question, max_length // 2) for question in tokens.texts(rows, inputs[0])]
@@ -61,22 +65,28 @@ def _cut(tokenizer: Any, question: str, length: int) -> str:
 def answers_of(label: Any) -> tuple[list[str], list[int]]:
     """Texts that are right, and where in the context each begins if that is known.
 
-    A label is a text, several, or a mapping of both as SQuAD has it: `{"text": […], "answer_start": […]}`.
+    A label is a text, several, or as SQuAD has it `{"text": […], "answer_start": […]}` or a list of such with one each.
     """
     if isinstance(label, Mapping):
-        return list(label["text"]), list(label.get("answer_start", []))
-    return ([label] if isinstance(label, str) else list(label)), []
+        texts, starts = label["text"], label.get("answer_start", [])
+        return ([texts], [starts]) if isinstance(texts, str) else (list(texts), list(starts))
+    parts = label if isinstance(label, list) else [label]
+    if parts and all(isinstance(part, Mapping) for part in parts):
+        return [part["text"] for part in parts], [part["answer_start"] for part in parts]
+    return [str(part) for part in parts], []
 
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     texts, starts = answers_of(row["label"])
     if not texts:
         return "it has no answer; leave such rows out"
+    if not texts[0].strip():
+        return "its answer is empty; leave such rows out"
     context = row[inputs[-1]]
     if starts:
         told = context[starts[0] : starts[0] + len(texts[0])]
-        return "" if told == texts[0] else f"at {starts[0]} of its context stands {told!r:.60}, not {texts[0]!r:.60}"
-    return "" if texts[0] in context else f"its answer {texts[0]!r:.60} does not stand in its context"
+        return "" if told == texts[0] else f"its answer does not stand in its context at answer_start, {starts[0]}"
+    return "" if texts[0] in context else "its answer does not stand in its context"
 
 
 def _targets(asked: Asked) -> list[list[Example]]:
@@ -84,17 +94,23 @@ def _targets(asked: Asked) -> list[list[Example]]:
     for row, windows, label in zip(asked.rows, asked.examples, own_label(asked), strict=True):
         texts, starts = answers_of(label)
         start = starts[0] if starts else row[asked.inputs[1]].find(texts[0])
-        found.append([_stretch(window, start, start + len(texts[0])) for window in windows])
+        start += len(texts[0]) - len(texts[0].lstrip())  # no token holds the white space around an answer
+        found.append([_stretch(window, start, start + len(texts[0].strip())) for window in windows])
     return found
 
 
 def _stretch(window: Example, start: int, end: int) -> Example:
     """First and last token of the characters from `start` to `end`; the window's first where they are not in it."""
     offsets = np.array(window["offsets"])
+    context = offsets[offsets[:, 0] != OUTSIDE]
     inside = np.flatnonzero((offsets[:, 0] < end) & (offsets[:, 1] > start))
-    whole = inside.size and offsets[inside[0], 0] <= start and offsets[inside[-1], 1] >= end
+    whole = inside.size and context[0, 0] <= start and end <= context[-1, 1]
     first, last = (int(inside[0]), int(inside[-1])) if whole else (0, 0)
     return {"start_positions": first, "end_positions": last}
+
+
+def _of_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
+    return tokens.without_padding(batch, {name: output(outputs, name) for name in ("start_logits", "end_logits")})
 
 
 def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
@@ -132,13 +148,13 @@ question_answering = Kind(
     auto_class="AutoModelForQuestionAnswering",
     metrics=("exact-match", "token-f1"),
     label="free",
-    processor=tokens.pretrained_processor,
-    load_processor=tokens.load_tokenizer,
+    processor=_processor,
+    load_processor=tokens.load_aligned,
     encode=_encode,
     collate=tokens.collate,
     problem=_problem,
     targets=_targets,
-    reduce=tokens.without_padding,
+    reduce=_of_tokens,
     predict=_predict,
     truths=_truths,
     axes=("batch", "sequence"),

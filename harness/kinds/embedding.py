@@ -8,6 +8,7 @@ over a text's tokens, of length 1, as Sentence Transformers' default pooling has
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,18 @@ from harness.errors import HarnessError, Unsupported
 from harness.kinds import tokens
 from harness.kinds.labels import output
 from harness.likeness import COSINE
-from harness.sources import Row
+from harness.sources import Row, Source
 
 NEAREST = 10
 """Documents that a prediction names, the nearest first."""
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    return tokens.load_aligned(folder, fast=False)
+
+
+def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    return _load_tokenizer(tokens.folder_of(source, pretrained))
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -52,8 +61,9 @@ def _documents(asked: Asked) -> tuple[list[int], list[int]]:
 def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
     vectors = np.stack([output(row, "embedding") for row in outputs])
     _, firsts = _documents(asked)
-    nearness = vectors[:, 0] @ vectors[firsts, 1].T
-    return np.argsort(-nearness, axis=1, kind="stable")[:, :NEAREST].tolist()  # type: ignore[no-any-return]
+    documents = vectors[firsts, 1].T
+    # One after the other, since all at once would take memory by the square of the rows.
+    return [np.argsort(-(query @ documents), kind="stable")[:NEAREST].tolist() for query in vectors[:, 0]]
 
 
 def _truths(asked: Asked) -> list[Any]:
@@ -65,8 +75,8 @@ feature_extraction = Kind(
     auto_class="AutoModel",
     metrics=("accuracy@1", "mrr"),
     label="none",
-    processor=tokens.pretrained_processor,
-    load_processor=tokens.load_tokenizer,
+    processor=_processor,
+    load_processor=_load_tokenizer,
     encode=_encode,
     collate=tokens.collate,
     targets=_targets,

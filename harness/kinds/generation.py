@@ -27,7 +27,7 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
 
 def _targets(asked: Asked) -> list[list[Example]]:
     labels = [str(label) for label in own_label(asked)]
-    encoded = asked.processor(text_target=labels, truncation=True)["input_ids"]
+    encoded = asked.processor(text_target=labels, truncation=True, max_length=asked.max_length)["input_ids"]
     return [[{"labels": ids}] for ids in encoded]
 
 

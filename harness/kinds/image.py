@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.contracts import Arrays, Example, Kind
 from harness.errors import HarnessError
-from harness.kinds.labels import likeliest_label, taught_label
+from harness.kinds.labels import likeliest_label, logits_alone, taught_label
 from harness.sources import Native, Row, Scratch, Source
 
 
@@ -72,6 +72,7 @@ image_classification = Kind(
     encode=_encode,
     collate=_collate,
     targets=taught_label,
+    reduce=logits_alone,
     predict=likeliest_label,
     native_arguments=_native_arguments,
     axes=("batch",),

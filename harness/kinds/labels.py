@@ -28,6 +28,11 @@ def output(outputs: Arrays, name: str) -> NDArray[Any]:
     return outputs[name]
 
 
+def logits_alone(batch: Arrays, outputs: Arrays) -> Arrays:
+    """`logits` without what some models answer beside them, an encoder's states for instance."""
+    return {"logits": outputs["logits"]} if "logits" in outputs else outputs
+
+
 def likeliest_label(asked: Asked, outputs: Sequence[Arrays]) -> list[int]:
     """Index of the largest of `logits`, shape (1, labels) a row; a tie goes to the first."""
     logits = np.concatenate([output(row, "logits") for row in outputs])

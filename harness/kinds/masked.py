@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Asked, Example, Kind, shortened
+from harness.contracts import NOT_TAUGHT, Arrays, Asked, Example, Kind, shortened
 from harness.errors import HarnessError
 from harness.kinds import tokens
 from harness.kinds.labels import output
@@ -28,23 +28,21 @@ BEST = 5
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    tokenizer = tokens.load_tokenizer(folder)
+    tokenizer = tokens.load_aligned(folder, fast=False)
     if tokenizer.mask_token_id is None:
         raise HarnessError(f"{folder}: the tokenizer has no mask token, so no word can be covered")
     return tokenizer
 
 
 def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
-    if pretrained is None:
-        raise HarnessError(f"{source}: fill-mask needs a checkpoint with a tokenizer; use a Package, a Hub or a Local")
-    return _load_tokenizer(pretrained)
+    return _load_tokenizer(tokens.folder_of(source, pretrained))
 
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     text = row[inputs[0]]
     if not isinstance(text, str) or WORD.search(text):
         return ""
-    return f"there is no word of four letters in {text!r:.60}; leave such rows out"
+    return "there is no word of four letters in it; leave such rows out"
 
 
 def covered(text: str) -> re.Match[str]:
@@ -68,11 +66,8 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
 
 
 def _collate(tokenizer: Any, examples: list[Example]) -> Arrays:
-    batch = tokens.collate(tokenizer, examples)
     at = np.array([row["mask_position"][0] for row in examples], dtype=np.int64)
-    if tokenizer.padding_side == "left":
-        at += batch["input_ids"].shape[1] - np.array([len(row["input_ids"]) for row in examples])
-    return {**batch, "mask_position": at}
+    return {**tokens.collate(tokenizer, examples), "mask_position": at}
 
 
 def _shorten(example: Example, length: int) -> Example:
@@ -94,7 +89,7 @@ def best_of_mask(batch: Arrays, outputs: Arrays) -> Arrays:
 def _targets(asked: Asked) -> list[list[Example]]:
     found = []
     for row, (example,) in zip(asked.rows, asked.examples, strict=True):
-        taught = [tokens.NOT_TAUGHT] * len(example["input_ids"])
+        taught = [NOT_TAUGHT] * len(example["input_ids"])
         token = _single_token(asked.processor, covered(row[asked.inputs[0]]).group())
         if token is not None and example["input_ids"][example["mask_position"][0]] == asked.processor.mask_token_id:
             taught[int(example["mask_position"][0])] = token
@@ -139,5 +134,4 @@ fill_mask = Kind(
     truths=_truths,
     axes=("batch", "sequence"),
     shorten=_shorten,
-    spare=("pooler.",),
 )

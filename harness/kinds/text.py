@@ -5,7 +5,7 @@ Arrays: `input_ids`, `attention_mask`, … of shape (batch, length), int64.
 
 from harness.contracts import Kind
 from harness.kinds import tokens
-from harness.kinds.labels import likeliest_label, taught_label
+from harness.kinds.labels import likeliest_label, logits_alone, taught_label
 
 text_classification = Kind(
     name="text-classification",
@@ -16,6 +16,7 @@ text_classification = Kind(
     encode=tokens.encode,
     collate=tokens.collate,
     targets=taught_label,
+    reduce=logits_alone,
     predict=likeliest_label,
     native_arguments=tokens.native_arguments,
     axes=("batch", "sequence"),

@@ -13,8 +13,6 @@ from harness.errors import HarnessError
 from harness.sources import Native, Row, Source
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-NOT_TAUGHT = -100
-"""Target of a token that no loss counts, as PyTorch's losses have it."""
 
 
 def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
@@ -49,15 +47,16 @@ def processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inpu
     if isinstance(source, Native):
         values = (row[name] for row in rows for name in inputs)
         return word_tokenizer((v if isinstance(v, str) else " ".join(v) for v in values), source.vocabulary)
-    return load_tokenizer(_folder(source, pretrained))
+    return load_tokenizer(folder_of(source, pretrained))
 
 
 def pretrained_processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
     """The checkpoint's tokenizer, for kinds that no native module is trained for."""
-    return load_tokenizer(_folder(source, pretrained))
+    return load_tokenizer(folder_of(source, pretrained))
 
 
-def _folder(source: Source, pretrained: Path | None) -> Path:
+def folder_of(source: Source, pretrained: Path | None) -> Path:
+    """The checkpoint's folder; HarnessError where there is none."""
     if pretrained is None:
         raise HarnessError(f"{source}: a text model from scratch has no tokenizer; use a Package, a Hub or a Local")
     return pretrained
@@ -78,10 +77,18 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     return tokenizer
 
 
-def check_fast(tokenizer: Any, what: str) -> None:
-    """HarnessError for a tokenizer that does not say where in the text its tokens lie."""
-    if not tokenizer.is_fast:
-        raise HarnessError(f"{type(tokenizer).__name__} does not say where its tokens lie, which {what} needs to know")
+def load_aligned(folder: Path, *, fast: bool = True, **settings: Any) -> Any:
+    """The tokenizer in `folder` for kinds that look at single tokens: it pads on the right, so that places stay, and
+    marks what is padding; a `fast` one says where in the text its tokens lie. HarnessError if it does not."""
+    tokenizer = load_tokenizer(folder, padding_side="right", **settings)
+    if "attention_mask" not in tokenizer.model_input_names:
+        raise HarnessError(f"{folder}: {type(tokenizer).__name__} does not mark padding, which this kind must know of")
+    if fast and not tokenizer.is_fast:
+        raise HarnessError(
+            f"{folder}: {type(tokenizer).__name__} does not say where its tokens lie; save a fast tokenizer "
+            "(tokenizer.json) with the model"
+        )
+    return tokenizer
 
 
 def texts(rows: Sequence[Row], name: str) -> list[str]:

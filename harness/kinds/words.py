@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Asked, Example, Kind, own_label
+from harness.contracts import NOT_TAUGHT, Arrays, Asked, Example, Kind, own_label
 from harness.errors import HarnessError
 from harness.kinds import tokens
 from harness.kinds.labels import output
@@ -24,7 +24,7 @@ NO_WORD = -1
 
 def _load_tokenizer(folder: Path) -> Any:
     # RoBERTa's tokenizers insist on it where words come one by one; others do without.
-    return tokens.load_tokenizer(folder, add_prefix_space=True)
+    return tokens.load_aligned(folder, add_prefix_space=True)
 
 
 def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
@@ -34,11 +34,10 @@ def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inp
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    tokens.check_fast(tokenizer, "token classification")
     words = [row[inputs[0]] for row in rows]
     for text in words:
         if isinstance(text, str) or not all(isinstance(word, str) for word in text):
-            raise HarnessError(f"column {inputs[0]} is to be read as a list of words, and holds {text!r:.60}")
+            raise HarnessError(f"column {inputs[0]} is to be read as a list of words, and holds {type(text).__name__}")
     encoded = tokenizer(list(map(list, words)), is_split_into_words=True, truncation=True, max_length=max_length)
     return [
         [
@@ -51,7 +50,11 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     words, labels = row[inputs[0]], row["label"]
-    if isinstance(words, str) or len(words) == len(labels):
+    if isinstance(words, str):
+        return f"column {inputs[0]} is to be read as a list of words, and holds text"
+    if not all(isinstance(word, str) for word in words):
+        return f"among its words in {inputs[0]} is one that is no text"
+    if len(words) == len(labels):
         return ""
     return f"it has {len(words)} words and {len(labels)} labels; each word needs one"
 
@@ -68,11 +71,15 @@ def _first_tokens(example: Example) -> dict[int, int]:
 def _targets(asked: Asked) -> list[list[Example]]:
     found = []
     for (example,), labels in zip(asked.examples, own_label(asked), strict=True):
-        taught = [tokens.NOT_TAUGHT] * len(example["word_ids"])
+        taught = [NOT_TAUGHT] * len(example["word_ids"])
         for word, place in _first_tokens(example).items():
             taught[place] = labels[word]
         found.append([{"labels": taught}])
     return found
+
+
+def _of_words(batch: Arrays, outputs: Arrays) -> Arrays:
+    return tokens.without_padding(batch, {"logits": output(outputs, "logits")})
 
 
 def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
@@ -97,7 +104,7 @@ token_classification = Kind(
     collate=tokens.collate,
     problem=_problem,
     targets=_targets,
-    reduce=tokens.without_padding,
+    reduce=_of_words,
     predict=_predict,
     native_arguments=tokens.native_arguments,
     axes=("batch", "sequence"),

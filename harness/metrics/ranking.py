@@ -12,7 +12,13 @@ WORDS = {"predictions": List(Value("string")), "references": Value("string")}
 NUMBERS = {"predictions": List(Value("int64")), "references": Value("int64")}
 
 
-class Top1(MeanMetric):
+class _Ranked(MeanMetric):
+    def head(self, prediction: Any) -> Any:
+        """The first candidate."""
+        return prediction[:1]
+
+
+class Top1(_Ranked):
     """Share of rows whose first candidate is right."""
 
     key, columns, whole_rows = "top-1", WORDS, True
@@ -22,7 +28,7 @@ class Top1(MeanMetric):
         return float(reference in prediction[:1])
 
 
-class Top5(MeanMetric):
+class Top5(_Ranked):
     """Share of rows of whose first five candidates one is right."""
 
     key, columns, whole_rows = "top-5", WORDS, True
@@ -31,6 +37,10 @@ class Top5(MeanMetric):
         """1 where one of five is right."""
         return float(reference in prediction[:5])
 
+    def head(self, prediction: Any) -> Any:
+        """The five, in whichever order."""
+        return sorted(prediction[:5])
+
 
 class AccuracyAt1(Top1):
     """Share of queries whose nearest document is theirs."""
@@ -38,7 +48,7 @@ class AccuracyAt1(Top1):
     key, columns, whole_rows = "accuracy@1", NUMBERS, True
 
 
-class MeanReciprocalRank(MeanMetric):
+class MeanReciprocalRank(_Ranked):
     """Mean over queries of 1 / the place of their document; 0 beyond those that the prediction names."""
 
     key, columns = "mrr", NUMBERS

@@ -40,6 +40,10 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
     def of(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums of shape (…, k) → the metric, shape (…)."""
 
+    def head(self, prediction: Any) -> Any:
+        """What of a prediction is looked at."""
+        return prediction
+
     def right(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
         """Whether each row is wholly right."""
         return [own == truth for own, truth in zip(predictions, references, strict=True)]

@@ -18,6 +18,7 @@ from harness import (
     checkpoint,
     image_classification,
     text_classification,
+    translation,
 )
 
 SUITES = Path(__file__).parents[2] / "suites"
@@ -128,3 +129,51 @@ def test_a_transformers_model_goes_through_optimum(vit, tmp_path):
 )
 def test_the_preset_follows_the_cpu(machine, flags, preset):
     assert preset == int8_preset(machine, frozenset(flags))
+
+
+# Generated text
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory) -> Path:
+    """A tiny BART of random weights, which writes what it likes, by two beams."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    out = tmp_path_factory.mktemp("writer")
+    torch.manual_seed(0)
+    sizes = {f"{side}_{name}": n for side in ("encoder", "decoder") for name, n in WRITER.items()}
+    model = BartForConditionalGeneration(BartConfig(vocab_size=60, d_model=32, max_position_embeddings=64, **sizes))
+    model.generation_config.update(max_length=9, num_beams=2)
+    model.save_pretrained(out)
+    return out
+
+
+WRITER = {"layers": 1, "attention_heads": 2, "ffn_dim": 64}
+WRITTEN = {"input_ids": np.arange(4, 22).reshape(2, 9), "attention_mask": np.array([[1] * 9, [1] * 5 + [0] * 4])}
+
+
+def test_every_form_writes_the_same_text_and_keeps_its_encoder_apart(writer, tmp_path):
+    reference = PYTORCH.load(writer, Target("cpu", 1)).run(WRITTEN)["sequences"]
+    assert (2, 9) == reference.shape
+    source = writer
+    for backend in (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8):
+        out = tmp_path / backend.name
+        out.mkdir()
+        said = backend.build(source if backend.source is None else tmp_path / "onnxruntime", out, translation)
+        assert {"encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"} <= {
+            path.name for path in out.iterdir()
+        }
+        session = backend.load(out, Target("cpu", 1))
+        assert "cpu" == session.device
+        found = session.run(WRITTEN)["sequences"]
+        if backend.lossy:
+            assert "MatMulInteger" in said["operators"]
+        else:
+            np.testing.assert_array_equal(reference, found)
+
+
+def test_a_body_that_could_generate_does_not_under_a_head_of_labels(writer):
+    from transformers import BartForSequenceClassification
+
+    assert not checkpoint.generates(BartForSequenceClassification.from_pretrained(writer))

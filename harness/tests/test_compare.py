@@ -18,6 +18,7 @@ from harness.disturbance import Disturbance
 from harness.errors import HarnessError, Incomparable
 from harness.evidence import Flip
 from harness.judge import shortfalls, verdict
+from harness.order import order_of
 from harness.report.tables import line
 from harness.schema import Seed
 from harness.speed import flat
@@ -545,3 +546,27 @@ def test_the_noise_is_told_of_every_measurement_and_workload():
 def test_the_largest_loss_and_the_margin_that_rows_can_exclude_stand_in_the_table():
     row = tidy([result("onnxruntime", 2.0)]).iloc[0]
     assert (GATE.max_loss, pytest.approx(0.003, abs=1e-4)) == (row["max_loss"], row["margin"])
+
+
+def test_other_metrics_are_told_below_the_table_and_in_a_column():
+    group = [
+        result(answers=answers(others={"mrr": 0.91, "top-5": 0.99})),
+        result("onnxruntime", answers=answers(others={"mrr": 0.9})),
+    ]
+    for told in (report.markdown(group), report.terminal(group)):
+        assert "By mrr: pytorch 0.9100, onnxruntime 0.9000." in told
+        assert "By top-5: pytorch 0.9900." in told
+    assert ["mrr 0.9100; top-5 0.9900", "mrr 0.9000"] == tidy(group)["others"].unique().tolist()
+
+
+def test_generated_tokens_are_counted_of_the_rows_that_were_asked_for():
+    # Rows 0 to 3 give 1, 10, 100, 1000 tokens; a call of the reference takes a millisecond.
+    written, order = answers(rows=4, tokens=(1, 10, 100, 1000)), order_of(4)
+    following = order[(order.index(2) + 1) % 4]
+    one = series(None, rounds=1, starts=1, noise=0, rows=((2,),))
+    two = series(None, rounds=1, starts=1, noise=0, rows=((2,),), batch=2)
+    found = tidy([result(answers=written, series=(one, two))])["tokens_per_s"].tolist()
+    assert [100_000, (100 + 10**following) * 1000] == pytest.approx(found)
+    table = report.markdown([result(answers=written, series=(one, two))])
+    assert "tokens/s" in table
+    assert "tokens/s" not in report.markdown([result()])

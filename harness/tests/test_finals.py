@@ -6,6 +6,7 @@ import pytest
 from factory import HERE, series
 
 from harness.errors import HarnessError
+from harness.evidence import Bounds
 from harness.finals import Entry, Finals, standing, winner
 
 ROWS = 1000
@@ -68,3 +69,13 @@ def test_models_that_answered_other_rows_are_refused():
 def test_finals_without_an_entry_say_what_to_do():
     with pytest.raises(HarnessError, match="delete the file and run the suite again"):
         winner(replace(finals(), entries=()))
+
+
+def test_a_score_that_counts_no_rows_is_judged_by_its_own_bounds():
+    bounds = Bounds(low=-0.01, high=0.004)
+    best, why = winner(finals(entry("small", 2.0, score=0.898, right=FIRST, bounds=bounds)))
+    assert "small" == best.model
+    assert "and scores 0.20 points [-1.00, 0.40] less than first on pytorch" in why
+    best, why = winner(finals(entry("small", 2.0, score=0.898, bounds=replace(bounds, high=0.011))))
+    assert "first" == best.model
+    assert "leaves open whether it loses more than the 1 allowed" in why

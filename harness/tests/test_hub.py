@@ -8,9 +8,9 @@ from pathlib import Path
 
 import hubserver
 import pytest
-from toy_hub import COMMIT, MODEL, OTHER, server
+from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
-from harness import hub, lock
+from harness import Task, hub, lock, reading, text_classification
 from harness.download import inert
 from harness.errors import HarnessError
 from harness.sources import Hub
@@ -81,6 +81,37 @@ def test_a_card_names_its_files_in_several_ways(told, server, tmp_path):
     files = {f"rows/{name}.parquet": MODEL["config.json"] for name in "ab"}
     server.put("dataset", "toys/rows", COMMIT, {"README.md": card.encode(), **files})
     assert {"README.md", *files} == names(hub.fetch(Hub("toys/rows", revision=COMMIT), "dataset", tmp_path))
+
+
+CONVERTED = {
+    f"{config}/{split}/0000.parquet": parquet(count)
+    for config in ("small", "large")
+    for split, count in {"train": 40, "validation": 30}.items()
+}
+"""The Hub's own conversion to parquet: no card, a folder a configuration."""
+
+
+def converted(server, tmp_path, monkeypatch, **changed):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    server.put("dataset", "toys/pictures", COMMIT, CONVERTED)
+    source = Hub("toys/pictures", "small", revision=COMMIT, **changed)
+    return source, Task(
+        name="toy", kind=text_classification, dataset=source, inputs=("text",), label="label", metric="accuracy",
+        test=None, validation=4, calibration=4,
+    )  # fmt: skip
+
+
+def test_of_a_conversion_to_parquet_one_configuration_is_fetched_and_read(server, tmp_path, monkeypatch):
+    source, task = converted(server, tmp_path, monkeypatch, splits={"train": "train", "test": "validation"})
+    assert {name for name in CONVERTED if name.startswith("small/")} == names(hub.fetch(source, "dataset", tmp_path))
+    found = reading.read(task, tmp_path)
+    assert {"train": 40, "test": 30} == {split: len(rows) for split, rows in found.items()}
+
+
+def test_a_split_that_a_repository_has_not_is_named_with_those_it_has(server, tmp_path, monkeypatch):
+    _, task = converted(server, tmp_path, monkeypatch, splits={"train": "train", "test": "test"})
+    with pytest.raises(HarnessError, match=r"toys/pictures small: splits= names test; it has train, validation"):
+        reading.read(task, tmp_path)
 
 
 def test_a_dataset_of_files_that_nobody_reads_is_refused(server, tmp_path):

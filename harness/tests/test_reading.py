@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from PIL import Image
@@ -116,7 +118,7 @@ def test_images_in_folders_named_by_label(tmp_path):
 def test_a_label_that_is_a_number_is_a_name(tmp_path):
     table = rows()
     write(table.assign(topic=[3, 10] * 50), tmp_path / "rows.csv")
-    assert ("10", "3") == data.load(task("rows.csv"), tmp_path).labels
+    assert ("3", "10") == data.load(task("rows.csv"), tmp_path).labels
 
 
 # Refusals
@@ -225,9 +227,39 @@ def test_labels_of_words_that_are_not_published_are_refused(tmp_path):
         data.load(hidden, tmp_path)
 
 
+def test_lists_as_large_as_polars_writes_them_are_lists(tmp_path):
+    known = pa.table(
+        {
+            "text": pa.array([["a", "b", str(n)] for n in range(60)], pa.large_list(pa.string())),
+            "topic": pa.array([["O", "A", "O"]] * 60, pa.large_list(pa.string())),
+        }
+    )
+    pq.write_table(known, tmp_path / "rows.parquet")
+    split = data.load(task("rows.parquet", kind=token_classification, metric="entity-f1"), tmp_path)
+    assert ("A", "O") == split.labels
+
+
+def test_a_word_without_a_label_is_refused(tmp_path):
+    hidden = tagged(tmp_path, Value("string"), lambda number: ["O", None if number == 7 else "A"])
+    with pytest.raises(HarnessError, match="row 7 of train has a word without a label in topic"):
+        data.load(hidden, tmp_path)
+
+
+def test_labels_that_are_numbers_stand_in_their_order(tmp_path):
+    write(rows().assign(topic=[str(number % 12) for number in range(100)]), tmp_path / "rows.csv")
+    names = data.load(task("rows.csv", test=40, validation=24, calibration=24), tmp_path).labels
+    assert tuple(map(str, range(12))) == names
+
+
+def test_f1_is_of_two_labels(tmp_path):
+    write(rows().assign(topic=["a", "b", "c", "a"] * 25), tmp_path / "rows.csv")
+    with pytest.raises(HarnessError, match="f1 is of the second of two labels, there are 3; use f1-macro"):
+        data.load(task("rows.csv", also=("f1",)), tmp_path)
+
+
 def test_one_label_is_not_one_for_each_word(tmp_path):
     write(rows(), tmp_path / "rows.csv")
-    said = "task toy: column topic of train is to hold a label for each word, and holds 'a'"
+    said = "task toy: column topic of train is to hold a label for each word, and holds str"
     with pytest.raises(HarnessError, match=said):
         data.load(task("rows.csv", kind=token_classification, metric="entity-f1"), tmp_path)
 
@@ -254,17 +286,23 @@ def test_rows_that_hold_their_answers_have_no_label(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "row", "said"),
     [
-        (fill_mask, {"text": "a b c 1234"}, "there is no word of four letters in 'a b c 1234'; leave such rows out"),
+        (fill_mask, {"text": "a b c 1234"}, "there is no word of four letters in it; leave such rows out"),
         (token_classification, {"text": ["a", "b"], "label": [0]}, "it has 2 words and 1 labels; each word needs one"),
         (question_answering, {"text": "x", "label": []}, "it has no answer; leave such rows out"),
-        (question_answering, {"text": "x", "label": "y"}, "its answer 'y' does not stand in its context"),
+        (question_answering, {"text": "x", "label": "y"}, "its answer does not stand in its context"),
         (
             question_answering,
             {"text": "x y", "label": {"text": ["y"], "answer_start": [0]}},
-            "at 0 of its context stands 'x', not 'y'",
+            "its answer does not stand in its context at answer_start, 0",
         ),
         (fill_mask, {"text": "four letters"}, ""),
         (token_classification, {"text": ["a"], "label": [0]}, ""),
+        (
+            token_classification,
+            {"text": ["a", None], "label": [0, 0]},
+            "among its words in text is one that is no text",
+        ),
+        (question_answering, {"text": " ", "label": " "}, "its answer is empty; leave such rows out"),
         (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [2]}}, ""),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
@@ -292,6 +330,14 @@ def test_a_field_of_a_column_is_a_column_by_its_path(tmp_path):
     assert ["news.body.text", "label"] == split.test.column_names
     known = dict(zip(table["text"], table["topic"], strict=True))
     assert all(known[row["news.body.text"]] == split.labels[row["label"]] for row in split.test)
+
+
+def test_a_label_of_several_fields_stays_whole_beside_a_field_of_a_column(tmp_path):
+    label = [{"text": [f"row {number}"], "answer_start": [0]} for number in range(100)]
+    nested = pd.DataFrame({"meta": [{"q": "which?"}] * 100, "text": rows()["text"], "topic": label})
+    write(nested, tmp_path / "rows.jsonl")
+    asked = task("rows.jsonl", kind=question_answering, inputs=("meta.q", "text"), metric="exact-match")
+    assert all([row["text"]] == row["label"]["text"] for row in data.load(asked, tmp_path).test)
 
 
 def test_a_field_that_no_column_has_is_refused_with_those_there_are(tmp_path):
