@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from datasets import ClassLabel, Dataset, Image, List, Value, disable_progress_bars
+from datasets import Dataset, disable_progress_bars
 
-from harness import reading
+from harness import digests, reading
 from harness.errors import HarnessError
-from harness.sources import Hub, Row
+from harness.naming import labelled, used
+from harness.sources import Hub
 from harness.spec import Task
 
 
@@ -41,19 +36,12 @@ class Split:
     @cached_property
     def content(self) -> str:
         """Digest of all rows to the letter."""
-        digest = hashlib.sha256()
-        for name in PARTS:
-            rows = getattr(self, name).with_format("arrow")
-            for batch in rows.iter(1000):
-                with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as stream:
-                    stream.write_table(batch.combine_chunks())
-                digest.update(sink.getvalue())
-        return digest.hexdigest()
+        return "".join(digests.to_the_letter(getattr(self, name)) for name in PARTS)
 
     @cached_property
     def sha256(self) -> dict[str, str]:
         """Digest of each part's rows, in order."""
-        return {name: _digest(getattr(self, name)) for name in PARTS}
+        return {name: digests.of_rows(getattr(self, name)) for name in PARTS}
 
 
 PARTS = ("train", "validation", "calibration", "test")
@@ -87,53 +75,6 @@ def load(task: Task, folder: Path) -> Split:
         (only,) = used(parts["test"])
         raise HarnessError(f"task {task.name}: every test row has the label {names[only]}; ask for more test rows")
     return Split(train=rest, labels=names, duplicates=duplicates, **parts)
-
-
-def labelled(given: dict[str, Dataset], task: Task) -> tuple[tuple[str, ...], dict[str, Dataset]]:
-    """Names of the labels that occur, and the rows with indices into them.
-
-    The names stand in the order in which the source lists them; sorted, numbers by size, where it lists none.
-    """
-    each = task.kind.label == "each"
-    features = [rows.features["label"].feature if each else rows.features["label"] for rows in given.values()]
-    listed = dict.fromkeys(name for feature in features if isinstance(feature, ClassLabel) for name in feature.names)
-    tables = {split: _named(rows, each) for split, rows in given.items()}
-    found = set().union(*(used(rows) for rows in tables.values()))
-    names = (*(name for name in listed if name in found), *_sorted(found - listed.keys()))
-    if len(names) < 2:
-        raise HarnessError(f"task {task.name}: every row has the label {names[0]}, so there is nothing to tell apart")
-    if "f1" in task.metrics and len(names) > 2:
-        raise HarnessError(f"task {task.name}: f1 is of the second of two labels, there are {len(names)}; use f1-macro")
-    feature = ClassLabel(names=list(names))
-    if each:
-        return names, {split: rows.cast_column("label", List(feature)) for split, rows in tables.items()}
-    return names, {split: rows.cast_column("label", feature) for split, rows in tables.items()}
-
-
-def _sorted(names: set[str]) -> list[str]:
-    """By the alphabet, or, where all are numbers, by size."""
-    try:
-        return sorted(names, key=float)
-    except ValueError:
-        return sorted(names)
-
-
-def used(rows: Dataset) -> set[Any]:
-    """The labels that rows, or their parts, have."""
-    if isinstance(rows.features["label"], List):
-        return {label for parts in rows["label"] for label in parts}
-    return set(rows.unique("label"))
-
-
-def _named(rows: Dataset, each: bool) -> Dataset:
-    """Rows whose labels are names."""
-    feature = rows.features["label"].feature if each else rows.features["label"]
-    if not isinstance(feature, ClassLabel):
-        return rows
-    values = rows["label"]
-    names = [feature.int2str(list(value)) for value in values] if each else feature.int2str(list(values))
-    kept = rows.remove_columns("label")
-    return kept.add_column("label", names, feature=List(Value("string")) if each else Value("string"))
 
 
 def budget(split: Split, rows: int | None, who: str) -> Dataset:
@@ -197,44 +138,12 @@ def _distinct(given: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset]
     found: dict[str, Dataset] = {}
     for split in reversed([split for split in PARTS if split in given]):
         kept = []
-        for number, digest in enumerate(_digests(given[split], task.inputs)):
+        for number, digest in enumerate(digests.by_row(given[split], task.inputs)):
             if digest not in seen:
                 kept.append(number)
             seen.add(digest)
         found[split] = given[split].select(kept)
     return found, sum(map(len, given.values())) - sum(map(len, found.values()))
-
-
-def _digests(rows: Dataset, columns: tuple[str, ...]) -> Iterator[str]:
-    for name in columns:
-        if isinstance(rows.features[name], Image):
-            rows = rows.cast_column(name, Image(decode=False))
-    return (_row_digest(row, columns) for row in rows)
-
-
-def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
-    """Of the inputs: white space folded in texts, shape and bytes of arrays."""
-    digest = hashlib.sha256()
-    for name in columns:
-        value = row[name]
-        if isinstance(value, str):
-            digest.update(json.dumps(" ".join(value.split())).encode())
-        elif isinstance(value, dict) and "bytes" in value:  # an image's file, which `datasets` has in memory or names
-            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
-        elif isinstance(value, dict) or (array := _numbers(value)) is None:
-            digest.update(json.dumps(value).encode())
-        else:
-            digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
-    return digest.hexdigest()
-
-
-def _numbers(value: object) -> np.ndarray[Any, Any] | None:
-    """The value as an array of numbers, if it is one."""
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of unequal lengths
-        return None
-    return None if array.dtype.kind in "OSU" else array
 
 
 def _take(rest: Dataset, size: int | None, task: Task, part: str) -> tuple[Dataset, Dataset]:
@@ -254,7 +163,3 @@ def _check_labels(test: Dataset, train: Dataset, names: tuple[str, ...], who: st
             f"{who}: the test rows have labels that training never sees: "
             f"{', '.join(names[i] for i in unseen)}; add rows or drop the labels"
         )
-
-
-def _digest(rows: Dataset) -> str:
-    return hashlib.sha256("".join(_digests(rows, tuple(rows.column_names))).encode()).hexdigest()

@@ -116,27 +116,11 @@ def trainer_loop(job: Job) -> list[float]:
             kept.after_epoch(round(state.epoch))
 
     with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
-        settings: dict[str, Any] = {
-            "output_dir": scratch,
-            "num_train_epochs": recipe.epochs,
-            "learning_rate": recipe.learning_rate,
-            "per_device_train_batch_size": recipe.batch_size,
-            "warmup_ratio": recipe.warmup,
-            "weight_decay": recipe.weight_decay,
-            "seed": recipe.seed,
-            "bf16": recipe.precision == "bf16",
-            "use_cpu": job.device == "cpu",
-            "save_strategy": "no",
-            "logging_strategy": "epoch",
-            "disable_tqdm": True,
-            "remove_unused_columns": False,
-            "report_to": [],
-        }
         # TrainingArguments sets this for bf16 and never takes it back.
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
             model=job.module,
-            args=transformers.TrainingArguments(**{**settings, **recipe.trainer}),
+            args=transformers.TrainingArguments(**{**_settings(job, scratch), **recipe.trainer}),
             data_collator=job.collate,
             train_dataset=job.train,
             callbacks=[Bar()],
@@ -146,22 +130,34 @@ def trainer_loop(job: Job) -> list[float]:
     return kept.restore()
 
 
+def _settings(job: Job, scratch: str) -> dict[str, Any]:
+    """A recipe as TrainingArguments, before what its own `trainer` says."""
+    recipe = job.model.recipe
+    return {
+        "output_dir": scratch,
+        "num_train_epochs": recipe.epochs,
+        "learning_rate": recipe.learning_rate,
+        "per_device_train_batch_size": recipe.batch_size,
+        "warmup_ratio": recipe.warmup,
+        "weight_decay": recipe.weight_decay,
+        "seed": recipe.seed,
+        "bf16": recipe.precision == "bf16",
+        "use_cpu": job.device == "cpu",
+        "save_strategy": "no",
+        "logging_strategy": "epoch",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "report_to": [],
+    }
+
+
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; the score on validation rows after each epoch."""
     import torch
-    from transformers import Trainer, get_scheduler
+    from transformers import get_scheduler
 
     recipe, module = job.model.recipe, job.module.to(job.device)
-    # Biases and norms do not decay, by Trainer's own rule, so that a recipe means the same in both loops.
-    decaying = set(Trainer.get_decay_parameter_names(None, module))
-    groups = [
-        {
-            "params": [p for name, p in module.named_parameters() if name in decaying],
-            "weight_decay": recipe.weight_decay,
-        },
-        {"params": [p for name, p in module.named_parameters() if name not in decaying], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    optimizer = _optimizer(job)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
     loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
         job.train,
@@ -187,6 +183,23 @@ def native_loop(job: Job) -> list[float]:
                 bar.update()
             kept.after_epoch(epoch + 1)
     return kept.restore()
+
+
+def _optimizer(job: Job) -> torch.optim.Optimizer:
+    """AdamW, in which biases and norms do not decay, by Trainer's own rule: a recipe means the same in both loops."""
+    import torch
+    from transformers import Trainer
+
+    recipe, module = job.model.recipe, job.module
+    decaying = set(Trainer.get_decay_parameter_names(None, module))
+    groups = [
+        {
+            "params": [p for name, p in module.named_parameters() if name in decaying],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": [p for name, p in module.named_parameters() if name not in decaying], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
@@ -26,10 +27,12 @@ FLIPS = 20
 ANSWERED = ("label", "prediction", "reference")
 EXCERPT = 200
 """Characters of a row's texts."""
+LARGEST = 128
+"""Numbers of a row's output that are kept beside its answer; embeddings would make tables of megabytes."""
 
 
 def table(case: Case, findings: Findings) -> pd.DataFrame | None:
-    """One line a test row: label, this backend's and the reference's answer, and this backend's outputs.
+    """One line a test row: label, this backend's and the reference's answer, and this backend's smaller outputs.
 
     Where the answers are text of the user's own rows, only whether each is right: outputs would tell that text too.
     """
@@ -42,8 +45,8 @@ def table(case: Case, findings: Findings) -> pd.DataFrame | None:
     if _tells(inputs, case.task):
         told = zip(ANSWERED, (inputs.truths(), own, other), strict=True)
         columns |= {name: list(map(inputs.tell, one)) for name, one in told}
-        outputs = made.scored.single
-        columns |= {name: _cells([row[name] for row in outputs]) for name in outputs[0]}
+        outputs = {name: [row[name] for row in made.scored.single] for name in made.scored.single[0]}
+        columns |= {name: _cells(values) for name, values in outputs.items() if max(map(np.size, values)) <= LARGEST}
     else:
         judged = zip(ANSWERED[1:], (own, other), strict=True)
         columns |= {name: _judged(one, inputs, case.task) for name, one in judged}

@@ -1,4 +1,6 @@
-"""Rows that two backends answer differently: quoted for reading, but for rows of somebody's own."""
+"""Rows as they were answered: quoted for reading, but for rows of somebody's own."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from harness.answers import Scored
 from harness.contracts import Asked
 from harness.data import Split
 from harness.inputs import Inputs
-from harness.kinds import text_classification
+from harness.kinds import question_answering, text_classification
 from harness.kinds.labels import NO_LABEL
 from harness.sources import Folder, Package
 from harness.spec import Task
@@ -47,3 +49,47 @@ def test_of_rows_of_ones_own_the_number_is_kept_alone():
 def test_an_answer_that_no_row_has_is_said_to_be_one():
     (flip,) = flips(PACKAGE, own=(0, -3, 1))
     assert NO_LABEL == flip.own
+
+
+# The table
+
+
+def table(kind, dataset, single, own, reference, labels=()):
+    """What is kept beside a result; the task has a row for each of `single`."""
+    part = Dataset.from_dict({"question": ["q"] * len(single), "context": ["a secret"] * len(single)})
+    part = part.add_column("label", [0] * len(single) if labels else ["secret"] * len(single))
+    task = Task(
+        name="toy", kind=kind, dataset=dataset, inputs=("question", "context"), label="topic",
+        metric=kind.metrics[0], test=3, validation=1, calibration=1,
+    )  # fmt: skip
+
+    def made(predictions):
+        return SimpleNamespace(scored=Scored(single, [], predictions, 1.0, {}))
+
+    found = SimpleNamespace(
+        contenders={"onnxruntime": made(own), "pytorch": made(reference)},
+        test=Inputs(kind, Asked(None, part, task.inputs, [[{}]] * len(single)), labels),
+    )
+    return rows.table(SimpleNamespace(backend=SimpleNamespace(name="onnxruntime"), task=task), found)
+
+
+def test_rows_of_one_window_and_of_several_stand_in_one_table(tmp_path):
+    single = [{"start_logits": np.zeros((windows, 4), dtype=np.float32)} for windows in (1, 2)]
+    found = table(question_answering, PACKAGE, single, ["a", "secret"], ["secret", "secret"])
+    found.to_parquet(tmp_path / "rows.parquet")
+    assert ["row", "label", "prediction", "reference", "start_logits"] == found.columns.tolist()
+    assert [1, 2] == found["start_logits"].map(len).tolist()
+
+
+def test_answers_that_are_somebodys_own_text_are_only_judged():
+    single = [{"start_logits": np.zeros((1, 4), dtype=np.float32)}] * 2
+    found = table(question_answering, Folder("rows.csv"), single, ["a", "secret"], ["secret", "secret"])
+    assert {"row": [0, 1], "prediction": ["wrong", "right"], "reference": ["right", "right"]} == found.to_dict("list")
+
+
+@pytest.mark.parametrize(("size", "kept"), [(128, True), (129, False)])
+def test_large_outputs_are_left_out_of_the_table(size, kept):
+    single = [{"logits": np.zeros((1, size), dtype=np.float32)}] * 2
+    found = table(text_classification, PACKAGE, single, [0, 1], [0, 0], ("a", "b"))
+    assert kept == ("logits" in found)
+    assert ["a", "b"] == found["prediction"].tolist()
