@@ -10,16 +10,16 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import HfApi, constants, errors, hf_hub_download, metadata_load
+from huggingface_hub import HfApi, constants, hf_hub_download, metadata_load
 from huggingface_hub.file_download import repo_folder_name
 
 from harness.lock import Sort
+from harness.refusals import Refused, explain
 
 PATIENCE_S = 8
 """Seconds that one request may be silent."""
@@ -52,7 +52,7 @@ def main() -> None:
     try:
         bring(order)
     except Exception as error:  # said in a sentence; the process ends with it
-        say({"error": explain(error, order)})
+        say({"error": explain(error, order.sort, order.repo, order.revision)})
 
 
 def say(message: dict[str, Any]) -> None:
@@ -164,57 +164,6 @@ def matches(path: Path, digest: str, beat: Callable[[], None] = lambda: None) ->
             found.update(content)
             beat()
     return found.hexdigest() == wanted
-
-
-class Refused(Exception):
-    """What is there is not what was asked for."""
-
-
-def explain(error: Exception, order: Order) -> str:
-    """What went wrong, and what to do."""
-    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # that it is not in the cache either is not why it was asked for
-    page = f"{constants.ENDPOINT}/{'datasets/' if order.sort == 'dataset' else ''}{order.repo}"
-    match error:
-        case Refused():
-            return str(error)
-        case errors.GatedRepoError():
-            return f"it is gated: accept its terms at {page}, and set HF_TOKEN to a token of that account"
-        case errors.RepositoryNotFoundError():
-            return f"there is no {page}, or it is private and HF_TOKEN is not set to a token that may read it"
-        case errors.RevisionNotFoundError():
-            return f"it has no commit {order.revision}; see {page}/commits/main, then mend the pin or hub.lock"
-        case errors.EntryNotFoundError():
-            return f"a file is missing at commit {order.revision}: {error}"
-    answer = getattr(error, "response", None)
-    if answer is not None:
-        return _of_status(answer.status_code)
-    return _of_network(error) if isinstance(error, OSError) else f"{type(error).__name__}: {inert(str(error))}"
-
-
-def _of_status(status: int) -> str:
-    match status:
-        case 401:
-            return "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository"
-        case 403:
-            return "HF_TOKEN may not read it (403); give the token that right, or take another account's"
-        case 429:
-            return "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which may ask more often"
-        case _:
-            return f"the Hub failed with status {status}; try again later, nothing that is complete is fetched twice"
-
-
-def _of_network(error: Exception) -> str:
-    first = inert(str(error))
-    return (
-        f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {first}); check the network, and run "
-        "again: nothing that is complete is fetched twice"
-    )
-
-
-def inert(text: str) -> str:
-    """Someone else's words, short and on one line, without what follows an address: it may be signed with a secret."""
-    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ import msgspec
 from huggingface_hub import constants
 
 from harness import lock
-from harness.download import Order, inert, matches
+from harness.download import Order, matches
 from harness.errors import HarnessError
 from harness.loading import import_path
 from harness.lock import Sort
+from harness.refusals import inert
 from harness.sources import Hub
 
 STALLED_S = 20

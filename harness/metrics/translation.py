@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,9 +34,9 @@ class _Sacrebleu(SummedMetric):
 
         return np.apply_along_axis(score, -1, sums)
 
+    @abstractmethod
     def metric(self) -> Any:
         """sacrebleu's."""
-        raise NotImplementedError
 
 
 class Bleu(_Sacrebleu):

@@ -11,8 +11,8 @@ import pytest
 from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
 from harness import Task, hub, lock, reading, text_classification
-from harness.download import inert
 from harness.errors import HarnessError
+from harness.refusals import inert
 from harness.sources import Hub
 
 __all__ = ["server"]  # a fixture
