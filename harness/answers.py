@@ -13,7 +13,7 @@ import numpy as np
 from harness import ragged
 from harness.contracts import Arrays
 from harness.errors import WorkerError
-from harness.inputs import Inputs
+from harness.inputs import Inputs, split_rows
 from harness.process import Worker
 from harness.progress import Progress
 from harness.score import score
@@ -43,7 +43,7 @@ def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, p
             bar.update()
         padded = [_ask(worker, batch, "a padded batch") for batch in inputs.probes()]
     ragged.save(single, out / SINGLE)
-    ragged.save([entry for batch in padded for entry in split(batch, [1] * _entries(batch))], out / PADDED)
+    ragged.save([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
     predictions, truths = inputs.predictions(single), inputs.truths()
     found = {metric: score(metric, predictions, truths) for metric in metrics}
     scores = {metric: value if math.isfinite(value) else None for metric, value in found.items()}
@@ -60,13 +60,6 @@ def read(folder: Path, info: dict[str, Any]) -> Scored:
         score=first,
         others={metric: value for metric, value in others if value is not None},
     )
-
-
-def split(outputs: Arrays, entries: Sequence[int]) -> list[Arrays]:
-    """Outputs of a batch as those of its rows, each of which takes so many of its entries."""
-    ends = np.cumsum(entries)[:-1]
-    parts = {name: np.split(values, ends) for name, values in outputs.items()}
-    return [{name: parts[name][row] for name in parts} for row in range(len(entries))]
 
 
 def _ask(worker: Worker, batch: Arrays, what: str) -> Arrays:

@@ -55,6 +55,11 @@ def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[An
     if task.kind.label == "free":
         return values, feature
     each = task.kind.label == "each"
+    if not each and not isinstance(feature, ClassLabel | Value):
+        raise HarnessError(
+            f"task {task.name}: column {column} of {split} is to hold one label a row, and holds "
+            f"{type(values[0]).__name__}"
+        )
     if each and not isinstance(feature, List | LargeList):
         raise HarnessError(
             f"task {task.name}: column {column} of {split} is to hold a label for each word, and holds "

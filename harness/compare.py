@@ -14,7 +14,7 @@ from harness.contracts import DEVICES, REFERENCE
 from harness.errors import Incomparable
 from harness.evidence import Series
 from harness.judge import shortfalls, verdict
-from harness.loss import loss, margin
+from harness.loss import counts_rows, loss, margin
 from harness.order import batch_of, order_of
 from harness.schema import Result
 from harness.speed import break_even, flat, noise_floor, own_speedup, starts_differ_by, startup_ms
@@ -126,7 +126,7 @@ def _answered(result: Result) -> dict[str, Any]:
             "score": result.answers.score,
             "others": "; ".join(f"{name} {value:.4f}" for name, value in result.answers.others.items()) or None,
             "rows": result.answers.rows,
-            "margin": margin(result.answers),
+            "margin": margin(result.answers) if result.data and counts_rows(result.data.metric) else None,
             "lost": result.answers.lost,
             "gained": result.answers.gained,
             "agreement": result.answers.agreement,

@@ -6,7 +6,7 @@ Third parties are imported inside those functions, so that to name a backend cos
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -69,6 +69,11 @@ def column(rows: Any, name: str) -> list[Any]:
 def own_label(asked: Asked) -> list[Any]:
     """Each row's `label`."""
     return column(asked.rows, "label")
+
+
+def without(arrays: Arrays, names: Collection[str]) -> Arrays:
+    """The arrays but for `names`."""
+    return {name: array for name, array in arrays.items() if name not in names}
 
 
 def shortened(example: Example, length: int) -> Example:

@@ -11,7 +11,7 @@ import fnmatch
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,13 +23,15 @@ from harness.refusals import Refused, explain
 
 PATIENCE_S = 8
 """Seconds that one request may be silent."""
-CHUNK_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 14
 """Written at a time, so that it is seen to arrive on a slow line."""
-BEAT_BYTES = 1 << 28
+BEAT_BYTES = 1 << 24
 """A sign of life after so many bytes of a file that is checked."""
 CARD = "README.md"
 CONFIGURATION = (".json", ".txt", ".model", ".spm", ".jinja")
-DATA = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png")
+DATA = (
+    ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+)  # fmt: skip
 
 
 class Order(NamedTuple):
@@ -71,12 +73,12 @@ def bring(order: Order) -> None:
     there = {file.rfilename: digest_of(file) for file in info.siblings or ()}
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     order = order._replace(revision=commit)
-    wanted = weights_and_words(there) if order.sort == "model" else rows(there, order)
+    wanted = of_model(there) if order.sort == "model" else of_dataset(there, order)
     files = {name: there[name] for name in sorted(wanted)}
     if order.known is not None and order.known != files:
         different = sorted(name for name in {*files, *order.known} if files.get(name) != order.known.get(name))
         raise Refused(f"hub.lock knows other contents of {', '.join(different)} at commit {commit}")
-    if not files:
+    if not {*files} - {CARD}:
         raise Refused(f"it has no files that are read here: {', '.join(DATA)}")
     folder = repo_folder_name(repo_id=order.repo, repo_type=order.sort)
     blobs = Path(constants.HF_HUB_CACHE) / folder / "blobs"
@@ -89,7 +91,7 @@ def bring(order: Order) -> None:
         say({"path": str(path.parents[len(Path(name).parts) - 1])})
 
 
-def weights_and_words(there: Iterable[str]) -> list[str]:
+def of_model(there: Iterable[str]) -> list[str]:
     """Of a model's files those that are read: configuration, vocabulary, and weights, as safetensors if it has any."""
     top = [name for name in there if "/" not in name]
     weights = [name for name in top if fnmatch.fnmatch(name, "model*.safetensors")]
@@ -100,12 +102,12 @@ def weights_and_words(there: Iterable[str]) -> list[str]:
     return [*weights, *(name for name in top if name.endswith(CONFIGURATION) and not name.endswith(of_others))]
 
 
-def rows(there: Iterable[str], order: Order) -> list[str]:
+def of_dataset(there: Mapping[str, str], order: Order) -> list[str]:
     """Of a dataset's files those of its configuration, and the card that says which these are."""
-    names = [name for name in there if name.endswith(DATA)]
+    names = [name for name in there if name.lower().endswith(DATA)]
     if CARD not in there:  # the Hub's own conversion to parquet: a folder for each configuration
         return [name for name in names if name.startswith(f"{order.config}/")] or names
-    card = metadata_load(download(order, CARD)) or {}
+    card = metadata_load(checked(order, CARD, there[CARD])) or {}
     configs = {entry["config_name"]: entry for entry in card.get("configs", ())}
     if order.config is not None and configs and order.config not in configs:
         raise Refused(f"it has no configuration {order.config}; there are {', '.join(configs)}")
@@ -115,7 +117,11 @@ def rows(there: Iterable[str], order: Order) -> list[str]:
     if chosen is None or "data_files" not in chosen:
         return [CARD, *names]
     patterns = list(_patterns(chosen["data_files"]))
-    return [CARD, *(name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))]
+    meant = [name for name in there if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    unread = sorted({*meant} - {*names})
+    if unread:
+        raise Refused(f"{len(unread)} of its files are of a kind that is not read here, {unread[0]} for one")
+    return [CARD, *meant]
 
 
 def _patterns(told: Any) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Rows → examples, in batches and on disk: found again by what they are made of, read row by row when asked for."""
+"""Rows → examples, in batches and on disk: built once, read row by row when asked for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 from datasets import Array2D, Array3D, Array4D, Dataset, Features, List, Value
 
-from harness.cache import fingerprint, tree_sha256
+from harness.cache import Store, fingerprint, tree_sha256
 from harness.contracts import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 from harness.environment import versions
 from harness.errors import HarnessError
@@ -20,6 +20,7 @@ BATCH = 256
 """Rows that are encoded at once."""
 ROW = "row"
 """Column with the number of the row that an example is of."""
+FILE = "rows.arrow"
 LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "pillow", "datasets", "numpy")
 """Packages that decide what a row becomes."""
 ARRAYS = {2: Array2D, 3: Array3D, 4: Array4D}
@@ -33,8 +34,8 @@ class Encoder:
     processor: Any
     inputs: tuple[str, ...]
     max_length: int
-    cache: Path
-    """Folder that encoded rows are kept in."""
+    store: Store
+    """Where encoded rows are kept."""
 
     def asked(self, rows: Dataset, known: str) -> Asked:
         """The rows to be asked; `known` changes with what they hold."""
@@ -53,15 +54,19 @@ class Encoder:
         code = [tree_sha256(here / name) for name in ("encoding.py", "contracts.py", "kinds")]
         asked = (self.kind, self.inputs, self.max_length, known, len(rows), taught, self._processor())
         key = fingerprint(asked, versions(LIBRARIES), code)
-        self.cache.mkdir(parents=True, exist_ok=True)
+        entry = self.store.get("encoded/rows", key, lambda out: self._encode(rows, taught, out))
+        found = Dataset.from_file(str(entry.path / FILE))
+        arrays = [name for name, feature in found.features.items() if isinstance(feature, tuple(ARRAYS.values()))]
+        return found.with_format("numpy", columns=arrays, output_all_columns=True) if arrays else found
 
+    def _encode(self, rows: Dataset, taught: bool, out: Path) -> dict[str, Any]:
         first = _table(self._examples(rows[:1], taught), [0])
 
         def encode(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
             found = self._examples(columns, taught)
             return _table([list(filter(_teaches, row)) for row in found] if taught else found, numbers, tuple(first))
 
-        found = rows.map(
+        rows.map(
             encode,
             with_indices=True,
             batched=True,
@@ -69,12 +74,10 @@ class Encoder:
             writer_batch_size=BATCH,
             remove_columns=rows.column_names,
             features=Features({name: _feature(values[0]) for name, values in first.items()}),
-            cache_file_name=str(self.cache / f"{key}.arrow"),
-            new_fingerprint=key,
-            load_from_cache_file=True,
+            cache_file_name=str(out / FILE),
+            new_fingerprint=out.name,
         )
-        arrays = [name for name, feature in found.features.items() if isinstance(feature, tuple(ARRAYS.values()))]
-        return found.with_format("numpy", columns=arrays, output_all_columns=True) if arrays else found
+        return {}
 
     def _examples(self, columns: dict[str, list[Any]], taught: bool) -> list[list[Example]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

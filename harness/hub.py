@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -120,7 +121,7 @@ def _answers(process: subprocess.Popen[bytes], order: Order) -> dict[str, Any]:
         if "error" in message:
             raise HarnessError(message["error"])
         said |= message
-        if "path" in said or not order.fetch:
+        if "path" in said or ("files" in said and not order.fetch):
             return said
     raise _HaltedError(
         f"nothing arrived for {STALLED_S} s; check the network, and run again: what is complete is not fetched twice."
@@ -141,8 +142,11 @@ def _arrived(said: dict[str, Any]) -> int:
     """Bytes of the files under way; others may lie there, of another session or another commit."""
     if "files" not in said:
         return 0
-    under_way = (Path(said["blobs"]) / f"{digest.partition(':')[2]}.incomplete" for digest in said["files"].values())
-    return sum(path.stat().st_size for path in under_way if path.exists())
+    found = 0
+    for digest in said["files"].values():
+        with suppress(FileNotFoundError):  # not begun, or whole by now
+            found += (Path(said["blobs"]) / f"{digest.partition(':')[2]}.incomplete").stat().st_size
+    return found
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -106,3 +106,10 @@ class Inputs:
         wanted = np.linspace(low, max(low, high), len(first), dtype=int).tolist()
         cut = [self.kind.shorten(example, to) for example, to in zip(first, wanted, strict=True)]
         return cut if high > low else []
+
+
+def split_rows(outputs: Arrays, entries: Sequence[int]) -> list[Arrays]:
+    """Outputs of a batch as those of its rows, each of which takes so many of its entries."""
+    ends = np.cumsum(entries)[:-1]
+    parts = {name: np.split(values, ends) for name, values in outputs.items()}
+    return [{name: parts[name][row] for name in parts} for row in range(len(entries))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -61,14 +60,10 @@ def read(file: Path) -> dict[str, Locked]:
     try:
         found = msgspec.json.decode(file.read_bytes(), type=dict[str, Locked])
     except msgspec.MsgspecError as error:
-        raise HarnessError(f"{file}: not a lock ({error}); write it anew: python -m harness lock") from error
+        raise HarnessError(f"{file}: not a lock ({error}); delete it, then: python -m harness lock") from error
     loose = [name for name, entry in found.items() if not COMMIT.fullmatch(entry.commit)]
     if loose:
-        raise HarnessError(f"{file}: {', '.join(loose)} is locked to no commit; write it anew: python -m harness lock")
+        raise HarnessError(
+            f"{file}: {', '.join(loose)} is locked to no commit; delete it, then: python -m harness lock"
+        )
     return found
-
-
-def write(file: Path, entries: Mapping[str, Locked]) -> None:
-    """All entries, in order, one line a file of theirs."""
-    text = msgspec.json.format(msgspec.json.encode(dict(sorted(entries.items())), order="sorted"), indent=1)
-    file.write_bytes(text + b"\n")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import msgspec
 
 from harness import hub, lock
 from harness.collection import collect
 from harness.download import Order
 from harness.errors import HarnessError
+from harness.results import write_whole
 from harness.sources import Hub
 
 BRANCH = "main"
@@ -31,7 +34,7 @@ def lock_suites(suite: str, expression: str | None) -> Iterator[str]:
             failed.append(str(error))
             continue
         now = lock.Locked(commit=said["commit"], files=said["files"])
-        lock.write(file, entries | {lock.key(source, sort): now})
+        write(file, entries | {lock.key(source, sort): now})
         yield f"{file}: {lock.key(source, sort)} @ {now.commit}, {len(now.files)} files{_moved(before, now)}"
     if failed:
         raise HarnessError("\n".join(failed))
@@ -51,3 +54,9 @@ def _repositories(suite: str, expression: str | None) -> list[tuple[Hub, lock.So
 
 def _moved(before: lock.Locked | None, now: lock.Locked) -> str:
     return f", moved from {before.commit}" if before is not None and before.commit != now.commit else ""
+
+
+def write(file: Path, entries: Mapping[str, lock.Locked]) -> None:
+    """All entries, in order, one line a file of theirs."""
+    text = msgspec.json.format(msgspec.json.encode(dict(sorted(entries.items())), order="sorted"), indent=1)
+    write_whole(file, text + b"\n")

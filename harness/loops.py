@@ -15,10 +15,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness import checkpoint
-from harness.answers import split
-from harness.contracts import Arrays, Example
+from harness.contracts import Arrays, Example, without
 from harness.errors import HarnessError
-from harness.inputs import Inputs
+from harness.inputs import Inputs, split_rows
 from harness.progress import Progress
 from harness.score import score
 from harness.spec import Model, Task
@@ -65,9 +64,10 @@ class Job:
         for at in range(0, len(inputs), size):
             rows = range(at, min(at + size, len(inputs)))
             batch = inputs.batch(rows)
-            given = {name: array for name, array in batch.items() if name not in inputs.kind.aside}
-            found = answer(given)
-            outputs += split(inputs.kind.reduce(batch, found) if inputs.kind.reduce else found, inputs.entries(rows))
+            found = answer(without(batch, inputs.kind.aside))
+            outputs += split_rows(
+                inputs.kind.reduce(batch, found) if inputs.kind.reduce else found, inputs.entries(rows)
+            )
         return score(self.task.metric, inputs.predictions(outputs), inputs.truths())
 
 

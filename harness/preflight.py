@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from harness import data, reading
-from harness.checkpoint import label_order
 from harness.contracts import Asked
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
+from harness.head import label_order
 from harness.loading import name_of
 from harness.quiet import quiet
 from harness.sources import Hub, Local, Native, Package, Scratch

@@ -92,10 +92,10 @@ def read(task: Task, folder: Path) -> dict[str, Dataset]:
         case Folder():
             found = _tables(task, path, known)
     if "train" not in found or set(found) - set(SPLITS):
-        raise HarnessError(
-            f"task {task.name}: {path} comes in {', '.join(found)}; name its files after train, validation and test, "
-            "or have one split only"
-        )
+        mend = "name its files after train, validation and test, or have one split only"
+        if isinstance(task.dataset, Hub):
+            mend = f"splits= names train, validation and test after those it has: {', '.join(tables)}"
+        raise HarnessError(f"task {task.name}: {path} comes in {', '.join(found) or 'none of them'}; {mend}")
     return {name: columns.of_task(task, name, rows) for name, rows in found.items()}
 
 
@@ -136,8 +136,9 @@ def _tables(task: Task, path: Path, known: str) -> dict[str, Dataset]:
         path, config = path / config, None  # the Hub's own conversion to parquet, which has no card
     kept = str(Path(datasets.config.HF_DATASETS_CACHE) / "shipbench" / known[:16])
     suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
-    # A label may well be called "None" or "NA".
-    plain = {"keep_default_na": False, "na_values": [""]} if suffixes and suffixes <= {".csv", ".tsv"} else {}
+    # A label may well be called "None" or "NA". A card, or a file without a suffix, is nobody's rows.
+    rows = suffixes - {"", ".md"}
+    plain = {"keep_default_na": False, "na_values": [""]} if rows and rows <= {".csv", ".tsv"} else {}
     if path.is_file() and path.suffix.lower() not in READERS:
         raise HarnessError(f"task {task.name}: {path} is none of {', '.join(READERS)}")
     try:

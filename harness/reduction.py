@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts import without
 from harness.loading import load_symbol, name_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def reduced(session: Session, order: dict[str, Any]) -> Session:
         def run(arrays: Arrays) -> Any:
             nonlocal last
             last = arrays
-            return call({name: array for name, array in arrays.items() if name not in aside})
+            return call(without(arrays, aside))
 
         return run
 

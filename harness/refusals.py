@@ -28,7 +28,7 @@ def explain(error: Exception, sort: Sort, repo: str, revision: str) -> str:
         case errors.RevisionNotFoundError():
             return f"it has no commit {revision}; see {page}/commits/main, then mend the pin or hub.lock"
         case errors.EntryNotFoundError():
-            return f"a file is missing at commit {revision}: {error}"
+            return f"a file is missing at commit {revision}: {inert(str(error))}"
     answer = getattr(error, "response", None)
     if answer is not None:
         return _of_status(answer.status_code)

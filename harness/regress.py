@@ -18,6 +18,7 @@ from harness.contracts import REFERENCE
 from harness.drift import ENOUGH, Word, change, spread
 from harness.environment import Environment
 from harness.evidence import Series
+from harness.loss import counts_rows
 from harness.schema import Result
 from harness.speed import invalid, own_speedup
 from harness.stats import Interval, rows_lost
@@ -144,11 +145,16 @@ def _gain(series: Series) -> Interval | None:
 def _rows_right(old: Sequence[Result], new: Sequence[Result]) -> Iterator[Line]:
     """Held to the gate's largest loss, proven against every stored run's answers: a lucky run is no measure.
 
-    Rows are paired, so one stored run is enough. They are counted whatever the metric: only they are stored.
+    Rows are paired, so one stored run is enough.
     """
     promise = new[-1].promise or old[-1].promise
     before, now = ({result.answers.right for result in side if result.answers} for side in (old, new))
     if promise is None or not before or not now:
+        return
+    metric = new[-1].data.metric if new[-1].data else ""
+    if not counts_rows(metric):
+        why = f"{metric} is no share of rows, and of stored runs only the rows that are wholly right are known"
+        yield Line(case=new[-1].name, what="rows right", word="undecided", why=why, runs=len(old), asked=False)
         return
     allowed = promise.max_loss
     lost = [_lost(one, other) for one, other in product(before, now)]

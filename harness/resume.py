@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from harness import content, results
 from harness.cache import canonical, file_sha256, fingerprint
 from harness.contracts import Device
-from harness.environment import Environment
+from harness.environment import Environment, versions
 from harness.errors import HarnessError
 from harness.spec import Case
+from harness.workshop import TRAINERS
 
 if TYPE_CHECKING:
     from harness.finals import Finals
@@ -36,7 +37,8 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
     """Fingerprint of what a comparison is made of; empty where that cannot be told, and then nothing ever stands.
 
     It holds the declarations of its cases, gates included, every option that shapes the measurement, the code of the
-    harness and that of the suite in `folder`. The environment is compared field by field instead, in `standing`.
+    harness, that of the suite in `folder`, and the versions of packages that decide what a model learns and scores.
+    The environment is compared field by field instead, in `standing`.
 
     A commit would tell both less and more: there is none outside git, one says nothing of changed files, and a new
     one need not change any.
@@ -45,7 +47,14 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
     try:
         declared = [canonical(case) for case in sorted(cases, key=str)]
         own = [(content.of_rows(c.task.dataset, folder), content.of_model(c.model.source, folder)) for c in cases]
-        return fingerprint(declared, own, shaping, _harness(), _suite(folder.resolve(), options.artifacts.resolve()))
+        return fingerprint(
+            declared,
+            own,
+            shaping,
+            versions(TRAINERS),
+            _harness(),
+            _suite(folder.resolve(), options.artifacts.resolve()),
+        )
     except (HarnessError, OSError):
         return ""
 

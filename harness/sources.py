@@ -89,7 +89,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class Local:
-    """A checkpoint of your own, as `save_pretrained` writes it: config, processor, weights in safetensors."""
+    """A checkpoint of your own, as `save_pretrained` writes it: config, processor, and weights.
+
+    Pickled ones are read as tensors alone, and the result says so.
+    """
 
     path: str
     """Relative to the suite's folder, or absolute."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import checkpoint, data, reading
-from harness.cache import file_sha256
-from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind
+from harness import checkpoint, data, head, reading
+from harness.cache import Store, file_sha256
+from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind, without
 from harness.encoding import Encoder
 from harness.inputs import Inputs
 from harness.loops import Job, native_loop, trainer_loop
@@ -29,8 +29,8 @@ class Place:
 
     folder: Path
     """The suite's."""
-    cache: Path
-    """Folder for encoded rows."""
+    store: Store
+    """Where encoded rows are kept."""
     known: str
     """Changes with what the rows hold."""
     threads: int
@@ -53,15 +53,15 @@ def fine_tune(task: Task, model: Model, split: data.Split, place: Place, out: Pa
         rows = data.budget(split, model.recipe.rows, model.name)
         processor = task.kind.processor(model.source, pretrained, rows, task.inputs)
         info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained)}
-        first = task.kind.encode(processor, list(rows.select(range(2))), task.inputs, model.max_length)
+        first = task.kind.encode(processor, list(rows.select(range(min(2, len(rows))))), task.inputs, model.max_length)
         if model.is_as_it_is:
             assert pretrained is not None
             module = checkpoint.as_it_is(task.kind, pretrained)
             if split.labels:
-                info["order"] = checkpoint.label_order(model, pretrained, split.labels)
+                info["order"] = head.label_order(model, pretrained, split.labels)
         else:
             module = checkpoint.create(model.source, task.kind, place.folder, pretrained, split.labels, processor)
-            encoder = Encoder(task.kind, processor, task.inputs, model.max_length, place.cache)
+            encoder = Encoder(task.kind, processor, task.inputs, model.max_length, place.store)
             validation = encoder.asked(split.validation, f"{place.known} validation")
             job = Job(
                 task=task,
@@ -83,7 +83,7 @@ def fine_tune(task: Task, model: Model, split: data.Split, place: Place, out: Pa
 
 def _given(kind: Kind, processor: Any, examples: list[Example]) -> Arrays:
     """What the model is given of a batch."""
-    return {name: array for name, array in kind.collate(processor, examples).items() if name not in kind.aside}
+    return without(kind.collate(processor, examples), kind.aside)
 
 
 def _batch(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, torch.Tensor]:

@@ -121,8 +121,10 @@ def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any]
         "cpu_ns": process_time_ns() - cpu_ns,
         "switches": _switches() - switches,
     }
-    kept = _copied(outputs)
-    return header, session.keep(kept) if session.keep else kept
+    _check(outputs)
+    kept = session.keep(outputs) if session.keep else outputs
+    # Copies, so that an answer still being written is sent unfinished; of what is kept alone, which may be little.
+    return header, {name: np.array(array, order="C") for name, array in kept.items()}
 
 
 def _switches() -> int:
@@ -130,14 +132,13 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def _copied(outputs: Arrays) -> Arrays:
-    """Copies, so that an answer still being written is sent unfinished; TypeError for what could compute later."""
+def _check(outputs: Arrays) -> None:
+    """TypeError for what could compute later."""
     if type(outputs) is not dict:
         raise TypeError(f"the answer is {type(outputs).__name__}; a backend answers with a dict of host arrays")
     for name, array in outputs.items():
         if type(array) is not np.ndarray:
             raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
-    return {name: np.array(array, order="C") for name, array in outputs.items()}
 
 
 def peak_rss_bytes() -> int:

@@ -44,12 +44,12 @@ class Workshop:
         origin = content.of_model(self.model.source, self.folder)
         # Code counts too: whoever changes how a model is trained must not be given an old one.
         names = (
-            "train.py", "loops.py", "checkpoint.py", "data.py", "naming.py", "reading.py", "columns.py", "encoding.py",
-            "inputs.py", "kinds", "score.py", "metrics",
+            "train.py", "loops.py", "checkpoint.py", "head.py", "data.py", "naming.py", "reading.py", "columns.py",
+            "encoding.py", "inputs.py", "contracts.py", "kinds", "score.py", "metrics",
         )  # fmt: skip
         code = [tree_sha256(HERE / name) for name in names]
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
-        place = train.Place(self.folder, self._cache, self._known(split), self.target.threads, self.progress)
+        place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
         return self.store.get(
             self._name("checkpoint"),
@@ -70,7 +70,7 @@ class Workshop:
     def inputs(self, split: data.Split, made: Entry) -> Inputs:
         """The test rows as every backend is given them."""
         processor = self.task.kind.load_processor(made.path)
-        encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self._cache)
+        encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
             asked = encoder.asked(split.test, f"{self._known(split)} test")
         return Inputs(self.task.kind, asked, split.labels, made.info.get("order"))
@@ -89,10 +89,6 @@ class Workshop:
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)
-
-    @property
-    def _cache(self) -> Path:
-        return self.store.root / "encoded"
 
     def _known(self, split: data.Split) -> str:
         """Changes with what the rows hold, white space too: digests fold it, for duplicates; some tokenizers do not."""

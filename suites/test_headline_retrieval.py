@@ -26,12 +26,12 @@ TASK = Task(
     inputs=("headline", "article"),
     metric="accuracy@1",
     also=("mrr",),
-    test=600,
+    test=820,
     validation=150,
     calibration=120,
 )
 # Nothing is trained, so nothing is drawn: 0.847 is what it reaches.
-MODELS = {Model(name="all-MiniLM-L6-v2", source=MINILM_L6, max_length=64): Gate(floor=0.82, max_loss=0.02)}
+MODELS = {Model(name="all-MiniLM-L6-v2", source=MINILM_L6, max_length=48): Gate(floor=0.82, max_loss=0.02)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

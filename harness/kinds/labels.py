@@ -1,4 +1,4 @@
-"""What kinds with one label a row share."""
+"""What kinds share: outputs by name, words for answers that are no label, and one label a row."""
 
 from __future__ import annotations
 

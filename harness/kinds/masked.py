@@ -23,7 +23,7 @@ from harness.sources import Row, Source
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 FIRST = 16
-"""The covered word is one of so many, so that cutting a text to `max_length` leaves it in."""
+"""The covered word is one of so many, so that few are cut off by `max_length`; one that is counts as wrong."""
 BEST = 5
 
 

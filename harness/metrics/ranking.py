@@ -56,3 +56,7 @@ class MeanReciprocalRank(_Ranked):
     def figure(self, prediction: Any, reference: Any) -> float:
         """1 / place."""
         return 1 / (1 + prediction.index(reference)) if reference in prediction else 0.0
+
+    def head(self, prediction: Any) -> Any:
+        """All, in order."""
+        return prediction

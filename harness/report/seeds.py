@@ -71,8 +71,14 @@ def _row(line: Line) -> dict[str, str]:
         "allowed loss": cells.number(gate.max_loss if gate else None, decimals=3),
         "proposed floor": cells.number(found.floor, decimals=3),
         "present floor": cells.number(gate.floor if gate else None, decimals=3),
-        "": f"provisional: under {ENOUGH} seeds" if found.provisional else "",
+        "": _caveat(line),
     }
+
+
+def _caveat(line: Line) -> str:
+    if line.case.model.is_as_it_is:
+        return "as it is: nothing is drawn"
+    return f"provisional: under {ENOUGH} seeds" if line.proposal.provisional else ""
 
 
 def _rule() -> str:

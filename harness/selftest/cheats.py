@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.answers import Scored, split
+from harness.answers import Scored
 from harness.contracts import CONTROL, REFERENCE, Arrays, Session, Target
 from harness.crew import Check
 from harness.honesty import PAIRS
+from harness.inputs import split_rows
 from harness.measure import measure
 from harness.parity import check_timed
 from harness.samples import Arm, Load, Settings
@@ -77,7 +78,7 @@ def _arrays(rows: list[int]) -> Arrays:
 def _scored() -> Scored:
     """What an honest arm answered when it was scored."""
     every = cheating.answer(_arrays(list(range(ROWS))))
-    return Scored(single=split(every, [1] * ROWS), padded=[], predictions=[], score=None, others={})
+    return Scored(single=split_rows(every, [1] * ROWS), padded=[], predictions=[], score=None, others={})
 
 
 def _check(scored: Scored, name: str, rows: list[int], outputs: Arrays) -> None:

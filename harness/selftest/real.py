@@ -107,6 +107,9 @@ def gate(real: Real, backend: Backend, artifact: Path, target: Target | None = N
 
 
 def _collect(shop: Workshop, backend: Backend, artifact: Path, target: Target, inputs: Inputs) -> Scored:
-    with tempfile.TemporaryDirectory() as out, Worker(backend, artifact, target, shop.timeout_s) as worker:
+    with (
+        tempfile.TemporaryDirectory() as out,
+        Worker(backend, artifact, target, shop.timeout_s, kind=inputs.kind) as worker,
+    ):
         info: dict[str, Any] = answers.collect(worker, inputs, shop.task.metrics, Path(out), shop.progress)
         return answers.read(Path(out), info)

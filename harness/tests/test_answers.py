@@ -14,7 +14,7 @@ from harness import answers, parity
 from harness.answers import Scored
 from harness.contracts import Asked
 from harness.errors import HarnessError, WorkerError
-from harness.inputs import Inputs
+from harness.inputs import Inputs, split_rows
 from harness.kinds import image_classification, text_classification
 from harness.likeness import ABSOLUTE, ELEMENTS, RELATIVE
 from harness.parity import check_parity, check_timed, compare_answers
@@ -247,7 +247,7 @@ def test_a_row_of_several_windows_is_one_row_with_several_entries(tmp_path):
 def test_a_batch_is_split_where_its_rows_begin():
     given = windows([2, 1, 3])
     outputs = {"logits": np.arange(6)[:, None]}
-    found = answers.split(outputs, given.entries([2, 0, 1]))
+    found = split_rows(outputs, given.entries([2, 0, 1]))
     assert [[0, 1, 2], [3, 4], [5]] == [row["logits"][:, 0].tolist() for row in found]
 
 

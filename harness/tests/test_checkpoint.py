@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
-from harness import HarnessError, Local, Model, checkpoint
+from harness import HarnessError, Local, Model, checkpoint, head
 from harness.kinds import text_classification
 from harness.metrics.classification import MacroF1
 
@@ -90,7 +90,7 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
         json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}})
     )
     with pytest.raises(HarnessError, match=r"no usable config\.json"):
-        checkpoint.own_labels(tmp_path)
+        head.own_labels(tmp_path)
     assert not (tmp_path / "trace").exists()
 
 
@@ -99,33 +99,33 @@ def model(**changed):
 
 
 def test_answers_are_known_by_their_names(saved):
-    assert [2, 0, 1] == checkpoint.label_order(model(), saved, tuple(sorted(LABELS)))
+    assert [2, 0, 1] == head.label_order(model(), saved, tuple(sorted(LABELS)))
 
 
 def test_answers_that_no_row_has_are_told_apart(saved):
-    order = checkpoint.label_order(model(labels=("x", "y", "billing")), saved, ("billing",))
+    order = head.label_order(model(labels=("x", "y", "billing")), saved, ("billing",))
     assert (0, 3) == (order[2], len(set(order)))
     assert 0 > max(order[:2])
 
 
 def test_a_model_that_cannot_answer_a_label_is_refused(saved):
     with pytest.raises(HarnessError, match="it answers repairs, billing, delivery, and no returns; name its answers"):
-        checkpoint.label_order(model(), saved, ("billing", "returns"))
+        head.label_order(model(), saved, ("billing", "returns"))
 
 
 def test_answers_may_be_named_one_by_one(saved):
     named = model(labels={"billing": "money", "repairs": "tools"})
-    assert [2, 1, 0] == checkpoint.label_order(named, saved, ("delivery", "money", "tools"))
+    assert [2, 1, 0] == head.label_order(named, saved, ("delivery", "money", "tools"))
 
 
 def test_an_answer_that_is_named_and_never_given_is_refused(saved):
     with pytest.raises(HarnessError, match="model toy: labels= names returns, which it never answers"):
-        checkpoint.label_order(model(labels={"returns": "money"}), saved, ("money",))
+        head.label_order(model(labels={"returns": "money"}), saved, ("money",))
 
 
 def test_as_many_names_as_answers(saved):
     with pytest.raises(HarnessError, match="labels= names 2 answers, it has 3"):
-        checkpoint.label_order(model(labels=("a", "b")), saved, ("a", "b"))
+        head.label_order(model(labels=("a", "b")), saved, ("a", "b"))
 
 
 def test_one_foreign_answer_is_one_row_wrong_and_no_label_to_average_over():

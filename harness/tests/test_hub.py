@@ -10,7 +10,7 @@ import hubserver
 import pytest
 from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
-from harness import Task, hub, lock, reading, text_classification
+from harness import Task, hub, lock, locking, reading, text_classification
 from harness.errors import HarnessError
 from harness.refusals import inert
 from harness.sources import Hub
@@ -120,6 +120,31 @@ def test_a_dataset_of_files_that_nobody_reads_is_refused(server, tmp_path):
         hub.fetch(Hub("toys/zip", revision=COMMIT), "dataset", tmp_path)
 
 
+def test_beside_a_card_there_must_be_rows(server, tmp_path):
+    server.put("dataset", "toys/zip", COMMIT, {"rows.zip": b"zip", "README.md": b"# rows"})
+    with pytest.raises(HarnessError, match="it has no files that are read here"):
+        hub.fetch(Hub("toys/zip", revision=COMMIT), "dataset", tmp_path)
+
+
+def test_rows_that_would_be_left_out_are_named(server, tmp_path):
+    card = b'---\nconfigs: [{config_name: default, data_files: "rows/*"}]\n---\n'
+    server.put("dataset", "toys/some", COMMIT, {"README.md": card, "rows/a.parquet": b"", "rows/b.csv.gz": b""})
+    with pytest.raises(HarnessError, match=r"1 of its files are of a kind that is not read here, rows/b\.csv\.gz"):
+        hub.fetch(Hub("toys/some", revision=COMMIT), "dataset", tmp_path)
+
+
+def test_capitals_in_a_suffix_leave_no_picture_out(server, tmp_path):
+    pictures = {f"train/{name}": b"" for name in ("a.JPG", "b.jpg", "c.webp")}
+    server.put("dataset", "toys/photos", COMMIT, pictures)
+    assert set(pictures) == names(hub.fetch(Hub("toys/photos", revision=COMMIT), "dataset", tmp_path))
+
+
+def test_a_split_called_otherwise_has_to_be_named(server, tmp_path, monkeypatch):
+    _, task = converted(server, tmp_path, monkeypatch, splits={"training": "train"})
+    with pytest.raises(HarnessError, match="splits= names train, validation and test after those it has: train, val"):
+        reading.read(task, tmp_path)
+
+
 def test_a_branch_that_moved_changes_nothing(server, tmp_path):
     server.put("model", "toys/bert", OTHER, MODEL | {"config.json": b'{"new": 1}'})
     assert b"{}" == (hub.fetch(BERT, "model", tmp_path) / "config.json").read_bytes()
@@ -139,7 +164,7 @@ def locked(folder: Path, source: Hub = UNPINNED, commit: str = COMMIT, **changed
         else f"git:{hubserver.git_name(MODEL[name])}"
         for name in wanted
     }
-    lock.write(lock.path(folder), {lock.key(source, "model"): lock.Locked(commit=commit, files=files | changed)})
+    locking.write(lock.path(folder), {lock.key(source, "model"): lock.Locked(commit=commit, files=files | changed)})
 
 
 def test_a_lock_pins_what_the_suite_does_not(server, tmp_path):

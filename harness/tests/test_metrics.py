@@ -281,6 +281,11 @@ def changed(metric, rows=40):
     return own, other, [truth] * rows
 
 
+def test_of_a_ranking_as_much_is_compared_as_the_metric_looks_at():
+    for metric, equal in {"accuracy@1": True, "mrr": False}.items():
+        assert equal == (instance(metric).head([1, 2, 3]) == instance(metric).head([1, 3, 2]))
+
+
 @EVERY
 @pytest.mark.usefixtures("_fewer_resamples")
 def test_what_is_lost_is_what_the_scores_differ_by(metric):

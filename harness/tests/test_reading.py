@@ -264,6 +264,14 @@ def test_one_label_is_not_one_for_each_word(tmp_path):
         data.load(task("rows.csv", kind=token_classification, metric="entity-f1"), tmp_path)
 
 
+def test_several_labels_a_row_are_refused_where_one_is_read(tmp_path):
+    Dataset.from_dict({"text": ["x", "y"] * 30, "topic": [["a"], ["a", "b"]] * 30}).to_parquet(
+        tmp_path / "rows.parquet"
+    )
+    with pytest.raises(HarnessError, match="column topic of train is to hold one label a row, and holds list"):
+        data.load(task("rows.parquet"), tmp_path)
+
+
 def test_a_label_that_a_kind_reads_itself_stays_as_it_is(tmp_path):
     answers = [{"text": [f"row {number}"], "answer_start": [3]} for number in range(60)]
     contexts = [f"in row {number}" for number in range(60)]
@@ -360,6 +368,12 @@ def test_a_row_that_stands_there_twice_counts_once(tmp_path):
 def test_a_label_may_be_called_none(tmp_path):
     write(rows().assign(topic=["None", "NA"] * 50), tmp_path / "rows.csv")
     assert ("NA", "None") == data.load(task("rows.csv"), tmp_path).labels
+
+
+def test_a_card_beside_the_rows_changes_no_label(tmp_path):
+    write(rows().assign(topic=["None", "NA"] * 50), tmp_path / "own" / "train.csv")
+    (tmp_path / "own" / "README.md").write_text("# rows of ours")
+    assert ("NA", "None") == data.load(task("own"), tmp_path).labels
 
 
 def test_a_file_that_changed_within_the_same_second_is_read_again(tmp_path):

@@ -284,6 +284,13 @@ def test_a_loss_has_to_be_proven_against_every_stored_run():
     assert "undecided" == rows_right(stored, [run(9, wrong=40)]).word
 
 
+def test_rows_wholly_right_say_nothing_of_a_metric_that_is_no_share_of_rows():
+    bleu = replace(run(0).data, metric="bleu")
+    found = rows_right([run(0, data=bleu)], [run(9, wrong=40, data=bleu)])
+    assert ("undecided", False) == (found.word, found.asked)
+    assert "bleu is no share of rows" in found.why
+
+
 # ---------------------------------------------------------------------------------------------------------------- words
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from harness import HarnessError, Model, Package, Recipe, Scratch, Task, checkpoint, data, image_classification
+from harness.cache import Store
 from harness.progress import Progress
 from harness.train import Place, fine_tune
 
@@ -69,7 +70,7 @@ def train(out: Path, **changes: Any) -> dict[str, Any]:
     """Train the model with these changes to its recipe."""
     out.mkdir(exist_ok=True)
     model = replace(VIT, recipe=replace(VIT.recipe, **changes))
-    place = Place(folder=out, cache=out.parent / "encoded", known="digits", threads=1, progress=Progress())
+    place = Place(folder=out, store=Store(out.parent, print), known="digits", threads=1, progress=Progress())
     return fine_tune(TASK, model, data.load(TASK, Path()), place, out)
 
 
