@@ -18,7 +18,8 @@ BLOCK_NS = 8_000_000
 """Calls are timed in blocks of at least this length, so that handing over a batch costs little beside them."""
 LONGEST_BLOCK_NS = 200_000_000
 """But no arm's block is longer, where the fastest arm is so fast that all others would spend the budget for it."""
-WARM_UP = 3
+WARM_UP = 2
+"""The first call at a shape makes room for it; the second says how long calls take."""
 Settled = Callable[[Samples], bool]
 """Whether the rounds so far decide every arm."""
 
