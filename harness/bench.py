@@ -35,6 +35,7 @@ class Outcome:
         import pytest
 
         from harness.judge import shortfalls, with_promise
+        from harness.report.cells import harmless
 
         __tracebackhide__ = True
         result = with_promise(self.result, gate)
@@ -44,7 +45,7 @@ class Outcome:
         problems = shortfalls(result) + self.regressions(result)
         if problems:
             told = [*problems, *_collapse(result), *_flips(result), f"again: {self.again}"]
-            pytest.fail("\n".join([result.name, *(f"  {line}" for line in told)]), pytrace=False)
+            pytest.fail("\n".join([result.name, *(f"  {harmless(line)}" for line in told)]), pytrace=False)
 
 
 def _collapse(result: Result) -> Iterator[str]:

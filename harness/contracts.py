@@ -26,12 +26,13 @@ REFERENCE = "pytorch"
 CONTROL = "control"
 """Name of the reference's second worker."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Of tasks, models and backends."""
 
 
 def check_name(what: str, name: str) -> None:
     """HarnessError for a name that could not be a file's."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise HarnessError(
             f"{what} name {name!r}: names become file names and pytest ids, so use letters, digits, '-' and '_' only"
         )

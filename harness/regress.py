@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from statistics import median
 from typing import Literal
@@ -136,7 +135,6 @@ def _speed(old: Sequence[Result], new: Sequence[Result], latest: Series, typical
     return Line(case=name, what=what, word="undecided", why=why, runs=len(stored), asked=asked)
 
 
-@lru_cache(maxsize=4096)
 def _gain(series: Series) -> Interval | None:
     """The speed-up; None where it is invalid."""
     return own_speedup(series) if invalid(series) is None else None

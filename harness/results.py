@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from harness.contracts import NAME
 from harness.errors import HarnessError
-from harness.finals import Finals
+from harness.finals import Entry, Finals
 from harness.leftovers import writing
 from harness.schema import SCHEMA, Result
 
@@ -85,6 +86,15 @@ def load(path: Path) -> Result:
     return _read(path, Result)
 
 
+def _named(record: Record) -> Record:
+    """The record; ValidationError where a name could be markup, a formula or a path."""
+    entries: tuple[Result | Entry, ...] = (record,) if isinstance(record, Result) else record.entries
+    for name in (record.task, record.environment.machine, *(n for e in entries for n in (e.model, e.backend))):
+        if not NAME.fullmatch(name):
+            raise msgspec.ValidationError(f"{name!r} is no name of a task, a model, a backend or a machine")
+    return record
+
+
 def _read(path: Path, kind: type[Record]) -> Record:
     try:
         raw = path.read_bytes()
@@ -94,7 +104,7 @@ def _read(path: Path, kind: type[Record]) -> Record:
             raise HarnessError(
                 f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
             )
-        return msgspec.json.decode(raw, type=kind)
+        return _named(msgspec.json.decode(raw, type=kind))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{path}: not a result: {error}; run the case again or delete the file") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from statistics import median
 from typing import Literal
@@ -23,6 +24,8 @@ TOLERANCE = 1.02
 ERROR = 0.05
 """Chance, over all looks and arms of a comparison, that an interval leaves the truth outside; half to either side.
 A claim must hold against both workers of the reference, so that it errs far less often: the self-test counts it."""
+KEPT = 4096
+"""Series whose intervals are remembered: tables, verdicts and pictures ask for each of them several times."""
 Pace = Literal["faster", "same", "slower", "undecided"]
 PerStart = Sequence[Sequence[int]]
 
@@ -52,11 +55,13 @@ def _log_ratios(reference_ns: PerStart, own_ns: PerStart) -> list[NDArray[np.flo
     ]
 
 
+@lru_cache(KEPT)
 def own_speedup(series: Series) -> Interval:
     """Of the case's backend."""
     return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
 
 
+@lru_cache(KEPT)
 def noise_floor(series: Series) -> Interval:
     """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
     if not series.control_ns:
@@ -97,9 +102,10 @@ def both(reference_ns: PerStart, own_ns: PerStart, control_ns: PerStart, arms: i
     return gains
 
 
-def own_speedups(series: Series) -> list[Interval]:
+@lru_cache(KEPT)
+def own_speedups(series: Series) -> tuple[Interval, ...]:
     """`both` of a result's series."""
-    return both(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+    return tuple(both(series.reference_ns, series.own_ns, series.control_ns, series.arms))
 
 
 def agreed(gains: Sequence[Interval]) -> Pace:

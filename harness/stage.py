@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError, Unsupported
 from harness.schema import Failure
+from harness.secrets import without_secrets
 
 
 class Stopped(Exception):
@@ -29,7 +30,8 @@ def stage(name: str) -> Iterator[None]:
     except Exception as error:
         message = str(error) if isinstance(error, HarnessError) else _told(error)
         status = "unsupported" if isinstance(error, Unsupported) else "failed"
-        raise Stopped(Failure(stage=name, message=message, status=status)) from error  # type: ignore[arg-type]
+        told = without_secrets(message)  # a library may quote its address or its header
+        raise Stopped(Failure(stage=name, message=told, status=status)) from error  # type: ignore[arg-type]
 
 
 def _told(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ HALF_STEP = 1.0
 """Rows. Among rows that flip, gained - lost moves by 2."""
 
 
+@lru_cache(4096)
 def rows_lost(lost: float, gained: float, rows: int) -> Interval:
     """Share of rows lost less those gained; each end is a one-sided 95 % bound.
 

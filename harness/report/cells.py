@@ -61,6 +61,16 @@ def plain(text: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
+def harmless(text: str) -> str:
+    """Lines of others without control characters, none of which begins as a command to GitHub's runner would."""
+    return "\n".join(re.sub(r"^\s*::", "| ::", plain(line)) for line in text.split("\n"))
+
+
+def no_formula(cell: Any) -> Any:
+    """Text that a spreadsheet takes for text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
     """`digits` significant digits, but never rounded above the unit; or fixed decimals."""
     if missing(value):
