@@ -1,0 +1,179 @@
+"""Every comparison as one HTML page that stands alone: no request, no library, readable on a telephone and in print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from harness.compare import comparisons, recommend, tidy
+from harness.contracts import REFERENCE
+from harness.finals import Finals
+from harness.report import cells, sentences
+from harness.report.models import finals_notes, finals_sentence, finals_view
+from harness.report.pictures import pictures
+from harness.report.svg import inline, plain
+from harness.schema import Result
+
+ASSETS = resources.files("harness.report") / "assets"
+MOST_FLIPS = 20
+"""Shown of one case; all of them are in the parquet beside its result."""
+FILTERS = ("task", "model", "backend", "device", "verdict")
+SIGNS = {
+    "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "undecided": "?", "invalid": "!",
+    "failed": "✖", "unsupported": "–",
+}  # fmt: skip
+"""A verdict is known by more than its colour."""
+
+
+def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
+    """The page, as HTML."""
+    groups, finals = list(comparisons(results)), list(finals)
+    table = [row for group in groups for row in _rows(group)]
+    return rendered(
+        "page.html",
+        rows=table,
+        filters={name: sorted({row[name] for row in table}) for name in FILTERS},
+        many_machines=len({group[0].environment.machine for group in groups}) > 1,
+        comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
+        finals=[_finals(found) for found in finals],
+    )
+
+
+def rendered(template: str, **known: Any) -> str:
+    """A template of ours; in it every name, text and error of others is escaped."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_finalised, loader=jinja2.FunctionLoader(_asset)
+    )
+    return environment.get_template(template).render(
+        style=Markup(_asset("page.css")),  # noqa: S704  # ours
+        script=Markup(_asset("page.js")),  # noqa: S704  # ours
+        **known,
+    )
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _finalised(value: Any) -> Any:
+    """What a template prints: names, texts and errors of others are without control characters."""
+    return plain(value) if type(value) is str else value
+
+
+def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
+    """Lines of the verdict table; a cell is what is read, and what is sorted by."""
+    table = tidy(group)
+    for _, lines in table.groupby("backend", sort=False):
+        small, large = lines.iloc[0].to_dict(), lines.iloc[-1].to_dict()
+        yield {
+            "anchor": _anchor(group),
+            "machine": small["machine"],
+            "task": small["task"],
+            "model": small["model"],
+            "device": small["device"],
+            "backend": small["backend"],
+            "chosen": bool(small["chosen"]),
+            "verdict": _word(small),
+            "sign": SIGNS[_word(small)],
+            "broken": "" if cells.missing(small["broken_gate"]) else small["broken_gate"],
+            "why": _why(small),
+            "cells": [
+                _cell(cells.interval(small, "speedup", "×"), small["speedup"]),
+                _cell(cells.number(small["median_ms"], 3), small["median_ms"]),
+                _cell(cells.interval(large, "speedup", "×") if len(lines) > 1 else "", large["speedup"]),
+                _cell(cells.number(large["rows_per_s"], 3), large["rows_per_s"]),
+                _cell(cells.number(small["score"], decimals=4), small["score"]),
+                _cell(cells.loss(small), small["loss"]),
+                _cell(cells.number(small["size_mb"], 3), small["size_mb"]),
+                _cell(cells.number(small["peak_rss_mb"], 3), small["peak_rss_mb"]),
+            ],
+        }
+
+
+def _word(row: dict[Any, Any]) -> str:
+    if row["status"] != "ok":
+        return str(row["status"])
+    return "reference" if row["backend"] == REFERENCE else str(row["verdict"])
+
+
+def _why(row: dict[Any, Any]) -> str:
+    """Why there is no figure, or no verdict that lets it ship."""
+    if not cells.missing(row["error"]):
+        return cells.first_line(row["error"])
+    if cells.missing(row["floor"]):
+        return "its test did not come to its gate"
+    return "" if row["verdict"] == "ship" or cells.missing(row["reasons"]) else str(row["reasons"])
+
+
+def _cell(text: str, value: Any) -> dict[str, Any]:
+    return {"text": text, "value": "" if cells.missing(value) else f"{value:.6g}"}
+
+
+def _anchor(group: list[Result]) -> str:
+    first = group[0]
+    return f"{first.environment.machine}-{first.task}-{first.model}-{first.device}"
+
+
+def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
+    first = group[0]
+    chosen, why = recommend(group)
+    drawn = [
+        {"title": found.title, "hint": found.hint, "svg": Markup(inline(found.figure, found.told, f"p{number}-{at}"))}  # noqa: S704
+        for at, found in enumerate(pictures(group))
+    ]
+    return {
+        "anchor": _anchor(group),
+        "task": first.task,
+        "model": first.model,
+        "device": first.device,
+        "machine": first.environment.machine,
+        "chosen": chosen.backend if chosen else None,
+        "why": why,
+        "pictures": drawn,
+        "sentences": sentences.below(group),
+        "provenance": sentences.provenance(group).split("\n"),
+        "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
+        "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
+        "created": first.created,
+        "data": _data(group),
+    }
+
+
+def _flips(result: Result) -> dict[str, Any]:
+    assert result.answers is not None
+    shown = result.answers.flips[:MOST_FLIPS]
+    return {"backend": result.backend, "shown": shown, "lost": result.answers.lost, "gained": result.answers.gained}
+
+
+def _data(group: list[Result]) -> list[tuple[str, str]]:
+    """What was asked and how it was trained, as terms and what they are."""
+    known = next((result for result in group if result.data), None)
+    if known is None or known.data is None:
+        return []
+    found = known.data
+    sizes = ", ".join(f"{count:,} {part}" for part, count in found.sizes.items())
+    recipe = ", ".join(f"{name} {value}" for name, value in known.recipe.items() if not isinstance(value, dict))
+    return [
+        ("rows", f"{found.source}; {sizes}; {found.duplicates} duplicates left out"),
+        ("metric", found.metric),
+        ("recipe", recipe),
+        ("sha256 of test rows", found.sha256.get("test", "")),
+    ]
+
+
+def _finals(found: Finals) -> dict[str, Any]:
+    view: pd.DataFrame = finals_view(found)
+    return {
+        "task": found.task,
+        "device": found.device,
+        "machine": found.environment.machine,
+        "sentence": finals_sentence(found, mark=""),
+        "columns": list(view.columns),
+        "rows": view.to_numpy().tolist(),
+        "notes": finals_notes(found),
+    }

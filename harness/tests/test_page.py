@@ -1,0 +1,166 @@
+"""The page: everything that was found is on it, nothing of it is fetched, and no name on it does anything."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import factory
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.evidence import Flip
+from harness.report import write_page
+from harness.report.page import page
+from harness.results import save
+
+VOID = {"meta", "link", "br", "input", "hr", "img"}
+NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
+
+
+class Reader(HTMLParser):
+    """Elements in the order in which they come, and whether they nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert tag == self.open.pop()
+
+    def handle_data(self, text):
+        if self.open[-1:] not in (["style"], ["script"], ["title"]):
+            self.words.append(text)
+
+    def all(self, *tags):
+        return [attributes for tag, attributes in self.found if tag in tags]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def comparison(model="toy-model", task="toy-task", **changed):
+    """A comparison of everything that can become of a case."""
+    flip = Flip(row=3, label="a", reference="a", own="b", text="what was asked")
+    return [
+        replace(one, task=task, model=model, **changed)
+        for one in (
+            factory.result(),
+            factory.result("onnxruntime", 1.5, answers=factory.answers(lost=2, flips=(flip,))),
+            factory.result("onnxruntime-int8", 0.5),
+            factory.failed("broken", "no such operator"),
+            factory.unsupported(),
+        )
+    ]
+
+
+def backends(text):
+    """Of the verdict table's lines."""
+    return [attributes["data-backend"] for attributes in Reader(text).all("tr") if "data-backend" in attributes]
+
+
+def test_what_to_ship_is_the_first_thing_said():
+    read = Reader(page(comparison()))
+    assert [] == read.open
+    assert "toy-task / toy-model on cpu: ship onnxruntime : 1.50x [" in read.text[:400]
+
+
+def test_every_case_has_its_line_and_what_was_not_measured_its_reason():
+    read = Reader(page(comparison()))
+    rows = [attributes for attributes in read.all("tr") if "data-backend" in attributes]
+    assert {
+        "pytorch": "reference", "onnxruntime": "ship", "onnxruntime-int8": "slower", "broken": "failed",
+        "onnxruntime-o2": "unsupported",
+    } == {row["data-backend"]: row["data-verdict"] for row in rows}  # fmt: skip
+    assert "no such operator" in read.text
+    assert "Optimum exports no such head" in read.text
+
+
+def test_a_row_that_flipped_stands_there_with_both_answers():
+    read = Reader(page(comparison()))
+    assert "3 a a b what was asked" in read.text
+
+
+def test_every_picture_has_words_for_it_and_its_text_is_text():
+    read = Reader(page(comparison()))
+    told = [attributes["aria-label"] for attributes in read.all("svg")]
+    assert all(attributes["role"] == "img" for attributes in read.all("svg"))
+    assert 5 == len(told)
+    assert any("onnxruntime at batch 1 1.50x" in one for one in told)
+    assert "onnxruntime, batch 16" in read.text
+
+
+def test_nothing_is_fetched_from_anywhere():
+    text = page(comparison())
+    read = Reader(text)
+    for attributes in [attributes for _, attributes in read.found]:
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            assert attributes.get(name, "#").startswith(("#", "data:,"))
+    assert "default-src 'none'" in text
+    assert "url(http" not in text
+
+
+def test_no_element_has_an_id_that_another_has():
+    found = [
+        attributes["id"]
+        for _, attributes in Reader(page(comparison() + comparison("other"))).found
+        if "id" in attributes
+    ]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("where", ["model", "task", "backend", "error", "flip", "note"])
+def test_names_and_texts_of_others_do_nothing(where):
+    group = comparison()
+    if where in ("model", "task"):
+        group = [replace(one, **{where: NASTY}) for one in group]
+    if where == "backend":
+        group[1] = replace(group[1], backend=NASTY)
+    if where == "error":
+        group[3] = replace(group[3], error=replace(group[3].error, message=NASTY))
+    if where == "flip":
+        flip = Flip(row=3, label=NASTY, reference=NASTY, own=NASTY, text=NASTY)
+        group[1] = replace(group[1], answers=replace(group[1].answers, flips=(flip,)))
+    if where == "note":
+        group = [replace(one, notes=(NASTY,)) for one in group]
+    text = page(group)
+    plain, nasty = Reader(page(comparison())), Reader(text)
+    assert len(plain.all("script")) == len(nasty.all("script"))
+    assert [] == nasty.all("img")
+    assert not [name for _, attributes in nasty.found for name in attributes if name.startswith("on")]
+    assert not set(text) & {"\x1b", "\x00"}
+
+
+@settings(deadline=None, database=None, max_examples=15)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_whatever_an_error_says_the_page_stays_whole(message):
+    assert [] == Reader(page([factory.failed(message=message)])).open
+
+
+def test_fifty_cases_fit_into_a_mebibyte_and_a_half():
+    groups = [one for number in range(13) for one in comparison(f"model-{number}")[:4]]
+    assert len(page(groups).encode()) < 1.5 * 2**20
+
+
+def test_a_page_without_results_says_so(tmp_path):
+    assert "No results" in page([])
+
+
+def test_the_page_of_a_machine_is_of_its_results_alone(tmp_path):
+    save(tmp_path, factory.result())
+    save(tmp_path, factory.result("onnxruntime", environment=factory.elsewhere(machine="other")))
+    path = write_page(tmp_path, tmp_path / "own.html", "other")
+    assert {"onnxruntime"} == {
+        row["data-backend"] for row in Reader(path.read_text()).all("tr") if "data-backend" in row
+    }
+    both = Reader(write_page(tmp_path, tmp_path / "all.html").read_text())
+    assert 2 == len([row for row in both.all("tr") if "data-backend" in row])
