@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="rebuild every table from the results")
     report.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
     report.add_argument("--check", action="store_true", help="write nothing; fail if a table differs")
+    report.add_argument("--html", type=Path, metavar="FILE", help="write the page with pictures there, and no table")
+    report.add_argument("--short", action="store_true", help="print a few lines for a pull request, and write nothing")
+    report.add_argument("--machine", metavar="NAME", help="of this machine alone (default: all that are committed)")
     digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
     digest.add_argument("distribution")
     digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
@@ -43,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
     )
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a page of it, too")
+    compare.add_argument("--short", action="store_true", help="print a few lines for a pull request instead")
     floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
     floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
     floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
@@ -63,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
 def _report(options: argparse.Namespace) -> int:
     from harness import report
 
+    if options.short:
+        print(report.short(*report.read(options.ship_results, options.machine), report.run_link(os.environ)))
+        return 0
+    if options.html is not None:
+        print(report.write_page(options.ship_results, options.html, options.machine))
+        return 0
     if not options.check:
         print(*report.write(options.ship_results), sep="\n")
         return 0
@@ -76,9 +88,13 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from harness.baseline import compare
+    from harness.report import changes, run_link
+    from harness.results import write_whole
 
     found = compare(options.stored, options.today)
-    print(found.text)
+    if options.html is not None:
+        write_whole(options.html, changes.page(found.lines, found.left, found.stored, found.today).encode())
+    print(changes.short(found.lines, found.left, run_link(os.environ)) if options.short else found.text)
     return 1 if found.regressed else NOT_DECIDED if options.require and found.open else 0
 
 

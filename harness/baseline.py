@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +85,26 @@ def _nearest(found: Iterable[list[str]]) -> list[str]:
 class Compared:
     """What two folders of results say of each other."""
 
-    text: str
-    regressed: bool
-    open: bool
+    stored: Path
+    today: Path
+    lines: Sequence[Line]
+    left: Sequence[str]
+    """Which stored runs were left out, and why."""
+
+    @property
+    def text(self) -> str:
+        """For the terminal."""
+        return "\n".join([table(self.lines), "", *map(plain, self.left)]).rstrip()
+
+    @property
+    def regressed(self) -> bool:
+        """Whether something is proven worse."""
+        return any(line.word == "regressed" for line in self.lines)
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody who wants to know has to measure again."""
+        return any(line.is_open for line in self.lines)
 
 
 def compare(stored: Path, today: Path) -> Compared:
@@ -104,6 +121,4 @@ def compare(stored: Path, today: Path) -> Compared:
         raise HarnessError(
             f"nothing in {stored} and {today} can be compared: {plain('; '.join(lacking))}; run both in one environment"
         )
-    lines = regressions(before, now)
-    text = "\n".join([table(lines), "", *map(plain, left_out(before, now))]).rstrip()
-    return Compared(text, any(line.word == "regressed" for line in lines), any(line.is_open for line in lines))
+    return Compared(stored, today, regressions(before, now), list(left_out(before, now)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
@@ -64,3 +66,27 @@ def summary(ship: ShipSession) -> Iterator[str]:
         yield f"no tables written: {error}"
     else:
         yield from (f"wrote {path}" for path in written)
+    yield from _published(ship)
+
+
+def _published(ship: ShipSession) -> Iterator[str]:
+    """The page, what GitHub shows of the job, and the run in a line."""
+    from harness import report
+    from harness.compare import comparisons
+
+    machine = ship.options.ship_machine
+    if not ship.options.ship_no_page:
+        path = ship.results_folder / machine / "report.html"
+        try:
+            yield f"wrote {report.write_page(ship.results_folder, path, machine)}"
+        except HarnessError as error:
+            yield f"no page written: {error}"
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        text = report.short(ship.results.values(), ship.finals, report.run_link(os.environ))
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            yield f"nothing written to GITHUB_STEP_SUMMARY ({summary}): {error}"
+    yield report.status(list(comparisons(ship.results.values())))

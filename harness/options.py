@@ -86,6 +86,7 @@ def declare(add: Callable[..., None]) -> None:
         action="store_true",
         help="measure only what no earlier session finished; whatever has changed since is measured again",
     )
+    add("--ship-no-page", action="store_true", help="write no report.html, which takes a second or two a comparison")
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
 

@@ -108,6 +108,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
             pytest.skip(reason)
         outcome = ship.outcome(case, request.node.nodeid)
         request.node.user_properties.append(("ship", ship.line(case)))
+        request.node.user_properties.extend(ship.properties(case))
         replay(benchmark, request.node.stash[REPLAY], outcome.result)
         return outcome
 

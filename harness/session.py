@@ -119,6 +119,12 @@ class ShipSession:
 
         return line(self.results[str(case)])
 
+    def properties(self, case: Case) -> list[tuple[str, str]]:
+        """For JUnit's XML: what happened to the case, as names and plain values."""
+        from harness.report import properties
+
+        return list(properties(self.results[str(case)]).items())
+
     def _stored(self, names: Sequence[str]) -> Baseline:
         from harness.baseline import Baseline
 

@@ -1,4 +1,7 @@
-"""`comparison.csv` and `comparison.md`: one pair for every machine's folder, one pair for all committed machines."""
+"""`comparison.csv` and `comparison.md`: one pair for every machine's folder, one pair for all committed machines.
+
+And `report.html`, which git ignores: whoever has the results can make it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from harness.compare import tidy
 from harness.errors import HarnessError
 from harness.finals import Finals
+from harness.report import cells
 from harness.report.tables import markdown
 from harness.results import load_all, load_finals, write_whole
 from harness.schema import Result
@@ -32,6 +36,28 @@ def write(folder: Path, machine: str | None = None) -> list[Path]:
     return list(tables)
 
 
+def read(folder: Path, machine: str | None = None) -> tuple[list[Result], list[Finals]]:
+    """Results and finals of a machine, or of all that are committed; HarnessError if there are none."""
+    machines = _read(folder, machine)
+    names = [name for name in machines if name == machine or (machine is None and name != LOCAL)]
+    results = [one for name in names for one in machines[name]]
+    if not results:
+        known = ", ".join(name for name, found in machines.items() if found)
+        raise HarnessError(
+            f"{folder}: holds no results of {machine or 'a named machine'}; "
+            + (f"it has those of {known}: name it with --machine" if known else "run pytest suites first")
+        )
+    return results, [one for name in names for one in load_finals(folder / name)]
+
+
+def write_page(folder: Path, path: Path, machine: str | None = None) -> Path:
+    """The page of a machine's results, or of all committed ones, written to `path`."""
+    from harness.report.page import page
+
+    write_whole(path, page(*read(folder, machine)).encode())
+    return path
+
+
 def check(folder: Path) -> None:
     """Stale, naming the files, if a table is not what the JSON gives."""
     tables = dict(_tables(folder))
@@ -47,7 +73,8 @@ def _existing(folder: Path) -> set[Path]:
     }
 
 
-def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
+def _read(folder: Path, machine: str | None = None) -> dict[str, list[Result]]:
+    """Machine → its results; those that tables of `machine` are made of."""
     if not folder.is_dir():
         raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
     wanted = [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
@@ -58,6 +85,11 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
                 raise HarnessError(
                     f"{folder / name}: {result.name} was measured on {result.environment.machine}; move it there"
                 )
+    return machines
+
+
+def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
+    machines = _read(folder, machine)
     finals = {name: list(load_finals(folder / name)) for name in machines}
     for name, results in machines.items():
         if results and machine in (None, name):
@@ -69,6 +101,10 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
         )
 
 
+def _csv(results: list[Result]) -> bytes:
+    return tidy(results).map(cells.no_formula).to_csv(index=False, float_format="%.6g").encode()
+
+
 def _pair(folder: Path, results: list[Result], finals: list[Finals]) -> Iterator[tuple[Path, bytes]]:
-    yield folder / "comparison.csv", tidy(results).to_csv(index=False, float_format="%.6g").encode()
+    yield folder / "comparison.csv", _csv(results)
     yield folder / "comparison.md", markdown(results, finals).encode()

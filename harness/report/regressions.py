@@ -14,13 +14,17 @@ from harness.stats import Interval
 
 def table(lines: Sequence[Line]) -> str:
     """A row a case and workload; below it why, where a word does not say it."""
-    view = pd.DataFrame([_row(line) for line in lines]).map(cells.plain)
     align = ["left", "left", "right", "right", "right", "left"]
     told = [
         f"{cells.plain(line.case)} {sentence(line)}" for line in lines if line.word not in ("unchanged", "improved")
     ]
-    drawn = view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=align)
+    drawn = view(lines).to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=align)
     return "\n".join([drawn, *([""] if told else []), *told])
+
+
+def view(lines: Sequence[Line]) -> pd.DataFrame:
+    """A row a case and workload."""
+    return pd.DataFrame([_row(line) for line in lines]).map(cells.plain)
 
 
 def sentence(line: Line) -> str:

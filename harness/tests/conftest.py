@@ -4,7 +4,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -57,14 +57,19 @@ class Toy:
         for name in beside:
             shutil.copyfile(BAG if name == BAG.name else HERE / "toy" / name, self.folder / name)
 
-    def run(self, *options: str, undecided: bool = True) -> Run:
+    def run(
+        self, *options: str, undecided: bool = True, page: bool = False, env: Mapping[str, str] | None = None
+    ) -> Run:
         """Run the suite from its folder in a process of its own; unless verdicts matter, with one look of one start."""
         plugins = ("harness.plugin", "toydata.onelook") if undecided else ("harness.plugin",)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
             done = self.pytester.runpytest_subprocess(
                 *chain.from_iterable(("-p", name) for name in plugins),
                 *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
+                *(() if page else ("--ship-no-page",)),
                 *options,
                 timeout=400,
             )

@@ -28,7 +28,9 @@ def passing(once: Once) -> tuple[Toy, Run]:
 
     def make(toy: Toy) -> Run:
         toy.copy("passing.py", "own.py", "bag.py")
-        return toy.run("test_toy.py", "--timeout=600", "--benchmark-json=timings.json", "-rs", "--randomly-seed=2")
+        shown = {"GITHUB_STEP_SUMMARY": str(toy.folder / "summary.md"), "MY_TOKEN": "sesame-open-42"}
+        options = ("--timeout=600", "--benchmark-json=timings.json", "--junitxml=junit.xml", "-rs", "--randomly-seed=2")
+        return toy.run("test_toy.py", *options, page=True, env=shown)
 
     return once("passing", make)
 
@@ -127,9 +129,36 @@ def test_the_summary_names_the_backend_it_would_choose_and_where_the_files_are(p
     table = pd.read_csv(folder / "comparison.csv")
     assert {chosen} == set(table.loc[table["chosen"], "backend"])
     assert f"**Would choose {chosen}**" in (folder / "comparison.md").read_text()
-    assert [folder / "comparison.csv", folder / "comparison.md"] == [
+    assert [folder / "comparison.csv", folder / "comparison.md", folder / "report.html"] == [
         Path(line.removeprefix("wrote ")) for line in run.out if line.startswith("wrote ")
     ]
+
+
+def test_the_page_and_githubs_summary_name_what_ships(passing: tuple[Toy, Run]) -> None:
+    toy, run = passing
+    (chosen,) = re.findall(r"^Would choose (\S+): ", run.text, re.MULTILINE)
+    assert f"<strong>ship {chosen}</strong>" in (toy.folder / "results" / "local" / "report.html").read_text()
+    assert f"| {chosen} " in (toy.folder / "summary.md").read_text()
+    assert re.search(r"^[01] of 1 comparisons may ship a faster backend", run.text, re.MULTILINE)
+
+
+def test_junits_xml_holds_the_figures_of_every_case(passing: tuple[Toy, Run]) -> None:
+    toy, _ = passing
+    text = (toy.folder / "junit.xml").read_text()
+    for name in MEASURED:
+        case = text[text.index(f"[{name}]") :].partition("</testcase>")[0]
+        told = dict(re.findall(r'<property name="(ship_\w+)" value="([^"]*)"', case))
+        assert "ok" == told["ship_status"]
+        low, speedup, high = (float(told[f"ship_speedup{end}"]) for end in ("_low", "", "_high"))
+        assert low <= speedup <= high
+        assert 0 < speedup
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(passing: tuple[Toy, Run]) -> None:
+    toy, run = passing
+    assert "sesame-open-42" not in run.text
+    for path in (path for path in toy.folder.rglob("*") if path.is_file()):
+        assert b"sesame-open-42" not in path.read_bytes(), path
 
 
 def test_the_table_is_what_the_results_give(passing: tuple[Toy, Run]) -> None:

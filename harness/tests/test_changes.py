@@ -1,0 +1,64 @@
+"""What became of cases, as a page and in a few lines: all of it, the worst first, and nothing that does anything."""
+
+from pathlib import Path
+
+import pytest
+from runs import run
+from test_page import Reader
+
+from harness.__main__ import main
+from harness.alike import by_case
+from harness.regress import left_out, regressions
+from harness.report import changes
+from harness.results import save
+from harness.schema import Failure
+
+
+def found():
+    stored = by_case([*(run(n, (2.0,)) for n in range(6)), *(run(n, (2.0,), model="other") for n in range(6))])
+    today = by_case([run(9, (1.5,)), run(9, (2.0,), model="other"), run(9, model="new")])
+    return regressions(stored, today), list(left_out(stored, today))
+
+
+def test_the_page_holds_every_line_and_says_the_worst_first():
+    lines, left = found()
+    read = Reader(changes.page(lines, left, Path("before"), Path("after")))
+    assert [] == read.open
+    assert len(lines) == len([row for row in read.all("tr") if "data-word" in row])
+    assert "toy/bag.numpy.cpu regressed at batch 1" in read.text[:600]
+    assert "there is no stored run of it" in read.text
+
+
+def test_in_a_few_lines_what_did_not_change_is_left_out():
+    lines, left = found()
+    text = changes.short(lines, left)
+    assert text.startswith("### 1 regressed, ")
+    assert "toy/bag.numpy.cpu regressed at batch 1: speed-up 1.50x" in text
+    assert "unchanged" not in text.split("\n", 1)[1]
+
+
+def test_nothing_held_against_anything_says_so():
+    assert "nothing was held against anything" == changes.status([])
+
+
+@pytest.mark.parametrize("nasty", ["<script>alert(1)</script>", "a\n::error::x", "| `x` |"])
+def test_reasons_of_others_do_nothing(nasty):
+    stored = by_case([run(number) for number in range(6)])
+    broken = run(9, status="failed", error=Failure(stage="build", message=nasty), series=())
+    lines = regressions(stored, by_case([broken]))
+    text = changes.short(lines, [nasty])
+    assert not [line for line in text.splitlines() if line.strip().startswith("::")]
+    assert "<script" not in text
+    read = Reader(changes.page(lines, [nasty], Path("before"), Path("after")))
+    assert 1 == len(read.all("script"))
+
+
+def test_the_command_writes_the_page_and_prints_the_lines(tmp_path, capsys):
+    for number in range(6):
+        save(tmp_path / "stored" / str(number), run(number, (2.0,)))
+    save(tmp_path / "today", run(9, (1.5,)))
+    page = tmp_path / "changes.html"
+    command = ["compare", str(tmp_path / "stored"), str(tmp_path / "today"), "--short", "--html", str(page)]
+    assert 1 == main(command)
+    assert capsys.readouterr().out.startswith("### 1 regressed")
+    assert "regressed at batch 1" in Reader(page.read_text()).text

@@ -1,0 +1,80 @@
+"""A run in a few lines: what failed comes first, what may ship is named, and no text of others does anything."""
+
+from dataclasses import replace
+
+import factory
+import pytest
+
+from harness.compare import comparisons
+from harness.report import properties, run_link, short, status
+from harness.report.cells import harmless, no_formula
+from harness.report.files import _csv
+
+GITHUB = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "me/mine", "GITHUB_RUN_ID": "42"}
+
+
+def run():
+    return [
+        factory.result(),
+        factory.result("onnxruntime", 1.5),
+        factory.result("worse", 3.0, answers=factory.answers(lost=90)),
+        factory.failed("broken", "no such operator\n::error::gotcha"),
+    ]
+
+
+def test_what_failed_stands_before_the_table_with_its_reason():
+    text = short(run())
+    failed, broken, table = (text.index(part) for part in ("no such operator", "breaks its gate", "| task / model"))
+    assert max(failed, broken) < table
+    assert "| toy-task / toy-model" in text
+    assert " onnxruntime " in text[table:]
+
+
+def test_a_run_in_one_line():
+    assert "1 of 1 comparisons may ship a faster backend; 2 cases break their gate" == status(list(comparisons(run())))
+    assert "0 of 0 comparisons may ship a faster backend" == status([])
+
+
+def test_where_nothing_ships_it_says_why():
+    text = short([factory.result("onnxruntime", 0.5)])
+    assert "| nothing" in text
+    assert "the reference, pytorch, was not selected" in text
+
+
+def test_the_link_is_to_the_job_and_only_where_there_is_one():
+    assert "https://github.com/me/mine/actions/runs/42#artifacts" == run_link(GITHUB)
+    assert run_link(GITHUB | {"GITHUB_RUN_ID": ""}) is None
+    assert "](https://github.com/me/mine/actions/runs/42" in short(run(), link=run_link(GITHUB))
+
+
+def test_no_line_is_a_command_to_the_runner():
+    assert not [line for line in short(run()).splitlines() if line.strip().startswith("::")]
+    assert ["a", "| ::error::b", "| ::warning::c"] == harmless("a\n::error::b\n   ::warning::c").split("\n")
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx"])
+def test_a_spreadsheet_takes_text_for_text(cell):
+    assert f"'{cell}" == no_formula(cell)
+    assert f",'{cell}" in _csv([factory.failed(message=cell)]).decode()
+
+
+def test_numbers_stay_numbers():
+    assert -1.5 == no_formula(-1.5)
+
+
+def test_junit_is_told_plain_numbers():
+    found = properties(factory.result("onnxruntime", 1.5, answers=factory.answers(lost=2)))
+    assert ("ok", "ship", "0.948", "0.002") == tuple(
+        found[f"ship_{name}"] for name in ("status", "verdict", "score", "loss")
+    )
+    assert float(found["ship_speedup_low"]) < 1.5 < float(found["ship_speedup_high"])
+    assert {"ship_status": "failed", "ship_verdict": "failed"}.items() <= properties(factory.failed()).items()
+    assert "ship_verdict" not in properties(factory.result())
+    assert all(float(value) == float(value) for name, value in found.items() if "loss" in name or "speedup" in name)
+
+
+def test_markup_in_a_message_is_inert():
+    nasty = replace(run()[3], error=replace(run()[3].error, message="<img src=x> `x` | y"))
+    text = short([nasty])
+    assert "<img" not in text
+    assert "`x`" not in text.replace("\\`", "")
