@@ -95,6 +95,10 @@ def _compare(options: argparse.Namespace) -> int:
     if options.html is not None:
         write_whole(options.html, changes.page(found.lines, found.left, found.stored, found.today).encode())
     print(changes.short(found.lines, found.left, run_link(os.environ)) if options.short else found.text)
+    if found.lacking:
+        raise HarnessError(
+            f"nothing in {found.stored} and {found.today} can be compared: {found.lacking}; run both in one environment"
+        )
     return 1 if found.regressed else NOT_DECIDED if options.require and found.open else 0
 
 

@@ -35,7 +35,7 @@ class Line:
     runs: int = 0
     """Stored ones that were held against today's."""
     stored: Interval | None = None
-    """Speed-up, widened by the spread between runs."""
+    """Speed-up, widened by the spread between runs; where they are not comparable, of the last one at batch 1."""
     today: Interval | None = None
     change: Interval | None = None
     """Of a speed-up: today's over the stored one. Of rows right: the share gained, each end a one-sided 95 % bound."""
@@ -88,7 +88,10 @@ def _case(stored: Runs, today: Runs, found: Sequence[Result]) -> Iterator[Line]:
         yield Line(case=newest.name, word="not comparable", why="there is no stored run of it", asked=False)
     elif not old:
         fields = min((differences(result, newest) for result in before), key=len)
-        yield Line(case=newest.name, word="not comparable", why=f"{len(before)} stored: {'; '.join(fields)}")
+        yield Line(
+            case=newest.name, word="not comparable", why=f"{len(before)} stored: {'; '.join(fields)}", runs=len(before),
+            stored=_first_gain(before[-1]), today=_first_gain(newest),
+        )  # fmt: skip
     elif newest.error is not None:
         yield _ended(old, newest)
     else:
@@ -133,6 +136,10 @@ def _speed(old: Sequence[Result], new: Sequence[Result], latest: Series, typical
         )  # fmt: skip
     why = f"today's says nothing: {invalid(latest)}" if stored else f"0 stored runs of this workload, it takes {ENOUGH}"
     return Line(case=name, what=what, word="undecided", why=why, runs=len(stored), asked=asked)
+
+
+def _first_gain(result: Result) -> Interval | None:
+    return _gain(result.series[0]) if result.series and result.backend != REFERENCE else None
 
 
 def _gain(series: Series) -> Interval | None:

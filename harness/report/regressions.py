@@ -31,7 +31,7 @@ def sentence(line: Line) -> str:
     """The line with its figures, in words."""
     what = f" at {line.what}" if line.what.startswith("batch") else f" in {line.what}" if line.what else ""
     why = cells.plain(line.why)
-    if line.stored is None or line.today is None:
+    if line.stored is None or line.today is None or line.change is None:
         figures = f"{_change(line)} against {_runs(line)}: " if line.change else ""
         return f"{line.word}{what}: {figures}{why}"
     return (

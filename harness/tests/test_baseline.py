@@ -81,6 +81,15 @@ def test_compare_refuses_what_has_nothing_to_compare(stored, today, capsys, made
     assert told in capsys.readouterr().err
 
 
+def test_what_two_machines_say_stands_side_by_side_though_it_is_not_comparable(stored, today, capsys):
+    other = run(9, (1.5,), here=replace(HERE, machine="another"))
+    assert 4 == main(["compare", str(stored), str(store(today, [other]))])
+    out = capsys.readouterr().out
+    assert "2.00x [" in out
+    assert "1.50x [" in out
+    assert "toy/bag.numpy.cpu not comparable: 6 stored: machine toy-machine stored, another today" in out
+
+
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
