@@ -34,9 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     report = commands.add_parser("report", help="rebuild every table from the results")
     report.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
-    report.add_argument("--check", action="store_true", help="write nothing; fail if a table differs")
-    report.add_argument("--html", type=Path, metavar="FILE", help="write the page with pictures there, and no table")
-    report.add_argument("--short", action="store_true", help="print a few lines for a pull request, and write nothing")
+    instead = report.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="write nothing; fail if a table differs")
+    instead.add_argument("--html", type=Path, metavar="FILE", help="write the page with pictures there, and no table")
+    instead.add_argument("--short", action="store_true", help="print a few lines for a pull request, and write nothing")
     report.add_argument("--machine", metavar="NAME", help="of this machine alone (default: all that are committed)")
     digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
     digest.add_argument("distribution")
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 def _report(options: argparse.Namespace) -> int:
     from harness import report
 
+    if options.machine and not (options.short or options.html):
+        raise HarnessError("--machine goes with --html or --short: tables are of all machines")
     if options.short:
         print(report.short(*report.read(options.ship_results, options.machine), report.run_link(os.environ)))
         return 0
@@ -88,10 +91,12 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from harness.baseline import compare
-    from harness.report import changes, run_link
+    from harness.report import run_link
     from harness.results import write_whole
 
     found = compare(options.stored, options.today)
+    if options.html or options.short:  # which take longer to import than the table takes
+        from harness.report import changes
     if options.html is not None:
         write_whole(options.html, changes.page(found.lines, found.left, found.stored, found.today).encode())
     print(changes.short(found.lines, found.left, run_link(os.environ)) if options.short else found.text)

@@ -75,6 +75,7 @@ def _published(ship: ShipSession) -> Iterator[str]:
     from harness.compare import comparisons
 
     machine = ship.options.ship_machine
+    worse = {name: ship.baseline.proven(result) for name, result in ship.results.items()} if ship.baseline else {}
     if not ship.options.ship_no_page:
         path = ship.results_folder / machine / "report.html"
         try:
@@ -83,10 +84,10 @@ def _published(ship: ShipSession) -> Iterator[str]:
             yield f"no page written: {error}"
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
-        text = report.short(ship.results.values(), ship.finals, report.run_link(os.environ))
+        text = report.short(ship.results.values(), ship.finals, report.run_link(os.environ), worse)
         try:
             with Path(summary).open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             yield f"nothing written to GITHUB_STEP_SUMMARY ({summary}): {error}"
-    yield report.status(list(comparisons(ship.results.values())))
+    yield report.status(list(comparisons(ship.results.values())), worse)

@@ -26,7 +26,7 @@ from harness.samples import Arm, Load, Measurement
 from harness.schema import Result
 from harness.spec import Case
 from harness.speed import is_settled
-from harness.stage import Stopped, stage
+from harness.stage import Stopped, stage, told
 
 
 @dataclass(frozen=True)
@@ -152,5 +152,5 @@ def _entry(one: Ready, first: Ready, found: Measurement, threads: int) -> Entry:
         size_bytes=size_bytes(made.artifact.path),
         process=None if failed else timings.process_of(name, found),
         series=() if failed else (timings.series_of(name, found.samples[0], found, threads, first.arm.name),),
-        error=str(failed) if failed else None,
+        error=told(failed) if failed else None,
     )

@@ -20,7 +20,7 @@ from harness.samples import Arm, Load
 from harness.schema import Failure, Result
 from harness.spec import Case
 from harness.speed import is_settled
-from harness.stage import Stopped, stage
+from harness.stage import Stopped, stage, told
 
 BATCHES = (1, 16)
 """Workloads: latency, which gates are judged by, and throughput."""
@@ -76,9 +76,11 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     )
     findings.notes += found.notes()
     if CONTROL in found.failed:
-        findings.notes.append(f"the control failed, so nothing is known of the noise: {found.failed.pop(CONTROL)}")
+        findings.notes.append(
+            f"the control failed, so nothing is known of the noise: {told(found.failed.pop(CONTROL))}"
+        )
     for name, error in found.failed.items():
-        findings.failures[name] = Failure(stage="measure", message=str(error))
+        findings.failures[name] = Failure(stage="measure", message=told(error))
 
 
 def _smallest_speedup(comparison: Comparison, backend: Backend) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -97,9 +98,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
+def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     """Call it with a case, and hold what comes back to a gate: `bench(case).meets(gate)`."""
-    ship = request.config.stash[SHIP]
+    ship, measured = request.config.stash[SHIP], list[Case]()
 
     def run(case: Case) -> Any:
         reason = ship.skip_reason(case)
@@ -108,11 +109,13 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Bench:
             pytest.skip(reason)
         outcome = ship.outcome(case, request.node.nodeid)
         request.node.user_properties.append(("ship", ship.line(case)))
-        request.node.user_properties.extend(ship.properties(case))
+        measured.append(case)
         replay(benchmark, request.node.stash[REPLAY], outcome.result)
         return outcome
 
-    return Bench(run)
+    yield Bench(run)
+    for case in measured:  # by now the gate is known that it was held to
+        request.node.user_properties.extend(ship.properties(case))
 
 
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -165,8 +168,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if not ship.results:
         return
     terminalreporter.section("shipbench")
+    from harness.report.cells import harmless
+
     for text in closing.summary(ship):
-        terminalreporter.write_line(text)
+        terminalreporter.write_line(harmless(text))
 
 
 def case_of(item: pytest.Item) -> Case | None:

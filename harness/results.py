@@ -47,6 +47,7 @@ def save_finals(folder: Path, finals: Finals) -> Path:
 def _write(path: Path, record: Result | Finals, name: str) -> None:
     content = msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n"
     try:
+        _check_names(record)
         msgspec.json.decode(content, type=type(record))  # JSON has no NaN: it would come back as null
     except msgspec.ValidationError as error:
         raise HarnessError(f"{name}: cannot be stored: {error}") from error
@@ -86,13 +87,12 @@ def load(path: Path) -> Result:
     return _read(path, Result)
 
 
-def _named(record: Record) -> Record:
-    """The record; ValidationError where a name could be markup, a formula or a path."""
+def _check_names(record: Result | Finals) -> None:
+    """ValidationError where a name could be markup, a formula or a path."""
     entries: tuple[Result | Entry, ...] = (record,) if isinstance(record, Result) else record.entries
     for name in (record.task, record.environment.machine, *(n for e in entries for n in (e.model, e.backend))):
         if not NAME.fullmatch(name):
             raise msgspec.ValidationError(f"{name!r} is no name of a task, a model, a backend or a machine")
-    return record
 
 
 def _read(path: Path, kind: type[Record]) -> Record:
@@ -104,7 +104,9 @@ def _read(path: Path, kind: type[Record]) -> Record:
             raise HarnessError(
                 f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
             )
-        return _named(msgspec.json.decode(raw, type=kind))
+        record = msgspec.json.decode(raw, type=kind)
+        _check_names(record)
+        return record
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{path}: not a result: {error}; run the case again or delete the file") from error
 

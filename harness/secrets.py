@@ -1,4 +1,4 @@
-"""Values of the environment that nobody else may read: taken out of whatever is written down."""
+"""Values of the environment that nobody else may read: taken out of errors before these are written down."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
+NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
 SHORTEST = 8
 """A shorter value may be a word of any text."""
 GONE = "***"

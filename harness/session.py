@@ -123,7 +123,9 @@ class ShipSession:
         """For JUnit's XML: what happened to the case, as names and plain values."""
         from harness.report import properties
 
-        return list(properties(self.results[str(case)]).items())
+        result = self.results[str(case)]
+        worse = self.baseline.proven(result) if self.baseline else []
+        return [*properties(result).items(), *(("ship_regressed", told) for told in worse)]
 
     def _stored(self, names: Sequence[str]) -> Baseline:
         from harness.baseline import Baseline

@@ -28,13 +28,16 @@ def stage(name: str) -> Iterator[None]:
     except Stopped:
         raise
     except Exception as error:
-        message = str(error) if isinstance(error, HarnessError) else _told(error)
         status = "unsupported" if isinstance(error, Unsupported) else "failed"
-        told = without_secrets(message)  # a library may quote its address or its header
-        raise Stopped(Failure(stage=name, message=told, status=status)) from error  # type: ignore[arg-type]
+        raise Stopped(Failure(stage=name, message=told(error), status=status)) from error  # type: ignore[arg-type]
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """The error as it goes on record, without secrets: a library may quote its address or its header."""
+    return without_secrets(str(error) if isinstance(error, HarnessError) else _located(error))
+
+
+def _located(error: Exception) -> str:
     """An unexpected error with the place it came from, so that its author finds the line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"

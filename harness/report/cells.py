@@ -63,7 +63,14 @@ def plain(text: str) -> str:
 
 def harmless(text: str) -> str:
     """Lines of others without control characters, none of which begins as a command to GitHub's runner would."""
-    return "\n".join(re.sub(r"^\s*::", "| ::", plain(line)) for line in text.split("\n"))
+    lines = (plain(line).replace("##[", "## [") for line in text.split("\n"))
+    return "\n".join(re.sub(r"^\s*::", "| ::", line) for line in lines)
+
+
+def quoted(text: str) -> str:
+    """Text in the Markdown of a comment: nothing in it is a link, a mention, an emphasis or the end of a cell."""
+    marked = re.sub(r"([\\\[\]!*_~<>|`&])", r"\\\1", plain(text))
+    return re.sub(r"([@#])(?=\w)", "\\1\u200b", marked)  # which GitHub looks for in the text as it is read
 
 
 def no_formula(cell: Any) -> Any:

@@ -8,17 +8,23 @@ from pathlib import Path
 
 from harness.regress import Line
 from harness.report import cells
-from harness.report.page import rendered
 from harness.report.regressions import sentence, view
+from harness.report.template import rendered
+from harness.stats import Interval
 
 MARKS = {"regressed": "failed", "improved": "ship", "undecided": "undecided", "not comparable": "undecided"}
 """Word → how a page marks it, as it marks verdicts."""
+FIGURES = ("stored", "today", "change")
 
 
 def page(lines: Sequence[Line], left: Sequence[str], before: Path, after: Path) -> str:
     """HTML; `left` says which stored runs were left out, and why."""
     table = [
-        {**dict(zip(("case", "what", "stored", "today", "change", "word"), row, strict=True)), "why": line.why}
+        {
+            **dict(zip(("case", "what", "stored", "today", "change", "word"), row, strict=True)),
+            "why": line.why,
+            "values": {name: _value(getattr(line, name)) for name in FIGURES},
+        }
         for row, line in zip(view(lines).to_numpy().tolist(), lines, strict=True)
     ]
     return rendered(
@@ -34,16 +40,21 @@ def page(lines: Sequence[Line], left: Sequence[str], before: Path, after: Path) 
     )
 
 
+def _value(found: Interval | None) -> str:
+    """What a column is sorted by."""
+    return "" if found is None else f"{found.estimate:.6g}"
+
+
 def short(lines: Sequence[Line], left: Sequence[str], link: str | None = None) -> str:
     """Markdown: what regressed first, then everything that is not unchanged."""
     changed = [line for line in lines if line.word != "unchanged"]
     parts = [f"### {status(lines)}"]
-    parts += ["\n".join(f"- {cells.inert(f'{line.case} {sentence(line)}')}" for line in _worst(lines))]
+    parts += ["\n".join(f"- {cells.quoted(f'{line.case} {sentence(line)}')}" for line in _worst(lines))]
     if changed:
-        table = view(changed).map(cells.inert)
+        table = view(changed).map(cells.quoted)
         parts.append(table.to_markdown(index=False, disable_numparse=True))
-    parts += ["\n".join(f"- {cells.inert(told)}" for told in left)] if left else []
-    parts += [f"[The whole report]({link})"] if link else []
+    parts += ["\n".join(f"- {cells.quoted(told)}" for told in left)] if left else []
+    parts += [f"[What this job made]({link})"] if link else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

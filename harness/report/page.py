@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from importlib import resources
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -16,13 +14,25 @@ from harness.finals import Finals
 from harness.report import cells, sentences
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.pictures import pictures
-from harness.report.svg import inline, plain
+from harness.report.short import red, status
+from harness.report.svg import inline
+from harness.report.tables import phases
+from harness.report.template import rendered
 from harness.schema import Result
 
-ASSETS = resources.files("harness.report") / "assets"
-MOST_FLIPS = 20
-"""Shown of one case; all of them are in the parquet beside its result."""
 FILTERS = ("task", "model", "backend", "device", "verdict")
+COLUMNS = (
+    "speed-up, batch 1",
+    "ms",
+    "speed-up, batch {}",
+    "rows/s",
+    "tokens/s",
+    "score",
+    "loss, points",
+    "MB",
+    "peak RSS, MB",
+)
+TOKENS = 4
 SIGNS = {
     "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "undecided": "?", "invalid": "!",
     "failed": "✖", "unsupported": "–",
@@ -34,35 +44,24 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """The page, as HTML."""
     groups, finals = list(comparisons(results)), list(finals)
     table = [row for group in groups for row in _rows(group)]
+    largest = max((s.workload.batch for group in groups for r in group for s in r.series), default=16)
+    columns = [name.format(largest) for name in COLUMNS]
+    if not any(row["cells"][TOKENS]["text"] for row in table):  # a column only where text is generated
+        columns = [name for name in columns if name != columns[TOKENS]]
+        for row in table:
+            del row["cells"][TOKENS]
     return rendered(
         "page.html",
         rows=table,
+        status=status(groups),
+        red=list(red(groups)),
+        measured=sorted({result.created[:10] for group in groups for result in group}),
+        columns=columns,
         filters={name: sorted({row[name] for row in table}) for name in FILTERS},
         many_machines=len({group[0].environment.machine for group in groups}) > 1,
         comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
         finals=[_finals(found) for found in finals],
     )
-
-
-def rendered(template: str, **known: Any) -> str:
-    """A template of ours; in it every name, text and error of others is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=_finalised, loader=jinja2.FunctionLoader(_asset)
-    )
-    return environment.get_template(template).render(
-        style=Markup(_asset("page.css")),  # noqa: S704  # ours
-        script=Markup(_asset("page.js")),  # noqa: S704  # ours
-        **known,
-    )
-
-
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def _finalised(value: Any) -> Any:
-    """What a template prints: names, texts and errors of others are without control characters."""
-    return plain(value) if type(value) is str else value
 
 
 def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
@@ -87,6 +86,7 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
                 _cell(cells.number(small["median_ms"], 3), small["median_ms"]),
                 _cell(cells.interval(large, "speedup", "×") if len(lines) > 1 else "", large["speedup"]),
                 _cell(cells.number(large["rows_per_s"], 3), large["rows_per_s"]),
+                _cell(cells.number(large["tokens_per_s"], 3), large["tokens_per_s"]),
                 _cell(cells.number(small["score"], decimals=4), small["score"]),
                 _cell(cells.loss(small), small["loss"]),
                 _cell(cells.number(small["size_mb"], 3), small["size_mb"]),
@@ -116,7 +116,7 @@ def _cell(text: str, value: Any) -> dict[str, Any]:
 
 def _anchor(group: list[Result]) -> str:
     first = group[0]
-    return f"{first.environment.machine}-{first.task}-{first.model}-{first.device}"
+    return f"{first.environment.machine}.{first.task}.{first.model}.{first.device}"
 
 
 def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
@@ -139,15 +139,16 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "provenance": sentences.provenance(group).split("\n"),
         "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
-        "created": first.created,
+        "created": sorted({result.created for result in group}),
+        "phases": _table(phases(group)),
         "data": _data(group),
     }
 
 
 def _flips(result: Result) -> dict[str, Any]:
     assert result.answers is not None
-    shown = result.answers.flips[:MOST_FLIPS]
-    return {"backend": result.backend, "shown": shown, "lost": result.answers.lost, "gained": result.answers.gained}
+    found = result.answers
+    return {"backend": result.backend, "shown": found.flips, "lost": found.lost, "gained": found.gained}
 
 
 def _data(group: list[Result]) -> list[tuple[str, str]]:
@@ -167,13 +168,15 @@ def _data(group: list[Result]) -> list[tuple[str, str]]:
 
 
 def _finals(found: Finals) -> dict[str, Any]:
-    view: pd.DataFrame = finals_view(found)
     return {
         "task": found.task,
         "device": found.device,
         "machine": found.environment.machine,
         "sentence": finals_sentence(found, mark=""),
-        "columns": list(view.columns),
-        "rows": view.to_numpy().tolist(),
+        "models": _table(finals_view(found)),
         "notes": finals_notes(found),
     }
+
+
+def _table(view: pd.DataFrame) -> dict[str, Any]:
+    return {"columns": list(view.columns), "rows": view.to_numpy().tolist()}

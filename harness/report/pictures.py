@@ -17,14 +17,15 @@ from harness.contracts import REFERENCE
 from harness.loss import loss
 from harness.phrases import points, times
 from harness.report import cells
-from harness.report.svg import BAND, FAINT, INK, SERIES, plain, style
+from harness.report.cells import plain
+from harness.report.svg import BAND, FAINT, INK, PHASES, SERIES, style
 from harness.schema import Result
-from harness.speed import break_even, flat, noise_floor, own_speedup
+from harness.speed import break_even, flat, invalid, noise_floor, own_speedup, startup_ms
 from harness.stats import Interval
 
 WIDTH = 4.8
 """Inches; at 72 to the inch as wide as a telephone's page, so that nothing has to shrink there."""
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX"
 FARTHEST = 30.0
 """Times the estimate that an end of an interval is drawn away, where it is infinite or nearly so."""
 DIGITS = (1, 1.1, 1.2, 1.25, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
@@ -34,7 +35,9 @@ SIZES: tuple[tuple[str, Callable[[Result], float | None]], ...] = (
     ("peak memory, MB", memory_mb),
     ("on disk, MB", size_mb),
 )
-PHASES = ("import", "load", "compile", "first answer")
+PHASE_NAMES = ("import", "load", "compile", "first answer")
+MOST_MARKS = 60
+"""Of one backend: all 400 rounds of it would weigh more and show no more."""
 
 
 class Picture(NamedTuple):
@@ -73,7 +76,8 @@ def _forest(group: Sequence[Result]) -> Picture | None:
             low, high = _ends(noise)
             axes.barh(at, high - low, left=low, height=0.8, color=BAND, linewidth=0)
         colour, marker = _look(group, result)
-        axes.plot(_ends(gain), [at, at], color=colour, linewidth=2)
+        known = math.isfinite(gain.high)
+        axes.plot(_ends(gain), [at, at], color=colour, linewidth=2, linestyle="-" if known else ":")
         axes.plot(gain.estimate, at, marker=marker, color=colour, markersize=6)
         told.append(f"{result.backend} at batch {series.workload.batch} {times(gain)}")
     axes.axvline(1, color=FAINT, linewidth=1)
@@ -81,7 +85,8 @@ def _forest(group: Sequence[Result]) -> Picture | None:
     axes.invert_yaxis()
     _logarithmic(axes, "×")
     axes.set_xlabel("times the reference's speed")
-    hint = "with intervals; shaded: the reference against itself"
+    why = next((f"; invalid: {what}" for _, series in lines if (what := invalid(series))), "")
+    hint = f"with intervals, dotted where there are too few starts or rounds; shaded: the reference against itself{why}"
     return Picture("Speed-up", hint, figure, f"Speed-up against the reference: {', '.join(told)}.")
 
 
@@ -127,7 +132,8 @@ def _latencies(group: Sequence[Result]) -> Picture:
     figure, axes = _axes(2.6)
     told = []
     for result in group:
-        took = np.sort([ns / 1e6 for ns in flat(result.series[0].own_ns)])
+        every = [ns / 1e6 for ns in flat(result.series[0].own_ns)]
+        took = np.quantile(every, np.linspace(0, 1, min(len(every), MOST_MARKS)))
         colour, marker = _look(group, result)
         share = 100 * np.arange(1, len(took) + 1) / len(took)
         axes.plot(
@@ -153,7 +159,8 @@ def _lengths(group: Sequence[Result]) -> Picture | None:
         series = result.series[0]
         at, took = flat(series.lengths), [ns / 1e6 for ns in flat(series.own_ns)]
         colour, marker = _look(group, result)
-        axes.plot(at, took, marker, color=colour, markersize=3, alpha=0.6, label=plain(result.backend))
+        step = math.ceil(len(at) / MOST_MARKS)
+        axes.plot(at[::step], took[::step], marker, color=colour, markersize=3, alpha=0.6, label=plain(result.backend))
         slope = float(np.polyfit(at, took, 1)[0])
         told.append(f"{result.backend} {1000 * slope:.3g} µs")
     axes.set_ylim(bottom=0)
@@ -162,7 +169,7 @@ def _lengths(group: Sequence[Result]) -> Picture | None:
     _legend(axes)
     hint = "an element is a token of a text; each mark is a round"
     return Picture(
-        "Latency against length", hint, figure, f"What one more element takes on average: {', '.join(told)}."
+        "Latency against length", hint, figure, f"One more element takes on average: {', '.join(told)}."
     )
 
 
@@ -178,20 +185,21 @@ def _phases(group: Sequence[Result]) -> Picture | None:
         parts = [median(ns) / 1e6 for ns in (found.import_ns, found.load_ns, found.compile_ns, found.first_ns)]
         left = 0.0
         for phase, part in enumerate(parts):
-            axes.barh(at, part, left=left, color=SERIES[phase], height=0.6, linewidth=0)
+            axes.barh(at, part, left=left, color=PHASES[phase], height=0.6, linewidth=0)
             left += part
         pays = cells.requests(break_even(result)) if result.backend != REFERENCE else ""
         said = f"pays off after {pays} requests" if pays not in ("", "0", "never") else ""
         said = "never pays off" if pays == "never" else said
-        axes.annotate(f" {cells.number(left, 3)} ms {said}", (left, at), va="center")
-        told.append(f"{result.backend} {cells.number(left, 3)} ms {said}".strip())
+        took = cells.number(startup_ms(found), 3)
+        axes.annotate(f" {took} ms {said}", (left, at), va="center")
+        told.append(f"{result.backend} {took} ms {said}".strip())
     axes.set_yticks(range(len(known)), [plain(result.backend) for result in known])
     axes.invert_yaxis()
     axes.margins(x=0.45)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    for phase, name in enumerate(PHASES):
-        axes.barh(0, 0, color=SERIES[phase], label=name)
+    for phase, name in enumerate(PHASE_NAMES):
+        axes.barh(0, 0, color=PHASES[phase], label=name)
     axes.set_xlabel("ms from a fresh process to the first answer")
     _legend(axes)
     hint = "median over fresh processes; with the requests after which a slower start has paid for itself"
@@ -245,7 +253,10 @@ def _logarithmic(axes: Axes, unit: str) -> None:
     for tick in sorted(TICKS, key=lambda tick: (tick != 1, f"{tick:g}".strip("0.") != "1", tick)):
         if low <= tick <= high and all(abs(math.log(tick / other)) > apart for other in ticks):
             ticks.append(tick)
-    axes.set_xticks(sorted(ticks))
+    if len(ticks) > 1:
+        axes.set_xticks(sorted(ticks))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}{unit}"))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -17,29 +18,42 @@ from harness.report.models import finals_sentence
 from harness.schema import Result
 from harness.speed import own_speedup
 
+NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
-def short(results: Iterable[Result], finals: Iterable[Finals] = (), link: str | None = None) -> str:
-    """Markdown of at most a screen or two; `link` is where the whole report lies."""
+
+def short(
+    results: Iterable[Result],
+    finals: Iterable[Finals] = (),
+    link: str | None = None,
+    regressed: Mapping[str, Sequence[str]] = NOTHING,
+) -> str:
+    """Markdown of at most a screen or two.
+
+    `link` is the page of the job that made it; `regressed` says of a case, by name, what is proven against stored runs.
+    """
     groups = list(comparisons(results))
-    parts = [f"### {status(groups)}"]
-    red = [told for group in groups for result in group if (told := _red(result))]
-    parts += ["\n".join(red)] if red else []
+    parts = [f"### {status(groups, regressed)}"]
+    lines = [f"- :x: {cells.quoted(told)}" for told in red(groups, regressed)]
+    parts += ["\n".join(lines)] if lines else []
     if groups:
-        view = pd.DataFrame([_row(group) for group in groups]).map(cells.inert)
+        view = pd.DataFrame([_row(group) for group in groups]).map(cells.quoted)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=["left"] * len(view.columns)))
-    parts += [f"{found.task} on {found.device}: {cells.inert(finals_sentence(found, mark=''))}" for found in finals]
-    parts += [f"[The whole report]({link})"] if link else []
+    parts += [f"{found.task} on {found.device}: {cells.quoted(finals_sentence(found, mark=''))}" for found in finals]
+    parts += [f"[What this job made]({link})"] if link else []
     return "\n\n".join(parts) + "\n"
 
 
-def status(groups: Sequence[Sequence[Result]]) -> str:
+def status(groups: Sequence[Sequence[Result]], regressed: Mapping[str, Sequence[str]] = NOTHING) -> str:
     """The run in one line."""
     found = [result for group in groups for result in group]
     words = [said.word for result in found if (said := verdict(result))]
     faster = sum(chosen is not None and chosen.backend != REFERENCE for chosen, _ in map(recommend, map(list, groups)))
     told = [f"{faster} of {len(groups)} comparisons may ship a faster backend"]
-    broken = sum(bool(shortfalls(result)) for result in found)
-    told += [f"{broken} cases break their gate"] if broken else []
+    failed = sum(result.status == "failed" for result in found)
+    broken = sum(result.status == "ok" and bool(shortfalls(result)) for result in found)
+    worse = sum(bool(regressed.get(result.name)) for result in found)
+    counts = {"failed": failed, f"break{'s its' if broken == 1 else ' their'} gate": broken, "regressed": worse}
+    told += [f"{count} {word}" for word, count in counts.items() if count]
     told += [f"{count} {word}" for word in ("undecided", "invalid") if (count := words.count(word))]
     return "; ".join(told)
 
@@ -58,6 +72,8 @@ def properties(result: Result) -> dict[str, str]:
     said = verdict(result)
     known = {"ship_status": result.status, "ship_measurement": result.measurement}
     known |= {"ship_verdict": said.word} if said else {}
+    broken = shortfalls(result) if result.status == "ok" else []
+    known |= {"ship_broken_gate": cells.plain("; ".join(broken))} if broken else {}
     if result.series:
         gain = own_speedup(result.series[0])
         known |= _numbers("ship_speedup", (gain.estimate, gain.low, gain.high))
@@ -71,13 +87,14 @@ def _numbers(name: str, values: Sequence[float]) -> dict[str, str]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), (f"{value:.6g}" for value in values), strict=True))
 
 
-def _red(result: Result) -> str:
-    """A failed case or a broken gate, as a line of a list."""
-    problems = shortfalls(result)
-    if not problems:
-        return ""
-    word = "failed" if result.status == "failed" else "breaks its gate"
-    return f"- :x: **{cells.inert(result.name)}** {word}: {cells.inert(cells.first_line('; '.join(problems)))}"
+def red(groups: Iterable[Sequence[Result]], regressed: Mapping[str, Sequence[str]] = NOTHING) -> Iterator[str]:
+    """Every failed case, broken gate and proven regression, in a sentence."""
+    for result in (result for group in groups for result in group):
+        problems = shortfalls(result)
+        if problems:
+            word = "" if result.status == "failed" else " breaks its gate:"
+            yield f"{result.name}{word} {cells.first_line('; '.join(problems))}"
+        yield from (f"{result.name} {told}" for told in regressed.get(result.name, ()))
 
 
 def _row(group: Sequence[Result]) -> dict[str, str]:

@@ -11,11 +11,19 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-INK, FAINT, BAND, PAPER = "#010101", "#7e7e01", "#dcdc01", "#fefe01"
+from harness.report import cells
+
+INK, FAINT, BAND = "#010101", "#7e7e01", "#dcdc01"
 """Stand-ins, which no palette has: the page says what they are, in light and in dark."""
 SERIES = tuple(f"#01010{digit:x}" for digit in range(2, 10))
 """Likewise, of what is told apart by colour; told apart by shape and name as well."""
-_ROLES = {INK: "ink", FAINT: "faint", BAND: "band", PAPER: "paper"} | {c: f"c{n}" for n, c in enumerate(SERIES)}
+PHASES = tuple(f"#01020{digit}" for digit in range(4))
+"""Of phases, which are no backends."""
+_ROLES = (
+    {INK: "ink", FAINT: "faint", BAND: "band"}
+    | {c: f"c{n}" for n, c in enumerate(SERIES)}
+    | {c: f"p{n}" for n, c in enumerate(PHASES)}
+)
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "shipbench",
@@ -50,13 +58,8 @@ def inline(figure: Figure, told: str, name: str) -> str:
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = _named(re.sub(r"<[^>]+>", _short, text), name)
-    opened = f'<svg viewBox="{_view(text)}" role="img" aria-label="{escape(plain(told))}">'
+    opened = f'<svg viewBox="{_view(text)}" role="img" aria-label="{escape(cells.plain(told))}">'
     return re.sub(r"\n\s*", "\n", re.sub(r"<svg\b[^>]*>", lambda _: opened, text, count=1)).strip()
-
-
-def plain(text: str) -> str:
-    """Without what no XML may hold."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", " ", text)
 
 
 def _view(text: str) -> str:

@@ -30,11 +30,11 @@ def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view = _view(group).map(cells.inert)
         parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
         parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n")
-        phases = _phases(group).map(cells.inert)
-        if len(phases):
-            aligned = [*_align(phases)[:-1], "right"]
+        started = phases(group).map(cells.inert)
+        if len(started):
+            aligned = [*_align(started)[:-1], "right"]
             parts.append("Times in ms, batch 1, from fresh processes:\n")
-            parts.append(phases.to_markdown(index=False, disable_numparse=True, colalign=aligned))
+            parts.append(started.to_markdown(index=False, disable_numparse=True, colalign=aligned))
         parts.append(f"\n{sentences.provenance(group)}\n")
     for found in finals:
         parts.append(f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n")
@@ -123,7 +123,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
 
 
-def _phases(group: list[Result]) -> pd.DataFrame:
+def phases(group: list[Result]) -> pd.DataFrame:
     """How each backend starts, what that costs, and its tail."""
     table = tidy(group).dropna(subset="startup_ms").drop_duplicates("backend")
     rows = [

@@ -48,7 +48,7 @@ def test_reasons_of_others_do_nothing(nasty):
     lines = regressions(stored, by_case([broken]))
     text = changes.short(lines, [nasty])
     assert not [line for line in text.splitlines() if line.strip().startswith("::")]
-    assert "<script" not in text
+    assert "<script" not in text.replace(r"\<", "")
     read = Reader(changes.page(lines, [nasty], Path("before"), Path("after")))
     assert 1 == len(read.all("script"))
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from harness.evidence import Flip
 from harness.report import write_page
 from harness.report.page import page
+from harness.report.pictures import MOST_MARKS
 from harness.results import save
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
@@ -149,6 +150,50 @@ def test_whatever_an_error_says_the_page_stays_whole(message):
 def test_fifty_cases_fit_into_a_mebibyte_and_a_half():
     groups = [one for number in range(13) for one in comparison(f"model-{number}")[:4]]
     assert len(page(groups).encode()) < 1.5 * 2**20
+
+
+ODD = {
+    "all failed": [factory.failed("pytorch"), factory.failed()],
+    "the reference alone": [factory.result()],
+    "one start": [
+        factory.result(series=(factory.series(None, starts=1),)),
+        factory.result("x", series=(factory.series(starts=1),)),
+    ],
+    "a lost control": [factory.result(), factory.result("x", series=(factory.series(2.0, control_ns=()),))],
+    "speed that is invalid": [factory.result(), factory.result("x", series=(factory.series(2.0, control=1.5),))],
+    "no score": [factory.result(answers=replace(factory.answers(), score=None, reference_score=None))],
+    "nothing but names": [factory.result("x", process=None, artifact=None, answers=None, data=None, promise=None)],
+    "more backends than colours": [factory.result(), *(factory.result(f"b{n}", 1 + n / 10) for n in range(12))],
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_whatever_became_of_a_comparison_it_is_drawn(case):
+    read = Reader(page(ODD[case]))
+    assert [] == read.open
+    assert len(ODD[case]) == len([row for row in read.all("tr") if "data-backend" in row])
+
+
+def test_rows_of_several_lengths_are_drawn_against_them_and_no_more_marks_than_tell():
+    lengths = tuple(tuple(range(8, 68)) for _ in range(4))
+    group = [
+        replace(one, series=tuple(replace(s, lengths=lengths) for s in one.series[:1])) for one in comparison()[:3]
+    ]
+    read = Reader(page(group))
+    assert any("One more element takes on average" in one["aria-label"] for one in read.all("svg"))
+    assert len(read.all("use")) < 3 * 2 * MOST_MARKS
+
+
+def test_what_is_red_stands_at_the_head():
+    text = Reader(page(comparison())).text
+    assert text.index("no such operator") < text.index("ship onnxruntime")
+    assert "measured 2026-01-01" in text
+
+
+def test_comparisons_whose_names_run_together_have_links_of_their_own():
+    both = [factory.result(task="a", model="b-c"), factory.result(task="a-b", model="c")]
+    found = [attributes["id"] for _, attributes in Reader(page(both)).found if "id" in attributes]
+    assert len(set(found)) == len(found)
 
 
 def test_a_page_without_results_says_so(tmp_path):

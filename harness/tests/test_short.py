@@ -1,5 +1,6 @@
 """A run in a few lines: what failed comes first, what may ship is named, and no text of others does anything."""
 
+import re
 from dataclasses import replace
 
 import factory
@@ -7,7 +8,7 @@ import pytest
 
 from harness.compare import comparisons
 from harness.report import properties, run_link, short, status
-from harness.report.cells import harmless, no_formula
+from harness.report.cells import harmless, no_formula, quoted
 from harness.report.files import _csv
 
 GITHUB = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "me/mine", "GITHUB_RUN_ID": "42"}
@@ -31,7 +32,9 @@ def test_what_failed_stands_before_the_table_with_its_reason():
 
 
 def test_a_run_in_one_line():
-    assert "1 of 1 comparisons may ship a faster backend; 2 cases break their gate" == status(list(comparisons(run())))
+    assert "1 of 1 comparisons may ship a faster backend; 1 failed; 1 breaks its gate" == status(
+        list(comparisons(run()))
+    )
     assert "0 of 0 comparisons may ship a faster backend" == status([])
 
 
@@ -49,6 +52,7 @@ def test_the_link_is_to_the_job_and_only_where_there_is_one():
 
 def test_no_line_is_a_command_to_the_runner():
     assert not [line for line in short(run()).splitlines() if line.strip().startswith("::")]
+    assert "## [add-mask]" in harmless("row ##[add-mask]x")
     assert ["a", "| ::error::b", "| ::warning::c"] == harmless("a\n::error::b\n   ::warning::c").split("\n")
 
 
@@ -75,6 +79,17 @@ def test_junit_is_told_plain_numbers():
 
 def test_markup_in_a_message_is_inert():
     nasty = replace(run()[3], error=replace(run()[3].error, message="<img src=x> `x` | y"))
-    text = short([nasty])
-    assert "<img" not in text
-    assert "`x`" not in text.replace("\\`", "")
+    assert r"\<img src=x\> \`x\` \| y" in short([nasty])
+
+
+def test_a_comment_mentions_links_and_stresses_nothing():
+    text = quoted("![x](https://e/p) @org/team Foo.__init__() #12 <b> | ~~a~~")
+    assert not set(re.sub(r"\\.", "", text)) & set("[]!*_~<>|`")
+    assert "@org" not in text
+    assert "#12" not in text
+
+
+def test_a_proven_regression_is_red_too():
+    text = short(run()[:2], regressed={run()[1].name: ["regressed at batch 1: slower"]})
+    assert "1 regressed" in text.splitlines()[0]
+    assert text.index("regressed at batch 1") < text.index("| task")

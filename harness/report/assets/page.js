@@ -35,3 +35,4 @@ function filter() {
 }
 chosen.forEach((one) => one.addEventListener("change", filter));
 filter();
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
