@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contracts import DEVICES, check_name
+from harness.contracts import DEVICES, NAME
 from harness.environment import commit_of, usable_cores
 from harness.errors import NOT_DECIDED, HarnessError
 
@@ -104,7 +104,10 @@ def check(given: Namespace, root: Path) -> None:
         raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
     if given.ship_threads and given.ship_threads > usable_cores():
         raise HarnessError(f"--ship-threads {given.ship_threads}: this process may use {usable_cores()} cores")
-    check_name("--ship-machine: a machine's", given.ship_machine)
+    if not NAME.fullmatch(given.ship_machine):
+        raise HarnessError(
+            f"--ship-machine {given.ship_machine!r}: use letters, digits, '-' and '_', the first a letter or digit"
+        )
     commit, dirty = commit_of(root)
     if given.ship_machine != LOCAL and (dirty or commit is None):
         raise HarnessError(

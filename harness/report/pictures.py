@@ -168,9 +168,7 @@ def _lengths(group: Sequence[Result]) -> Picture | None:
     axes.set_ylabel("ms, batch 1")
     _legend(axes)
     hint = "an element is a token of a text; each mark is a round"
-    return Picture(
-        "Latency against length", hint, figure, f"One more element takes on average: {', '.join(told)}."
-    )
+    return Picture("Latency against length", hint, figure, f"One more element takes on average: {', '.join(told)}.")
 
 
 def _phases(group: Sequence[Result]) -> Picture | None:

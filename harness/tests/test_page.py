@@ -147,11 +147,6 @@ def test_whatever_an_error_says_the_page_stays_whole(message):
     assert [] == Reader(page([factory.failed(message=message)])).open
 
 
-def test_fifty_cases_fit_into_a_mebibyte_and_a_half():
-    groups = [one for number in range(13) for one in comparison(f"model-{number}")[:4]]
-    assert len(page(groups).encode()) < 1.5 * 2**20
-
-
 ODD = {
     "all failed": [factory.failed("pytorch"), factory.failed()],
     "the reference alone": [factory.result()],

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.starts import located, starts_interval
+from harness.starts import _solved, located, starts_interval
 from harness.stats import median_interval
 
 LAW = settings(deadline=None, database=None, max_examples=60)
@@ -168,3 +168,16 @@ def test_more_starts_and_rounds_narrow_an_interval_but_for_chance():
         widths.append(np.median([one.high - one.low for one in found]))
     assert widths == sorted(widths, reverse=True)
     assert widths[2] < 0.7 * widths[0]
+
+
+@LAW
+@given(st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=40), st.data())
+def test_at_one_corner_a_slower_round_never_raises_the_location(values, data):
+    # The corner itself follows the rounds: with it, one slower round was seen to raise an estimate by 0.2 %.
+    before, corner, even = np.array(values), 0.02, np.ones(len(values))
+    after = before.copy()
+    after[data.draw(st.integers(0, len(values) - 1))] -= data.draw(st.floats(0, 1))
+    start = float(np.median(before))
+    centre = _solved(before, even, start, corner)
+    assume((np.abs(before - centre) < 0.99 * corner).any())  # else many centres do equally well
+    assert _solved(after, even, start, corner) <= centre + 1e-6
