@@ -22,6 +22,7 @@ from harness.stats import percentile_bound
 
 PAIR = ["machine", "task", "model", "device"]
 """What the cases of one comparison share."""
+Line = tuple[Any, ...]
 
 
 def comparisons(results: Iterable[Result]) -> Iterator[list[Result]]:
@@ -58,15 +59,23 @@ def recommend(results: list[Result]) -> tuple[Result | None, str]:
 
 def tidy(results: Iterable[Result]) -> pd.DataFrame:
     """One line a case and workload, plain numbers with the unit in the column's name."""
-    rows = []
-    for group in comparisons(results):
-        chosen, _ = recommend(group)
-        unbeaten = undominated(group)
-        for result in group:
-            known = _case(result) | {"chosen": result is chosen, "undominated": any(result is one for one in unbeaten)}
-            tokens = result.answers.tokens if result.answers else ()
-            rows += [known | _timing(series) | _generated(series, tokens) for series in result.series] or [known]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return table([line for group in comparisons(results) for line in case_lines(group)])
+
+
+def table(lines: Sequence[Line]) -> pd.DataFrame:
+    """Lines of any number of comparisons, in the order given."""
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def case_lines(group: list[Result]) -> Iterator[Line]:
+    """One a case and workload of a comparison; values in the order of COLUMNS, None where there is none."""
+    chosen, _ = recommend(group)
+    unbeaten = undominated(group)
+    for result in group:
+        known = _case(result) | {"chosen": result is chosen, "undominated": any(result is one for one in unbeaten)}
+        tokens = result.answers.tokens if result.answers else ()
+        for found in [known | _timing(series) | _generated(series, tokens) for series in result.series] or [known]:
+            yield tuple(map(found.get, COLUMNS))
 
 
 COLUMNS = [

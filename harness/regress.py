@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from statistics import median
 from typing import Literal
@@ -35,7 +35,7 @@ class Line:
     runs: int = 0
     """Stored ones that were held against today's."""
     stored: Interval | None = None
-    """Speed-up, widened by the spread between runs; where they are not comparable, of the last one at batch 1."""
+    """Speed-up, widened by the spread between runs; where they are not comparable and few, of the last one."""
     today: Interval | None = None
     change: Interval | None = None
     """Of a speed-up: today's over the stored one. Of rows right: the share gained, each end a one-sided 95 % bound."""
@@ -87,11 +87,7 @@ def _case(stored: Runs, today: Runs, found: Sequence[Result]) -> Iterator[Line]:
     if not before:
         yield Line(case=newest.name, word="not comparable", why="there is no stored run of it", asked=False)
     elif not old:
-        fields = min((differences(result, newest) for result in before), key=len)
-        yield Line(
-            case=newest.name, word="not comparable", why=f"{len(before)} stored: {'; '.join(fields)}", runs=len(before),
-            stored=_first_gain(before[-1]), today=_first_gain(newest),
-        )  # fmt: skip
+        yield from _beside(stored, before, found)
     elif newest.error is not None:
         yield _ended(old, newest)
     else:
@@ -99,6 +95,34 @@ def _case(stored: Runs, today: Runs, found: Sequence[Result]) -> Iterator[Line]:
         for series in newest.series if newest.backend != REFERENCE else ():  # its speed-up is 1 by definition
             yield _speed(old, new, series, typical)
         yield from _rows_right(old, new)
+
+
+def _beside(stored: Runs, before: Sequence[Result], found: Sequence[Result]) -> Iterator[Line]:
+    """Runs that are not comparable, in figures and with what differs: two machines, two versions of a runtime.
+
+    No word is given to a difference, for nobody knows what it is owed to. Where as many runs are stored of one
+    environment as a word would take, it is said whether the speed-ups differ by more than runs do, and of the same
+    test rows whether the answers do.
+    """
+    newest, latest = found[-1], before[-1]
+    fields = min((differences(result, newest) for result in before), key=len)
+    told = f"{len(before)} stored: {'; '.join(fields)}"
+    old = [result for result in before if not differences(result, latest)]
+    new = [result for result in found if not differences(result, newest)]
+    typical = typical_spread(stored, latest.environment)
+    timed = newest.series if newest.error is None and newest.backend != REFERENCE else ()
+    lines = [_speed(old, new, series, typical) for series in timed]
+    for at, line in enumerate(lines):
+        if line.change and line.runs >= ENOUGH:
+            shown = replace(line, why=f"{told}; {line.why}")
+        else:
+            shown = replace(line, stored=_gain_at(latest, at), today=_gain_at(newest, at), change=None, why=told)
+        yield replace(shown, word="not comparable", runs=len(before))
+    if not lines:
+        yield Line(case=newest.name, word="not comparable", why=told, runs=len(before))
+    if latest.data and newest.data and latest.data.sha256.get("test") == newest.data.sha256.get("test"):
+        for line in _rows_right(old, new):
+            yield replace(line, word="not comparable", why=f"{told}; {line.why}", asked=False)
 
 
 def _others(stored: Sequence[Result], today: Sequence[Result]) -> list[Result]:
@@ -138,8 +162,8 @@ def _speed(old: Sequence[Result], new: Sequence[Result], latest: Series, typical
     return Line(case=name, what=what, word="undecided", why=why, runs=len(stored), asked=asked)
 
 
-def _first_gain(result: Result) -> Interval | None:
-    return _gain(result.series[0]) if result.series and result.backend != REFERENCE else None
+def _gain_at(result: Result, workload: int) -> Interval | None:
+    return _gain(result.series[workload]) if workload < len(result.series) else None
 
 
 def _gain(series: Series) -> Interval | None:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -82,6 +82,12 @@ def write_whole(path: Path, content: bytes) -> None:
             raise
 
 
+class _Head(msgspec.Struct):
+    """Of a record whose other fields may be of any schema."""
+
+    schema: Any = None
+
+
 def load(path: Path) -> Result:
     """Read a result; HarnessError if it is unreadable or of another schema."""
     return _read(path, Result)
@@ -98,8 +104,7 @@ def _check_names(record: Result | Finals) -> None:
 def _read(path: Path, kind: type[Record]) -> Record:
     try:
         raw = path.read_bytes()
-        found = msgspec.json.decode(raw)
-        schema = found.get("schema") if isinstance(found, dict) else None
+        schema = msgspec.json.decode(raw, type=_Head).schema
         if schema != SCHEMA:
             raise HarnessError(
                 f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"

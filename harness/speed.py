@@ -16,7 +16,7 @@ from harness.contracts import CONTROL
 from harness.evidence import Process, Series
 from harness.samples import LOOKS, Samples
 from harness.schema import Result
-from harness.starts import starts_interval
+from harness.starts import Located, interval, located
 from harness.stats import Interval
 
 TOLERANCE = 1.02
@@ -42,10 +42,17 @@ def speedup(reference_ns: PerStart, own_ns: PerStart, third_ns: PerStart, arms: 
     measured beside them may make an interval wider, never narrower, and a result holds all that its interval needs.
     Without a third there is less to know the spread by.
     """
-    beside = [_log_ratios(reference_ns, third_ns)] if third_ns else []
-    found = starts_interval(_log_ratios(reference_ns, own_ns), beside, confidence(arms))
+    reference, own, third = (tuple(map(tuple, samples)) for samples in (reference_ns, own_ns, third_ns))
+    beside = [_located(reference, third)] if third else []
+    found = interval(_located(reference, own), beside, confidence(arms))
     with np.errstate(over="ignore"):
         return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
+
+
+@lru_cache(KEPT)
+def _located(reference_ns: PerStart, own_ns: PerStart) -> Located:
+    # Every interval but the estimate's own also needs an arm that other intervals of the comparison are about.
+    return located(_log_ratios(reference_ns, own_ns))
 
 
 def _log_ratios(reference_ns: PerStart, own_ns: PerStart) -> list[NDArray[np.float64]]:
@@ -73,7 +80,7 @@ def noise_floor(series: Series) -> Interval:
 
 def starts_differ_by(series: Series) -> float | None:
     """How far starts of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
-    medians = [float(np.median(logs)) for logs in _log_ratios(series.reference_ns, series.own_ns)]
+    medians = [median(logs.tolist()) for logs in _log_ratios(series.reference_ns, series.own_ns)]
     return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
 
 

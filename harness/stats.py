@@ -33,13 +33,22 @@ def median_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     n = len(ordered)
     if n == 0:
         return Interval(math.nan, -math.inf, math.inf)
-    tail = (1 - confidence) / 2
-    k = int(binom.ppf(tail, n, 0.5))
-    if binom.cdf(k, n, 0.5) <= tail:
-        k += 1
+    middle, k = (float(ordered[(n - 1) // 2]) + float(ordered[n // 2])) / 2, _sign_rank(n, (1 - confidence) / 2)
     if k < 1:
-        return Interval(float(np.median(ordered)), -math.inf, math.inf)
-    return Interval(float(np.median(ordered)), float(ordered[k - 1]), float(ordered[n - k]))
+        return Interval(middle, -math.inf, math.inf)
+    return Interval(middle, float(ordered[k - 1]), float(ordered[n - k]))
+
+
+@lru_cache
+def _sign_rank(n: int, tail: float) -> int:
+    """Largest k for which P(Binomial(n, 1/2) < k) <= tail."""
+    k = int(binom.ppf(tail, n, 0.5))
+    return k + 1 if binom.cdf(k, n, 0.5) <= tail else k
+
+
+def quantile(values: NDArray[np.float64], share: float) -> float:
+    """Linear between order statistics, as numpy's own, which takes ten times as long for a few dozen values."""
+    return float(np.interp(share * (len(values) - 1), np.arange(len(values)), np.sort(values)))
 
 
 def paired_difference(
@@ -78,8 +87,14 @@ def percentile_bound(values: ArrayLike, share: float, confidence: float = 0.99) 
     for the 90th percentile, 90 for the 95th, 459 for the 99th. Hahn and Meeker, Statistical Intervals, 5.2.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
-    k = int(binom.ppf(confidence, len(ordered), share)) + 1
+    k = _percentile_rank(len(ordered), share, confidence)
     return float(ordered[k - 1]) if k <= len(ordered) else None
+
+
+@lru_cache
+def _percentile_rank(n: int, share: float, confidence: float) -> int:
+    """Smallest k with P(Binomial(n, share) < k) >= confidence; n + 1 where there is none."""
+    return int(binom.ppf(confidence, n, share)) + 1
 
 
 def rare_event_bound(events: float, rows: int, confidence: float = 0.95) -> float:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.compare import tidy
+import pandas as pd
+
+from harness.compare import Line, case_lines, comparisons, table
 from harness.errors import HarnessError
 from harness.finals import Finals
 from harness.report import cells
-from harness.report.tables import markdown
-from harness.results import load_all, load_finals, write_whole
+from harness.report.tables import document, finals_section, section
+from harness.results import load_all, load_finals, path_of, write_whole
 from harness.schema import Result
 
 
@@ -38,16 +40,16 @@ def write(folder: Path, machine: str | None = None) -> list[Path]:
 
 def read(folder: Path, machine: str | None = None) -> tuple[list[Result], list[Finals]]:
     """Results and finals of a machine, or of all that are committed; HarnessError if there are none."""
-    machines = _read(folder, machine)
-    names = [name for name in machines if name == machine or (machine is None and name != LOCAL)]
-    results = [one for name in names for one in machines[name]]
+    machines = _machines(folder, machine)
+    wanted = [path for path in machines if path.name == machine or (machine is None and path.name != LOCAL)]
+    results = [one for path in wanted for group in _stored(path) for one in group]
     if not results:
-        known = ", ".join(name for name, found in machines.items() if found)
+        known = ", ".join(path.name for path in machines if any(_stored(path)))
         raise HarnessError(
             f"{folder}: holds no results of {machine or 'a named machine'}; "
             + (f"it has those of {known}: name it with --machine" if known else "run pytest suites first")
         )
-    return results, [one for name in names for one in load_finals(folder / name)]
+    return results, [one for path in wanted for one in load_finals(path)]
 
 
 def write_page(folder: Path, path: Path, machine: str | None = None) -> Path:
@@ -73,38 +75,52 @@ def _existing(folder: Path) -> set[Path]:
     }
 
 
-def _read(folder: Path, machine: str | None = None) -> dict[str, list[Result]]:
-    """Machine → its results; those that tables of `machine` are made of."""
+def _machines(folder: Path, machine: str | None = None) -> list[Path]:
+    """The folders that tables of `machine` are made of."""
     if not folder.is_dir():
         raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
-    wanted = [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
-    machines = {path.name: list(load_all(path)) for path in wanted}
-    for name, results in machines.items():
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
+
+
+def _stored(machine: Path) -> Iterator[list[Result]]:
+    """Comparisons of a machine's folder. A task at a time is read, so that thousands of results fit into memory."""
+    for stray in machine.glob("*.json"):
+        raise HarnessError(f"{stray}: results lie in a folder of their task, {machine / 'TASK'}; move it there")
+    for task in sorted(path for path in machine.iterdir() if path.is_dir()):
+        results = list(load_all(task))
         for result in results:
-            if result.environment.machine != name:
+            place = path_of(machine.parent, result).parent
+            if place != task:
                 raise HarnessError(
-                    f"{folder / name}: {result.name} was measured on {result.environment.machine}; move it there"
+                    f"{task}: {result.name} was measured on {result.environment.machine}; move it to {place}"
                 )
-    return machines
+        yield from comparisons(results)
 
 
 def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
-    machines = _read(folder, machine)
-    finals = {name: list(load_finals(folder / name)) for name in machines}
-    for name, results in machines.items():
-        if results and machine in (None, name):
-            yield from _pair(folder / name, results, finals[name])
-    named = [name for name, results in machines.items() if name != LOCAL and results]
-    if named and machine != LOCAL:
-        yield from _pair(
-            folder, [one for name in named for one in machines[name]], [one for name in named for one in finals[name]]
-        )
+    lines: list[Line] = []
+    parts: list[str] = []
+    for path in _machines(folder, machine):
+        own: list[Line] = []
+        told: list[str] = []
+        for group in _stored(path):
+            own += case_lines(group)
+            told.append(section(group))
+        if not own:
+            continue
+        told += map(finals_section, load_finals(path))
+        if machine in (None, path.name):
+            yield from _pair(path, own, told)
+        if path.name != LOCAL:
+            lines, parts = lines + own, parts + told
+    if lines:
+        yield from _pair(folder, lines, parts)
 
 
-def _csv(results: list[Result]) -> bytes:
-    return tidy(results).map(cells.no_formula).to_csv(index=False, float_format="%.6g").encode()
+def _pair(folder: Path, lines: list[Line], parts: list[str]) -> Iterator[tuple[Path, bytes]]:
+    yield folder / "comparison.csv", _csv(table(lines))
+    yield folder / "comparison.md", document(parts).encode()
 
 
-def _pair(folder: Path, results: list[Result], finals: list[Finals]) -> Iterator[tuple[Path, bytes]]:
-    yield folder / "comparison.csv", _csv(results)
-    yield folder / "comparison.md", markdown(results, finals).encode()
+def _csv(lines: pd.DataFrame) -> bytes:
+    return lines.map(cells.no_formula).to_csv(index=False, float_format="%.6g").encode()

@@ -22,28 +22,43 @@ TOKENS = "tokens/s"
 
 def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """Every comparison with its table, its recommendation, and where the numbers came from; then every finals."""
-    parts = ["# Comparison\n"]
-    for group in comparisons(results):
-        first = group[0]
-        parts.append(f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n")
-        parts.append(f"{sentences.recommendation(group)}\n")
-        view = _view(group).map(cells.inert)
-        parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)))
-        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n")
-        started = phases(group).map(cells.inert)
-        if len(started):
-            aligned = [*_align(started)[:-1], "right"]
-            parts.append("Times in ms, batch 1, from fresh processes:\n")
-            parts.append(started.to_markdown(index=False, disable_numparse=True, colalign=aligned))
-        parts.append(f"\n{sentences.provenance(group)}\n")
-    for found in finals:
-        parts.append(f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n")
-        parts.append(f"{cells.inert(finals_sentence(found))}\n")
-        view = finals_view(found).map(cells.inert)
-        parts.append(view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]))
-        parts.append("".join(f"\n- {cells.inert(sentence)}" for sentence in finals_notes(found)) + "\n")
-        parts.append(f"{sentences.origin(found.environment)}\n")
-    return "\n".join(parts)
+    return document([*map(section, comparisons(results)), *map(finals_section, finals)])
+
+
+def document(sections: Iterable[str]) -> str:
+    """Sections under one heading."""
+    return "\n".join(["# Comparison\n", *sections])
+
+
+def section(group: list[Result]) -> str:
+    """One comparison in Markdown."""
+    first = group[0]
+    view, started = _view(group).map(cells.inert), phases(group).map(cells.inert)
+    parts = [
+        f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n",
+        f"{sentences.recommendation(group)}\n",
+        view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)),
+        "".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n",
+    ]
+    if len(started):
+        aligned = [*_align(started)[:-1], "right"]
+        parts.append("Times in ms, batch 1, from fresh processes:\n")
+        parts.append(started.to_markdown(index=False, disable_numparse=True, colalign=aligned))
+    return "\n".join([*parts, f"\n{sentences.provenance(group)}\n"])
+
+
+def finals_section(found: Finals) -> str:
+    """One finals in Markdown."""
+    view = finals_view(found).map(cells.inert)
+    return "\n".join(
+        [
+            f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n",
+            f"{cells.inert(finals_sentence(found))}\n",
+            view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]),
+            "".join(f"\n- {cells.inert(sentence)}" for sentence in finals_notes(found)) + "\n",
+            f"{sentences.origin(found.environment)}\n",
+        ]
+    )
 
 
 def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:

@@ -198,8 +198,36 @@ def test_other_environments_are_refused_field_by_field(changed, told):
     today = run(9, (1.0,), here=replace(HERE, **changed))
     assert [told] == differences(run(0), today)
     found = speed([run(n) for n in range(5)], [today])
-    assert ("not comparable", f"5 stored: {told}") == (found.word, found.why)
+    assert "not comparable" == found.word
+    assert found.why.startswith(f"5 stored: {told}")
     assert found.is_open
+
+
+NEWER = replace(HERE, packages=HERE.packages | {"torch": "2.14"})
+
+
+@pytest.mark.parametrize(
+    ("today", "told"),
+    [(1.4, "the intervals part by more than 2%"), (2.01, "a change beyond 15% is excluded")],
+)
+def test_of_two_versions_it_is_told_whether_speed_ups_differ_by_more_than_runs_do(today, told):
+    found = speed([run(n) for n in range(5)], [run(9, (today,), here=NEWER)])
+    assert ("not comparable", f"5 stored: package torch 2.13 stored, 2.14 today; {told}") == (found.word, found.why)
+    assert pytest.approx(today / 2, rel=0.02) == found.change.estimate
+
+
+def test_a_single_run_of_each_version_says_nothing_of_how_runs_spread():
+    found = speed([run(0, (2.0,))], [run(9, (1.4,), here=NEWER)])
+    assert ("1 stored: package torch 2.13 stored, 2.14 today", None) == (found.why, found.change)
+    assert pytest.approx((2.0, 1.4), rel=0.02) == (found.stored.estimate, found.today.estimate)
+
+
+def test_answers_of_two_versions_are_held_against_each_other_row_by_row_if_rows_are_the_same():
+    found = rows_right([run(0)], [run(9, wrong=40, here=NEWER)])
+    assert ("not comparable", False) == (found.word, found.asked)
+    assert found.why.endswith("more than the 1 points allowed")
+    other = replace(run(9, wrong=40, here=NEWER), data=replace(run(9).data, sha256={"test": "12"}))
+    assert [] == [line for line in lines([run(0)], [other]) if line.what == "rows right"]
 
 
 def test_other_test_rows_and_another_model_are_refused():
