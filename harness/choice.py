@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from statistics import median
+from typing import NamedTuple
 
 from harness.contracts import REFERENCE
 from harness.judge import shortfalls, verdict
@@ -12,6 +13,7 @@ from harness.loss import loss
 from harness.phrases import times
 from harness.schema import Result
 from harness.speed import flat, invalid, noise_floor, own_speedup
+from harness.stats import Interval
 
 SAME_MEMORY = 1.02
 """Resident memory within this factor is the same: allocators differ by more from run to run than models do by less."""
@@ -25,11 +27,12 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
     results = list(results)
     usable = [r for r in results if r.status == "ok" and r.series and not shortfalls(r)]
     within = [r for r in usable if not list(_beyond(r))]
-    best = max((r for r in within if _word(r) == "ship"), key=_gain, default=None)
-    if best is not None:
+    shippable = [r for r in within if _word(r) == "ship"]
+    if shippable:
+        best = max(shippable, key=_gain)
         gain = own_speedup(best.series[0])
         why = f"{times(gain)} the reference's speed at batch 1"
-        level = [r.backend for r in within if r is not best and _word(r) == "ship" and _speed(r)[2] >= gain.low]
+        level = [r.backend for r in shippable if r is not best and _speed(r)[2] >= gain.low]
         return best, why + (f", not told apart from {' and '.join(level)}" if level else "")
     if not usable:
         return None, "no backend was measured that keeps its promise"
@@ -69,22 +72,38 @@ def undominated(results: Iterable[Result]) -> list[Result]:
     One beats another that is no better in any of the three by estimate, if it is proven faster, proven more accurate,
     or needs less memory by more than SAME_MEMORY.
     """
-    measured = [r for r in results if r.status == "ok" and r.series and r.answers is not None]
-    return [r for r in measured if not any(_beats(other, r) for other in measured if other is not r)]
+    measured = [(r, _standing(r)) for r in results if r.status == "ok" and r.series and r.answers is not None]
+    known = [standing for _, standing in measured if standing is not None]
+    return [r for r, own in measured if own is None or not any(_beats(other, own) for other in known)]
 
 
-def _beats(one: Result, other: Result) -> bool:
-    if invalid(one.series[0]) is not None or one.measurement != other.measurement:
+class _Standing(NamedTuple):
+    """What a result is compared by."""
+
+    measurement: str
+    valid: bool
+    speed: tuple[float, float, float]
+    lost: Interval
+    memory: float
+
+
+def _standing(result: Result) -> _Standing | None:
+    """None where something is not known."""
+    lost, memory = loss(result), memory_mb(result)
+    if lost is None or memory is None:
+        return None
+    return _Standing(result.measurement, invalid(result.series[0]) is None, _speed(result), lost, memory)
+
+
+def _beats(one: _Standing, other: _Standing) -> bool:
+    if not one.valid or one.measurement != other.measurement:
         return False
-    lost, others_lost = loss(one), loss(other)
-    memory, others_memory = memory_mb(one), memory_mb(other)
-    if lost is None or others_lost is None or memory is None or others_memory is None:
-        return False
-    speed, others_speed = _speed(one), _speed(other)
     no_worse = (
-        speed[1] >= others_speed[1] and lost.estimate <= others_lost.estimate and memory <= others_memory * SAME_MEMORY
+        one.speed[1] >= other.speed[1]
+        and one.lost.estimate <= other.lost.estimate
+        and one.memory <= other.memory * SAME_MEMORY
     )
-    better = speed[0] > others_speed[2] or lost.high < others_lost.low or memory * SAME_MEMORY < others_memory
+    better = one.speed[0] > other.speed[2] or one.lost.high < other.lost.low or one.memory * SAME_MEMORY < other.memory
     return no_worse and better
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -17,12 +18,14 @@ from harness.judge import shortfalls, verdict
 from harness.loss import counts_rows, loss, margin
 from harness.order import batch_of, order_of
 from harness.schema import Result
-from harness.speed import break_even, flat, noise_floor, own_speedup, starts_differ_by, startup_ms
+from harness.speed import break_even, flat, foresee_all, noise_floor, own_speedup, starts_differ_by, startup_ms
 from harness.stats import percentile_bound
 
 PAIR = ["machine", "task", "model", "device"]
 """What the cases of one comparison share."""
 Line = tuple[Any, ...]
+Case = tuple[dict[str, Any], dict[str, Any]]
+"""Its line at the gate's workload and that at the largest batch, by column."""
 
 
 def comparisons(results: Iterable[Result]) -> Iterator[list[Result]]:
@@ -59,6 +62,8 @@ def recommend(results: list[Result]) -> tuple[Result | None, str]:
 
 def tidy(results: Iterable[Result]) -> pd.DataFrame:
     """One line a case and workload, plain numbers with the unit in the column's name."""
+    results = list(results)
+    foresee_all(results)
     return table([line for group in comparisons(results) for line in case_lines(group)])
 
 
@@ -76,6 +81,13 @@ def case_lines(group: list[Result]) -> Iterator[Line]:
         tokens = result.answers.tokens if result.answers else ()
         for found in [known | _timing(series) | _generated(series, tokens) for series in result.series] or [known]:
             yield tuple(map(found.get, COLUMNS))
+
+
+def first_and_last(group: list[Result]) -> Iterator[Case]:
+    """Each case of a comparison."""
+    for _, found in groupby(case_lines(group), itemgetter(COLUMNS.index("backend"))):
+        lines = [dict(zip(COLUMNS, line, strict=True)) for line in found]
+        yield lines[0], lines[-1]
 
 
 COLUMNS = [

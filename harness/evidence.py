@@ -39,10 +39,11 @@ class Series:
 
     def __post_init__(self) -> None:
         """ValueError for samples that no clock gives, or that cannot be paired."""
+        rounds = list(map(len, self.rows))
         for samples in (self.own_ns, self.reference_ns, *([self.control_ns] if self.control_ns else [])):
-            if [len(start) for start in samples] != [len(start) for start in self.rows]:
+            if list(map(len, samples)) != rounds:
                 raise ValueError("samples and rows must be of the same rounds")
-            if any(sample <= 0 for start in samples for sample in start):
+            if any(min(start, default=1) <= 0 for start in samples):
                 raise ValueError("a sample of zero or less nanoseconds")
 
 

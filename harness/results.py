@@ -6,6 +6,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,9 +119,22 @@ def _read(path: Path, kind: type[Record]) -> Record:
 
 def load_all(folder: Path) -> Iterator[Result]:
     """Every result under a folder, in the order of their names."""
-    for path in sorted(folder.rglob("*.json")):
-        if not _is_finals(path):
-            yield load(path)
+    return map(load, _paths(folder))
+
+
+def load_by_model(folder: Path, at_once: int = 500) -> Iterator[list[Result]]:
+    """Likewise, some `at_once` or a few more, so that thousands fit into memory; those of a model are never parted."""
+    chunk: list[Result] = []
+    for _, paths in groupby(_paths(folder), lambda path: (path.parent, path.name.partition(".")[0])):
+        chunk += map(load, paths)
+        if len(chunk) >= at_once:
+            yield chunk
+            chunk = []
+    yield chunk
+
+
+def _paths(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*.json")) if not _is_finals(path))
 
 
 def load_finals(folder: Path) -> Iterator[Finals]:

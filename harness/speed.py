@@ -3,84 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from statistics import median
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.contracts import CONTROL
 from harness.evidence import Process, Series
-from harness.samples import LOOKS, Samples
+from harness.paired import Claim, PerStart, foresee, speedup
+from harness.samples import Samples
 from harness.schema import Result
-from harness.starts import Located, interval, located
 from harness.stats import Interval
 
 TOLERANCE = 1.02
 """A speed-up within this factor of 1 is no difference."""
-ERROR = 0.05
-"""Chance, over all looks and arms of a comparison, that an interval leaves the truth outside; half to either side.
-A claim must hold against both workers of the reference, so that it errs far less often: the self-test counts it."""
-KEPT = 4096
-"""Series whose intervals are remembered: tables, verdicts and pictures ask for each of them several times."""
 Pace = Literal["faster", "same", "slower", "undecided"]
-PerStart = Sequence[Sequence[int]]
 
 
-def confidence(arms: int) -> float:
-    """Of one interval, so that all looks and `arms` together err no more than ERROR (Bonferroni)."""
-    return 1 - ERROR / (len(LOOKS) * max(arms, 1))
-
-
-def speedup(reference_ns: PerStart, own_ns: PerStart, third_ns: PerStart, arms: int) -> Interval:
-    """Times faster than the reference, from the paired rounds of all starts.
-
-    The spread between starts is that of own, reference and a third worker (the control) together. So what else is
-    measured beside them may make an interval wider, never narrower, and a result holds all that its interval needs.
-    Without a third there is less to know the spread by.
-    """
-    reference, own, third = (tuple(map(tuple, samples)) for samples in (reference_ns, own_ns, third_ns))
-    beside = [_located(reference, third)] if third else []
-    found = interval(_located(reference, own), beside, confidence(arms))
-    with np.errstate(over="ignore"):
-        return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
-
-
-@lru_cache(KEPT)
-def _located(reference_ns: PerStart, own_ns: PerStart) -> Located:
-    # Every interval but the estimate's own also needs an arm that other intervals of the comparison are about.
-    return located(_log_ratios(reference_ns, own_ns))
-
-
-def _log_ratios(reference_ns: PerStart, own_ns: PerStart) -> list[NDArray[np.float64]]:
-    return [
-        np.log(np.asarray(reference, dtype=float)) - np.log(np.asarray(own, dtype=float))
-        for reference, own in zip(reference_ns, own_ns, strict=True)
-    ]
-
-
-@lru_cache(KEPT)
 def own_speedup(series: Series) -> Interval:
     """Of the case's backend."""
     return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
 
 
-@lru_cache(KEPT)
 def noise_floor(series: Series) -> Interval:
     """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
     if not series.control_ns:
         return Interval(math.nan, -math.inf, math.inf)
-    # In the reference's own result there is no third worker to know the spread between starts by.
-    third = series.own_ns if series.own_ns != series.reference_ns else ()
-    return speedup(series.reference_ns, series.control_ns, third, series.arms)
+    return speedup(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
+
+
+def _beside_control(series: Series) -> PerStart:
+    """In the reference's own result there is no third worker to know the spread between starts by."""
+    return series.own_ns if series.own_ns != series.reference_ns else ()
+
+
+def foresee_all(results: Iterable[Result]) -> None:
+    """Work out at once what tables will ask of the results, one by one."""
+    foresee(claim for result in results for series in result.series for claim in _claims(series))
+
+
+def _claims(series: Series) -> Iterator[Claim]:
+    yield Claim(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+    if series.control_ns:
+        yield Claim(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
+        yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
 
 
 def starts_differ_by(series: Series) -> float | None:
     """How far starts of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
-    medians = [median(logs.tolist()) for logs in _log_ratios(series.reference_ns, series.own_ns)]
+    medians = [
+        median(math.log(reference / own) for reference, own in zip(*start, strict=True))
+        for start in zip(series.reference_ns, series.own_ns, strict=True)
+    ]
     return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
 
 
@@ -109,7 +85,6 @@ def both(reference_ns: PerStart, own_ns: PerStart, control_ns: PerStart, arms: i
     return gains
 
 
-@lru_cache(KEPT)
 def own_speedups(series: Series) -> tuple[Interval, ...]:
     """`both` of a result's series."""
     return tuple(both(series.reference_ns, series.own_ns, series.control_ns, series.arms))

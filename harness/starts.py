@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from harness.stats import Interval, median_interval, quantile
+from harness.stats import Interval, median_intervals
 
 START_SD = 0.01
 """How far log-ratios of fresh workers lie apart, as far as weights need to know; 0.002 to 0.028 were seen."""
@@ -23,15 +23,17 @@ CORE = 0.15
 
 @dataclass(frozen=True)
 class Located:
-    """The location of an arm's rounds, and what each start has to do with it."""
+    """Where the rounds of arms lie, and what each start has to do with it. The same starts have the same rounds."""
 
     rounds: NDArray[np.float64]
-    """Of all starts."""
-    centre: float
+    """Log-ratios, shape (arms, rounds of all starts)."""
+    centre: NDArray[np.float64]
+    """Shape (arms,)."""
     pulls: NDArray[np.float64]
-    """How far each start moves the location away from what the others would make it; they add up to zero."""
+    """How far each start moves the centre away from what the others would make it, shape (arms, starts); they add up
+    to zero."""
     weights: NDArray[np.float64]
-    """Each start's share of the location."""
+    """Each start's share of the centre, likewise."""
 
 
 def starts_interval(
@@ -41,68 +43,99 @@ def starts_interval(
 
     `beside` is the same of other arms of the same rounds, whose spread between starts is pooled with this arm's.
     """
-    return interval(located(arm), [located(other) for other in beside], confidence)
+    arms = [np.concatenate([np.asarray(start, dtype=float) for start in one]) for one in (arm, *beside)]
+    found = located(np.array(arms), [np.size(start) for start in arm])
+    others = np.arange(1, len(arms))[None]
+    return intervals(found, np.array([0]), others, [confidence])[0]
 
 
-def interval(own: Located, beside: Sequence[Located], confidence: float) -> Interval:
-    """Likewise, of what is located.
+def intervals(
+    arms: Located, own: NDArray[np.intp], beside: NDArray[np.intp], confidence: list[float]
+) -> list[Interval]:
+    """Of the arms with the indices `own`; those in the rows of `beside`, of any number, know their spread as well.
 
     Variance is estimated from the starts' pulls, clustered (K.-Y. Liang and S. L. Zeger, Biometrika 73, 13-22, 1986),
     the reference being an arm whose log-ratio is zero; Student's t has (arms - 1)(effective starts - 1) degrees of
     freedom. The interval also covers `median_interval` over all rounds, so that an arm noisier than those it is pooled
     with is not believed more than its own rounds allow. One start gives an infinite interval.
     """
-    if len(own.pulls) < 2:
-        return Interval(own.centre, -math.inf, math.inf)
-    pulls = np.array([np.zeros(len(own.pulls)), own.pulls, *(other.pulls for other in beside)])
-    arms, largest = len(pulls), float((own.weights**2).sum())
+    centre, pulls = arms.centre[own], arms.pulls[own][:, None]
+    if pulls.shape[-1] < 2:
+        return [Interval(float(middle), -math.inf, math.inf) for middle in centre]
+    pulls = np.concatenate([np.zeros_like(pulls), pulls, arms.pulls[beside]], axis=1)
+    count, largest = pulls.shape[1], (arms.weights[own] ** 2).sum(axis=1)
     # Of a ratio, the variance is that of two workers: the arm's and the reference's.
-    variance = 2 * float(((pulls - pulls.mean(axis=0)) ** 2).sum()) / (arms - 1) / (1 - largest)
-    half = float(stdtrit((arms - 1) * (1 / largest - 1), (1 + confidence) / 2)) * math.sqrt(variance)
-    pooled = median_interval(own.rounds, confidence)
-    return Interval(own.centre, min(own.centre - half, pooled.low), max(own.centre + half, pooled.high))
+    variance = 2 * ((pulls - pulls.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (count - 1) / (1 - largest)
+    half = stdtrit((count - 1) * (1 / largest - 1), (1 + np.array(confidence)) / 2) * np.sqrt(variance)
+    pooled = median_intervals(arms.rounds[own], confidence)
+    return [
+        Interval(middle, min(low, all_rounds.low), max(high, all_rounds.high))
+        for middle, low, high, all_rounds in zip(
+            centre.tolist(), (centre - half).tolist(), (centre + half).tolist(), pooled, strict=True
+        )
+    ]
 
 
-def located(starts: Sequence[ArrayLike]) -> Located:
-    """Huber's location of all rounds together, close to their median (Annals of Mathematical Statistics 35, 1964).
+def located(values: NDArray[np.float64], rounds: Sequence[int]) -> Located:
+    """Huber's location of all rounds of an arm together, close to their median (Annals of Mathematical Statistics 35,
+    1964); `values` has shape (arms, rounds of all starts), `rounds` counts those of each start.
 
     A median of each start would not do: a neighbour that hits half of a start's few rounds moves it anywhere, whereas
     the undisturbed rounds of all starts agree. Starts weigh by the inverse of the variance they should have: START_SD
     squared, and what their rounds add.
     """
-    each = [np.asarray(start, dtype=float) for start in starts]
-    rounds = np.array([len(start) for start in each])
-    values, start = np.concatenate(each), np.repeat(np.arange(len(each)), rounds)
-    median = quantile(values, 0.5)
-    corner = math.hypot(quantile(np.abs(values - median), CORE), CORNER_SD * START_SD)
-    centre = _solved(values, np.ones(len(values)), corner)
+    count, firsts = np.array(rounds), np.cumsum([0, *rounds[:-1]])
+    median = np.median(values, axis=1, keepdims=True)
+    nearest = np.quantile(np.abs(values - median), CORE, axis=1, keepdims=True)
+    corner = np.hypot(nearest, CORNER_SD * START_SD)
+    centre = _solved(values, np.ones_like(values), corner)
     psi, inside = _scores(values - centre, corner)
-    per_round = float((psi**2).mean() / inside.mean() ** 2)
-    weights = 1 / (START_SD**2 + per_round / rounds) / rounds
-    centre = _solved(values, weights[start], corner)
+    per_round = (psi**2).mean(axis=1, keepdims=True) / inside.mean(axis=1, keepdims=True) ** 2
+    weights = 1 / (START_SD**2 + per_round / count) / count
+    each = np.repeat(weights, count, axis=1)
+    centre = _solved(values, each, corner)
     psi, inside = _scores(values - centre, corner)
-    pulls = np.bincount(start, weights[start] * psi) / float(weights[start] @ inside)
-    return Located(values, centre, pulls, weights * rounds / float(weights @ rounds))
+    pulls = np.add.reduceat(each * psi, firsts, axis=1) / (each * inside).sum(axis=1, keepdims=True)
+    whole = weights * count
+    return Located(values, centre[:, 0], pulls, whole / whole.sum(axis=1, keepdims=True))
 
 
-def _scores(residuals: NDArray[np.float64], corner: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scores(
+    residuals: NDArray[np.float64], corner: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Huber's psi and its derivative; one round at least is near."""
     away = np.abs(residuals)
-    return np.clip(residuals, -corner, corner), (away <= max(corner, float(away.min()))).astype(float)
+    near = away <= np.maximum(corner, away.min(axis=1, keepdims=True))
+    return np.clip(residuals, -corner, corner), near.astype(float)
 
 
-def _solved(values: NDArray[np.float64], weights: NDArray[np.float64], corner: float) -> float:
-    """The centre at which the weighted scores cancel; the middle one where many do.
+def _solved(
+    values: NDArray[np.float64], weights: NDArray[np.float64], corner: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The centres, shape (arms, 1), at which the weighted scores cancel; the middle one where many do.
 
-    As the centre moves, their sum falls along straight lines that bend at the values less and plus the corner.
+    As a centre moves, their sum falls along straight lines that bend at the values less and plus the corner.
     """
-    bends = np.concatenate([values - corner, values + corner])
-    order = bends.argsort()
-    bends, slopes = bends[order], np.concatenate([weights, -weights])[order].cumsum()
-    whole = corner * float(weights.sum())
-    fallen = np.concatenate([[0.0], (slopes[:-1] * np.diff(bends)).cumsum()])
-    return float(np.interp([whole * (1 - ROUNDING), whole * (1 + ROUNDING)], fallen, bends).mean())
+    bends = np.concatenate([values - corner, values + corner], axis=1)
+    order = bends.argsort(axis=1)
+    bends = np.take_along_axis(bends, order, axis=1)
+    slopes = np.take_along_axis(np.concatenate([weights, -weights], axis=1), order, axis=1).cumsum(axis=1)
+    fallen = np.cumsum(slopes[:, :-1] * np.diff(bends, axis=1), axis=1)
+    fallen = np.concatenate([np.zeros_like(corner), fallen], axis=1)
+    half = corner * weights.sum(axis=1, keepdims=True)  # of the whole way down
+    return (_crossing(bends, fallen, half * (1 - ROUNDING)) + _crossing(bends, fallen, half * (1 + ROUNDING))) / 2
 
 
 ROUNDING = 1e-12
 """Sums within this share of their range are the same."""
+
+
+def _crossing(
+    places: NDArray[np.float64], heights: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Where rising lines through the points reach the height wanted; all have shape (arms, …)."""
+    after = (heights < wanted).sum(axis=1, keepdims=True)
+    (x0, y0), (x1, y1) = (
+        (np.take_along_axis(places, at, axis=1), np.take_along_axis(heights, at, axis=1)) for at in (after - 1, after)
+    )
+    return x0 + (x1 - x0) * (wanted - y0) / (y1 - y0)

@@ -15,8 +15,9 @@ from harness.errors import HarnessError
 from harness.finals import Finals
 from harness.report import cells
 from harness.report.tables import document, finals_section, section
-from harness.results import load_all, load_finals, path_of, write_whole
+from harness.results import load_by_model, load_finals, write_whole
 from harness.schema import Result
+from harness.speed import foresee_all
 
 
 class Stale(HarnessError):
@@ -83,17 +84,14 @@ def _machines(folder: Path, machine: str | None = None) -> list[Path]:
 
 
 def _stored(machine: Path) -> Iterator[list[Result]]:
-    """Comparisons of a machine's folder. A task at a time is read, so that thousands of results fit into memory."""
-    for stray in machine.glob("*.json"):
-        raise HarnessError(f"{stray}: results lie in a folder of their task, {machine / 'TASK'}; move it there")
-    for task in sorted(path for path in machine.iterdir() if path.is_dir()):
-        results = list(load_all(task))
+    """Comparisons of a machine's folder, a few hundred results in memory at a time."""
+    for results in load_by_model(machine):
         for result in results:
-            place = path_of(machine.parent, result).parent
-            if place != task:
+            if result.environment.machine != machine.name:
                 raise HarnessError(
-                    f"{task}: {result.name} was measured on {result.environment.machine}; move it to {place}"
+                    f"{machine}: {result.name} was measured on {result.environment.machine}; move it there"
                 )
+        foresee_all(results)
         yield from comparisons(results)
 
 
@@ -123,4 +121,5 @@ def _pair(folder: Path, lines: list[Line], parts: list[str]) -> Iterator[tuple[P
 
 
 def _csv(lines: pd.DataFrame) -> bytes:
-    return lines.map(cells.no_formula).to_csv(index=False, float_format="%.6g").encode()
+    texts = lines.select_dtypes(exclude="number").map(cells.no_formula)
+    return lines.assign(**texts).to_csv(index=False, float_format="%.6g").encode()

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.compare import comparisons, recommend, tidy
+from harness.compare import comparisons, first_and_last, recommend
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.report import cells, sentences
@@ -66,9 +66,7 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
 
 def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
     """Lines of the verdict table; a cell is what is read, and what is sorted by."""
-    table = tidy(group)
-    for _, lines in table.groupby("backend", sort=False):
-        small, large = lines.iloc[0].to_dict(), lines.iloc[-1].to_dict()
+    for small, large in first_and_last(group):
         yield {
             "anchor": _anchor(group),
             "machine": small["machine"],
@@ -84,7 +82,7 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
             "cells": [
                 _cell(cells.interval(small, "speedup", "×"), small["speedup"]),
                 _cell(cells.number(small["median_ms"], 3), small["median_ms"]),
-                _cell(cells.interval(large, "speedup", "×") if len(lines) > 1 else "", large["speedup"]),
+                _cell(cells.interval(large, "speedup", "×") if large is not small else "", large["speedup"]),
                 _cell(cells.number(large["rows_per_s"], 3), large["rows_per_s"]),
                 _cell(cells.number(large["tokens_per_s"], 3), large["tokens_per_s"]),
                 _cell(cells.number(small["score"], decimals=4), small["score"]),
@@ -140,7 +138,7 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
         "created": sorted({result.created for result in group}),
-        "phases": _table(phases(group)),
+        "phases": _table(phases(first_and_last(group))),
         "data": _data(group),
     }
 

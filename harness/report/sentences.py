@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from harness.choice import undominated
-from harness.compare import recommend, tidy
+from harness.compare import recommend
 from harness.contracts import REFERENCE
 from harness.environment import Environment
 from harness.judge import verdict
-from harness.report import cells
+from harness.phrases import ends
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
-from harness.speed import starts_differ_by
+from harness.speed import flat, noise_floor, starts_differ_by
 
 
 def recommendation(group: list[Result], mark: str = "**") -> str:
@@ -53,13 +53,17 @@ def origin(found: Environment) -> str:
 
 def noise(group: list[Result]) -> list[str]:
     """The control's ratio for each measurement that the group holds."""
-    table = tidy(group).dropna(subset="noise")
-    # A contender's result knows the spread between starts better than the reference's alone.
-    table = table.iloc[::-1].drop_duplicates(["measurement", "batch"]).sort_values("batch")
+    found = {
+        # A contender's result, which comes later, knows the spread between starts better than the reference's alone.
+        (result.measurement, series.workload.batch): (series.workload.batch, noise_floor(series), series)
+        for result in group
+        for series in result.series
+        if series.control_ns
+    }
     return [
-        f"The reference against itself, batch {row['batch']:.0f}: {row['noise']:.3f} {cells.bounds(row, 'noise', 3)} "
-        f"over {row['rounds']:.0f} rounds in {row['starts']:.0f} start{'s' if row['starts'] > 1 else ''}."
-        for row in table.to_dict("records")
+        f"The reference against itself, batch {batch}: {level.estimate:.3f} {ends(level.low, level.high, 3)} "
+        f"over {len(flat(series.own_ns))} rounds in {len(series.own_ns)} start{'s' if len(series.own_ns) > 1 else ''}."
+        for batch, level, series in sorted(found.values(), key=lambda one: one[0])
     ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from harness.compare import comparisons, tidy
+from harness.compare import Case, comparisons, first_and_last
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.judge import verdict
@@ -33,7 +33,8 @@ def document(sections: Iterable[str]) -> str:
 def section(group: list[Result]) -> str:
     """One comparison in Markdown."""
     first = group[0]
-    view, started = _view(group).map(cells.inert), phases(group).map(cells.inert)
+    cases = list(first_and_last(group))
+    view, started = _view(cases).map(cells.inert), phases(cases).map(cells.inert)
     parts = [
         f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n",
         f"{sentences.recommendation(group)}\n",
@@ -67,7 +68,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     for group in comparisons(results):
         first = group[0]
         parts.append(f"{first.task} / {first.model} on {first.device}")
-        view = _view(group).drop(columns=["MB", "peak RSS, MB"])
+        view = _view(list(first_and_last(group))).drop(columns=["MB", "peak RSS, MB"])
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
         parts += [
@@ -91,7 +92,8 @@ def line(result: Result) -> str:
     """One case in one line."""
     if result.error is not None:
         return f"{result.status} at {result.error.stage}: {cells.first_line(result.error.message)}"
-    row = _row(tidy([result]), 0)
+    ((small, large),) = first_and_last([result])
+    row = _row(small, large, 0)
     said = verdict(result)
     return (
         f"{said.word if said else 'reference'}  {row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, "
@@ -99,9 +101,9 @@ def line(result: Result) -> str:
     )
 
 
-def _view(group: list[Result]) -> pd.DataFrame:
-    table = tidy(group)
-    view = pd.DataFrame([_row(lines, table["batch"].max()) for _, lines in table.groupby("backend", sort=False)])
+def _view(cases: Sequence[Case]) -> pd.DataFrame:
+    largest = max((large["batch"] for _, large in cases if large["batch"]), default=16)
+    view = pd.DataFrame([_row(small, large, largest) for small, large in cases])
     return view if view[TOKENS].any() else view.drop(columns=TOKENS)
 
 
@@ -109,15 +111,13 @@ def _align(view: pd.DataFrame) -> list[str]:
     return ["left", *["right"] * (len(view.columns) - 2), "left"]
 
 
-def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
-    """One case's cells; its first line is batch 1, its last the `larger` batch."""
-    small, large = lines.iloc[0].to_dict(), lines.iloc[-1].to_dict()
-    larger = 16 if cells.missing(larger) else larger
+def _row(small: Mapping[str, Any], large: Mapping[str, Any], largest: int) -> dict[str, str]:
+    """One case's cells, of its lines at batch 1 and at the `largest` batch."""
     return {
         "backend": f"{small['backend']}{' *' if small['chosen'] else ''}",
         "speed-up, batch 1": cells.interval(small, "speedup", "×"),
         "ms": cells.number(small["median_ms"], 3),
-        f"speed-up, batch {cells.number(larger)}": cells.interval(large, "speedup", "×"),
+        f"speed-up, batch {largest}": cells.interval(large, "speedup", "×"),
         "rows/s": cells.number(large["rows_per_s"], 3),
         TOKENS: cells.number(large["tokens_per_s"], 3),
         "score": cells.number(small["score"], decimals=4),
@@ -128,7 +128,7 @@ def _row(lines: pd.DataFrame, larger: float) -> dict[str, str]:
     }
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
+def _verdict(row: Mapping[str, Any]) -> str:
     """The verdict in a word, and with it what is red."""
     if not cells.missing(row["error"]):
         return f"{row['status']}: {cells.first_line(row['error'])}"
@@ -138,9 +138,8 @@ def _verdict(row: Mapping[Any, Any]) -> str:
     return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
 
 
-def phases(group: list[Result]) -> pd.DataFrame:
+def phases(cases: Iterable[Case]) -> pd.DataFrame:
     """How each backend starts, what that costs, and its tail."""
-    table = tidy(group).dropna(subset="startup_ms").drop_duplicates("backend")
     rows = [
         {
             "backend": row["backend"],
@@ -151,6 +150,7 @@ def phases(group: list[Result]) -> pd.DataFrame:
             "pays off after": cells.requests(row["break_even_requests"]),
             **{f"p{share} ≤": cells.number(row[f"p{share}_bound_ms"], 3) for share in (90, 95, 99)},
         }
-        for row in table.to_dict("records")
+        for row, _ in cases
+        if row["startup_ms"] is not None
     ]
     return pd.DataFrame(rows)

@@ -10,10 +10,11 @@ from scipy.stats import t
 
 from harness.contracts import CONTROL, REFERENCE
 from harness.evidence import Series
+from harness.paired import confidence
 from harness.samples import LOOKS, Settings
 from harness.selftest.comparisons import OWN, TARGET, Scenario, measured, series_of, simulation
 from harness.selftest.figures import ALONE_STARTS, NAIVE_GATE, NAIVE_ROUNDS
-from harness.speed import TOLERANCE, confidence, flat, own_speedup, pace
+from harness.speed import TOLERANCE, flat, own_speedup, pace
 from harness.stats import median_interval
 
 

@@ -1,0 +1,47 @@
+"""Thousands of results fit into memory, and their table is what each comparison's own is."""
+
+import subprocess
+import sys
+
+import factory
+import numpy as np
+import pandas as pd
+
+from harness.compare import COLUMNS, tidy
+from harness.results import load_all, save
+
+MODELS = 2_500
+FACTORS = {"pytorch": None, "onnxruntime": 1.5, "onnxruntime-o2": 1.6, "onnxruntime-int8": 3.0}
+ALLOWED_MB = 500
+REPORT = """
+import resource, sys
+from harness.__main__ import main
+code = main(["report", "--ship-results", sys.argv[1]])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+sys.exit(code)
+"""
+
+
+def of_model(number):
+    """Four backends at two batches, no two with the same rounds, so that nothing is worked out once for many."""
+    for at, (backend, factor) in enumerate(FACTORS.items()):
+        seeds = (8 * number + at, 8 * number + at + 4)
+        series = tuple(
+            factory.series(factor, batch, noise=0.02, rounds=15, seed=seed)
+            for batch, seed in zip((1, 16), seeds, strict=True)
+        )
+        yield factory.result(backend, factor, model=f"model-{number}", series=series)
+
+
+def test_ten_thousand_results_are_tabulated_in_half_a_gigabyte(tmp_path):
+    for number in range(MODELS):
+        for result in of_model(number):
+            save(tmp_path, result)
+    found = subprocess.run([sys.executable, "-c", REPORT, tmp_path], capture_output=True, text=True, check=True)
+    assert int(found.stdout.split()[-1]) < ALLOWED_MB
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    assert (2 * MODELS * len(FACTORS), len(COLUMNS)) == table.shape
+    alone = tidy(one for one in load_all(tmp_path) if one.model == "model-7")
+    mine = table[table["model"] == "model-7"]
+    for column in ("speedup", "speedup_low", "speedup_high", "noise"):
+        np.testing.assert_allclose(mine[column], alone[column], rtol=1e-5)
