@@ -3,7 +3,18 @@
 Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
 """
 
-from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends import (
+    DEFAULT_BACKENDS,
+    MORE_BACKENDS,
+    ONNXRUNTIME,
+    ONNXRUNTIME_INT8,
+    ONNXRUNTIME_INT8_GUARDED,
+    ONNXRUNTIME_INT8_PERCENTILE,
+    ONNXRUNTIME_INT8_STATIC,
+    ONNXRUNTIME_O2,
+    ONNXRUNTIME_O2_INT8,
+    PYTORCH,
+)
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
@@ -22,9 +33,14 @@ from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
 __all__ = [
     "DEFAULT_BACKENDS",
+    "MORE_BACKENDS",
     "ONNXRUNTIME",
     "ONNXRUNTIME_INT8",
+    "ONNXRUNTIME_INT8_GUARDED",
+    "ONNXRUNTIME_INT8_PERCENTILE",
+    "ONNXRUNTIME_INT8_STATIC",
     "ONNXRUNTIME_O2",
+    "ONNXRUNTIME_O2_INT8",
     "PYTORCH",
     "Arrays",
     "Backend",

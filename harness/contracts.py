@@ -18,6 +18,8 @@ from harness.sources import Row, Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harness.aside import Aside
+
 Arrays = dict[str, "NDArray[Any]"]
 Device = Literal["cpu", "cuda"]
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
@@ -160,6 +162,8 @@ class Backend:
     load: Callable[[Path, Target], Session]
     build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
     """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
+    calibrate: Callable[[Path, Path, Kind, Aside], dict[str, str]] | None = None
+    """Builds likewise, and is given the rows set aside for that; instead of `build`."""
     source: Backend | None = None
     """Built from this backend's artifact; None builds from the checkpoint."""
     lossy: bool = False
@@ -172,3 +176,5 @@ class Backend:
         check_name("backend", self.name)
         if not self.devices or not set(self.devices) <= set(DEVICES):
             raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
+        if self.build and self.calibrate:
+            raise HarnessError(f"backend {self.name}: build= or calibrate=, not both; each writes the whole artifact")

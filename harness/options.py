@@ -23,7 +23,7 @@ def declare(add: Callable[..., None]) -> None:
     """Every option, told to pytest's `addoption`."""
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
     add("--ship-hub", action="store_true", help="run suites whose models or rows come from the Hugging Face Hub, too")
-    add("--ship-backends", metavar="A,B", help="measure these backends only, by name")
+    add("--ship-backends", metavar="A,B", help="measure these backends, by name; or default, or all (default: default)")
     add("--ship-threads", type=int, metavar="N", help="threads of every worker (default: the usable cores, at most 8)")
     add("--ship-spin", action="store_true", help="let idle threads of workers spin, as runtimes do by default")
     add(

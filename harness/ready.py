@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 from harness import data, parity
 from harness.answers import Scored
+from harness.aside import Aside
 from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.contracts import Backend, Device, Target
@@ -93,6 +95,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> tup
         progress=progress,
         timeout_s=options.timeout_s,
         retrain=options.retrain,
+        max_loss=first.gate.max_loss if first.gate else None,
     )
     try:
         return findings, _prepare(shop, comparison, findings, options.seeds)
@@ -163,6 +166,12 @@ def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Finding
     return findings.contenders[backend.name]
 
 
+def _aside(shop: Workshop, findings: Findings) -> Aside:
+    assert findings.split is not None
+    assert findings.checkpoint is not None
+    return shop.aside(findings.split, findings.checkpoint)
+
+
 def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> None:
     """Build the backend's artifact, and what that is built from; know its answers; hold a float form to its source."""
     assert findings.checkpoint is not None
@@ -173,7 +182,9 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
         message = f"{origin.name}, which it is built from, {stopped.failure.status}: {stopped.failure.message}"
         raise Stopped(replace(stopped.failure, message=message)) from stopped
     with stage("build"):
-        artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
+        artifact = shop.artifact(
+            backend, source.artifact if source else findings.checkpoint, partial(_aside, shop, findings)
+        )
     with stage("answer"):
         scored = shop.answers(backend, artifact, inputs)
         if source:

@@ -72,11 +72,17 @@ class ShipSession:
 
     def unwanted(self, cases: Sequence[Case]) -> set[str]:
         """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
-        known = sorted({case.backend.name for case in cases})
-        wanted = self.options.ship_backends.split(",") if self.options.ship_backends else known
-        unknown = [name for name in wanted if name not in known]
+        known = {case.backend.name: case.on_request for case in cases}
+        by_default = [name for name, on_request in known.items() if not on_request]
+        groups = {"default": by_default, "all": list(known)}
+        named = (self.options.ship_backends or "default").split(",")
+        unknown = [name for name in named if name not in known and name not in groups]
         if unknown and cases:
-            raise HarnessError(f"--ship-backends: no backend {', '.join(unknown)}; there are {', '.join(known)}")
+            raise HarnessError(
+                f"--ship-backends: no backend {', '.join(unknown)}; there are {', '.join(sorted(known))}; "
+                "and default, all"
+            )
+        wanted = {backend for name in named for backend in groups.get(name, [name])}
         device = self.options.ship_device
         return {str(c) for c in cases if c.backend.name not in wanted or device not in ("all", c.device)}
 

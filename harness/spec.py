@@ -176,6 +176,8 @@ class Case:
     device: Device
     gate: Gate | None = None
     """What the suite promises, where it is known at collection: `cases()` takes it from a mapping of models."""
+    on_request: bool = False
+    """Whether it is measured only where `--ship-backends` names its backend."""
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
@@ -189,28 +191,33 @@ class Case:
 def cases(
     task: Task, models: Mapping[Model, Gate] | Iterable[Model], backends: Sequence[Backend] | None = None
 ) -> list[Case]:
-    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`.
+    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`, and on request
+    `harness.MORE_BACKENDS`.
 
     With a mapping, every case knows its gate before anything runs: one that no answers could meet is refused, and
     rounds go on until its smallest speed-up is decided too.
     """
-    from harness.backends import DEFAULT_BACKENDS, PYTORCH
+    from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS, PYTORCH
 
-    chosen = DEFAULT_BACKENDS if backends is None else tuple(backends)
+    chosen = (*DEFAULT_BACKENDS, *MORE_BACKENDS) if backends is None else tuple(backends)
     for backend in chosen:
         if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
             raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
     gates: list[tuple[Model, Gate | None]]
     gates = list(models.items()) if isinstance(models, Mapping) else [(model, None) for model in models]
-    found = list(_cases(task, gates, chosen))
+    on_request = () if backends is not None else MORE_BACKENDS
+    found = list(_cases(task, gates, chosen, on_request))
     if len({str(case) for case in found}) < len(found):
         raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
     return found
 
 
-def _cases(task: Task, gates: Iterable[tuple[Model, Gate | None]], backends: Sequence[Backend]) -> Iterator[Case]:
+def _cases(
+    task: Task, gates: Iterable[tuple[Model, Gate | None]], backends: Sequence[Backend], on_request: Sequence[Backend]
+) -> Iterator[Case]:
     for model, gate in gates:
         for device in DEVICES:
             for backend in backends:
                 if device in backend.devices:
-                    yield Case(task=task, model=model, backend=backend, device=device, gate=gate)
+                    asked = backend in on_request
+                    yield Case(task=task, model=model, backend=backend, device=device, gate=gate, on_request=asked)

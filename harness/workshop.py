@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness import answers, content, data, train
 from harness.answers import Scored
+from harness.aside import Aside
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
 from harness.encoding import LIBRARIES, Encoder
@@ -20,6 +22,8 @@ from harness.quiet import quiet
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
+Part = Literal["test", "calibration", "validation"]
+ASIDE: tuple[Part, Part] = ("calibration", "validation")
 TRAINERS = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
 """Packages that decide what a checkpoint holds; another ONNX Runtime is no reason to train again."""
 
@@ -38,6 +42,8 @@ class Workshop:
     timeout_s: float
     """Longest wait for a worker's answer."""
     retrain: bool
+    max_loss: float | None = None
+    """What the gate allows to be lost, where it is known beforehand."""
 
     def checkpoint(self, split: data.Split) -> Entry:
         """The fine-tuned model."""
@@ -58,22 +64,38 @@ class Workshop:
             fresh=self.retrain,
         )
 
-    def artifact(self, backend: Backend, source: Entry) -> Entry:
-        """What the backend runs; the source itself if it builds nothing."""
-        build = backend.build
-        if build is None:
+    def artifact(self, backend: Backend, source: Entry, aside: Callable[[], Aside] | None = None) -> Entry:
+        """What the backend runs; the source itself if it builds nothing. One that calibrates needs the rows `aside`."""
+        build, calibrate = backend.build, backend.calibrate
+        if build is None and calibrate is None:
             return source
-        key = fingerprint(source.path.name, source.info, backend, versions(), _machine())
-        with self.progress.bar(f"build {backend.name}", None):
-            return self.store.get(self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind))
+        made: list[Any] = [source.path.name, source.info, backend, versions(), _machine()]
+        rows = aside() if calibrate and aside else None
+        if rows is not None:
+            made += [rows.sha256, rows.metric, rows.max_loss]
 
-    def inputs(self, split: data.Split, made: Entry) -> Inputs:
-        """The test rows as every backend is given them."""
+        def make(out: Path) -> dict[str, str]:
+            if build is not None:
+                return build(source.path, out, self.task.kind)
+            assert calibrate is not None
+            assert rows is not None
+            return calibrate(source.path, out, self.task.kind, rows)
+
+        with self.progress.bar(f"build {backend.name}", None):
+            return self.store.get(self._name(backend.name), fingerprint(*made), make)
+
+    def inputs(self, split: data.Split, made: Entry, part: Part = "test") -> Inputs:
+        """Rows of one part as every backend is given them."""
         processor = self.task.kind.load_processor(made.path)
         encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
-            asked = encoder.asked(split.test, f"{self._known(split)} test")
+            asked = encoder.asked(getattr(split, part), f"{self._known(split)} {part}")
         return Inputs(self.task.kind, asked, split.labels, made.info.get("order"))
+
+    def aside(self, split: data.Split, made: Entry) -> Aside:
+        """What a build may look at besides its source."""
+        calibration, validation = (self.inputs(split, made, part) for part in ASIDE)
+        return Aside(calibration, validation, self.task.metric, self.max_loss, self._known(split))
 
     def answers(self, backend: Backend, artifact: Entry, inputs: Inputs) -> Scored:
         """The backend's answers on every test row, from a worker of its own."""

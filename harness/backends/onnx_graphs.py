@@ -1,27 +1,18 @@
-"""ONNX graphs of a checkpoint: the float export, its optimised form, and its int8 form."""
+"""Float ONNX graphs of a checkpoint: the export and its optimised form."""
 
 from __future__ import annotations
 
-import platform
-import re
-import shutil
-import warnings
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness import checkpoint
 from harness.contracts import Kind
-from harness.environment import cpu_flags
 from harness.errors import Unsupported
 from harness.quiet import quiet
 
 FILE = "model.onnx"
 ENCODER = "encoder_model.onnx"
-INTEGER = re.compile("Integer|Quantize")
-"""Operators that a quantised graph has and a float one has not."""
 
 
 def export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -93,48 +84,6 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             raise Unsupported(f"ORTOptimizer: {error}") from error
         optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
     return {"optimizer": f"ORTOptimizer O2, optimum-onnx {version('optimum-onnx')}"}
-
-
-def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Dynamic int8 with the preset that suits this machine's CPU.
-
-    It starts from the plain float export: Optimum's fused O2 graph has nodes that the quantiser does not know. ONNX
-    Runtime's own pre-processing folds constants first, since the quantiser passes over weights that the graph computes
-    (an exported LSTM's are).
-    """
-    import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-    from optimum.onnxruntime import ORTQuantizer
-    from optimum.onnxruntime.configuration import AutoQuantizationConfig
-
-    preset = int8_preset(platform.machine(), cpu_flags())
-    if preset in ("avx2", "avx512") and "avx_vnni" not in cpu_flags():
-        warnings.warn("this CPU has no VNNI instructions, int8 is slower here than on one that has", stacklevel=2)
-    files = sorted(source.glob("*.onnx"))
-    with quiet(), TemporaryDirectory(dir=out) as scratch:
-        config = getattr(AutoQuantizationConfig, preset)(is_static=False)
-        for file in files:
-            folded = Path(scratch) / file.name
-            quant_pre_process(str(file), str(folded), skip_symbolic_shape=True)
-            ORTQuantizer(folded).quantize(config, save_dir=out, file_suffix=None)
-    if is_generating(source):
-        for settings in source.glob("*config.json"):
-            shutil.copyfile(settings, out / settings.name)
-    operators = Counter(node.op_type for file in files for node in onnx.load(out / file.name).graph.node)
-    return {
-        "quantizer": f"ORTQuantizer dynamic {preset}, optimum-onnx {version('optimum-onnx')}",
-        "preset": preset,
-        "operators": ", ".join(f"{name} {n}" for name, n in sorted(operators.items()) if INTEGER.search(name)),
-    }
-
-
-def int8_preset(machine: str, flags: frozenset[str]) -> str:
-    """Name of Optimum's quantisation preset for a CPU with these flags."""
-    if machine.lower() in ("arm64", "aarch64"):
-        return "arm64"
-    if {"avx512_vnni", "avx512vnni"} & flags:
-        return "avx512_vnni"
-    return "avx512" if "avx512f" in flags else "avx2"
 
 
 def is_generating(artifact: Path) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends.onnx_graphs import FILE, export, is_generating, optimise, quantise
+from harness.backends.onnx_graphs import FILE, export, is_generating, optimise
+from harness.backends.onnx_guard import guard
+from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.quiet import quiet
 
@@ -82,12 +84,40 @@ def _generating(artifact: Path, options: Any, provider: str, target: Target) -> 
 
 ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable)
 ONNXRUNTIME_O2 = Backend(name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load, unavailable=unavailable)
+INT8_DEVICES: tuple[Device, ...] = ("cpu",)
+"""ONNX Runtime's CUDA provider has no kernels for quantised matrix products."""
 ONNXRUNTIME_INT8 = Backend(
-    name="onnxruntime-int8",
-    source=ONNXRUNTIME,
-    build=quantise,
+    name="onnxruntime-int8", source=ONNXRUNTIME, build=quantise, load=load, lossy=True, devices=INT8_DEVICES
+)
+ONNXRUNTIME_O2_INT8 = Backend(
+    name="onnxruntime-o2-int8",
+    source=ONNXRUNTIME_O2,
+    build=quantise_optimised,
     load=load,
     lossy=True,
-    # ONNX Runtime's CUDA provider has no kernels for dynamically quantised matrix products.
-    devices=("cpu",),
+    devices=INT8_DEVICES,
+)
+ONNXRUNTIME_INT8_STATIC = Backend(
+    name="onnxruntime-int8-static",
+    source=ONNXRUNTIME,
+    calibrate=calibrate_by_range,
+    load=load,
+    lossy=True,
+    devices=INT8_DEVICES,
+)
+ONNXRUNTIME_INT8_PERCENTILE = Backend(
+    name="onnxruntime-int8-percentile",
+    source=ONNXRUNTIME,
+    calibrate=calibrate_by_percentile,
+    load=load,
+    lossy=True,
+    devices=INT8_DEVICES,
+)
+ONNXRUNTIME_INT8_GUARDED = Backend(
+    name="onnxruntime-int8-guarded",
+    source=ONNXRUNTIME,
+    calibrate=guard,
+    load=load,
+    lossy=True,
+    devices=INT8_DEVICES,
 )

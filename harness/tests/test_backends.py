@@ -23,7 +23,7 @@ from harness import (
 
 SUITES = Path(__file__).parents[2] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": ""}]
-int8_preset = import_module("harness.backends.onnx_graphs").int8_preset
+int8_preset = import_module("harness.backends.onnx_int8").int8_preset
 
 
 def one_each(encoded):

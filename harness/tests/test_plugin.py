@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from conftest import BAG, Once, Run, Toy
+from harness import DEFAULT_BACKENDS, MORE_BACKENDS
 
 pytest_plugins = "pytester"
 
@@ -601,7 +602,23 @@ def test_an_unknown_backend_is_answered_with_those_there_are(toy: Toy) -> None:
     run = toy.run("test_toy.py", "--ship-backends=numpy,tensorflow")
     assert pytest.ExitCode.USAGE_ERROR == run.status
     known = "numpy, onnxruntime, onnxruntime-int8, onnxruntime-o2, pytorch"
-    assert f"--ship-backends: no backend tensorflow; there are {known}" in run.text
+    assert f"--ship-backends: no backend tensorflow; there are {known}; and default, all" in run.text
+
+
+def test_other_backends_are_measured_on_request(toy: Toy) -> None:
+    toy.copy("passing.py", "own.py", "bag.py")
+    suite = toy.folder / "test_toy.py"
+    suite.write_text(suite.read_text().replace(", [*DEFAULT_BACKENDS, NUMPY]", ""))
+
+    def collected(*options: str) -> set[str]:
+        out = toy.run("test_toy.py", "--collect-only", "-q", "--ship-device=cpu", *options).out
+        return {line.partition("toy/bag.")[2][:-5] for line in out if "::" in line}
+
+    default, more = ({one.name for one in group} for group in (DEFAULT_BACKENDS, MORE_BACKENDS))
+    assert default == collected() == collected("--ship-backends=default")
+    assert default | {"onnxruntime-o2-int8"} == collected("--ship-backends=default,onnxruntime-o2-int8")
+    assert {"onnxruntime-o2-int8"} == collected("--ship-backends=onnxruntime-o2-int8")
+    assert default | more >= collected("--ship-backends=all") > default
 
 
 def test_an_unknown_device_is_answered_with_those_there_are(toy: Toy) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness import (
     DEFAULT_BACKENDS,
+    MORE_BACKENDS,
     Gate,
     HarnessError,
     Native,
@@ -248,9 +249,13 @@ def test_a_suite_has_every_model_on_every_device_with_every_backend():
     assert expected == [str(case) for case in found]
 
 
-def test_backends_are_the_default_ones_unless_others_are_named():
-    on = {device: [one for one in DEFAULT_BACKENDS if device in one.devices] for device in DEVICES}
-    assert [*on["cpu"], *on["cuda"]] == [case.backend for case in cases(task(), [model()])]
+def test_backends_are_the_default_ones_and_others_on_request_unless_they_are_named():
+    known = [*DEFAULT_BACKENDS, *MORE_BACKENDS]
+    found = cases(task(), [model()])
+    expected = [one for device in DEVICES for one in known if device in one.devices]
+    assert expected == [case.backend for case in found]
+    assert set(MORE_BACKENDS) == {case.backend for case in found if case.on_request}
+    assert not any(case.on_request for case in cases(task(), [model()], MORE_BACKENDS))
 
 
 def test_models_may_be_the_keys_of_their_gates():
