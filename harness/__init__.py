@@ -28,6 +28,7 @@ from harness.kinds import (
     token_classification,
     translation,
 )
+from harness.padding import by_length
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
@@ -64,6 +65,7 @@ __all__ = [
     "Task",
     "Unsupported",
     "WorkerError",
+    "by_length",
     "cases",
     "feature_extraction",
     "fill_mask",

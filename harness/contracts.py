@@ -168,6 +168,8 @@ class Backend:
     """Built from this backend's artifact; None builds from the checkpoint."""
     lossy: bool = False
     """False: its answers must equal those of `source`, or of the reference, element by element."""
+    batches_of: int | None = None
+    """Rows of a batch are sorted by length and answered so many at a time; None answers a batch as it comes."""
     devices: tuple[Device, ...] = DEVICES
     unavailable: Callable[[Device], str | None] | None = None
     """Why it cannot run on a device of this machine, if so; asked before anything expensive, imports no runtime."""
@@ -176,5 +178,7 @@ class Backend:
         check_name("backend", self.name)
         if not self.devices or not set(self.devices) <= set(DEVICES):
             raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
+        if self.batches_of is not None and self.batches_of < 1:
+            raise HarnessError(f"backend {self.name}: batches_of={self.batches_of} answers no row at a time")
         if self.build and self.calibrate:
             raise HarnessError(f"backend {self.name}: build= or calibrate=, not both; each writes the whole artifact")

@@ -79,6 +79,8 @@ class Worker:
         kind: Kind | None = None,
     ) -> None:
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        if backend.batches_of is not None:
+            order["batches_of"] = backend.batches_of
         if kind is not None and kind.reduce is not None:
             order["reduction"] = reduction.order(kind)
         if front is not None:

@@ -23,6 +23,7 @@ from harness import wire
 from harness.contracts import Arrays, Session, Target
 from harness.front import fronted
 from harness.loading import load_symbol
+from harness.padding import sorted_by_length
 from harness.phases import imports
 from harness.reduction import reduced
 
@@ -69,6 +70,8 @@ def _load(sock: socket.socket) -> Session:
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
         session: Session = load(Path(order["artifact"]), target)
+        if "batches_of" in order:
+            session = sorted_by_length(session, order["batches_of"])
         if "reduction" in order:
             session = reduced(session, order["reduction"])
         if "front" in order:

@@ -104,7 +104,16 @@ class Workshop:
             with Worker(backend, artifact.path, self.target, self.timeout_s, kind=self.task.kind) as worker:
                 return answers.collect(worker, inputs, self.task.metrics, out, self.progress)
 
-        names = ("answers.py", "inputs.py", "ragged.py", "reduction.py", "worker.py", "score.py", "metrics")
+        names = (
+            "answers.py",
+            "inputs.py",
+            "ragged.py",
+            "reduction.py",
+            "padding.py",
+            "worker.py",
+            "score.py",
+            "metrics",
+        )
         code = [tree_sha256(HERE / name) for name in names]
         key = fingerprint(
             artifact.path.name, artifact.info, backend, self.target, self.task.metrics, versions(), _machine(), code

@@ -10,6 +10,7 @@ from harness.backends.onnxruntime import (
     ONNXRUNTIME_O2_INT8,
 )
 from harness.backends.pytorch import PYTORCH
+from harness.padding import by_length
 
 DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)
 MORE_BACKENDS = (
@@ -17,6 +18,7 @@ MORE_BACKENDS = (
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_INT8_PERCENTILE,
     ONNXRUNTIME_INT8_GUARDED,
+    *map(by_length, DEFAULT_BACKENDS),
 )
 """Measured where `--ship-backends` names them."""
 
