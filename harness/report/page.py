@@ -12,11 +12,12 @@ from harness.compare import comparisons, first_and_last, recommend
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.report import cells, sentences
+from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.pictures import pictures
 from harness.report.short import red, status
 from harness.report.svg import inline
-from harness.report.tables import phases
+from harness.report.tables import LENGTHS, phases
 from harness.report.template import rendered
 from harness.schema import Result
 
@@ -61,6 +62,7 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         many_machines=len({group[0].environment.machine for group in groups}) > 1,
         comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
         finals=[_finals(found) for found in finals],
+        lengths_told=LENGTHS,
     )
 
 
@@ -139,6 +141,7 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
         "created": sorted({result.created for result in group}),
         "phases": _table(phases(first_and_last(group))),
+        "lengths": _table(by_length(group)),
         "data": _data(group),
     }
 

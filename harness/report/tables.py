@@ -12,10 +12,12 @@ from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.judge import verdict
 from harness.report import cells, sentences
+from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
 
+LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
 TOKENS = "tokens/s"
 """A column only where text is generated."""
 
@@ -45,6 +47,11 @@ def section(group: list[Result]) -> str:
         aligned = [*_align(started)[:-1], "right"]
         parts.append("Times in ms, batch 1, from fresh processes:\n")
         parts.append(started.to_markdown(index=False, disable_numparse=True, colalign=aligned))
+    lengths = by_length(group)
+    if len(lengths):
+        parts.append(f"\n{LENGTHS}\n")
+        aligned = ["left", *["right"] * (len(lengths.columns) - 1)]
+        parts.append(lengths.map(cells.inert).to_markdown(index=False, disable_numparse=True, colalign=aligned))
     return "\n".join([*parts, f"\n{sentences.provenance(group)}\n"])
 
 
