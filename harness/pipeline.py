@@ -22,9 +22,6 @@ from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage, told
 
-BATCHES = (1, 16)
-"""Workloads: latency, which gates are judged by, and throughput."""
-
 Keep = Callable[[Result, pd.DataFrame | None], None]
 """Told every result, with its answers row by row, as soon as it is known."""
 
@@ -68,13 +65,18 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
     found = findings.measurement = measure.measure(
         arms,
-        [_load(inputs, batch) for batch in BATCHES],
+        [_load(inputs, batch) for batch in options.batches],
         options.settings(comparison.cases[0].device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
-        lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == BATCHES[0] else nothing),
+        lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == options.batches[0] else nothing),
         progress,
     )
     findings.notes += found.notes()
+    findings.notes += [
+        f"batch {part.batch}: there are {len(inputs)} test rows, so that some come twice in a batch"
+        for part in found.samples
+        if part.batch > len(inputs)
+    ]
     if CONTROL in found.failed:
         findings.notes.append(
             f"the control failed, so nothing is known of the noise: {told(found.failed.pop(CONTROL))}"

@@ -17,7 +17,7 @@ from typing import Any
 from harness import reduction, wire
 from harness.contracts import Arrays, Backend, Kind, Target
 from harness.environment import wait_policy
-from harness.errors import WorkerError
+from harness.errors import WorkerError, reported
 from harness.front import Front
 from harness.loading import import_path, name_of
 
@@ -165,7 +165,7 @@ class Worker:
         except (OSError, EOFError) as error:
             raise self._failure(error) from error
         if "error" in header:
-            raise WorkerError(f"{self.name}: {header['error']}{self._last_words()}")
+            raise reported(header["error"], f"{self.name}: {header['error']}{self._last_words()}")
         return header, arrays
 
     def _failure(self, error: Exception) -> WorkerError:

@@ -18,7 +18,7 @@ from harness.environment import describe
 from harness.findings import Contender, Findings
 from harness.inputs import Inputs
 from harness.progress import Progress
-from harness.samples import Settings
+from harness.samples import BATCHES, Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 from harness.seeds import seed_of
 from harness.spec import Case
@@ -50,6 +50,8 @@ class Options:
     timeout_s: float
     retrain: bool
     tail: int = 0
+    batches: tuple[int, ...] = BATCHES
+    """Workloads by size; the first is the gate's."""
     constraints: Constraints = NO_CONSTRAINTS
     seeds: int = 1
     """Each model is fine-tuned with so many, the recipe's own first; that one is measured."""

@@ -39,9 +39,11 @@ def result(case: Case, findings: Findings) -> Result:
         answers=rows.answers(case, findings),
         process=process_of(name, measured),
         reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
-        series=tuple(series_of(name, samples, measured, findings.environment.threads) for samples in measured.samples)
-        if measured
-        else (),
+        series=tuple(
+            series_of(name, samples, measured, findings.environment.threads)
+            for samples in (measured.samples if measured else ())
+            if samples.has(name)
+        ),
         promise=_promise(case),
         constraints=findings.constraints,
         disturbance=measured.disturbance if measured else None,

@@ -12,6 +12,8 @@ from harness.errors import WorkerError
 from harness.front import Front
 from harness.machine import THIS, Machine
 
+BATCHES = (1, 16)
+"""Workloads: latency, which gates are judged by, and throughput."""
 LOOKS = (30, 60, 120, 240, 400)
 """Rounds after which it is asked whether every arm is decided; each look has its share of the error rate."""
 
@@ -84,6 +86,18 @@ class Samples:
         """Over all starts."""
         return sum(map(len, self.rows))
 
+    def has(self, name: str) -> bool:
+        """Whether the arm answered in every round."""
+        return bool(self.rows) and list(map(len, self.ns.get(name, ()))) == list(map(len, self.rows))
+
+
+@dataclass(frozen=True)
+class Full:
+    """Why an arm has no figures of a workload, nor of larger ones."""
+
+    batch: int
+    why: str
+
 
 @dataclass
 class Lives:
@@ -107,6 +121,8 @@ class Measurement:
     disturbance: Disturbance | None = None
     unprobed: list[str] = field(default_factory=list)
     """What could not be checked for remembered answers, and why."""
+    full: dict[str, Full] = field(default_factory=dict)
+    """Arms that have no memory for a batch, which is not the gate's."""
 
     def notes(self) -> list[str]:
         """What a reader should know of how the rounds went."""
@@ -119,4 +135,12 @@ class Measurement:
             + (", cut short by the budget" if part.cut else "")
             for part in self.samples
             if part.spent_ns
-        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed]
+        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed, *self._out_of_memory()]
+
+    def _out_of_memory(self) -> list[str]:
+        told = []
+        for name, full in self.full.items():
+            first, *_ = full.why.splitlines()
+            whose = f"nothing of {name}" if any(part.batch >= full.batch for part in self.samples) else "left out"
+            told.append(f"batch {full.batch} and beyond: {whose}, for want of memory beside the other workers: {first}")
+        return told
