@@ -84,10 +84,26 @@ def case_lines(group: list[Result]) -> Iterator[Line]:
 
 
 def first_and_last(group: list[Result]) -> Iterator[Case]:
-    """Each case of a comparison."""
+    """Each case of a comparison; a case that has no figures of the largest batch has a line without any for it."""
+    largest = max(batches(group), default=None)
     for _, found in groupby(case_lines(group), itemgetter(COLUMNS.index("backend"))):
         lines = [dict(zip(COLUMNS, line, strict=True)) for line in found]
-        yield lines[0], lines[-1]
+        yield lines[0], lines[-1] if lines[-1]["batch"] == largest else lines[-1] | dict.fromkeys(TIMED)
+
+
+def batches(group: Iterable[Result]) -> list[int]:
+    """Sizes that any case has figures of, the smallest first."""
+    return sorted({series.workload.batch for result in group for series in result.series})
+
+
+def rows_per_s(series: Series) -> float:
+    """Throughput over all rounds."""
+    own = flat(series.own_ns)
+    return series.workload.batch * len(own) / (sum(own) / 1e9)
+
+
+TIMED = ("batch", "speedup", "speedup_low", "speedup_high", "rows_per_s", "tokens_per_s")
+"""What tables show of the largest batch."""
 
 
 COLUMNS = [
@@ -200,7 +216,7 @@ def _timing(series: Series) -> dict[str, Any]:
         "arms": series.arms,
         "median_ms": median(own) / 1e6,
         **{name: None if bound is None else bound / 1e6 for name, bound in bounds.items()},
-        "rows_per_s": series.workload.batch * len(own) / (sum(own) / 1e9),
+        "rows_per_s": rows_per_s(series),
         "speedup": gain.estimate,
         "speedup_low": gain.low,
         "speedup_high": gain.high,

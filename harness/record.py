@@ -41,9 +41,11 @@ def result(case: Case, findings: Findings) -> Result:
         reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
         series=tuple(
             series_of(name, samples, measured, findings.environment.threads)
-            for samples in (measured.samples if measured else ())
+            for samples in measured.samples
             if samples.has(name)
-        ),
+        )
+        if measured
+        else (),
         promise=_promise(case),
         constraints=findings.constraints,
         disturbance=measured.disturbance if measured else None,

@@ -12,6 +12,7 @@ from harness.compare import comparisons, first_and_last, recommend
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.report import cells, sentences
+from harness.report.batches import TITLE, largest, throughput
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.pictures import pictures
 from harness.report.short import red, status
@@ -24,7 +25,7 @@ FILTERS = ("task", "model", "backend", "device", "verdict")
 COLUMNS = (
     "speed-up, batch 1",
     "ms",
-    "speed-up, batch {}",
+    "speed-up, {}",
     "rows/s",
     "tokens/s",
     "score",
@@ -44,8 +45,7 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """The page, as HTML."""
     groups, finals = list(comparisons(results)), list(finals)
     table = [row for group in groups for row in _rows(group)]
-    largest = max((s.workload.batch for group in groups for r in group for s in r.series), default=16)
-    columns = [name.format(largest) for name in COLUMNS]
+    columns = [name.format(largest(groups)) for name in COLUMNS]
     if not any(row["cells"][TOKENS]["text"] for row in table):  # a column only where text is generated
         columns = [name for name in columns if name != columns[TOKENS]]
         for row in table:
@@ -139,6 +139,7 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
         "created": sorted({result.created for result in group}),
         "phases": _table(phases(first_and_last(group))),
+        "by_batch": {"title": TITLE} | _table(throughput(group)),
         "data": _data(group),
     }
 

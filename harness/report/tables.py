@@ -12,6 +12,7 @@ from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.judge import verdict
 from harness.report import cells, sentences
+from harness.report.batches import by_batch
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
@@ -41,6 +42,7 @@ def section(group: list[Result]) -> str:
         view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)),
         "".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n",
     ]
+    parts += [f"{part}\n" for part in by_batch(group, "pipe")]
     if len(started):
         aligned = [*_align(started)[:-1], "right"]
         parts.append("Times in ms, batch 1, from fresh processes:\n")
@@ -72,6 +74,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
         parts += [
+            *by_batch(group, "simple"),
             f"{sentences.recommendation(group, mark='')}",
             *sentences.beside(group),
             *spread_of_seeds(group),

@@ -67,7 +67,8 @@ def test_an_option_that_makes_no_sense_is_refused(tmp_path, name, value, said):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_latency_ms", 0.5), ("max_size_mb", 1e9), ("starts", 30), ("starts", 1), ("tail", 459), ("batch_sizes", "1")]
+    ("name", "value"),
+    [("max_latency_ms", 0.5), ("max_size_mb", 1e9), ("starts", 30), ("starts", 1), ("tail", 459), ("batch_sizes", "1")],
 )
 def test_an_option_that_makes_sense_is_taken(tmp_path, name, value):
     session(tmp_path, **{f"ship_{name}": value}).begin([])
