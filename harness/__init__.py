@@ -3,7 +3,16 @@
 Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
 """
 
-from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends import (
+    DEFAULT_BACKENDS,
+    ONNXRUNTIME,
+    ONNXRUNTIME_FP16,
+    ONNXRUNTIME_INT8,
+    ONNXRUNTIME_O2,
+    ONNXRUNTIME_TENSORRT,
+    PYTORCH,
+    PYTORCH_FP16,
+)
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
@@ -23,9 +32,12 @@ from harness.spec import Case, Gate, Model, Recipe, Task, cases
 __all__ = [
     "DEFAULT_BACKENDS",
     "ONNXRUNTIME",
+    "ONNXRUNTIME_FP16",
     "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_O2",
+    "ONNXRUNTIME_TENSORRT",
     "PYTORCH",
+    "PYTORCH_FP16",
     "Arrays",
     "Backend",
     "Bench",

@@ -58,6 +58,8 @@ def environment(threads: int, spinning: bool = False) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": wait_policy(spinning),
         "TOKENIZERS_PARALLELISM": "false",
+        "NVIDIA_TF32_OVERRIDE": "0",  # fp32 is fp32, also where a library has no switch of its own for it
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts devices
         "HF_HUB_OFFLINE": "1",
     }
 
