@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.choice import choose, memory_mb, size_mb, undominated
+from harness.choice import choose, memory_mb, size_mb, undominated, vram_mb
 from harness.contracts import DEVICES, REFERENCE
 from harness.errors import Incomparable
 from harness.evidence import Series
@@ -112,8 +112,9 @@ COLUMNS = [
     "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "others",
     "floor", "rows", "loss", "loss_low", "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained",
     "agreement", "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
-    "peak_rss_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests",
-    "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+    "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms",
+    "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement",
+    "created", "commit", "error",
 ]  # fmt: skip
 
 
@@ -143,6 +144,7 @@ def _case(result: Result) -> dict[str, Any]:
         "train_s": result.checkpoint.seconds if result.checkpoint else None,
         "size_mb": size_mb(result),
         "peak_rss_mb": memory_mb(result),
+        "peak_vram_mb": vram_mb(result),
     }
     found = verdict(result)
     if found is not None:

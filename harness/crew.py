@@ -33,6 +33,8 @@ class Crew:
     last: dict[str, Answer] = field(default_factory=dict)
     switches: Counter[str] = field(default_factory=Counter)
     """Arm → involuntary context switches inside its windows."""
+    vram_bytes: dict[str, int] = field(default_factory=dict)
+    """Arm → the most that its worker was seen to hold of the GPU's memory."""
     beyond: int | None = None
     """The batch that is measured, beyond the gate's; None while it is the gate's."""
 
@@ -97,4 +99,6 @@ class Crew:
         lives.compile_ns.append(worker.compile_ns)
         lives.first_ns.append(self.first_ns[name])
         lives.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
+        if name in self.vram_bytes:
+            lives.peak_vram_bytes.append(self.vram_bytes[name])
         lives.settings = worker.loaded["settings"]

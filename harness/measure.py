@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from harness import schedule
 from harness.crew import Check, Crew
 from harness.disturbance import Span, total
+from harness.glances import Glances
 from harness.honesty import probe
 from harness.progress import Progress
 from harness.samples import Arm, Lives, Load, Measurement, Samples, Settings
@@ -60,6 +61,7 @@ class _Run:
         samples = [Samples(load.batch, load.order_seed) for load in loads]
         self.found = Measurement(samples=samples, lives={arm.name: Lives() for arm in arms})
         self.spans: list[Span] = []
+        self.glances = Glances(settings, self.found.gpu, self.found.unsteady)
 
     def due(self) -> list[tuple[Load, Samples]]:
         """What gets another start."""
@@ -87,13 +89,16 @@ class _Run:
         for load, samples in due:
             crew.turn_to(load.batch, gated=load is self.loads[0])
             _warm_up(crew, load, samples)
+            self.glances.warm(crew, load, samples)
             crew.switches.clear()
             if not self.fits(load):
                 break
+            self.glances.take(crew)
             before = self.settings.machine.take(crew.pids())
             limit_ns = schedule.limit_ns(samples, self.settings, len(self.loads))
             for _ in _rounds(crew, load, samples, self.settings, limit_ns):
                 tick()
+            self.glances.take(crew)
             after = self.settings.machine.take(crew.pids())
             switches = dict(crew.switches)
             self.spans.append(Span(before=before, after=after, elapsed_ns=samples.last_ns, switches=switches))

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness import measure, parity, record, rows
+from harness import gpu, measure, parity, record, rows
 from harness.backends import PYTORCH
+from harness.cache import size_bytes
 from harness.contracts import CONTROL, Backend
 from harness.counters import load_average
 from harness.findings import Findings
@@ -60,13 +61,15 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     kind = inputs.kind
     arms = [Arm(b.name, b, made[b.name].artifact.path, kind=kind) for b in (PYTORCH, *ready)]
     arms.insert(1, replace(arms[0], name=CONTROL))
+    device = comparison.cases[0].device
+    gpu.check_room(device, [size_bytes(arm.artifact) for arm in arms])
     wanted = {b.name: _smallest_speedup(comparison, b) for b in ready}
     nothing = dict.fromkeys(wanted)  # a gate asks for speed at the first workload only
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
     found = findings.measurement = measure.measure(
         arms,
         [_load(inputs, batch) for batch in options.batches],
-        options.settings(comparison.cases[0].device),
+        options.settings(device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == options.batches[0] else nothing),
         progress,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness import data, parity
+from harness import data, gpu, parity
 from harness.answers import Scored
 from harness.backends import PYTORCH
 from harness.cache import Store
@@ -111,6 +111,8 @@ def fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
 
 def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
     """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
+    with stage("device"):
+        gpu.check_room(shop.target.device, [0, 0])
     with stage("data"):
         split = findings.split = data.load(shop.task, shop.folder)
     with stage("train"):

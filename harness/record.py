@@ -49,6 +49,7 @@ def result(case: Case, findings: Findings) -> Result:
         promise=_promise(case),
         constraints=findings.constraints,
         disturbance=measured.disturbance if measured else None,
+        gpu=tuple(measured.gpu) if measured else (),
         seeds=findings.seeds,
         notes=tuple(findings.notes),
     )

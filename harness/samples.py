@@ -10,6 +10,7 @@ from harness.contracts import CONTROL, Arrays, Backend, Kind, Target
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
+from harness.gpu import Look
 from harness.machine import THIS, Machine
 
 BATCHES = (1, 16)
@@ -108,6 +109,7 @@ class Lives:
     compile_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     peak_rss_bytes: list[int] = field(default_factory=list)
+    peak_vram_bytes: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -123,6 +125,10 @@ class Measurement:
     """What could not be checked for remembered answers, and why."""
     full: dict[str, Full] = field(default_factory=dict)
     """Arms that have no memory for a batch, which is not the gate's."""
+    gpu: list[Look] = field(default_factory=list)
+    """Before and after the rounds of every start and workload."""
+    unsteady: list[str] = field(default_factory=list)
+    """Workloads whose rounds began at a clock rate that still changed."""
 
     def notes(self) -> list[str]:
         """What a reader should know of how the rounds went."""
@@ -135,7 +141,7 @@ class Measurement:
             + (", cut short by the budget" if part.cut else "")
             for part in self.samples
             if part.spent_ns
-        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed, *self._out_of_memory()]
+        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed, *self._out_of_memory(), *self.unsteady]
 
     def _out_of_memory(self) -> list[str]:
         told = []

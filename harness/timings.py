@@ -18,6 +18,7 @@ def process_of(name: str, measured: Measurement | None) -> Process | None:
         load_ns=tuple(lives.load_ns),
         first_ns=tuple(lives.first_ns),
         peak_rss_bytes=tuple(lives.peak_rss_bytes),
+        peak_vram_bytes=tuple(lives.peak_vram_bytes),
         settings=lives.settings,
     )
 

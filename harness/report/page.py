@@ -32,8 +32,10 @@ COLUMNS = (
     "loss, points",
     "MB",
     "peak RSS, MB",
+    "peak VRAM, MB",
 )
-TOKENS = 4
+SOMETIMES = (9, 4)
+"""Columns of the GPU's memory and of generated tokens, only where there are any."""
 SIGNS = {
     "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "undecided": "?", "invalid": "!",
     "failed": "✖", "unsupported": "–",
@@ -46,10 +48,11 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     groups, finals = list(comparisons(results)), list(finals)
     table = [row for group in groups for row in _rows(group)]
     columns = [name.format(largest(groups)) for name in COLUMNS]
-    if not any(row["cells"][TOKENS]["text"] for row in table):  # a column only where text is generated
-        columns = [name for name in columns if name != columns[TOKENS]]
-        for row in table:
-            del row["cells"][TOKENS]
+    for at in SOMETIMES:
+        if not any(row["cells"][at]["text"] for row in table):
+            del columns[at]
+            for row in table:
+                del row["cells"][at]
     return rendered(
         "page.html",
         rows=table,
@@ -89,6 +92,7 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
                 _cell(cells.loss(small), small["loss"]),
                 _cell(cells.number(small["size_mb"], 3), small["size_mb"]),
                 _cell(cells.number(small["peak_rss_mb"], 3), small["peak_rss_mb"]),
+                _cell(cells.number(small["peak_vram_mb"], 3), small["peak_vram_mb"]),
             ],
         }
 

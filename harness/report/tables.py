@@ -19,6 +19,8 @@ from harness.schema import Result
 
 TOKENS = "tokens/s"
 """A column only where text is generated."""
+VRAM = "peak VRAM, MB"
+"""Only where a GPU's driver tells."""
 
 
 def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
@@ -107,7 +109,7 @@ def line(result: Result) -> str:
 def _view(cases: Sequence[Case]) -> pd.DataFrame:
     largest = max((large["batch"] for _, large in cases if large["batch"]), default=16)
     view = pd.DataFrame([_row(small, large, largest) for small, large in cases])
-    return view if view[TOKENS].any() else view.drop(columns=TOKENS)
+    return view.drop(columns=[name for name in (TOKENS, VRAM) if not view[name].any()])
 
 
 def _align(view: pd.DataFrame) -> list[str]:
@@ -127,6 +129,7 @@ def _row(small: Mapping[str, Any], large: Mapping[str, Any], largest: int) -> di
         "loss, points": cells.loss(small),
         "MB": cells.number(small["size_mb"], 3),
         "peak RSS, MB": cells.number(small["peak_rss_mb"], 3),
+        VRAM: cells.number(small["peak_vram_mb"], 3),
         "verdict": _verdict(small),
     }
 
