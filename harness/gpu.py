@@ -5,7 +5,9 @@ Without a GPU, its driver or `nvidia-ml-py` there is nothing to tell, and no mea
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -140,6 +142,14 @@ def lack(found: Look, sizes: Sequence[int]) -> str | None:
         f"workers take {needed_mb:.0f} MB at least; end what holds its memory, name another GPU by "
         "CUDA_VISIBLE_DEVICES, or measure fewer backends (--ship-backends)"
     )
+
+
+def release() -> None:
+    """Give back what fine-tuning in this process left of its GPU memory: workers need it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def check_room(device: Device, sizes: Sequence[int]) -> None:

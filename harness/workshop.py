@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import answers, content, data, train
+from harness import answers, content, data, gpu, train
 from harness.answers import Scored
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
@@ -51,12 +51,14 @@ class Workshop:
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
         place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
-        return self.store.get(
+        made = self.store.get(
             self._name("checkpoint"),
             key,
             lambda out: train.fine_tune(self.task, self.model, split, place, out),
             fresh=self.retrain,
         )
+        gpu.release()
+        return made
 
     def artifact(self, backend: Backend, source: Entry) -> Entry:
         """What the backend runs; the source itself if it builds nothing."""
