@@ -135,6 +135,11 @@ def memory_mb(result: Result) -> float | None:
     return median(result.process.peak_rss_bytes) / 1e6 if result.process else None
 
 
+def vram_mb(result: Result) -> float | None:
+    """Likewise, of the GPU's memory."""
+    return median(result.process.peak_vram_bytes) / 1e6 if result.process and result.process.peak_vram_bytes else None
+
+
 def size_mb(result: Result) -> float | None:
     """Artifact on disk."""
     return result.artifact.size_bytes / 1e6 if result.artifact else None

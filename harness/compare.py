@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.choice import choose, memory_mb, size_mb, undominated
+from harness.choice import choose, memory_mb, size_mb, undominated, vram_mb
 from harness.contracts import DEVICES, REFERENCE
 from harness.errors import Incomparable
 from harness.evidence import Series
@@ -84,10 +84,26 @@ def case_lines(group: list[Result]) -> Iterator[Line]:
 
 
 def first_and_last(group: list[Result]) -> Iterator[Case]:
-    """Each case of a comparison."""
+    """Each case of a comparison; a case that has no figures of the largest batch has a line without any for it."""
+    largest = max(batches(group), default=None)
     for _, found in groupby(case_lines(group), itemgetter(COLUMNS.index("backend"))):
         lines = [dict(zip(COLUMNS, line, strict=True)) for line in found]
-        yield lines[0], lines[-1]
+        yield lines[0], lines[-1] if lines[-1]["batch"] == largest else lines[-1] | dict.fromkeys(TIMED)
+
+
+def batches(group: Iterable[Result]) -> list[int]:
+    """Sizes that any case has figures of, the smallest first."""
+    return sorted({series.workload.batch for result in group for series in result.series})
+
+
+def rows_per_s(series: Series) -> float:
+    """Throughput over all rounds."""
+    own = flat(series.own_ns)
+    return series.workload.batch * len(own) / (sum(own) / 1e9)
+
+
+TIMED = ("batch", "speedup", "speedup_low", "speedup_high", "rows_per_s", "tokens_per_s")
+"""What tables show of the largest batch."""
 
 
 COLUMNS = [
@@ -96,8 +112,9 @@ COLUMNS = [
     "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score", "others",
     "floor", "rows", "loss", "loss_low", "loss_high", "max_loss", "margin", "broken_gate", "lost", "gained",
     "agreement", "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
-    "peak_rss_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests",
-    "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+    "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms",
+    "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement",
+    "created", "commit", "error",
 ]  # fmt: skip
 
 
@@ -127,6 +144,7 @@ def _case(result: Result) -> dict[str, Any]:
         "train_s": result.checkpoint.seconds if result.checkpoint else None,
         "size_mb": size_mb(result),
         "peak_rss_mb": memory_mb(result),
+        "peak_vram_mb": vram_mb(result),
     }
     found = verdict(result)
     if found is not None:
@@ -200,7 +218,7 @@ def _timing(series: Series) -> dict[str, Any]:
         "arms": series.arms,
         "median_ms": median(own) / 1e6,
         **{name: None if bound is None else bound / 1e6 for name, bound in bounds.items()},
-        "rows_per_s": series.workload.batch * len(own) / (sum(own) / 1e9),
+        "rows_per_s": rows_per_s(series),
         "speedup": gain.estimate,
         "speedup_low": gain.low,
         "speedup_high": gain.high,

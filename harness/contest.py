@@ -19,7 +19,6 @@ from harness.errors import HarnessError
 from harness.finals import Entry, Finals
 from harness.findings import Contender, Findings
 from harness.order import SEED, order_of
-from harness.pipeline import BATCHES
 from harness.progress import Progress
 from harness.ready import Comparison, Options, prepare
 from harness.samples import Arm, Load, Measurement
@@ -101,7 +100,7 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     order = order_of(len(split.test))
     found = measure.measure(
         [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
-        [Load(BATCHES[0], SEED, lambda number: [order[number % len(order)]], arrays)],
+        [Load(options.batches[0], SEED, lambda number: [order[number % len(order)]], arrays)],
         options.settings(first.device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),

@@ -1,5 +1,7 @@
 """What can go wrong, by what the caller may do about it."""
 
+import re
+
 NOT_DECIDED = 7
 """Exit status, beside pytest's own 0 to 5, of a run that broke no gate and did not decide every case."""
 
@@ -18,3 +20,16 @@ class Incomparable(HarnessError):
 
 class WorkerError(HarnessError):
     """A worker process died, hung, or reported that its backend failed."""
+
+
+class OutOfMemory(WorkerError):
+    """A worker's backend found no memory, the host's or the device's, for what it was asked."""
+
+
+MEMORY = re.compile("MemoryError|out of memory|alloc_failed|allocate memory|bad.?alloc", re.IGNORECASE)
+"""In an error's type and text: what Python, C++, PyTorch, ONNX Runtime and CUDA's libraries say of it."""
+
+
+def reported(error: str, told: str) -> WorkerError:
+    """What a worker reported as `error`; `told` is the message."""
+    return OutOfMemory(told) if MEMORY.search(error) else WorkerError(told)

@@ -61,6 +61,8 @@ class Process:
     """The first answer after that."""
     peak_rss_bytes: tuple[int, ...]
     settings: dict[str, str]
+    peak_vram_bytes: tuple[int, ...] = ()
+    """Of the GPU's memory, as its driver tells; empty where it does not, and on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

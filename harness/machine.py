@@ -12,9 +12,10 @@ from typing import Any, Protocol, Self
 
 from filelock import FileLock
 
-from harness import counters
+from harness import counters, gpu
 from harness.contracts import Arrays
 from harness.counters import Snapshot
+from harness.gpu import Seen
 from harness.process import Answer, Worker
 
 
@@ -61,6 +62,8 @@ class Machine:
     """Entered while rounds run."""
     take: Callable[[Iterable[int]], Snapshot] = counters.take
     """What the machine counts; told the numbers of the workers' processes."""
+    look: Callable[[Iterable[int]], Seen | None] = gpu.look
+    """How its GPU is; likewise. Asked only for workers on one."""
 
 
 THIS = Machine()

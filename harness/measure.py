@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from harness import schedule
 from harness.crew import Check, Crew
 from harness.disturbance import Span, total
+from harness.glances import Glances
 from harness.honesty import probe
 from harness.progress import Progress
 from harness.samples import Arm, Lives, Load, Measurement, Samples, Settings
@@ -34,13 +35,16 @@ def measure(
 ) -> Measurement:
     """Run every load over all arms, the first of which is the reference; WorkerError when the reference fails.
 
-    Rounds go on until `settled` says at a look that they suffice, or the budget is spent.
+    Rounds go on until `settled` says at a look that they suffice, or the budget is spent. Loads come by size, the first
+    being the gate's. An arm that has no memory for a further one has no samples of it nor of those after it; where
+    the reference has none, nobody has.
     """
     run = _Run(arms, loads, settings, check, settled)
     with settings.machine.alone(), progress.bar("measure", settings.looks[-1] * len(loads)) as bar:
         while run.due():
             with ExitStack() as stack:
                 run.start(stack, lambda: bar.update())
+    run.found.samples = [samples for load, samples in run.pairs() if run.fits(load)]
     for samples in run.found.samples:  # the budget may have ended before a look
         samples.settled = samples.settled or (samples.cut and settled(samples))
     run.found.disturbance = total(run.spans)
@@ -57,11 +61,21 @@ class _Run:
         samples = [Samples(load.batch, load.order_seed) for load in loads]
         self.found = Measurement(samples=samples, lives={arm.name: Lives() for arm in arms})
         self.spans: list[Span] = []
+        self.glances = Glances(settings, self.found.gpu, self.found.unsteady)
 
     def due(self) -> list[tuple[Load, Samples]]:
         """What gets another start."""
-        pairs = zip(self.loads, self.found.samples, strict=True)
+        pairs = [(load, samples) for load, samples in self.pairs() if self.fits(load)]
         return [(load, samples) for load, samples in pairs if schedule.is_due(samples, self.settings, len(self.loads))]
+
+    def pairs(self) -> Iterator[tuple[Load, Samples]]:
+        """Every load, and what it gave."""
+        return zip(self.loads, self.found.samples, strict=True)
+
+    def fits(self, load: Load) -> bool:
+        """Whether the reference has memory for it, as far as is known."""
+        full = self.found.full.get(self.arms[0].name)
+        return full is None or load.batch < full.batch
 
     def start(self, stack: ExitStack, tick: Callable[[], object]) -> None:
         """Fresh workers, which end with `stack`; their rounds of every load that is due; and what they say."""
@@ -73,19 +87,27 @@ class _Run:
         if not due[0][1].rows:
             probe(crew, due[0][0], self.settings.seed)
         for load, samples in due:
+            crew.turn_to(load.batch, gated=load is self.loads[0])
             _warm_up(crew, load, samples)
+            self.glances.warm(crew, load, samples)
             crew.switches.clear()
+            if not self.fits(load):
+                break
+            self.glances.take(crew)
             before = self.settings.machine.take(crew.pids())
             limit_ns = schedule.limit_ns(samples, self.settings, len(self.loads))
             for _ in _rounds(crew, load, samples, self.settings, limit_ns):
                 tick()
+            self.glances.take(crew)
             after = self.settings.machine.take(crew.pids())
             switches = dict(crew.switches)
             self.spans.append(Span(before=before, after=after, elapsed_ns=samples.last_ns, switches=switches))
+            if not self.fits(load):
+                break
             if schedule.is_look(samples, self.settings):
                 samples.settled = self.settled(samples)
-        if not self.due():
-            _tail(crew, self.loads[0], self.found.samples[0], self.settings)
+            if load is self.loads[0] and not schedule.is_due(samples, self.settings, len(self.loads)):
+                _tail(crew, load, samples, self.settings)
         crew.note_lives()
 
 
@@ -96,6 +118,8 @@ def _warm_up(crew: Crew, load: Load, samples: Samples) -> None:
     loops = 1
     for _ in range(WARM_UP):
         answers = crew.answer(list(crew.workers), rows, batch, loops)
+        if crew.reference not in crew.workers:
+            return
         took_ns = [(answer.ended_ns - answer.began_ns) / loops for answer in answers]
         loops = max(1, min(math.ceil(BLOCK_NS / min(took_ns)), int(LONGEST_BLOCK_NS / max(took_ns))))
     samples.loops = samples.loops or loops
@@ -117,6 +141,8 @@ def _rounds(crew: Crew, load: Load, samples: Samples, settings: Settings, limit_
         rows = load.rows(number)
         batch = load.arrays(rows)
         answers = crew.answer(dice.sample(list(crew.workers), len(crew.workers)), rows, batch, samples.loops)
+        if crew.reference not in crew.workers:
+            return
         for name in crew.workers:
             spent_ns = crew.last[name].ended_ns - crew.last[name].began_ns
             samples.ns[name][-1].append(spent_ns // samples.loops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +57,12 @@ def declare(add: Callable[..., None]) -> None:
         metavar="N",
         help="after the decision, time N single calls of every backend, for percentiles (p99 takes 459; default: 0)",
     )
+    add(
+        "--ship-batch-sizes",
+        metavar="1,N",
+        help="rows of a call: 1, which gates are judged by, then others, each larger (default: 1,16); a backend has no "
+        "figures of those that it finds no memory for",
+    )
     for name, unit in (("latency", "ms"), ("memory", "mb"), ("size", "mb")):
         add(
             f"--ship-max-{name}-{unit}",
@@ -100,6 +107,7 @@ def check(given: Namespace, root: Path) -> None:
             raise HarnessError(f"--ship-{name.replace('_', '-')} {value:g}: must be positive")
     if given.ship_starts > LOOKS[0]:
         raise HarnessError(f"--ship-starts {given.ship_starts}: the first look takes {LOOKS[0]} rounds, one each")
+    batch_sizes(given)
     if given.ship_tail < 0:
         raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
     if given.ship_threads and given.ship_threads > usable_cores():
@@ -122,6 +130,22 @@ def threads(given: Namespace) -> int:
     return given.ship_threads or min(usable_cores(), MOST_THREADS)
 
 
+def batch_sizes(given: Namespace) -> tuple[int, ...]:
+    """Of a run's workloads; HarnessError unless they grow from 1."""
+    from harness.samples import BATCHES
+
+    text = given.ship_batch_sizes
+    if text is None:
+        return BATCHES
+    found = tuple(int(size) for size in re.findall(r"\d{1,9}", text, re.ASCII))
+    if not found or ",".join(map(str, found)) != text or found[0] != 1 or list(found) != sorted(set(found)):
+        raise HarnessError(
+            f"--ship-batch-sizes {text}: give whole numbers with commas between them, the first 1, since gates are "
+            "judged by single rows, and each larger than the one before: 1,16,64,256"
+        )
+    return found
+
+
 def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     """The options as the pipeline knows them."""
     from harness.ready import Options
@@ -137,6 +161,7 @@ def of_pipeline(given: Namespace, artifacts: Path) -> Options:
         timeout_s=given.ship_timeout,
         retrain=given.ship_retrain,
         tail=given.ship_tail,
+        batches=batch_sizes(given),
         constraints=Constraints(**{name: getattr(given, f"ship_{name}") for name in CONSTRAINTS}),
         seeds=given.ship_seeds,
     )

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness import measure, parity, record, rows
+from harness import gpu, measure, parity, record, rows
 from harness.backends import PYTORCH
+from harness.cache import size_bytes
 from harness.contracts import CONTROL, Backend
 from harness.counters import load_average
 from harness.findings import Findings
@@ -21,9 +22,6 @@ from harness.schema import Failure, Result
 from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage, told
-
-BATCHES = (1, 16)
-"""Workloads: latency, which gates are judged by, and throughput."""
 
 Keep = Callable[[Result, pd.DataFrame | None], None]
 """Told every result, with its answers row by row, as soon as it is known."""
@@ -63,18 +61,25 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     kind = inputs.kind
     arms = [Arm(b.name, b, made[b.name].artifact.path, kind=kind) for b in (PYTORCH, *ready)]
     arms.insert(1, replace(arms[0], name=CONTROL))
+    device = comparison.cases[0].device
+    gpu.check_room(device, [size_bytes(arm.artifact) for arm in arms])
     wanted = {b.name: _smallest_speedup(comparison, b) for b in ready}
     nothing = dict.fromkeys(wanted)  # a gate asks for speed at the first workload only
     scored = {arm.name: made[arm.backend.name].scored for arm in arms}
     found = findings.measurement = measure.measure(
         arms,
-        [_load(inputs, batch) for batch in BATCHES],
-        options.settings(comparison.cases[0].device),
+        [_load(inputs, batch) for batch in options.batches],
+        options.settings(device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
-        lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == BATCHES[0] else nothing),
+        lambda samples: is_settled(samples, PYTORCH.name, wanted if samples.batch == options.batches[0] else nothing),
         progress,
     )
     findings.notes += found.notes()
+    findings.notes += [
+        f"batch {part.batch}: there are {len(inputs)} test rows, so that some come twice in a batch"
+        for part in found.samples
+        if part.batch > len(inputs)
+    ]
     if CONTROL in found.failed:
         findings.notes.append(
             f"the control failed, so nothing is known of the noise: {told(found.failed.pop(CONTROL))}"

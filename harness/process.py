@@ -17,7 +17,7 @@ from typing import Any
 from harness import reduction, wire
 from harness.contracts import Arrays, Backend, Kind, Target
 from harness.environment import wait_policy
-from harness.errors import WorkerError
+from harness.errors import WorkerError, reported
 from harness.front import Front
 from harness.loading import import_path, name_of
 
@@ -58,6 +58,8 @@ def environment(threads: int, spinning: bool = False) -> dict[str, str]:
         "MKL_NUM_THREADS": str(threads),
         "OMP_WAIT_POLICY": wait_policy(spinning),
         "TOKENIZERS_PARALLELISM": "false",
+        "NVIDIA_TF32_OVERRIDE": "0",  # fp32 is fp32, also where a library has no switch of its own for it
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # as NVML counts devices
         "HF_HUB_OFFLINE": "1",
     }
 
@@ -167,7 +169,7 @@ class Worker:
         except (OSError, EOFError) as error:
             raise self._failure(error) from error
         if "error" in header:
-            raise WorkerError(f"{self.name}: {header['error']}{self._last_words()}")
+            raise reported(header["error"], f"{self.name}: {header['error']}{self._last_words()}")
         return header, arrays
 
     def _failure(self, error: Exception) -> WorkerError:

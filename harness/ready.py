@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from harness import data, parity
+from harness import data, gpu, parity
 from harness.answers import Scored
 from harness.aside import Aside
 from harness.backends import PYTORCH
@@ -20,7 +20,7 @@ from harness.environment import describe
 from harness.findings import Contender, Findings
 from harness.inputs import Inputs
 from harness.progress import Progress
-from harness.samples import Settings
+from harness.samples import BATCHES, Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 from harness.seeds import seed_of
 from harness.spec import Case
@@ -52,6 +52,8 @@ class Options:
     timeout_s: float
     retrain: bool
     tail: int = 0
+    batches: tuple[int, ...] = BATCHES
+    """Workloads by size; the first is the gate's."""
     constraints: Constraints = NO_CONSTRAINTS
     seeds: int = 1
     """Each model is fine-tuned with so many, the recipe's own first; that one is measured."""
@@ -112,6 +114,8 @@ def fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
 
 def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
     """Everything that is not timed: a checkpoint, and for each backend an artifact whose answers are known."""
+    with stage("device"):
+        gpu.check_room(shop.target.device, [0, 0])
     with stage("data"):
         split = findings.split = data.load(shop.task, shop.folder)
     with stage("train"):

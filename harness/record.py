@@ -39,12 +39,17 @@ def result(case: Case, findings: Findings) -> Result:
         answers=rows.answers(case, findings),
         process=process_of(name, measured),
         reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
-        series=tuple(series_of(name, samples, measured, findings.environment.threads) for samples in measured.samples)
+        series=tuple(
+            series_of(name, samples, measured, findings.environment.threads)
+            for samples in measured.samples
+            if samples.has(name)
+        )
         if measured
         else (),
         promise=_promise(case),
         constraints=findings.constraints,
         disturbance=measured.disturbance if measured else None,
+        gpu=tuple(measured.gpu) if measured else (),
         seeds=findings.seeds,
         notes=tuple(findings.notes),
     )

@@ -116,7 +116,8 @@ def _beside(stored: Runs, before: Sequence[Result], found: Sequence[Result]) -> 
         if line.change and line.runs >= ENOUGH:
             shown = replace(line, why=f"{told}; {line.why}")
         else:
-            shown = replace(line, stored=_gain_at(latest, at), today=_gain_at(newest, at), change=None, why=told)
+            batch = timed[at].workload.batch
+            shown = replace(line, stored=_gain_at(latest, batch), today=_gain_at(newest, batch), change=None, why=told)
         yield replace(shown, word="not comparable", runs=len(before))
     if not lines:
         yield Line(case=newest.name, word="not comparable", why=told, runs=len(before))
@@ -162,8 +163,8 @@ def _speed(old: Sequence[Result], new: Sequence[Result], latest: Series, typical
     return Line(case=name, what=what, word="undecided", why=why, runs=len(stored), asked=asked)
 
 
-def _gain_at(result: Result, workload: int) -> Interval | None:
-    return _gain(result.series[workload]) if workload < len(result.series) else None
+def _gain_at(result: Result, batch: int) -> Interval | None:
+    return next((_gain(series) for series in result.series if series.workload.batch == batch), None)
 
 
 def _gain(series: Series) -> Interval | None:

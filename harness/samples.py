@@ -10,8 +10,11 @@ from harness.contracts import CONTROL, Arrays, Backend, Kind, Target
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
+from harness.gpu import Look
 from harness.machine import THIS, Machine
 
+BATCHES = (1, 16)
+"""Workloads: latency, which gates are judged by, and throughput."""
 LOOKS = (30, 60, 120, 240, 400)
 """Rounds after which it is asked whether every arm is decided; each look has its share of the error rate."""
 
@@ -84,6 +87,18 @@ class Samples:
         """Over all starts."""
         return sum(map(len, self.rows))
 
+    def has(self, name: str) -> bool:
+        """Whether the arm answered in every round."""
+        return bool(self.rows) and list(map(len, self.ns.get(name, ()))) == list(map(len, self.rows))
+
+
+@dataclass(frozen=True)
+class Full:
+    """Why an arm has no figures of a workload, nor of larger ones."""
+
+    batch: int
+    why: str
+
 
 @dataclass
 class Lives:
@@ -94,6 +109,7 @@ class Lives:
     compile_ns: list[int] = field(default_factory=list)
     first_ns: list[int] = field(default_factory=list)
     peak_rss_bytes: list[int] = field(default_factory=list)
+    peak_vram_bytes: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -107,6 +123,12 @@ class Measurement:
     disturbance: Disturbance | None = None
     unprobed: list[str] = field(default_factory=list)
     """What could not be checked for remembered answers, and why."""
+    full: dict[str, Full] = field(default_factory=dict)
+    """Arms that have no memory for a batch, which is not the gate's."""
+    gpu: list[Look] = field(default_factory=list)
+    """Before and after the rounds of every start and workload."""
+    unsteady: list[str] = field(default_factory=list)
+    """Workloads whose rounds began at a clock rate that still changed."""
 
     def notes(self) -> list[str]:
         """What a reader should know of how the rounds went."""
@@ -119,4 +141,12 @@ class Measurement:
             + (", cut short by the budget" if part.cut else "")
             for part in self.samples
             if part.spent_ns
-        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed]
+        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed, *self._out_of_memory(), *self.unsteady]
+
+    def _out_of_memory(self) -> list[str]:
+        told = []
+        for name, full in self.full.items():
+            first, *_ = full.why.splitlines()
+            whose = f"nothing of {name}" if any(part.batch >= full.batch for part in self.samples) else "left out"
+            told.append(f"batch {full.batch} and beyond: {whose}, for want of memory beside the other workers: {first}")
+        return told

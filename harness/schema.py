@@ -9,6 +9,7 @@ from harness.contracts import Device
 from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.evidence import Answers, Process, Series
+from harness.gpu import Look
 
 SCHEMA = 2
 """History: 1, the first; 2, rounds until decided, phases, flips, disturbance."""
@@ -114,6 +115,8 @@ class Result:
     promise: Promise | None = None
     constraints: Constraints = NO_CONSTRAINTS
     disturbance: Disturbance | None = None
+    gpu: tuple[Look, ...] = ()
+    """Before and after the rounds of every start and workload; empty on the CPU, and where no driver tells."""
     seeds: tuple[Seed, ...] = ()
     notes: tuple[str, ...] = field(default=())
     """What a reader should know of this run: rounds cut by the budget, a rebuilt artifact, …"""

@@ -18,6 +18,7 @@ def process_of(name: str, measured: Measurement | None) -> Process | None:
         load_ns=tuple(lives.load_ns),
         first_ns=tuple(lives.first_ns),
         peak_rss_bytes=tuple(lives.peak_rss_bytes),
+        peak_vram_bytes=tuple(lives.peak_vram_bytes),
         settings=lives.settings,
     )
 
@@ -28,16 +29,14 @@ def series_of(name: str, samples: Samples, measured: Measurement, threads: int, 
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(start) for start in values)
 
-    # A control that died has fewer rounds than the reference, and nothing to be paired with.
-    whole = list(map(len, samples.ns.get(CONTROL, []))) == list(map(len, samples.ns[reference]))
     return Series(
         workload=Workload(batch=samples.batch, threads=threads, order_seed=samples.order_seed),
         loops=samples.loops,
         own_ns=frozen(samples.ns[name]),
         reference_ns=frozen(samples.ns[reference]),
-        control_ns=frozen(samples.ns.get(CONTROL, [])) if whole else (),
+        control_ns=frozen(samples.ns[CONTROL]) if samples.has(CONTROL) else (),  # else nothing to pair
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
-        arms=len(set(samples.ns) - {reference, CONTROL} - measured.failed.keys()),
+        arms=len({arm for arm in samples.ns if samples.has(arm)} - {reference, CONTROL} - measured.failed.keys()),
         tail_ns=tuple(samples.tail_ns.get(name, ())),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import answers, content, data, train
+from harness import answers, content, data, gpu, train
 from harness.answers import Scored
 from harness.aside import Aside
 from harness.cache import Entry, Store, fingerprint, tree_sha256
@@ -57,12 +57,14 @@ class Workshop:
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
         place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
-        return self.store.get(
+        made = self.store.get(
             self._name("checkpoint"),
             key,
             lambda out: train.fine_tune(self.task, self.model, split, place, out),
             fresh=self.retrain,
         )
+        gpu.release()
+        return made
 
     def artifact(self, backend: Backend, source: Entry, aside: Callable[[], Aside] | None = None) -> Entry:
         """What the backend runs; the source itself if it builds nothing. One that calibrates needs the rows `aside`."""

@@ -1,5 +1,6 @@
 """Backends: one value each. What differs between runtimes lies here and nowhere else."""
 
+from harness.backends.onnx_half import ONNXRUNTIME_FP16
 from harness.backends.onnxruntime import (
     ONNXRUNTIME,
     ONNXRUNTIME_INT8,
@@ -10,15 +11,18 @@ from harness.backends.onnxruntime import (
     ONNXRUNTIME_O2_INT8,
 )
 from harness.backends.pytorch import PYTORCH
+from harness.backends.pytorch_half import PYTORCH_FP16
+from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
 from harness.padding import by_length
 
-DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)
+DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, PYTORCH_FP16, ONNXRUNTIME_FP16)
 MORE_BACKENDS = (
     ONNXRUNTIME_O2_INT8,
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_INT8_PERCENTILE,
     ONNXRUNTIME_INT8_GUARDED,
-    *map(by_length, DEFAULT_BACKENDS),
+    ONNXRUNTIME_TENSORRT,
+    *map(by_length, (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)),
 )
 """Measured where `--ship-backends` names them."""
 
@@ -26,11 +30,14 @@ __all__ = [
     "DEFAULT_BACKENDS",
     "MORE_BACKENDS",
     "ONNXRUNTIME",
+    "ONNXRUNTIME_FP16",
     "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_INT8_GUARDED",
     "ONNXRUNTIME_INT8_PERCENTILE",
     "ONNXRUNTIME_INT8_STATIC",
     "ONNXRUNTIME_O2",
     "ONNXRUNTIME_O2_INT8",
+    "ONNXRUNTIME_TENSORRT",
     "PYTORCH",
+    "PYTORCH_FP16",
 ]

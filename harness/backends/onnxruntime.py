@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
+from harness.backends.cuda import ON_DEVICE, PLACEMENT, PROVIDERS, bound, exact_onnxruntime, placement
 from harness.backends.onnx_graphs import FILE, export, is_generating, optimise
 from harness.backends.onnx_guard import guard
 from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
@@ -26,6 +27,11 @@ def unavailable(device: Device) -> str | None:
 
 def load(artifact: Path, target: Target) -> Session:
     """An inference session on the device's own execution provider, whose idle threads sleep unless told to spin."""
+    return load_on(PROVIDERS[target.device], artifact, target)
+
+
+def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target: Target) -> Session:
+    """Likewise, on these execution providers, each with its options; the first that can runs a node."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -36,40 +42,52 @@ def load(artifact: Path, target: Target) -> Session:
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     if target.device == "cuda":
         onnxruntime.preload_dlls()
-    provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[target.device]
+    options.add_session_config_entry(PLACEMENT, "1")
     if is_generating(artifact):
-        run, session = _generating(artifact, options, provider, target)
+        run, session = _generating(artifact, options, providers[0], target)
     else:
-        session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=[provider])
-        run = _answering(session)
-    providers = session.get_providers()
+        session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=providers)
+        run = _answering(session) if target.device == "cpu" else bound(session, target.device, _given(session))
+    found = session.get_providers()
     return Session(
         run=run,
-        device="cuda" if providers[0] == "CUDAExecutionProvider" else "cpu",
+        device="cuda" if found[0] in ON_DEVICE else "cpu",
         settings={
             "onnxruntime": onnxruntime.__version__,
-            "providers": ",".join(providers),
+            "providers": ",".join(found),
+            "placement": placement(session),
             "threads": str(session.get_session_options().intra_op_num_threads),
             "allow_spinning": spinning,
+            **exact_onnxruntime(session),
         },
     )
 
 
 def _answering(session: Any) -> Callable[[Arrays], Arrays]:
-    inputs = [node.name for node in session.get_inputs()]
+    given = _given(session)
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
-        try:
-            given = {name: arrays[name] for name in inputs}
-        except KeyError as missing:
-            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
-        return dict(zip(outputs, session.run(outputs, given), strict=True))
+        return dict(zip(outputs, session.run(outputs, given(arrays)), strict=True))
 
     return run
 
 
-def _generating(artifact: Path, options: Any, provider: str, target: Target) -> tuple[Callable[[Arrays], Arrays], Any]:
+def _given(session: Any) -> Callable[[Arrays], Arrays]:
+    inputs = [node.name for node in session.get_inputs()]
+
+    def given(arrays: Arrays) -> Arrays:
+        try:
+            return {name: arrays[name] for name in inputs}
+        except KeyError as missing:
+            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
+
+    return given
+
+
+def _generating(
+    artifact: Path, options: Any, provider: tuple[str, dict[str, str]], target: Target
+) -> tuple[Callable[[Arrays], Arrays], Any]:
     """`generate` over sessions of encoder and decoder, and one of these. The loop is Transformers' and needs torch."""
     import torch
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
@@ -77,7 +95,12 @@ def _generating(artifact: Path, options: Any, provider: str, target: Target) -> 
     torch.set_num_threads(target.threads)
     with quiet():
         model = ORTModelForSeq2SeqLM.from_pretrained(
-            artifact, session_options=options, provider=provider, use_merged=False, local_files_only=True
+            artifact,
+            session_options=options,
+            provider=provider[0],
+            provider_options=provider[1],
+            use_merged=False,
+            local_files_only=True,
         )
     return checkpoint.answering(model, target.device), model.decoder.session
 

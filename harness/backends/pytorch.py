@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.backends.cuda import exact_torch
 from harness.contracts import REFERENCE, Backend, Session, Target
 
 
@@ -14,12 +15,13 @@ def load(artifact: Path, target: Target) -> Session:
     from harness import checkpoint
 
     torch.set_num_threads(target.threads)
+    settings = exact_torch() if target.device == "cuda" else {}
     model = checkpoint.load(artifact).to(target.device)
 
     return Session(
         run=checkpoint.answering(model, target.device),
         device=next(model.parameters()).device.type,
-        settings={"torch": torch.__version__, "threads": str(torch.get_num_threads())},
+        settings={"torch": torch.__version__, "threads": str(torch.get_num_threads()), **settings},
     )
 
 

@@ -12,6 +12,7 @@ from harness.compare import comparisons, first_and_last, recommend
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.report import cells, sentences
+from harness.report.batches import TITLE, largest, throughput
 from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.pictures import pictures
@@ -25,15 +26,17 @@ FILTERS = ("task", "model", "backend", "device", "verdict")
 COLUMNS = (
     "speed-up, batch 1",
     "ms",
-    "speed-up, batch {}",
+    "speed-up, {}",
     "rows/s",
     "tokens/s",
     "score",
     "loss, points",
     "MB",
     "peak RSS, MB",
+    "peak VRAM, MB",
 )
-TOKENS = 4
+SOMETIMES = (9, 4)
+"""Columns of the GPU's memory and of generated tokens, only where there are any."""
 SIGNS = {
     "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "undecided": "?", "invalid": "!",
     "failed": "✖", "unsupported": "–",
@@ -45,12 +48,12 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
     """The page, as HTML."""
     groups, finals = list(comparisons(results)), list(finals)
     table = [row for group in groups for row in _rows(group)]
-    largest = max((s.workload.batch for group in groups for r in group for s in r.series), default=16)
-    columns = [name.format(largest) for name in COLUMNS]
-    if not any(row["cells"][TOKENS]["text"] for row in table):  # a column only where text is generated
-        columns = [name for name in columns if name != columns[TOKENS]]
-        for row in table:
-            del row["cells"][TOKENS]
+    columns = [name.format(largest(groups)) for name in COLUMNS]
+    for at in SOMETIMES:
+        if not any(row["cells"][at]["text"] for row in table):
+            del columns[at]
+            for row in table:
+                del row["cells"][at]
     return rendered(
         "page.html",
         rows=table,
@@ -91,6 +94,7 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
                 _cell(cells.loss(small), small["loss"]),
                 _cell(cells.number(small["size_mb"], 3), small["size_mb"]),
                 _cell(cells.number(small["peak_rss_mb"], 3), small["peak_rss_mb"]),
+                _cell(cells.number(small["peak_vram_mb"], 3), small["peak_vram_mb"]),
             ],
         }
 
@@ -142,6 +146,7 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "created": sorted({result.created for result in group}),
         "phases": _table(phases(first_and_last(group))),
         "lengths": _table(by_length(group)),
+        "by_batch": {"title": TITLE} | _table(throughput(group)),
         "data": _data(group),
     }
 

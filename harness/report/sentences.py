@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness import gpu
 from harness.choice import undominated
 from harness.compare import recommend
 from harness.contracts import REFERENCE
@@ -93,7 +94,11 @@ def _unbeaten(group: list[Result]) -> list[str]:
 
 def disturbed(group: list[Result]) -> list[str]:
     """What disturbed the rounds, once a measurement."""
-    told = {result.measurement: result.disturbance.sentences() for result in group if result.disturbance}
+    told = {
+        result.measurement: [*result.disturbance.sentences(), *gpu.sentences(result.gpu)]
+        for result in group
+        if result.disturbance
+    }
     sentences = dict.fromkeys(sentence for sentences in told.values() for sentence in sentences)
     return [f"Disturbed: {'; '.join(sentences)}."] if sentences else []
 

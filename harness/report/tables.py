@@ -12,6 +12,7 @@ from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.judge import verdict
 from harness.report import cells, sentences
+from harness.report.batches import by_batch
 from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
@@ -20,6 +21,8 @@ from harness.schema import Result
 LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
 TOKENS = "tokens/s"
 """A column only where text is generated."""
+VRAM = "peak VRAM, MB"
+"""Only where a GPU's driver tells."""
 
 
 def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
@@ -43,6 +46,7 @@ def section(group: list[Result]) -> str:
         view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)),
         "".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n",
     ]
+    parts += [f"{part}\n" for part in by_batch(group, "pipe")]
     if len(started):
         aligned = [*_align(started)[:-1], "right"]
         parts.append("Times in ms, batch 1, from fresh processes:\n")
@@ -79,6 +83,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view["verdict"] = view["verdict"].str.partition(":")[0]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
         parts += [
+            *by_batch(group, "simple"),
             f"{sentences.recommendation(group, mark='')}",
             *sentences.beside(group),
             *spread_of_seeds(group),
@@ -111,7 +116,7 @@ def line(result: Result) -> str:
 def _view(cases: Sequence[Case]) -> pd.DataFrame:
     largest = max((large["batch"] for _, large in cases if large["batch"]), default=16)
     view = pd.DataFrame([_row(small, large, largest) for small, large in cases])
-    return view if view[TOKENS].any() else view.drop(columns=TOKENS)
+    return view.drop(columns=[name for name in (TOKENS, VRAM) if not view[name].any()])
 
 
 def _align(view: pd.DataFrame) -> list[str]:
@@ -131,6 +136,7 @@ def _row(small: Mapping[str, Any], large: Mapping[str, Any], largest: int) -> di
         "loss, points": cells.loss(small),
         "MB": cells.number(small["size_mb"], 3),
         "peak RSS, MB": cells.number(small["peak_rss_mb"], 3),
+        VRAM: cells.number(small["peak_vram_mb"], 3),
         "verdict": _verdict(small),
     }
 

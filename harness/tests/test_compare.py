@@ -19,6 +19,7 @@ from harness.errors import HarnessError, Incomparable
 from harness.evidence import Flip
 from harness.judge import shortfalls, verdict
 from harness.order import order_of
+from harness.report import page
 from harness.report.tables import line
 from harness.schema import Seed
 from harness.speed import flat
@@ -258,6 +259,49 @@ def test_a_table_reads_from_left_to_right():
     assert ["onnxruntime *", "0.500", "ship"] == [other[0], other[2], other[-1]]
     assert other[1].startswith("2.00× [")
     assert ["z", *[""] * 8, "failed: out of memory"] == broken
+
+
+def swept(backend, *sizes):
+    factor = None if backend == "pytorch" else 2.0
+    return result(backend, series=tuple(series(factor, batch=size, noise=0) for size in sizes))
+
+
+def test_the_largest_batch_is_that_of_the_comparison_not_of_a_case():
+    text = report.markdown([swept("pytorch", 1, 16, 64), swept("onnxruntime", 1, 16), swept("z", 1, 16, 64)])
+    head, _, reference, small, large = cells(text.partition("Rows a second")[0])
+    assert "speed-up, batch 64" == head[3]
+    assert ["1×", "64,000"] == reference[3:5]
+    assert ["2.00× [2.00, 2.00]", "", ""] == [small[1], *small[3:5]]
+    assert ["2.00× [2.00, 2.00]", "128,000"] == large[3:5]
+
+
+def test_throughput_stands_by_batch_where_more_than_two_were_measured():
+    text = report.markdown([swept("pytorch", 1, 16, 64), swept("onnxruntime", 1, 16), failed("z")])
+    rows = cells(text.partition("Rows a second")[2].partition("Times in ms")[0])
+    assert ["backend", "batch 1", "batch 16", "batch 64"] == rows[0]
+    assert [["pytorch", "1,000", "16,000", "64,000"], ["onnxruntime", "2,000", "32,000", ""]] == rows[2:]
+    html, told = (write([swept("pytorch", 1, 16, 64)]) for write in (page.page, report.terminal))
+    assert '<th scope="col">batch 64</th>' in html
+    assert "Rows a second by batch" in told
+    assert "Rows a second by batch" not in report.markdown([result(), swept("onnxruntime", 1, 16)])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (((1,), (1,)), "speed-up, batch 16"),
+        (((1, 64), (1, 64)), "speed-up, batch 64"),
+        (((1, 16), (1, 64, 256)), "speed-up, largest batch (16 to 256)"),
+    ],
+)
+def test_the_page_says_which_batch_is_largest(sizes, expected):
+    groups = [replace(swept("pytorch", *those), model=f"m{at}") for at, those in enumerate(sizes)]
+    assert f"{expected}</button>" in page.page(groups)
+
+
+def test_a_run_of_single_rows_has_one_column_of_speed():
+    head, *_ = cells(report.markdown([swept("pytorch", 1), swept("onnxruntime", 1)]))
+    assert ["backend", "speed-up, batch 1", "ms", "rows/s"] == head[:4]
 
 
 def test_nothing_lost_is_not_a_negative_loss():

@@ -20,6 +20,7 @@ from harness.measure import WARM_UP, measure
 from harness.parity import check_timed
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
+from harness.timings import series_of
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
 TOYS = '''
@@ -83,6 +84,31 @@ def dies(artifact, target):
         if FATAL_ROW in arrays["x"]:
             os.kill(os.getpid(), signal.SIGKILL)
         return honest(arrays)
+    return session(run)
+
+
+def small(artifact, target):
+    """Has room for four rows, and says otherwise in CUDA's words."""
+    def run(arrays):
+        if len(arrays["x"]) > 4:
+            raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+        return honest(arrays)
+    return session(run)
+
+
+def smaller(artifact, target):
+    """Has room for one row, and says otherwise in Python's words."""
+    def run(arrays):
+        if len(arrays["x"]) > 1:
+            raise MemoryError
+        return honest(arrays)
+    return session(run)
+
+
+def none(artifact, target):
+    """Has no room at all."""
+    def run(arrays):
+        raise MemoryError("cannot hold a row")
     return session(run)
 
 
@@ -463,10 +489,63 @@ def test_a_budget_that_suffices_cuts_nothing(run):
     assert unprobed.startswith("not checked for remembered answers: ")
 
 
+# Memory
+
+
+SWEEP = (1, 4, 16, 32)
+
+
+def sweep(run, **arms):
+    return run(loads=[load(batch=batch) for batch in SWEEP], starts=2, rounds=2, tail=3, **arms)
+
+
+def test_an_arm_has_figures_up_to_the_largest_batch_that_it_has_memory_for(run):
+    found = sweep(run, pytorch="ok", control="ok", half="small", one="smaller")
+    assert [1, 4, 16, 32] == [samples.batch for samples in found.samples]
+    held = {name: [s.batch for s in found.samples if s.has(name)] for name in ("pytorch", "control", "half", "one")}
+    assert {"pytorch": [1, 4, 16, 32], "control": [1, 4, 16, 32], "half": [1, 4], "one": [1]} == held
+    assert {} == found.failed
+    assert 3 == len(found.samples[0].tail_ns["one"])
+    assert [2] * 4 == [len(found.lives[name].load_ns) for name in ("pytorch", "control", "half", "one")]
+    told = [note for note in found.notes() if "for want of memory" in note]
+    expected = [
+        "batch 4 and beyond: nothing of one, for want of memory beside the other workers: one: MemoryError: ",
+        "batch 16 and beyond: nothing of half, for want of memory beside the other workers: half: RuntimeError: CUDA "
+        "failure 2: out of memory ; GPU=0",
+    ]
+    assert expected == told
+
+
+def test_the_error_rate_is_split_over_the_arms_that_a_batch_has(run):
+    found = sweep(run, pytorch="ok", control="ok", half="small", toy="ok")
+    assert [2, 2, 1, 1] == [series_of("toy", samples, found, 1).arms for samples in found.samples]
+
+
+def test_batches_that_the_reference_has_no_memory_for_are_left_out(run):
+    found = sweep(run, pytorch="small", control="small", toy="ok")
+    assert [1, 4] == [samples.batch for samples in found.samples]
+    assert [[2, 2], [2, 2]] == [counts(samples)["toy"] for samples in found.samples]
+    assert {} == found.failed
+    said = "batch 16 and beyond: left out, for want of memory beside the other workers: pytorch: RuntimeError: CUDA"
+    assert 1 == sum(note.startswith(said) for note in found.notes())
+
+
+def test_an_arm_without_memory_for_a_row_has_failed_and_the_others_go_on(run):
+    found = sweep(run, pytorch="ok", control="ok", toy="none")
+    assert {"toy"} == set(found.failed)
+    assert str(found.failed["toy"]).startswith("toy: MemoryError: cannot hold a row")
+    assert [True] * 4 == [samples.has("pytorch") for samples in found.samples]
+
+
+def test_a_reference_without_memory_for_a_row_ends_the_measurement(run):
+    with pytest.raises(WorkerError, match="pytorch: MemoryError: cannot hold a row"):
+        sweep(run, pytorch="none", control="ok")
+
+
 # The tail
 
 
-def test_a_tail_is_single_calls_of_every_arm_after_the_last_round(run):
+def test_a_tail_is_single_calls_of_every_arm_after_the_last_round_of_single_rows(run):
     heard = Heard()
     loads = [load(), load(batch=4)]
     found = run(check=heard, loads=loads, starts=2, rounds=2, tail=5, pytorch="ok", control="ok")
@@ -474,7 +553,8 @@ def test_a_tail_is_single_calls_of_every_arm_after_the_last_round(run):
     assert {"pytorch": 5, "control": 5} == {name: len(ns) for name, ns in single.tail_ns.items()}
     assert min(single.tail_ns["pytorch"]) >= 3_000_000
     assert {} == several.tail_ns
-    assert [1] * 10 == [len(rows) for _, rows, _ in heard.blocks[-10:]]
+    larger = 2 * (WARM_UP + 2)
+    assert [1] * 10 + [4] * larger == [len(rows) for _, rows, _ in heard.blocks[-10 - larger :]]
 
 
 def test_a_tail_that_is_not_asked_for_is_not_taken(quiet):

@@ -236,7 +236,15 @@ def inputs(cases, tmp_path, **changes):
 
 @pytest.mark.parametrize(
     "change",
-    [{"starts": 2}, {"budget_s": 2.0}, {"tail": 9}, {"retrain": True}, {"threads": 2}, {"spinning": True}],
+    [
+        {"starts": 2},
+        {"budget_s": 2.0},
+        {"tail": 9},
+        {"retrain": True},
+        {"threads": 2},
+        {"spinning": True},
+        {"batches": (1,)},
+    ],
     ids=str,
 )
 def test_an_option_that_shapes_the_measurement_is_part_of_the_inputs(case, tmp_path, change):

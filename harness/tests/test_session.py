@@ -18,6 +18,7 @@ DEFAULTS = {
     "ship_max_memory_mb": None,
     "ship_max_size_mb": None,
     "ship_tail": 0,
+    "ship_batch_sizes": None,
     "ship_machine": "local",
     "ship_spin": False,
     "ship_retrain": False,
@@ -48,6 +49,13 @@ def session(folder, line=(), **changed):
         ("threads", 4096, "--ship-threads 4096: this process may use "),
         ("seeds", 0, "--ship-seeds 0: must be positive"),
         ("tail", -1, "--ship-tail -1: a number of calls"),
+        ("batch_sizes", "16", "--ship-batch-sizes 16: give whole numbers"),
+        ("batch_sizes", "1,16,4", "--ship-batch-sizes 1,16,4: give whole numbers"),
+        ("batch_sizes", "1,1", "--ship-batch-sizes 1,1: give whole numbers"),
+        ("batch_sizes", "1,-4", "--ship-batch-sizes 1,-4: give whole numbers"),
+        ("batch_sizes", "1, 4", "--ship-batch-sizes 1, 4: give whole numbers"),
+        ("batch_sizes", "1,2e3", "--ship-batch-sizes 1,2e3: give whole numbers"),
+        ("batch_sizes", "", "--ship-batch-sizes : give whole numbers"),
         ("machine", "../x", "--ship-machine '../x': use letters"),
         ("machine", "", "--ship-machine '': use letters"),
     ],
@@ -59,10 +67,16 @@ def test_an_option_that_makes_no_sense_is_refused(tmp_path, name, value, said):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_latency_ms", 0.5), ("max_size_mb", 1e9), ("starts", 30), ("starts", 1), ("tail", 459)]
+    ("name", "value"),
+    [("max_latency_ms", 0.5), ("max_size_mb", 1e9), ("starts", 30), ("starts", 1), ("tail", 459), ("batch_sizes", "1")],
 )
 def test_an_option_that_makes_sense_is_taken(tmp_path, name, value):
     session(tmp_path, **{f"ship_{name}": value}).begin([])
+
+
+def test_batch_sizes_are_workloads_and_unless_given_latency_and_throughput(tmp_path):
+    found = [session(tmp_path, ship_batch_sizes=text).pipeline_options().batches for text in (None, "1", "1,8,64")]
+    assert [(1, 16), (1,), (1, 8, 64)] == found
 
 
 def test_the_options_on_the_command_line_are_those_that_repeat_it(tmp_path):
