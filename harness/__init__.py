@@ -3,10 +3,20 @@
 Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
 """
 
-from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends import (
+    DEFAULT_BACKENDS,
+    ONNXRUNTIME,
+    ONNXRUNTIME_INT8,
+    ONNXRUNTIME_O2,
+    ONNXRUNTIME_TF5,
+    ONNXRUNTIME_TF5_INT8,
+    PYTORCH,
+    onnxruntime_at,
+)
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
+from harness.interpreter import Python
 from harness.kinds import (
     feature_extraction,
     fill_mask,
@@ -25,6 +35,8 @@ __all__ = [
     "ONNXRUNTIME",
     "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_O2",
+    "ONNXRUNTIME_TF5",
+    "ONNXRUNTIME_TF5_INT8",
     "PYTORCH",
     "Arrays",
     "Backend",
@@ -40,6 +52,7 @@ __all__ = [
     "Model",
     "Native",
     "Package",
+    "Python",
     "Recipe",
     "Row",
     "Scratch",
@@ -52,6 +65,7 @@ __all__ = [
     "feature_extraction",
     "fill_mask",
     "image_classification",
+    "onnxruntime_at",
     "question_answering",
     "summarization",
     "text_classification",

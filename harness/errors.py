@@ -18,3 +18,8 @@ class Incomparable(HarnessError):
 
 class WorkerError(HarnessError):
     """A worker process died, hung, or reported that its backend failed."""
+
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+        """All that the process wrote."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.answers import Scored
 from harness.cache import Entry
+from harness.contracts import Backend
 from harness.data import Split
 from harness.environment import Environment
 from harness.inputs import Inputs
@@ -18,6 +19,8 @@ from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 class Contender:
     """A backend that is ready to be measured."""
 
+    backend: Backend
+    """At home: with an interpreter for every environment that it names."""
     artifact: Entry
     scored: Scored
 

@@ -61,7 +61,8 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     made = findings.contenders
     findings.environment = replace(findings.environment, load_before=load_average())
     kind = inputs.kind
-    arms = [Arm(b.name, b, made[b.name].artifact.path, kind=kind) for b in (PYTORCH, *ready)]
+    names = [b.name for b in (PYTORCH, *ready)]
+    arms = [Arm(name, made[name].backend, made[name].artifact.path, kind=kind) for name in names]
     arms.insert(1, replace(arms[0], name=CONTROL))
     wanted = {b.name: _smallest_speedup(comparison, b) for b in ready}
     nothing = dict.fromkeys(wanted)  # a gate asks for speed at the first workload only

@@ -172,13 +172,15 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
     except Stopped as stopped:
         message = f"{origin.name}, which it is built from, {stopped.failure.status}: {stopped.failure.message}"
         raise Stopped(replace(stopped.failure, message=message)) from stopped
+    with stage("environment"):
+        home = shop.at_home(backend)
     with stage("build"):
-        artifact = shop.artifact(backend, source.artifact if source else findings.checkpoint)
+        artifact = shop.artifact(home, source.artifact if source else findings.checkpoint)
     with stage("answer"):
-        scored = shop.answers(backend, artifact, inputs)
+        scored = shop.answers(home, artifact, inputs)
         if source:
             parity.check_forms(scored, source.scored, origin.name, inputs.kind.likeness)
-    findings.contenders[backend.name] = Contender(artifact, scored)
+    findings.contenders[backend.name] = Contender(home, artifact, scored)
     with stage("parity"):
         if source and not backend.lossy:
             parity.check_parity(scored, source.scored, origin.name, inputs)
