@@ -40,8 +40,15 @@ class Findings:
     checkpoint: Entry | None = None
     contenders: dict[str, Contender] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+    traces: dict[str, str] = field(default_factory=dict)
+    """Backend that failed → the whole story."""
     measurement: Measurement | None = None
     notes: list[str] = field(default_factory=list)
     constraints: Constraints = NO_CONSTRAINTS
     seeds: tuple[Seed, ...] = ()
     inputs: str = ""
+
+    def fail(self, name: str, why: Failure, trace: str) -> None:
+        """Note why a backend has nothing to say; what was noted first stays."""
+        if name not in self.failures:
+            self.failures[name], self.traces[name] = why, trace

@@ -37,9 +37,8 @@ def at_home(backend: Backend, store: Store, progress: Progress) -> Backend:
 def _interpreter(python: Python, store: Store, progress: Progress) -> Python:
     if python.interpreter is not None:
         return python
-    wanted = tuple(sorted(python.requirements))
-    base = platform.python_version(), sysconfig.get_platform(), sys.base_prefix
-    name, key = "environments/python", fingerprint(wanted, base)
+    wanted = sorted(python.requirements)
+    name, key = "environments/python", key_of(python)
 
     def build(out: Path) -> dict[str, str]:
         with progress.bar(f"install {', '.join(python.requirements)}", None):
@@ -52,6 +51,12 @@ def _interpreter(python: Python, store: Store, progress: Progress) -> Python:
     # Tens of thousands of files: to hash them would take longer than to measure.
     entry = store.get(name, key, build, by_size=True)
     return Python(interpreter=str(_executable(entry.path)))
+
+
+def key_of(python: Python) -> str:
+    """Fingerprint of an environment that is built."""
+    base = platform.python_version(), sysconfig.get_platform(), sys.base_prefix
+    return fingerprint(sorted(python.requirements), base)
 
 
 def _run(interpreter: str, words: list[str], python: Python) -> None:

@@ -20,13 +20,13 @@ from harness.samples import Arm, Load
 from harness.schema import Failure, Result
 from harness.spec import Case
 from harness.speed import is_settled
-from harness.stage import Stopped, stage, told
+from harness.stage import Stopped, stage, told, trace
 
 BATCHES = (1, 16)
 """Workloads: latency, which gates are judged by, and throughput."""
 
-Keep = Callable[[Result, pd.DataFrame | None], None]
-"""Told every result, with its answers row by row, as soon as it is known."""
+Keep = Callable[[Result, pd.DataFrame | None, str], None]
+"""Told every result, with its answers row by row and the whole story of a failure, as soon as it is known."""
 
 
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
@@ -37,7 +37,7 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
             with stage("measure"):
                 _measure(comparison, options, inputs, findings, progress)
         except Stopped as stopped:
-            fail_all(comparison, findings, stopped.failure)
+            fail_all(comparison, findings, stopped)
     return [_record(case, findings, keep) for case in comparison.cases]
 
 
@@ -46,10 +46,10 @@ def _record(case: Case, findings: Findings, keep: Keep) -> Result:
     try:
         with stage("record"):
             result = record.result(case, findings)
-            keep(result, rows.table(case, findings))
+            keep(result, rows.table(case, findings), findings.traces.get(case.backend.name, ""))
     except Stopped as stopped:
         result = record.failure(case, findings, stopped.failure)
-        keep(result, None)
+        keep(result, None, stopped.trace)
     return result
 
 
@@ -81,7 +81,7 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
             f"the control failed, so nothing is known of the noise: {told(found.failed.pop(CONTROL))}"
         )
     for name, error in found.failed.items():
-        findings.failures[name] = Failure(stage="measure", message=told(error))
+        findings.fail(name, Failure(stage="measure", message=told(error)), trace(error))
 
 
 def _smallest_speedup(comparison: Comparison, backend: Backend) -> float | None:
