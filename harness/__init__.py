@@ -15,12 +15,16 @@ from harness.backends import (
     ONNXRUNTIME_O2,
     ONNXRUNTIME_O2_INT8,
     ONNXRUNTIME_TENSORRT,
+    ONNXRUNTIME_TF5,
+    ONNXRUNTIME_TF5_INT8,
     PYTORCH,
     PYTORCH_FP16,
+    onnxruntime_at,
 )
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
+from harness.interpreter import Python
 from harness.kinds import (
     feature_extraction,
     fill_mask,
@@ -47,6 +51,8 @@ __all__ = [
     "ONNXRUNTIME_O2",
     "ONNXRUNTIME_O2_INT8",
     "ONNXRUNTIME_TENSORRT",
+    "ONNXRUNTIME_TF5",
+    "ONNXRUNTIME_TF5_INT8",
     "PYTORCH",
     "PYTORCH_FP16",
     "Arrays",
@@ -63,6 +69,7 @@ __all__ = [
     "Model",
     "Native",
     "Package",
+    "Python",
     "Recipe",
     "Row",
     "Scratch",
@@ -76,6 +83,7 @@ __all__ = [
     "feature_extraction",
     "fill_mask",
     "image_classification",
+    "onnxruntime_at",
     "question_answering",
     "summarization",
     "text_classification",

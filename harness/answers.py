@@ -64,9 +64,18 @@ def read(folder: Path, info: dict[str, Any]) -> Scored:
 
 def _ask(worker: Worker, batch: Arrays, what: str) -> Arrays:
     entries = _entries(batch)
-    worker.put(batch)
-    outputs = worker.run().outputs
+    try:
+        worker.put(batch)
+        outputs = worker.run().outputs
+    except WorkerError as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
+        raise WorkerError(f"{error}\n  asked for {what}: {shapes}", error.said) from error
     for name, values in outputs.items():
+        if values.dtype.kind not in "biuf" or not values.ndim:
+            raise WorkerError(
+                f"{worker.name}: {name} of {what} is {values.dtype} of shape {values.shape}; a backend answers with "
+                "numbers, a row for each of the batch"
+            )
         if not np.isfinite(values).all():
             raise WorkerError(f"{worker.name}: {name} of {what} holds NaN or infinity")
         if len(values) != entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.spec import Case, Gate
@@ -26,6 +27,8 @@ class Outcome:
     """Command that runs this case alone, as it was run."""
     regressions: Callable[[Result], list[str]] = lambda result: []
     """How it fell short of stored runs, proven, in words, where some were named."""
+    log: Path | None = None
+    """Where the whole story of a failure lies."""
 
     def meets(self, gate: Gate) -> None:
         """Pass, skip (the combination does not exist), or fail with what fell short and how to reproduce it.
@@ -44,7 +47,8 @@ class Outcome:
             pytest.skip(harmless(result.error.message))
         problems = shortfalls(result) + self.regressions(result)
         if problems:
-            told = [*problems, *_collapse(result), *_flips(result), f"again: {self.again}"]
+            log = [f"all of it: {self.log}"] if self.log else []
+            told = [*problems, *_collapse(result), *_flips(result), *log, f"again: {self.again}"]
             pytest.fail("\n".join([result.name, *(f"  {harmless(line)}" for line in told)]), pytrace=False)
 
 

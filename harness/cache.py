@@ -72,7 +72,7 @@ class Marker:
     """The file that makes a folder finished."""
 
     files: dict[str, str]
-    """Relative path → sha256."""
+    """Relative path → sha256, or size where there are too many files to read."""
     info: dict[str, Any]
     seconds: float
 
@@ -95,14 +95,29 @@ class Store:
     say: Callable[[str], None]
     """Told, in a sentence, when something had to be built again."""
 
-    def get(self, name: str, key: str, build: Callable[[Path], dict[str, Any]], *, fresh: bool = False) -> Entry:
-        """The entry `name` with fingerprint `key`, from disk or from `build(empty folder) -> JSON data`."""
-        folder = self.root / f"{name}-{key}"
+    def folder(self, name: str, key: str) -> Path:
+        """Where an entry lies, or will."""
+        return self.root / f"{name}-{key}"
+
+    def get(
+        self,
+        name: str,
+        key: str,
+        build: Callable[[Path], dict[str, Any]],
+        *,
+        fresh: bool = False,
+        by_size: bool = False,
+    ) -> Entry:
+        """The entry `name` with fingerprint `key`, from disk or from `build(empty folder) -> JSON data`.
+
+        With `by_size` its files are known by their sizes alone.
+        """
+        folder, mark = self.folder(name, key), _size if by_size else _sha256
         folder.parent.mkdir(parents=True, exist_ok=True)
         (self.root / ".gitignore").write_text("*\n")
         with FileLock(f"{folder}.lock"):
             if folder.exists() and not fresh:
-                marker, damage = _verify(folder)
+                marker, damage = _verify(folder, mark)
                 if marker is not None and damage is None:
                     return Entry(folder, marker.info, marker.seconds)
                 self.say(f"{folder.name}: {damage}; building it again")
@@ -112,7 +127,7 @@ class Store:
             began = time.monotonic()
             try:
                 info = build(scratch) or {}
-                marker = Marker(dict(_files(scratch)), info, round(time.monotonic() - began, 1))
+                marker = Marker(dict(_files(scratch, mark)), info, round(time.monotonic() - began, 1))
                 (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
                 shutil.rmtree(folder, ignore_errors=True)
                 scratch.rename(folder)
@@ -131,19 +146,43 @@ def _built(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.name != MARKER and path.suffix != ".pyc")
 
 
-def _files(folder: Path) -> Iterator[tuple[str, str]]:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size} bytes"
+
+
+def _files(folder: Path, mark: Callable[[Path], str]) -> Iterator[tuple[str, str]]:
     for path in _built(folder):
-        with path.open("rb") as file:
-            yield path.relative_to(folder).as_posix(), hashlib.file_digest(file, "sha256").hexdigest()
+        yield path.relative_to(folder).as_posix(), mark(path)
 
 
-def _verify(folder: Path) -> tuple[Marker | None, str | None]:
+def changed(folder: Path) -> list[str]:
+    """Files of an entry, or of a copy of one, that are not as they were built."""
+    marker = _marker(folder)
+    return [MARKER] if marker is None else _changed(marker, dict(_files(folder, _sha256)))
+
+
+def _verify(folder: Path, mark: Callable[[Path], str]) -> tuple[Marker | None, str | None]:
     """The folder's marker, and what is wrong with the folder."""
-    try:
-        marker = msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    marker = _marker(folder)
+    if marker is None:
         return None, "half-written"
-    found = dict(_files(folder))
+    names = _changed(marker, dict(_files(folder, mark)))
+    return marker, f"corrupt ({', '.join(names[:3])})" if names else None
+
+
+def _marker(folder: Path) -> Marker | None:
+    """None where it is missing or no marker."""
+    try:
+        return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _changed(marker: Marker, found: dict[str, str]) -> list[str]:
     names = sorted(marker.files.keys() | found.keys())
-    changed = [name for name in names if marker.files.get(name) != found.get(name)]
-    return marker, f"corrupt ({', '.join(changed[:3])})" if changed else None
+    return [name for name in names if marker.files.get(name) != found.get(name)]

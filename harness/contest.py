@@ -133,7 +133,7 @@ def _ready(entrant: Entrant, options: Options, progress: Progress) -> Ready:
     made = findings.contenders[name]
     assert findings.checkpoint is not None
     before = front.Front(case.task.kind, findings.checkpoint.path, case.task.inputs, case.model.max_length)
-    arm = Arm(f"{case.model.name}.{name}", case.backend, made.artifact.path, before, case.task.kind)
+    arm = Arm(f"{case.model.name}.{name}", made.backend, made.artifact.path, before, case.task.kind)
     return Ready(case, findings, made, arm)
 
 

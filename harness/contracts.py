@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import HarnessError
+from harness.interpreter import Python
 from harness.likeness import ELEMENTS, Likeness
 from harness.sources import Row, Source
 
@@ -173,6 +174,10 @@ class Backend:
     devices: tuple[Device, ...] = DEVICES
     unavailable: Callable[[Device], str | None] | None = None
     """Why it cannot run on a device of this machine, if so; asked before anything expensive, imports no runtime."""
+    builds_in: Python | None = None
+    """Where `build` runs; None is the environment of pytest."""
+    runs_in: Python | None = None
+    """Where workers run; likewise. An artifact may well run elsewhere than it was built."""
 
     def __post_init__(self) -> None:
         check_name("backend", self.name)
@@ -182,3 +187,5 @@ class Backend:
             raise HarnessError(f"backend {self.name}: batches_of={self.batches_of} answers no row at a time")
         if self.build and self.calibrate:
             raise HarnessError(f"backend {self.name}: build= or calibrate=, not both; each writes the whole artifact")
+        if self.builds_in and self.build is None:
+            raise HarnessError(f"backend {self.name}: builds_in= names an environment, and there is no build= to run")

@@ -21,6 +21,11 @@ class Incomparable(HarnessError):
 class WorkerError(HarnessError):
     """A worker process died, hung, or reported that its backend failed."""
 
+    def __init__(self, message: str, said: str = "") -> None:
+        super().__init__(message)
+        self.said = said
+        """All that the process wrote."""
+
 
 class OutOfMemory(WorkerError):
     """A worker's backend found no memory, the host's or the device's, for what it was asked."""
@@ -30,6 +35,6 @@ MEMORY = re.compile("MemoryError|out of memory|alloc_failed|allocate memory|bad.
 """In an error's type and text: what Python, C++, PyTorch, ONNX Runtime and CUDA's libraries say of it."""
 
 
-def reported(error: str, told: str) -> WorkerError:
-    """What a worker reported as `error`; `told` is the message."""
-    return OutOfMemory(told) if MEMORY.search(error) else WorkerError(told)
+def reported(error: str, message: str, said: str) -> WorkerError:
+    """What a process reported as `error`, or how it ended; `said` is all that it wrote."""
+    return OutOfMemory(message, said) if MEMORY.search(error) else WorkerError(message, said)

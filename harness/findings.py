@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.answers import Scored
 from harness.cache import Entry
+from harness.contracts import Backend
 from harness.data import Split
 from harness.environment import Environment
 from harness.inputs import Inputs
@@ -18,6 +19,8 @@ from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 class Contender:
     """A backend that is ready to be measured."""
 
+    backend: Backend
+    """At home: with an interpreter for every environment that it names."""
     artifact: Entry
     scored: Scored
 
@@ -37,8 +40,15 @@ class Findings:
     checkpoint: Entry | None = None
     contenders: dict[str, Contender] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+    traces: dict[str, str] = field(default_factory=dict)
+    """Backend that failed → the whole story."""
     measurement: Measurement | None = None
     notes: list[str] = field(default_factory=list)
     constraints: Constraints = NO_CONSTRAINTS
     seeds: tuple[Seed, ...] = ()
     inputs: str = ""
+
+    def fail(self, name: str, why: Failure, trace: str) -> None:
+        """Note why a backend has nothing to say; what was noted first stays."""
+        if name not in self.failures:
+            self.failures[name], self.traces[name] = why, trace

@@ -50,8 +50,8 @@ def _leads_to(module: str, path: Path) -> bool:
 
 
 def _load_file(path: Path) -> Any:
-    # As pytest's prepend mode does: a file may import its neighbours.
-    sys.path.insert(0, str(path.parent))
+    # As pytest's prepend mode does: a file may import its neighbours; packages of another environment are none.
+    sys.path.insert(len(sys.path) if path.parent.name in ("site-packages", "dist-packages") else 0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

@@ -19,9 +19,8 @@ MASK = "attention_mask"
 
 def by_length(backend: Backend, rows: int = 4) -> Backend:
     """The backend on the same artifact, with its batches sorted by length and answered `rows` at a time."""
-    return replace(
-        backend, name=f"{backend.name}-by-length", source=backend, build=None, calibrate=None, batches_of=rows
-    )
+    same = replace(backend, build=None, calibrate=None, builds_in=None)
+    return replace(same, name=f"{backend.name}-by-length", source=backend, batches_of=rows)
 
 
 def sorted_by_length(session: Session, rows: int) -> Session:

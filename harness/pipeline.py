@@ -21,10 +21,10 @@ from harness.samples import Arm, Load
 from harness.schema import Failure, Result
 from harness.spec import Case
 from harness.speed import is_settled
-from harness.stage import Stopped, stage, told
+from harness.stage import Stopped, stage, told, trace
 
-Keep = Callable[[Result, pd.DataFrame | None], None]
-"""Told every result, with its answers row by row, as soon as it is known."""
+Keep = Callable[[Result, pd.DataFrame | None, str], None]
+"""Told every result, with its answers row by row and the whole story of a failure, as soon as it is known."""
 
 
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
@@ -35,7 +35,7 @@ def compare(comparison: Comparison, options: Options, progress: Progress, keep: 
             with stage("measure"):
                 _measure(comparison, options, inputs, findings, progress)
         except Stopped as stopped:
-            fail_all(comparison, findings, stopped.failure)
+            fail_all(comparison, findings, stopped)
     return [_record(case, findings, keep) for case in comparison.cases]
 
 
@@ -44,10 +44,10 @@ def _record(case: Case, findings: Findings, keep: Keep) -> Result:
     try:
         with stage("record"):
             result = record.result(case, findings)
-            keep(result, rows.table(case, findings))
+            keep(result, rows.table(case, findings), findings.traces.get(case.backend.name, ""))
     except Stopped as stopped:
         result = record.failure(case, findings, stopped.failure)
-        keep(result, None)
+        keep(result, None, stopped.trace)
     return result
 
 
@@ -59,7 +59,8 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
     made = findings.contenders
     findings.environment = replace(findings.environment, load_before=load_average())
     kind = inputs.kind
-    arms = [Arm(b.name, b, made[b.name].artifact.path, kind=kind) for b in (PYTORCH, *ready)]
+    names = [b.name for b in (PYTORCH, *ready)]
+    arms = [Arm(name, made[name].backend, made[name].artifact.path, kind=kind) for name in names]
     arms.insert(1, replace(arms[0], name=CONTROL))
     device = comparison.cases[0].device
     gpu.check_room(device, [size_bytes(arm.artifact) for arm in arms])
@@ -85,7 +86,7 @@ def _measure(comparison: Comparison, options: Options, inputs: Inputs, findings:
             f"the control failed, so nothing is known of the noise: {told(found.failed.pop(CONTROL))}"
         )
     for name, error in found.failed.items():
-        findings.failures[name] = Failure(stage="measure", message=told(error))
+        findings.fail(name, Failure(stage="measure", message=told(error)), trace(error))
 
 
 def _smallest_speedup(comparison: Comparison, backend: Backend) -> float | None:

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+
 from harness import data, reading
-from harness.contracts import Asked
+from harness.contracts import Asked, Backend
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.head import label_order
+from harness.interpreter import described
 from harness.loading import name_of
 from harness.quiet import quiet
 from harness.sources import Hub, Local, Native, Package, Scratch
@@ -47,7 +50,22 @@ def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
         if gate is not None:
             yield from _complaint(partial(_check_gate, task, model, gate, folder))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
-        yield from _complaint(partial(name_of, backend.load))
+        yield from _complaint(partial(_check_backend, backend))
+
+
+def _check_backend(backend: Backend) -> None:
+    """HarnessError for functions that no other process finds, and for environments that nobody could use."""
+    name_of(backend.load)
+    if backend.builds_in and backend.build:
+        name_of(backend.build)
+    for python in filter(None, (backend.builds_in, backend.runs_in)):
+        if python.interpreter is not None:
+            described(python)
+        for text in python.requirements:
+            try:
+                Requirement(text)
+            except InvalidRequirement as error:
+                raise HarnessError(f"backend {backend.name}: pip would not understand {text!r}: {error}") from error
 
 
 def _complaint(check: Callable[[], object]) -> Iterator[str]:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from harness import reduction, wire
+from harness import reduction
+from harness.child import Child
 from harness.contracts import Arrays, Backend, Kind, Target
 from harness.environment import wait_policy
-from harness.errors import WorkerError, reported
+from harness.errors import WorkerError
 from harness.front import Front
 from harness.loading import import_path, name_of
 
@@ -25,10 +18,6 @@ INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "HF_HOME",
 )  # fmt: skip
-
-
-LAST_BREATH_S = 2.0
-"""How long a worker that closed its pipe may take to end."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +53,13 @@ def environment(threads: int, spinning: bool = False) -> dict[str, str]:
     }
 
 
-class Worker:
-    """A process that holds one backend. Use as a context manager; leaving it ends the process.
+class Worker(Child):
+    """A process that holds one backend, on the interpreter that the backend names. Leaving it ends the process.
 
     Every method raises WorkerError, naming the signal, the timeout or the backend's own error.
     """
+
+    WHAT = "worker"
 
     def __init__(
         self,
@@ -87,21 +78,10 @@ class Worker:
             order["reduction"] = reduction.order(kind)
         if front is not None:
             order["front"] = front.order()
-        self.name = name or backend.name
-        self.timeout_s = timeout_s
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
-        self._sock, theirs = socket.socketpair()
-        self._sock.settimeout(timeout_s)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "harness.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=environment(target.threads, target.spinning),
-                stdin=subprocess.PIPE,  # never written to: it ends when this process does, however it ends
-                stdout=self._log,
-                stderr=self._log,
-                start_new_session=True,
-            )
+        home = backend.runs_in
+        order["elsewhere"] = home is not None
+        there = environment(target.threads, target.spinning)
+        super().__init__(name or backend.name, "harness.worker", there, timeout_s, home)
         try:
             self._send(order)
             self.loaded = self._receive()[0]
@@ -111,19 +91,6 @@ class Worker:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Number of the process."""
-        return self._process.pid
 
     def put(self, batch: Arrays) -> None:
         """Hand over the arrays of the next block of calls; returns when the worker holds them and is prepared."""
@@ -140,53 +107,3 @@ class Worker:
                 f"{self.name}: the worker's clock stepped: a window from {answer.began_ns} to {answer.ended_ns} ns"
             )
         return answer
-
-    def close(self) -> None:
-        """End the worker and everything it started."""
-        if self._log.closed:
-            return  # by now another process may have the number of this one
-        self._sock.close()
-        self._kill()
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._log.close()
-
-    def _kill(self) -> None:
-        """The whole process group: what the worker started may outlive it."""
-        with suppress(ProcessLookupError):  # nobody is left
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _send(self, header: dict[str, Any], arrays: Arrays | None = None) -> None:
-        try:
-            wire.send(self._sock, header, arrays)
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def _receive(self) -> tuple[dict[str, Any], Arrays]:
-        try:
-            header, arrays = wire.receive(self._sock)
-        except (OSError, EOFError) as error:
-            raise self._failure(error) from error
-        if "error" in header:
-            raise reported(header["error"], f"{self.name}: {header['error']}{self._last_words()}")
-        return header, arrays
-
-    def _failure(self, error: Exception) -> WorkerError:
-        if isinstance(error, TimeoutError):
-            self._kill()
-            return WorkerError(
-                f"{self.name}: the worker gave no answer within {self.timeout_s:g} s{self._last_words()}"
-            )
-        try:
-            code = self._process.wait(LAST_BREATH_S)
-        except subprocess.TimeoutExpired:
-            self._kill()
-            return WorkerError(f"{self.name}: the worker closed its pipe and went on{self._last_words()}")
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
-        return WorkerError(f"{self.name}: the worker was {how}{self._last_words()}")
-
-    def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return "".join(f"\n  | {line}" for line in lines[-8:])

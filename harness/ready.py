@@ -21,7 +21,7 @@ from harness.findings import Contender, Findings
 from harness.inputs import Inputs
 from harness.progress import Progress
 from harness.samples import BATCHES, Settings
-from harness.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
+from harness.schema import NO_CONSTRAINTS, Constraints, Seed
 from harness.seeds import seed_of
 from harness.spec import Case
 from harness.stage import Stopped, stage
@@ -102,14 +102,14 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> tup
     try:
         return findings, _prepare(shop, comparison, findings, options.seeds)
     except Stopped as stopped:
-        fail_all(comparison, findings, stopped.failure)
+        fail_all(comparison, findings, stopped)
         return findings, None
 
 
-def fail_all(comparison: Comparison, findings: Findings, why: Failure) -> None:
+def fail_all(comparison: Comparison, findings: Findings, why: Stopped) -> None:
     """No case of the comparison has anything to say, for one reason."""
     for case in comparison.cases:
-        findings.failures.setdefault(case.backend.name, why)
+        findings.fail(case.backend.name, why.failure, why.trace)
 
 
 def _prepare(shop: Workshop, comparison: Comparison, findings: Findings, seeds: int) -> Inputs:
@@ -160,12 +160,12 @@ def _seed(shop: Workshop, inputs: Inputs, number: int, scored: Scored) -> Seed:
 def _contend(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) -> Contender:
     """The backend ready to be measured, or Stopped; whichever it was the first time, it stays."""
     if backend.name in findings.failures:
-        raise Stopped(findings.failures[backend.name])
+        raise Stopped(findings.failures[backend.name], findings.traces[backend.name])
     if backend.name not in findings.contenders:
         try:
             _make(backend, shop, inputs, findings)
         except Stopped as stopped:
-            findings.failures[backend.name] = stopped.failure
+            findings.fail(backend.name, stopped.failure, stopped.trace)
             raise
     return findings.contenders[backend.name]
 
@@ -184,16 +184,18 @@ def _make(backend: Backend, shop: Workshop, inputs: Inputs, findings: Findings) 
         source = None if backend is PYTORCH else _contend(origin, shop, inputs, findings)
     except Stopped as stopped:
         message = f"{origin.name}, which it is built from, {stopped.failure.status}: {stopped.failure.message}"
-        raise Stopped(replace(stopped.failure, message=message)) from stopped
+        raise Stopped(replace(stopped.failure, message=message), stopped.trace) from stopped
+    with stage("environment"):
+        home = shop.at_home(backend)
     with stage("build"):
         artifact = shop.artifact(
-            backend, source.artifact if source else findings.checkpoint, partial(_aside, shop, findings)
+            home, source.artifact if source else findings.checkpoint, partial(_aside, shop, findings)
         )
     with stage("answer"):
-        scored = shop.answers(backend, artifact, inputs)
+        scored = shop.answers(home, artifact, inputs)
         if source:
             parity.check_forms(scored, source.scored, origin.name, inputs.kind.likeness)
-    findings.contenders[backend.name] = Contender(artifact, scored)
+    findings.contenders[backend.name] = Contender(home, artifact, scored)
     with stage("parity"):
         if source and not backend.lossy:
             parity.check_parity(scored, source.scored, origin.name, inputs)

@@ -66,6 +66,19 @@ def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
     write_whole(beside, buffer.getvalue())
 
 
+def log_of(path: Path) -> Path:
+    """Where the whole story of a failure lies, beside the result at `path`."""
+    return path.with_suffix(".log")
+
+
+def save_log(path: Path, trace: str) -> None:
+    """Write it; an empty one removes that of an earlier run."""
+    if trace:
+        write_whole(log_of(path), trace.encode(errors="replace"))
+    else:
+        log_of(path).unlink(missing_ok=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step, so that no reader and no crash ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

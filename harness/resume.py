@@ -14,6 +14,7 @@ from harness.cache import canonical, file_sha256, fingerprint
 from harness.contracts import Device
 from harness.environment import Environment, versions
 from harness.errors import HarnessError
+from harness.interpreter import described
 from harness.spec import Case
 from harness.workshop import TRAINERS
 
@@ -47,9 +48,11 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
     try:
         declared = [canonical(case) for case in sorted(cases, key=str)]
         own = [(content.of_rows(c.task.dataset, folder), content.of_model(c.model.source, folder)) for c in cases]
+        homes = {one for c in cases for one in (c.backend.builds_in, c.backend.runs_in) if one and one.interpreter}
         return fingerprint(
             declared,
             own,
+            [described(home) for home in sorted(homes, key=str)],
             shaping,
             versions(TRAINERS),
             _harness(),

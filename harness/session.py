@@ -117,13 +117,25 @@ class ShipSession:
         if str(case) not in self.results:
             self._compare(case)
         again = shlex.join(["pytest", node, *self.given])
-        return Outcome(self.results[str(case)], self._judged, again, self.baseline.proven if self.baseline else _none)
+        regressions = self.baseline.proven if self.baseline else _none
+        return Outcome(self.results[str(case)], self._judged, again, regressions, self._log(case))
 
     def line(self, case: Case) -> str:
         """What happened to the case, in a line."""
         from harness.report.tables import line
 
-        return line(self.results[str(case)])
+        log = self._log(case)
+        return line(self.results[str(case)]) + (f" (all of it: {log})" if log else "")
+
+    def _log(self, case: Case) -> Path | None:
+        """The file with the whole story of the case's failure, if it failed."""
+        from harness import results
+
+        result = self.results[str(case)]
+        path = results.log_of(results.path_of(self.results_folder, result))
+        if result.status != "failed" or not path.exists():
+            return None
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
 
     def properties(self, case: Case) -> list[tuple[str, str]]:
         """For JUnit's XML: what happened to the case, as names and plain values."""
@@ -191,12 +203,14 @@ class ShipSession:
         leftovers.sweep_results(self.results_folder)
         leftovers.sweep_store(self.artifacts_folder)
 
-    def _keep(self, result: Result, answers: pd.DataFrame | None) -> None:
+    def _keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
         from harness import results
 
         self.results[result.name] = result
         # The result comes last: where it is, a session that resumes this one may rely on its answers.
-        results.save_answers(results.path_of(self.results_folder, result), answers)
+        path = results.path_of(self.results_folder, result)
+        results.save_answers(path, answers)
+        results.save_log(path, trace if result.status == "failed" else "")
         results.save(self.results_folder, result)
 
     def _judged(self, result: Result) -> None:

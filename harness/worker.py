@@ -5,11 +5,7 @@ It needs the standard library and numpy; whatever else is imported, the backend'
 
 from __future__ import annotations
 
-import fcntl
-import os
 import resource
-import select
-import signal
 import socket
 import sys
 import traceback
@@ -22,6 +18,8 @@ import numpy as np
 from harness import wire
 from harness.contracts import Arrays, Session, Target
 from harness.front import fronted
+from harness.installed import installed
+from harness.lifeline import end_with_parent
 from harness.loading import load_symbol
 from harness.padding import sorted_by_length
 from harness.phases import imports
@@ -45,24 +43,6 @@ def main(fd: int) -> None:
             wire.send(sock, {"error": f"{type(error).__name__}: {error}"})
 
 
-def end_with_parent() -> None:
-    """Let the system kill this worker's process group when standard input ends: the parent holds its other end.
-
-    The end of the socket would be seen only between two calls of a backend, and never by what that started. Linux
-    can do without a thread here, and without PR_SET_PDEATHSIG, which spares children; elsewhere the socket has to do.
-    """
-    lifeline = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    if sys.platform == "linux" and os.getpgrp() == os.getpid():
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_RDONLY | os.O_ASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # it ended before anybody was told to watch
-            os.killpg(0, signal.SIGKILL)
-
-
 def _load(sock: socket.socket) -> Session:
     order, _ = wire.receive(sock)
     target = Target(order["device"], order["threads"], order["spinning"])
@@ -80,13 +60,15 @@ def _load(sock: socket.socket) -> Session:
     if session.device != target.device:
         raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")
     heavy = sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules))
+    settings = {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)}
     wire.send(
         sock,
         {
             "import_ns": imported.ns,
             "load_ns": spent_ns - imported.ns,
             "device": session.device,
-            "settings": {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)},
+            # Of the environment that pytest runs in, the result tells itself.
+            "settings": settings | (installed() if order["elsewhere"] else {}),
         },
     )
     return session

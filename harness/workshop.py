@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness import answers, content, data, gpu, train
+from harness import answers, content, data, gpu, installing, train
 from harness.answers import Scored
 from harness.aside import Aside
+from harness.building import Order, built, lent
 from harness.cache import Entry, Store, fingerprint, tree_sha256
 from harness.contracts import Backend, Target
 from harness.encoding import LIBRARIES, Encoder
 from harness.environment import accelerator, cpu_flags, versions
 from harness.inputs import Inputs
+from harness.interpreter import Python, described
 from harness.process import Worker
 from harness.progress import Progress
 from harness.quiet import quiet
@@ -66,25 +68,23 @@ class Workshop:
         gpu.release()
         return made
 
+    def at_home(self, backend: Backend) -> Backend:
+        """The backend, with an interpreter for every environment that it names."""
+        return installing.at_home(backend, self.store, self.progress)
+
     def artifact(self, backend: Backend, source: Entry, aside: Callable[[], Aside] | None = None) -> Entry:
-        """What the backend runs; the source itself if it builds nothing. One that calibrates needs the rows `aside`."""
-        build, calibrate = backend.build, backend.calibrate
-        if build is None and calibrate is None:
+        """What the backend, at home, runs; the source itself if it builds nothing. One that calibrates needs the rows
+        `aside`."""
+        if backend.build is None and backend.calibrate is None:
             return source
-        made: list[Any] = [source.path.name, source.info, backend, versions(), _machine()]
-        rows = aside() if calibrate and aside else None
-        if rows is not None:
-            made += [rows.sha256, rows.metric, rows.max_loss]
-
-        def make(out: Path) -> dict[str, str]:
-            if build is not None:
-                return build(source.path, out, self.task.kind)
-            assert calibrate is not None
-            assert rows is not None
-            return calibrate(source.path, out, self.task.kind, rows)
-
+        rows = aside() if backend.calibrate and aside else None
+        made = (source.path.name, source.info, _bare(backend), _installed(backend.builds_in), versions(), _machine())
+        seen = (rows.sha256, rows.metric, rows.max_loss) if rows else ()
+        order = Order(self.task.kind, rows, self.target.threads, self.timeout_s)
         with self.progress.bar(f"build {backend.name}", None):
-            return self.store.get(self._name(backend.name), fingerprint(*made), make)
+            return self.store.get(
+                self._name(backend.name), fingerprint(*made, *seen), lambda out: built(backend, source, out, order)
+            )
 
     def inputs(self, split: data.Split, made: Entry, part: Part = "test") -> Inputs:
         """Rows of one part as every backend is given them."""
@@ -100,25 +100,22 @@ class Workshop:
         return Aside(calibration, validation, self.task.metric, self.max_loss, self._known(split))
 
     def answers(self, backend: Backend, artifact: Entry, inputs: Inputs) -> Scored:
-        """The backend's answers on every test row, from a worker of its own."""
+        """The answers of the backend, at home, on every test row, from a worker of its own."""
 
         def build(out: Path) -> dict[str, Any]:
-            with Worker(backend, artifact.path, self.target, self.timeout_s, kind=self.task.kind) as worker:
+            with (
+                lent(artifact, out) as given,
+                Worker(backend, given, self.target, self.timeout_s, kind=self.task.kind) as worker,
+            ):
                 return answers.collect(worker, inputs, self.task.metrics, out, self.progress)
 
         names = (
-            "answers.py",
-            "inputs.py",
-            "ragged.py",
-            "reduction.py",
-            "padding.py",
-            "worker.py",
-            "score.py",
-            "metrics",
-        )
+            "answers.py", "inputs.py", "ragged.py", "reduction.py", "padding.py", "worker.py", "score.py", "metrics",
+        )  # fmt: skip
         code = [tree_sha256(HERE / name) for name in names]
         key = fingerprint(
-            artifact.path.name, artifact.info, backend, self.target, self.task.metrics, versions(), _machine(), code
+            (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in)),
+            (self.target, self.task.metrics, versions(), _machine(), code),
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)
@@ -129,6 +126,15 @@ class Workshop:
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"
+
+
+def _bare(backend: Backend) -> Backend:
+    """Without its environments: what is installed there counts, not where they lie."""
+    return replace(backend, builds_in=None, runs_in=None)
+
+
+def _installed(python: Python | None) -> dict[str, str] | None:
+    return described(python) if python else None
 
 
 def _machine() -> tuple[str, list[str], str | None]:

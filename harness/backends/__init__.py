@@ -12,7 +12,9 @@ from harness.backends.onnxruntime import (
 )
 from harness.backends.pytorch import PYTORCH
 from harness.backends.pytorch_half import PYTORCH_FP16
+from harness.backends.releases import onnxruntime_at
 from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
+from harness.backends.transformers5 import ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8
 from harness.padding import by_length
 
 DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, PYTORCH_FP16, ONNXRUNTIME_FP16)
@@ -22,6 +24,8 @@ MORE_BACKENDS = (
     ONNXRUNTIME_INT8_PERCENTILE,
     ONNXRUNTIME_INT8_GUARDED,
     ONNXRUNTIME_TENSORRT,
+    ONNXRUNTIME_TF5,
+    ONNXRUNTIME_TF5_INT8,
     *map(by_length, (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)),
 )
 """Measured where `--ship-backends` names them."""
@@ -38,6 +42,9 @@ __all__ = [
     "ONNXRUNTIME_O2",
     "ONNXRUNTIME_O2_INT8",
     "ONNXRUNTIME_TENSORRT",
+    "ONNXRUNTIME_TF5",
+    "ONNXRUNTIME_TF5_INT8",
     "PYTORCH",
     "PYTORCH_FP16",
+    "onnxruntime_at",
 ]

@@ -60,7 +60,7 @@ def described(out: Path) -> dict[str, str]:
     """What `dynamic` made."""
     preset = int8_preset(platform.machine(), cpu_flags())
     quantizer = f"ORTQuantizer dynamic {preset}, optimum-onnx {version('optimum-onnx')}"
-    return {"quantizer": quantizer, "preset": preset, "operators": _operators(out)}
+    return {"quantizer": quantizer, "preset": preset, "operators": operators(out)}
 
 
 def _copy_settings(source: Path, out: Path) -> None:
@@ -88,7 +88,7 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     _copy_settings(source, out)
     return {
         "quantizer": f"quantize_dynamic per channel, onnxruntime {version('onnxruntime')}",
-        "operators": _operators(out),
+        "operators": operators(out),
     }
 
 
@@ -124,7 +124,7 @@ def _static(source: Path, out: Path, aside: Aside, method: str) -> dict[str, str
     return {
         "quantizer": f"quantize_static {method}, QDQ, per channel, onnxruntime {version('onnxruntime')}",
         "calibration_rows": str(len(rows)),
-        "operators": _operators(out),
+        "operators": operators(out),
     }
 
 
@@ -159,10 +159,12 @@ def folded(file: Path, beside: Path) -> Iterator[Path]:
         yield graph
 
 
-def _operators(out: Path) -> str:
+def operators(out: Path) -> str:
+    """The quantised ones of all graphs in a folder, with their number."""
     import onnx
 
-    found = Counter(node.op_type for file in sorted(out.glob("*.onnx")) for node in onnx.load(file).graph.node)
+    graphs = (onnx.load(file, load_external_data=False).graph for file in sorted(out.glob("*.onnx")))
+    found = Counter(node.op_type for graph in graphs for node in graph.node)
     return ", ".join(f"{name} {n}" for name, n in sorted(found.items()) if INTEGER.search(name))
 
 

@@ -44,9 +44,18 @@ def save_model(folder: Path, labels: tuple[str, ...]) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def suite() -> str:
-    (found,) = re.findall(r"```python\n(\"\"\"Tickets.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+def block(begin: str) -> str:
+    """The README's Python that begins so."""
+    (found,) = re.findall(rf"```python\n({begin}.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     return str(found)
+
+
+def suite() -> str:
+    return block('"""Tickets')
+
+
+def backend() -> str:
+    return block('"""ONNX Runtime that has')
 
 
 @pytest.fixture
@@ -96,3 +105,28 @@ def test_a_model_that_names_its_answers_otherwise_is_refused_before_anything_is_
     assert 4 == run.status
     assert "model mine: as it is, it answers LABEL_0, LABEL_1, LABEL_2, and no billing, delivery, repairs" in run.text
     assert not toy.artifacts.exists() or not list(toy.artifacts.glob("tickets*"))
+
+
+def test_the_backend_is_short() -> None:
+    assert 25 >= len(backend().splitlines())
+
+
+def test_a_backend_of_ones_own_is_built_measured_and_judged_like_any_other(toy: Toy) -> None:
+    (toy.folder / "mine.py").write_text(backend())
+    own = suite().replace("cases(TASK, MODELS)", "cases(TASK, MODELS, backends=[*DEFAULT_BACKENDS, AHEAD])")
+    (toy.folder / "test_tickets.py").write_text(own.replace("import Bench", "import DEFAULT_BACKENDS, Bench"))
+    with (toy.folder / "test_tickets.py").open("r+") as file:
+        text = file.read().replace("import pytest\n", "import pytest\nfrom mine import AHEAD\n", 1)
+        file.seek(0)
+        file.write(text)
+    tickets().to_csv(toy.folder / "tickets.csv", index=False)
+    save_model(toy.folder / "my-model", TEAMS)
+    run = toy.run("test_tickets.py", "-p", "no:randomly", "--ship-backends=ahead")
+    assert 0 == run.status, run.text
+    (found,) = toy.results.values()
+    assert ("tickets/mine.ahead.cpu", "ok") == (found.name, found.status)
+    assert found.answers is not None
+    assert found.artifact is not None
+    assert ("onnxruntime", 1.0) == (found.answers.compared_with, found.answers.score)
+    assert ["optimised_by"] == list(found.artifact.info)
+    assert [1, 16] == [series.workload.batch for series in found.series]

@@ -1,0 +1,108 @@
+"""Backends that go wrong where it hurts most, and some that live elsewhere: where there is no pytest to import."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+from own import NUMPY
+
+from harness import PYTORCH, Arrays, Backend, Kind, Python, Session, Target, Unsupported
+
+ELSEWHERE = Python(interpreter="INTERPRETER")
+LONG = 20
+
+
+def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    shutil.copyfile(source / "model.safetensors", out / "model.safetensors")
+    return {"built_by": sys.executable, "kind": kind.name, "like": kind.likeness.allowed, "reads": kind.encode.__name__}
+
+
+def build_failing(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    raise ArithmeticError("no such operator over there")
+
+
+def build_unsupported(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    raise Unsupported("no such head over there")
+
+
+def build_leaving(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    os._exit(3)
+
+
+def build_astray(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    (source / "model.safetensors").write_bytes(b"mine now")
+    return {}
+
+
+def load_elsewhere(artifact: Path, target: Target) -> Session:
+    return NUMPY.load(artifact, target)._replace(settings={"run_by": sys.executable})
+
+
+def load_astray(artifact: Path, target: Target) -> Session:
+    session = NUMPY.load(artifact, target)
+    (artifact / "model.safetensors").write_bytes(b"mine now")
+    return session
+
+
+def load_failing(artifact: Path, target: Target) -> Session:
+    raise LookupError("no weights for a Wednesday")
+
+
+def changed(run):
+    """Loads the right one, whose answers then pass through `run`."""
+
+    def load(artifact: Path, target: Target) -> Session:
+        right = NUMPY.load(artifact, target).run
+        return NUMPY.load(artifact, target)._replace(run=lambda arrays: run(arrays, right(arrays)["logits"]))
+
+    load.__name__ = load.__qualname__ = f"load_{run.__name__}"
+    return load
+
+
+def only_short(arrays: Arrays, logits) -> Arrays:
+    if arrays["input_ids"].shape[1] > LONG:
+        raise OverflowError("too long for me")
+    return {"logits": logits}
+
+
+def fewer_rows(arrays: Arrays, logits) -> Arrays:
+    return {"logits": logits[:-1]}
+
+
+def other_shape(arrays: Arrays, logits) -> Arrays:
+    return {"logits": np.concatenate([logits, logits], axis=1)}
+
+
+def words(arrays: Arrays, logits) -> Arrays:
+    return {"logits": logits.astype(str)}
+
+
+def scalar(arrays: Arrays, logits) -> Arrays:
+    return {"logits": np.array(logits.sum())}
+
+
+load_only_short, load_fewer_rows, load_other_shape = changed(only_short), changed(fewer_rows), changed(other_shape)
+load_words, load_scalar = changed(words), changed(scalar)
+
+CPU = {"devices": ("cpu",)}
+BACKENDS = [
+    PYTORCH,
+    # Those that go astray come first: what follows must find everything as it was.
+    Backend(name="astray-in-build", build=build_astray, load=NUMPY.load, **CPU),
+    Backend(name="astray-in-load", load=load_astray, **CPU),
+    Backend(name="elsewhere", build=build, builds_in=ELSEWHERE, load=load_elsewhere, runs_in=ELSEWHERE, **CPU),
+    Backend(name="built-elsewhere", build=build, builds_in=ELSEWHERE, load=load_elsewhere, **CPU),
+    Backend(name="failing-elsewhere", build=build_failing, builds_in=ELSEWHERE, load=NUMPY.load, **CPU),
+    Backend(name="unsupported-elsewhere", build=build_unsupported, builds_in=ELSEWHERE, load=NUMPY.load, **CPU),
+    Backend(name="leaving-elsewhere", build=build_leaving, builds_in=ELSEWHERE, load=NUMPY.load, **CPU),
+    Backend(name="needs-torch", load=PYTORCH.load, runs_in=ELSEWHERE, **CPU),
+    Backend(name="unbuildable", load=NUMPY.load, runs_in=Python(requirements=("no-such-distribution-at-all",)), **CPU),
+    Backend(name="load", load=load_failing, **CPU),
+    *(
+        Backend(name=load.__name__.replace("_", "-"), load=load, **CPU)
+        for load in (load_only_short, load_fewer_rows, load_other_shape, load_words, load_scalar)
+    ),
+    NUMPY,
+]
