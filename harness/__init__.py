@@ -19,6 +19,7 @@ from harness.kinds import (
 )
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.spec import Case, Gate, Model, Recipe, Task, cases
+from harness.tuned import tuned
 
 __all__ = [
     "DEFAULT_BACKENDS",
@@ -57,4 +58,5 @@ __all__ = [
     "text_classification",
     "token_classification",
     "translation",
+    "tuned",
 ]

@@ -6,14 +6,16 @@ Third parties are imported inside those functions, so that to name a backend cos
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import HarnessError
 from harness.likeness import ELEMENTS, Likeness
 from harness.sources import Row, Source
+from harness.tuned import NOTHING, OWN, Option, Options, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +137,8 @@ class Target(NamedTuple):
     threads: int
     spinning: bool = False
     """Whether idle threads wait in a loop, as runtimes do by default; asleep, they disturb nobody else's timing."""
+    options: Options = NOTHING
+    """What was chosen for the backend, by name; threads and spinning are those above."""
 
 
 class Session(NamedTuple):
@@ -167,8 +171,20 @@ class Backend:
     devices: tuple[Device, ...] = DEVICES
     unavailable: Callable[[Device], str | None] | None = None
     """Why it cannot run on a device of this machine, if so; asked before anything expensive, imports no runtime."""
+    choices: Mapping[str, tuple[Option, ...]] = field(default_factory=dict, compare=False)
+    """Options that `load` finds in `target.options`, and their values, the default's first; beside threads and
+    spinning, which every backend is told."""
+    options: Options = field(default_factory=dict, hash=False)
+    """What is chosen of them, the same in every worker; recorded with the runtime's settings."""
 
     def __post_init__(self) -> None:
         check_name("backend", self.name)
         if not self.devices or not set(self.devices) <= set(DEVICES):
             raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
+        check_options(self.name, self.options, self.choices)
+        object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))
+        object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
+
+    def aimed(self, target: Target) -> Target:
+        """The target of this backend's workers: what it has chosen itself goes before what all are given."""
+        return target._replace(**{n: v for n, v in self.options.items() if n in OWN}, options=self.options)  # type: ignore[arg-type]

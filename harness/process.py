@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.loading import import_path, name_of
+from harness.pause import awake
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
@@ -78,12 +79,15 @@ class Worker:
         front: Front | None = None,
         kind: Kind | None = None,
     ) -> None:
+        target = backend.aimed(target)
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        order["options"] = dict(target.options)
         if kind is not None and kind.reduce is not None:
             order["reduction"] = reduction.order(kind)
         if front is not None:
             order["front"] = front.order()
         self.name = name or backend.name
+        self._pauses = bool(backend.options.get("spinning"))
         self.timeout_s = timeout_s
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
         self._sock, theirs = socket.socketpair()
@@ -123,13 +127,15 @@ class Worker:
 
     def put(self, batch: Arrays) -> None:
         """Hand over the arrays of the next block of calls; returns when the worker holds them and is prepared."""
-        self._send({}, batch)
-        self.compile_ns += self._receive()[0]["compile_ns"]
+        with self._awake():
+            self._send({}, batch)
+            self.compile_ns += self._receive()[0]["compile_ns"]
 
     def run(self, loops: int = 1) -> Answer:
         """Call the backend `loops` times on the batch that was put, inside one window of the worker's clock."""
-        self._send({"loops": loops})
-        header, outputs = self._receive()
+        with self._awake():
+            self._send({"loops": loops})
+            header, outputs = self._receive()
         answer = Answer(**header, outputs=outputs)
         if not 0 <= answer.began_ns < answer.ended_ns:
             raise WorkerError(
@@ -147,6 +153,10 @@ class Worker:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._log.close()
+
+    def _awake(self) -> AbstractContextManager[None]:
+        """While it is asked something; else one that chose to spin stands still."""
+        return awake(self._process.pid) if self._pauses else nullcontext()
 
     def _kill(self) -> None:
         """The whole process group: what the worker started may outlive it."""

@@ -25,6 +25,7 @@ from harness.front import fronted
 from harness.loading import load_symbol
 from harness.phases import imports
 from harness.reduction import reduced
+from harness.tuned import words
 
 
 def main(fd: int) -> None:
@@ -64,7 +65,7 @@ def end_with_parent() -> None:
 
 def _load(sock: socket.socket) -> Session:
     order, _ = wire.receive(sock)
-    target = Target(order["device"], order["threads"], order["spinning"])
+    target = Target(order["device"], order["threads"], order["spinning"], order["options"])
     began = perf_counter_ns()
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
@@ -83,7 +84,9 @@ def _load(sock: socket.socket) -> Session:
             "import_ns": imported.ns,
             "load_ns": spent_ns - imported.ns,
             "device": session.device,
-            "settings": {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)},
+            "settings": {name: str(value) for name, value in session.settings.items()}
+            | ({"options": words(target.options)} if target.options else {})
+            | {"imported": ",".join(heavy)},
         },
     )
     return session

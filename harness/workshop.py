@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness import answers, content, data, train
 from harness.answers import Scored
@@ -20,6 +20,7 @@ from harness.quiet import quiet
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
+Rows = Literal["test", "validation"]
 TRAINERS = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
 """Packages that decide what a checkpoint holds; another ONNX Runtime is no reason to train again."""
 
@@ -63,20 +64,21 @@ class Workshop:
         build = backend.build
         if build is None:
             return source
-        key = fingerprint(source.path.name, source.info, backend, versions(), _machine())
+        # Options are for what runs it; what is built is the same with all of them.
+        key = fingerprint(source.path.name, source.info, replace(backend, options={}), versions(), _machine())
         with self.progress.bar(f"build {backend.name}", None):
             return self.store.get(self._name(backend.name), key, lambda out: build(source.path, out, self.task.kind))
 
-    def inputs(self, split: data.Split, made: Entry) -> Inputs:
-        """The test rows as every backend is given them."""
+    def inputs(self, split: data.Split, made: Entry, rows: Rows = "test") -> Inputs:
+        """The test rows, or others, as every backend is given them."""
         processor = self.task.kind.load_processor(made.path)
         encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
-            asked = encoder.asked(split.test, f"{self._known(split)} test")
+            asked = encoder.asked(getattr(split, rows), f"{self._known(split)} {rows}")
         return Inputs(self.task.kind, asked, split.labels, made.info.get("order"))
 
-    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs) -> Scored:
-        """The backend's answers on every test row, from a worker of its own."""
+    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, rows: Rows = "test") -> Scored:
+        """The backend's answers on every one of these rows, from a worker of its own."""
 
         def build(out: Path) -> dict[str, Any]:
             with Worker(backend, artifact.path, self.target, self.timeout_s, kind=self.task.kind) as worker:
@@ -85,7 +87,15 @@ class Workshop:
         names = ("answers.py", "inputs.py", "ragged.py", "reduction.py", "worker.py", "score.py", "metrics")
         code = [tree_sha256(HERE / name) for name in names]
         key = fingerprint(
-            artifact.path.name, artifact.info, backend, self.target, self.task.metrics, versions(), _machine(), code
+            artifact.path.name,
+            artifact.info,
+            backend,
+            self.target,
+            self.task.metrics,
+            versions(),
+            _machine(),
+            code,
+            rows,
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)

@@ -11,6 +11,7 @@ from harness import checkpoint
 from harness.backends.onnx_graphs import FILE, export, is_generating, optimise, quantise
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.quiet import quiet
+from harness.tuned import Option
 
 
 def unavailable(device: Device) -> str | None:
@@ -29,6 +30,7 @@ def load(artifact: Path, target: Target) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = target.threads
     options.inter_op_num_threads = 1
+    _choose(options, target, onnxruntime)
     options.log_severity_level = 3
     spinning = "1" if target.spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
@@ -49,8 +51,33 @@ def load(artifact: Path, target: Target) -> Session:
             "providers": ",".join(providers),
             "threads": str(session.get_session_options().intra_op_num_threads),
             "allow_spinning": spinning,
+            **_chosen(session.get_session_options()),
         },
     )
+
+
+def _choose(options: Any, target: Target, runtime: Any) -> None:
+    """What CHOICES leave open; by default as ONNX Runtime has it."""
+    chosen = target.options
+    options.enable_cpu_mem_arena = chosen.get("arena", True)
+    options.enable_mem_pattern = chosen.get("memory_pattern", True)
+    options.graph_optimization_level = getattr(
+        runtime.GraphOptimizationLevel, LEVELS[str(chosen.get("optimisation", "all"))]
+    )
+    if chosen.get("execution") == "parallel":
+        options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
+        options.inter_op_num_threads = target.threads
+
+
+def _chosen(options: Any) -> dict[str, str]:
+    """The same, read back from a session."""
+    levels = {level: name for name, level in LEVELS.items()}
+    return {
+        "arena": str(options.enable_cpu_mem_arena),
+        "memory_pattern": str(options.enable_mem_pattern),
+        "optimisation": levels[options.graph_optimization_level.name],
+        "execution": options.execution_mode.name.removeprefix("ORT_").lower(),
+    }
 
 
 def _answering(session: Any) -> Callable[[Arrays], Arrays]:
@@ -80,14 +107,30 @@ def _generating(artifact: Path, options: Any, provider: str, target: Target) -> 
     return checkpoint.answering(model, target.device), model.decoder.session
 
 
-ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable)
-ONNXRUNTIME_O2 = Backend(name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load, unavailable=unavailable)
+LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+"""ONNX Runtime's own optimisations of a graph, made anew in every session."""
+CHOICES: dict[str, tuple[Option, ...]] = {
+    "optimisation": tuple(LEVELS),
+    "arena": (True, False),
+    "memory_pattern": (True, False),
+    "execution": ("sequential", "parallel"),
+}
+ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable, choices=CHOICES)
+ONNXRUNTIME_O2 = Backend(
+    name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load, unavailable=unavailable, choices=CHOICES
+)
 ONNXRUNTIME_INT8 = Backend(
     name="onnxruntime-int8",
     source=ONNXRUNTIME,
     build=quantise,
     load=load,
     lossy=True,
+    choices=CHOICES,
     # ONNX Runtime's CUDA provider has no kernels for dynamically quantised matrix products.
     devices=("cpu",),
 )
