@@ -139,7 +139,7 @@ def _field(case: Case, folder: Path, given: Given, progress: Progress) -> tuple[
         artifact=artifact.path,
         load=Load(1, SEED, lambda number: [order[number % len(order)]], inputs.batch),
         settings=given.settings(case.device),
-        check=lambda arm, rows, outputs: parity.check_timed(arm, scored, rows, outputs),
+        check=lambda arm, rows, outputs: parity.check_timed(arm, scored, rows, outputs, "validation"),
         accept=accept,
         kind=case.task.kind,
     ), len(inputs)

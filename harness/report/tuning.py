@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def tuning(one: Tuning) -> str:
     """The table of settings, and below it the verdict."""
     view = pd.DataFrame(list(_rows(one)))
-    aligned = ["left", "right", "right", "left"]
+    aligned = ["left", "right", "right"]
     table = view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned)
-    return "\n".join([_head(one), "", table, "", *_verdict(one)])
+    return "\n".join([_head(one), "", table, "", *_left(one), *_verdict(one)])
 
 
 def _head(one: Tuning) -> str:
@@ -47,8 +47,15 @@ def _rows(one: Tuning) -> Iterator[dict[str, str]]:
 
 
 def _row(name: str, rung: str, ratio: str, one: Tuning) -> dict[str, str]:
-    why = cells.first_line(one.found.failed.get(name, "").removeprefix(f"{name}: "))
-    return {"setting": name, "last rung": rung, "there, to the default": ratio, "": f"left: {why}" if why else ""}
+    return {"setting": name, "last rung": "left" if name in one.found.failed else rung, "there, to the default": ratio}
+
+
+def _left(one: Tuning) -> Iterator[str]:
+    """Why settings left, once a reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in one.found.failed.items():
+        by_reason.setdefault(cells.first_line(why.removeprefix(f"{name}: ")), []).append(name)
+    yield from (f"{'; '.join(names)} left: {why}" for why, names in by_reason.items())
 
 
 def _verdict(one: Tuning) -> Iterator[str]:
