@@ -17,10 +17,14 @@ from harness.crew import Check
 from harness.errors import HarnessError
 from harness.evidence import Series
 from harness.halving import Standing, halving
+from harness.paired import speedup
 from harness.progress import Progress
 from harness.samples import LOOKS, Arm, Load, Measurement, Samples, Settings
 from harness.speed import TOLERANCE, is_settled
 from harness.tuned import Options, variant, words
+
+PROOF = 3
+"""Number of the first rung whose rounds and starts suffice for an interval."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def search(field: Field, candidates: Sequence[Options], budget_s: float, cost: C
                 break
         found.winner = _winner(held, found)
         if found.winner is not None:
+            found.winner = _lightened(held, found, found.winner, lambda more: time.monotonic() + more <= end, cost)
             _fresh(held, found, found.winner, began + budget_s - time.monotonic(), cost, progress)
     return found
 
@@ -135,13 +140,43 @@ def _winner(field: Field, found: Found) -> str | None:
     equals = [name for name in last if last[name] > best - math.log(TOLERANCE)]
     order = dict.fromkeys([*sorted(equals, key=lambda name: len(found.tried[name])), *last])
     for name in (name for name in order if last[name] > 0):
-        try:
-            field.accept(field.arm(found.tried[name], name).backend)
-        except HarnessError as error:
-            found.failed[name] = str(error)
-        else:
+        if _accepted(field, found, name, found.tried[name]):
             return name
     return None
+
+
+def _accepted(field: Field, found: Found, name: str, options: Options) -> bool:
+    try:
+        field.accept(field.arm(options, name).backend)
+    except HarnessError as error:
+        found.failed[name] = str(error)
+    return name not in found.failed
+
+
+def _lightened(field: Field, found: Found, winner: str, allows: Callable[[float], bool], cost: Cost) -> str:
+    """The winner without what it does not need: a change goes unless the winner is proven faster with it."""
+    number = max(found.standings[-1].number, PROOF)
+    while len(found.tried[winner]) > 1 and allows(cost.rung(len(found.tried[winner]) + 1, number)):
+        chosen = found.tried[winner]
+        fewer = [{name: value for name, value in chosen.items() if name != gone} for gone in chosen]
+        options = {words(one): one for one in (chosen, *fewer)}
+        arms = [field.default, *(field.arm(one, name) for name, one in options.items())]
+        rounds = rounds_of(number)
+        settings = replace(field.settings, starts=number + 1, looks=(rounds,), budget_s=math.inf, probes=False)
+        measured = measure.measure(
+            arms, [_from(field.load, 2 * rounds)], settings, field.check, lambda samples: True, Progress()
+        )
+        (samples,) = measured.samples
+        if winner in measured.failed:
+            break
+        left = [name for name in map(words, fewer) if name not in measured.failed]
+        enough = [name for name in left if speedup(samples.ns[name], samples.ns[winner], (), 1).low <= 1]
+        best = max(enough, key=lambda name: _ratio(samples, field.backend.name, name), default=None)
+        if best is None or not _accepted(field, found, best, options[best]):
+            break
+        found.tried[best] = options[best]
+        winner = best
+    return winner
 
 
 def _fresh(field: Field, found: Found, winner: str, left_s: float, cost: Cost, progress: Progress) -> None:

@@ -48,6 +48,17 @@ class Choosy(Simulation):
         return super().hire(backend, Path(str(factor)), target, timeout_s, name, front, kind)
 
 
+class Together(Simulation):
+    """A machine on which two options together halve the work."""
+
+    def hire(
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
+    ) -> Simulated:
+        """By how many there are."""
+        work = "0.5" if len(backend.options) > 1 else "1"
+        return super().hire(backend, Path(work), target, timeout_s, name, front, kind)
+
+
 def arrays(rows: list[int]) -> Arrays:
     return {"x": np.zeros((1, 1), dtype=np.float32)}
 
@@ -115,6 +126,21 @@ def test_of_equals_the_one_that_changes_least_is_chosen() -> None:
     candidates = [{"level": "basic", "arena": False}, {"level": "basic"}]
     for order in (candidates, candidates[::-1]):
         assert "level=basic" == search(where, order, 600.0, pilot(where), Progress()).winner
+
+
+def test_what_a_winner_does_not_need_is_left_out_and_what_it_needs_stays() -> None:
+    where = field(QUIET, 0, level_basic=0.5)
+    needless = [{"level": "basic", "arena": False, "spinning": True}]
+    assert "level=basic" == search(where, needless, 600.0, pilot(where), Progress()).winner
+    where = both_needed()
+    needed = [{"level": "basic", "arena": False}]
+    assert "level=basic, arena=off" == search(where, needed, 600.0, pilot(where), Progress()).winner
+
+
+def both_needed() -> Field:
+    """Where only two changes together make a difference."""
+    where = Together(QUIET, START_SD, "together")
+    return replace(field(QUIET, 0), settings=Settings(TARGET, machine=where.machine))
 
 
 def test_a_setting_that_answers_otherwise_is_refused_and_the_next_is_taken() -> None:
