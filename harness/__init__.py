@@ -38,6 +38,7 @@ from harness.kinds import (
 from harness.padding import by_length
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.spec import Case, Gate, Model, Recipe, Task, cases
+from harness.tuned import tuned
 
 __all__ = [
     "DEFAULT_BACKENDS",
@@ -89,4 +90,5 @@ __all__ = [
     "text_classification",
     "token_classification",
     "translation",
+    "tuned",
 ]

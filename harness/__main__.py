@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         "compare": _compare,
         "selftest": _selftest,
         "floors": _floors,
+        "tune": _tune,
         "lock": _lock,
     }
     try:
@@ -56,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
     floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
+    tune = commands.add_parser("tune", help="find the threads, spinning and other options that suit one case best")
+    tune.add_argument("suite", help="file, folder or test id, as pytest takes it, with one case in it")
+    tune.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
+    tune.add_argument(
+        "--budget", type=float, default=300.0, metavar="SECONDS", help="longest time once all is built (default: 300)"
+    )
+    tune.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints and artifacts are kept")
+    tune.add_argument("--ship-threads", type=int, metavar="N", help="threads of the default")
     lock = commands.add_parser("lock", help="write down the commits and files of the Hub that suites read")
     lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
     lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
@@ -138,6 +147,14 @@ def _floors(options: argparse.Namespace) -> int:
 
     found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
     print(proposals(found))
+    return 0
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from harness.report.tuning import tuning
+    from harness.tune import tune
+
+    print(tuning(tune(options.suite, options.expression, options.budget, options.ship_artifacts, options.ship_threads)))
     return 0
 
 

@@ -6,15 +6,17 @@ Third parties are imported inside those functions, so that to name a backend cos
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import HarnessError
 from harness.interpreter import Python
 from harness.likeness import ELEMENTS, Likeness
 from harness.sources import Row, Source
+from harness.tuned import NOTHING, OWN, Option, Options, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,6 +140,8 @@ class Target(NamedTuple):
     threads: int
     spinning: bool = False
     """Whether idle threads wait in a loop, as runtimes do by default; asleep, they disturb nobody else's timing."""
+    options: Options = NOTHING
+    """What was chosen for the backend, by name; threads and spinning are those above."""
 
 
 class Session(NamedTuple):
@@ -178,6 +182,11 @@ class Backend:
     """Where `build` runs; None is the environment of pytest."""
     runs_in: Python | None = None
     """Where workers run; likewise. An artifact may well run elsewhere than it was built."""
+    choices: Mapping[str, tuple[Option, ...]] = field(default_factory=dict, compare=False)
+    """Options that `load` finds in `target.options`, and their values, the default's first; beside threads and
+    spinning, which every backend is told."""
+    options: Options = field(default_factory=dict, hash=False)
+    """What is chosen of them, the same in every worker; recorded with the runtime's settings."""
 
     def __post_init__(self) -> None:
         check_name("backend", self.name)
@@ -189,3 +198,10 @@ class Backend:
             raise HarnessError(f"backend {self.name}: build= or calibrate=, not both; each writes the whole artifact")
         if self.builds_in and self.build is None:
             raise HarnessError(f"backend {self.name}: builds_in= names an environment, and there is no build= to run")
+        check_options(self.name, self.options, self.choices)
+        object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))
+        object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
+
+    def aimed(self, target: Target) -> Target:
+        """The target of this backend's workers: what it has chosen itself goes before what all are given."""
+        return target._replace(**{n: v for n, v in self.options.items() if n in OWN}, options=self.options)  # type: ignore[arg-type]

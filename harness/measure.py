@@ -84,7 +84,7 @@ class _Run:
             if arm.name not in self.found.failed:
                 crew.hire(arm, self.settings, stack)
         due = self.due()
-        if not due[0][1].rows:
+        if self.settings.probes and not due[0][1].rows:
             probe(crew, due[0][0], self.settings.seed)
         for load, samples in due:
             crew.turn_to(load.batch, gated=load is self.loads[0])

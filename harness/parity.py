@@ -64,7 +64,7 @@ def check_parity(own: Scored, source: Scored, name: str, inputs: Inputs) -> None
             )
 
 
-def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays) -> None:
+def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays, of: str = "test") -> None:
     """WorkerError unless timed answers have the form of the scored ones and, for one row, are the scored one."""
     known = [scored.single[row] for row in rows]
     expected = {output: _stacked([one[output] for one in known]) for output in known[0]}
@@ -79,7 +79,7 @@ def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays)
         near = 0.0 if values.dtype.kind in "iu" else 1.0  # a token is the same or another
         if len(rows) == 1 and not np.allclose(values, known[0][output], rtol=near * RELATIVE, atol=near * ABSOLUTE):
             raise WorkerError(
-                f"{name}: what was timed is not what was scored: {output} of test row {rows[0]} differs by "
+                f"{name}: what was timed is not what was scored: {output} of {of} row {rows[0]} differs by "
                 f"{np.abs(values - known[0][output]).max():.3g}"
             )
 

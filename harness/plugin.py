@@ -70,12 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unwanted = config.stash[SHIP].unwanted([case for _, case in found])
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    gone = [item for item, case in found if str(case) in unwanted]
+    # A case that is named in full is asked for, whatever its backend.
+    named = set() if config.option.ship_backends else set(config.args)
+    gone = [item for item, case in found if str(case) in unwanted and item.nodeid not in named]
     if gone:
         config.hook.pytest_deselected(items=gone)
-        items[:] = [
-            item for item, case in ((i, case_of(i)) for i in items) if case is None or str(case) not in unwanted
-        ]
+        items[:] = [item for item in items if item not in gone]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.loading import import_path, name_of
+from harness.pause import awake
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
@@ -71,13 +73,16 @@ class Worker(Child):
         front: Front | None = None,
         kind: Kind | None = None,
     ) -> None:
+        target = backend.aimed(target)
         order = {**name_of(backend.load), "artifact": str(artifact), **target._asdict()}
+        order["options"] = dict(target.options)
         if backend.batches_of is not None:
             order["batches_of"] = backend.batches_of
         if kind is not None and kind.reduce is not None:
             order["reduction"] = reduction.order(kind)
         if front is not None:
             order["front"] = front.order()
+        self._pauses = bool(backend.options.get("spinning"))
         home = backend.runs_in
         order["elsewhere"] = home is not None
         there = environment(target.threads, target.spinning)
@@ -94,16 +99,22 @@ class Worker(Child):
 
     def put(self, batch: Arrays) -> None:
         """Hand over the arrays of the next block of calls; returns when the worker holds them and is prepared."""
-        self._send({}, batch)
-        self.compile_ns += self._receive()[0]["compile_ns"]
+        with self._awake():
+            self._send({}, batch)
+            self.compile_ns += self._receive()[0]["compile_ns"]
 
     def run(self, loops: int = 1) -> Answer:
         """Call the backend `loops` times on the batch that was put, inside one window of the worker's clock."""
-        self._send({"loops": loops})
-        header, outputs = self._receive()
+        with self._awake():
+            self._send({"loops": loops})
+            header, outputs = self._receive()
         answer = Answer(**header, outputs=outputs)
         if not 0 <= answer.began_ns < answer.ended_ns:
             raise WorkerError(
                 f"{self.name}: the worker's clock stepped: a window from {answer.began_ns} to {answer.ended_ns} ns"
             )
         return answer
+
+    def _awake(self) -> AbstractContextManager[None]:
+        """While it is asked something; else one that chose to spin stands still."""
+        return awake(self._process.pid) if self._pauses else nullcontext()

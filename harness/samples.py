@@ -58,6 +58,8 @@ class Settings:
     tail: int = 0
     """Single calls of every arm after the decision, for percentiles."""
     machine: Machine = THIS
+    probes: bool = True
+    """Whether arms are asked first if they remember answers."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from harness.environment import describe, no_cuda
 from harness.errors import HarnessError
 from harness.progress import Progress
 from harness.spec import Case
+from harness.tuned import lacking
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,7 @@ class ShipSession:
             return reason
         if case.reads_hub and not self.options.ship_hub:
             return "it reads the Hugging Face Hub, and --ship-hub was not given"
-        return case.backend.unavailable(case.device) if case.backend.unavailable else None
+        return lacking(case.backend, case.device)
 
     def outcome(self, case: Case, node: str) -> Outcome:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""

@@ -24,6 +24,7 @@ from harness.loading import load_symbol
 from harness.padding import sorted_by_length
 from harness.phases import imports
 from harness.reduction import reduced
+from harness.tuned import words
 
 
 def main(fd: int) -> None:
@@ -45,7 +46,7 @@ def main(fd: int) -> None:
 
 def _load(sock: socket.socket) -> Session:
     order, _ = wire.receive(sock)
-    target = Target(order["device"], order["threads"], order["spinning"])
+    target = Target(order["device"], order["threads"], order["spinning"], order["options"])
     began = perf_counter_ns()
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
@@ -61,6 +62,7 @@ def _load(sock: socket.socket) -> Session:
         raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")
     heavy = sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules))
     settings = {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)}
+    settings |= {"options": words(target.options)} if target.options else {}
     wire.send(
         sock,
         {

@@ -78,7 +78,9 @@ class Workshop:
         if backend.build is None and backend.calibrate is None:
             return source
         rows = aside() if backend.calibrate and aside else None
-        made = (source.path.name, source.info, _bare(backend), _installed(backend.builds_in), versions(), _machine())
+        # Options are for what runs it; what is built is the same with all of them.
+        bare, installed = replace(_bare(backend), options={}), _installed(backend.builds_in)
+        made = (source.path.name, source.info, bare, installed, versions(), _machine())
         seen = (rows.sha256, rows.metric, rows.max_loss) if rows else ()
         order = Order(self.task.kind, rows, self.target.threads, self.timeout_s)
         with self.progress.bar(f"build {backend.name}", None):
@@ -99,8 +101,8 @@ class Workshop:
         calibration, validation = (self.inputs(split, made, part) for part in ASIDE)
         return Aside(calibration, validation, self.task.metric, self.max_loss, self._known(split))
 
-    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs) -> Scored:
-        """The answers of the backend, at home, on every test row, from a worker of its own."""
+    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, part: Part = "test") -> Scored:
+        """The answers of the backend, at home, on every row of one part, from a worker of its own."""
 
         def build(out: Path) -> dict[str, Any]:
             with (
@@ -115,7 +117,7 @@ class Workshop:
         code = [tree_sha256(HERE / name) for name in names]
         key = fingerprint(
             (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in)),
-            (self.target, self.task.metrics, versions(), _machine(), code),
+            (self.target, self.task.metrics, versions(), _machine(), code, part),
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.backends.onnx_guard import guard
 from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.quiet import quiet
+from harness.tuned import Option
 
 
 def unavailable(device: Device) -> str | None:
@@ -37,6 +39,7 @@ def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = target.threads
     options.inter_op_num_threads = 1
+    _choose(options, target, onnxruntime)
     options.log_severity_level = 3
     spinning = "1" if target.spinning else "0"
     options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
@@ -59,8 +62,33 @@ def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target:
             "threads": str(session.get_session_options().intra_op_num_threads),
             "allow_spinning": spinning,
             **exact_onnxruntime(session),
+            **_chosen(session.get_session_options()),
         },
     )
+
+
+def _choose(options: Any, target: Target, runtime: Any) -> None:
+    """What CHOICES leave open; by default as ONNX Runtime has it."""
+    chosen = target.options
+    options.enable_cpu_mem_arena = chosen.get("arena", True)
+    options.enable_mem_pattern = chosen.get("memory_pattern", True)
+    options.graph_optimization_level = getattr(
+        runtime.GraphOptimizationLevel, LEVELS[str(chosen.get("optimisation", "all"))]
+    )
+    if chosen.get("execution") == "parallel":
+        options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
+        options.inter_op_num_threads = target.threads
+
+
+def _chosen(options: Any) -> dict[str, str]:
+    """The same, read back from a session."""
+    levels = {level: name for name, level in LEVELS.items()}
+    return {
+        "arena": str(options.enable_cpu_mem_arena),
+        "memory_pattern": str(options.enable_mem_pattern),
+        "optimisation": levels[options.graph_optimization_level.name],
+        "execution": options.execution_mode.name.removeprefix("ORT_").lower(),
+    }
 
 
 def _answering(session: Any) -> Callable[[Arrays], Arrays]:
@@ -105,42 +133,37 @@ def _generating(
     return checkpoint.answering(model, target.device), model.decoder.session
 
 
-ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable)
-ONNXRUNTIME_O2 = Backend(name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise, load=load, unavailable=unavailable)
-INT8_DEVICES: tuple[Device, ...] = ("cpu",)
-"""ONNX Runtime's CUDA provider has no kernels for quantised matrix products."""
-ONNXRUNTIME_INT8 = Backend(
-    name="onnxruntime-int8", source=ONNXRUNTIME, build=quantise, load=load, lossy=True, devices=INT8_DEVICES
-)
-ONNXRUNTIME_O2_INT8 = Backend(
-    name="onnxruntime-o2-int8",
-    source=ONNXRUNTIME_O2,
-    build=quantise_optimised,
-    load=load,
-    lossy=True,
-    devices=INT8_DEVICES,
-)
-ONNXRUNTIME_INT8_STATIC = Backend(
-    name="onnxruntime-int8-static",
+LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+"""ONNX Runtime's own optimisations of a graph, made anew in every session."""
+CHOICES: dict[str, tuple[Option, ...]] = {
+    "optimisation": tuple(LEVELS),
+    "arena": (True, False),
+    "memory_pattern": (True, False),
+    "execution": ("sequential", "parallel"),
+}
+ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable, choices=CHOICES)
+ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise)
+ONNXRUNTIME_INT8 = replace(
+    ONNXRUNTIME,
+    name="onnxruntime-int8",
     source=ONNXRUNTIME,
-    calibrate=calibrate_by_range,
-    load=load,
+    build=quantise,
     lossy=True,
-    devices=INT8_DEVICES,
+    # ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
+    devices=("cpu",),
 )
-ONNXRUNTIME_INT8_PERCENTILE = Backend(
-    name="onnxruntime-int8-percentile",
-    source=ONNXRUNTIME,
-    calibrate=calibrate_by_percentile,
-    load=load,
-    lossy=True,
-    devices=INT8_DEVICES,
+ONNXRUNTIME_O2_INT8 = replace(
+    ONNXRUNTIME_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=quantise_optimised
 )
-ONNXRUNTIME_INT8_GUARDED = Backend(
-    name="onnxruntime-int8-guarded",
-    source=ONNXRUNTIME,
-    calibrate=guard,
-    load=load,
-    lossy=True,
-    devices=INT8_DEVICES,
+ONNXRUNTIME_INT8_STATIC = replace(
+    ONNXRUNTIME_INT8, name="onnxruntime-int8-static", build=None, calibrate=calibrate_by_range
 )
+ONNXRUNTIME_INT8_PERCENTILE = replace(
+    ONNXRUNTIME_INT8, name="onnxruntime-int8-percentile", build=None, calibrate=calibrate_by_percentile
+)
+ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=guard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from harness.backends.cuda import exact_torch
@@ -21,7 +22,12 @@ def load(artifact: Path, target: Target) -> Session:
     return Session(
         run=checkpoint.answering(model, target.device),
         device=next(model.parameters()).device.type,
-        settings={"torch": torch.__version__, "threads": str(torch.get_num_threads()), **settings},
+        settings={
+            "torch": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+            "wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+            **settings,
+        },
     )
 
 

@@ -20,6 +20,7 @@ from harness import (
     text_classification,
     translation,
 )
+from harness.tuned import variant, words
 
 SUITES = Path(__file__).parents[2] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": ""}]
@@ -98,6 +99,26 @@ def test_a_backend_says_where_it_runs(lstm, exported):
 def test_idle_threads_of_onnxruntime_sleep_unless_told_to_spin(exported):
     spinning = [ONNXRUNTIME.load(exported, Target("cpu", 1, spin)).settings["allow_spinning"] for spin in (False, True)]
     assert ["0", "1"] == spinning
+
+
+DEFAULTS = {"optimisation": "all", "arena": "True", "memory_pattern": "True", "execution": "sequential"}
+CHOSEN = [{name: value} for name, values in ONNXRUNTIME.choices.items() for value in values[1:]]
+
+
+@pytest.mark.parametrize("options", [{}, *CHOSEN, {"arena": False, "optimisation": "basic"}], ids=words)
+def test_what_is_chosen_for_onnxruntime_is_read_back_and_answers_are_the_same(options, lstm, exported):
+    target = Target("cpu", 2)  # with one thread ONNX Runtime falls back to sequential execution
+    session = ONNXRUNTIME.load(exported, variant(ONNXRUNTIME, options).aimed(target))
+    expected = DEFAULTS | {name: str(value) for name, value in options.items()}
+    assert expected == {name: session.settings[name] for name in DEFAULTS}
+    batch = texts(lstm, 0, 1)
+    default = ONNXRUNTIME.load(exported, target).run(batch)["logits"]
+    np.testing.assert_allclose(default, session.run(batch)["logits"], rtol=1e-5, atol=1e-6)
+
+
+def test_pytorch_says_what_idle_threads_of_openmp_do(lstm, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    assert "passive" == PYTORCH.load(lstm, Target("cpu", 1)).settings["wait_policy"]
 
 
 def test_optimisation_of_a_native_module_is_unsupported_and_says_so(exported, tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,14 @@ def fails_to_load(artifact, target):
 
 def wrong_device(artifact, target):
     return session(double, device="cuda", providers="CUDAExecutionProvider")
+
+
+def never_rests(artifact, target):
+    def spin():
+        while True:
+            pass
+    threading.Thread(target=spin, daemon=True).start()
+    return session(double)
 
 
 def exits(artifact, target):
@@ -280,8 +289,9 @@ def loaders(tmp_path_factory):
 def start(loaders, tmp_path):
     """Starts a worker of the toy backend of that name."""
 
-    def worker(name, timeout_s=60.0, threads=1, kind=None):
-        return Worker(Backend(name=name, load=loaders[name]), tmp_path, Target("cpu", threads), timeout_s, kind=kind)
+    def worker(name, timeout_s=60.0, threads=1, kind=None, choices=None, options=None):
+        toy = Backend(name=name, load=loaders[name], choices=choices or {}, options=options or {})
+        return Worker(toy, tmp_path, Target("cpu", threads), timeout_s, kind=kind)
 
     return worker
 
@@ -484,6 +494,53 @@ def test_a_loaded_worker_says_what_it_runs_on(start, tmp_path):
 
 
 # What it is given
+
+
+def test_a_backend_is_told_what_was_chosen_for_it_and_that_is_on_record(start):
+    with start("ok", threads=2, choices={"arena": (True, False)}, options={"threads": 1, "arena": False}) as worker:
+        settings = worker.loaded["settings"]
+    assert ["cpu", 1, False, {"arena": False, "threads": 1}] == json.loads(settings["target"])
+    assert "arena=off, threads=1" == settings["options"]
+
+
+def test_own_threads_and_spinning_shape_the_environment_too(start):
+    chosen = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": True})["environ"])
+    assert ("2", "2", "active") == tuple(
+        chosen[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+    )
+
+
+def idle_cpu_s(worker, seconds=0.3):
+    """What a worker uses while nobody asks it anything."""
+    process = psutil.Process(worker.pid)
+    before = process.cpu_times()
+    time.sleep(seconds)
+    after = process.cpu_times()
+    return after.user + after.system - before.user - before.system
+
+
+def test_a_worker_that_chose_to_spin_stands_still_while_others_answer(start):
+    with start("never_rests", options={"spinning": True}) as still, start("never_rests") as restless:
+        for worker in (still, restless):
+            worker.put(X)
+            worker.run()
+        assert idle_cpu_s(restless) > 0.05
+        assert idle_cpu_s(still) <= 0.02  # ticks are of 10 ms
+        still.put(X)
+        assert (2 * X["x"]).tolist() == still.run().outputs["logits"].tolist()
+
+
+def test_the_death_of_a_worker_that_stood_still_is_told(start):
+    with start("never_rests", options={"spinning": True}) as worker:
+        worker.put(X)
+        os.kill(worker.pid, signal.SIGKILL)
+        assert "killed by SIGKILL" in error_of_run(worker)
+
+
+def error_of_run(worker):
+    with pytest.raises(WorkerError) as caught:
+        worker.run()
+    return str(caught.value)
 
 
 def settings_of(start, name="telling", **options):

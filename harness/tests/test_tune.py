@@ -1,0 +1,336 @@
+# the expectation stands on the left
+"""Laws of tuning: on simulated machines, where the truth is known, and by the command, on toys that sleep."""
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from conftest import Once, Run, Toy
+from harness import Backend, HarnessError, Target
+from harness.contracts import Arrays
+from harness.costs import SEARCH, TOGETHER, Cost, fitting
+from harness.progress import Progress
+from harness.samples import Load, Settings
+from harness.search import Field, Found, pilot, search
+from harness.selftest.simulation import Profile, Simulated, Simulation
+from harness.selftest.toys import truthful
+from harness.speed import agreed, own_speedups
+from harness.tuned import alternatives, words
+
+pytest_plugins = "pytester"
+
+QUIET = Profile(name="quiet", block_ms=8, jitter=0.02)
+LOUD = Profile(name="loud", block_ms=8, jitter=0.1)
+CHOICES = {"level": ("all", "basic", "none"), "arena": (True, False)}
+TOY = Backend(name="toy", load=truthful, choices=CHOICES)
+TARGET = Target("cpu", 2)
+START_SD = 0.005
+
+
+class Choosy(Simulation):
+    """A machine on which options take so much more or less time."""
+
+    factors: Mapping[str, float] = MappingProxyType({})
+
+    def hire(
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
+    ) -> Simulated:
+        """The option that changes most decides."""
+        factor = min((self.factors.get(words({k: v}), 1.0) for k, v in backend.options.items()), default=1.0)
+        return super().hire(backend, Path(str(factor)), target, timeout_s, name, front, kind)
+
+
+class Together(Simulation):
+    """A machine on which two options together halve the work."""
+
+    def hire(
+        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
+    ) -> Simulated:
+        """By how many there are."""
+        work = "0.5" if len(backend.options) > 1 else "1"
+        return super().hire(backend, Path(work), target, timeout_s, name, front, kind)
+
+
+def arrays(rows: list[int]) -> Arrays:
+    return {"x": np.zeros((1, 1), dtype=np.float32)}
+
+
+def field(profile: Profile, seed: int, **work: float) -> Field:
+    where = Choosy(profile, START_SD, f"tune {seed}")
+    where.factors = {name.replace("_", "="): factor for name, factor in work.items()}
+    return Field(
+        backend=TOY,
+        artifact=Path("1"),
+        load=Load(1, 0, lambda number: [number], arrays),
+        settings=Settings(TARGET, machine=where.machine),
+        check=lambda name, rows, outputs: None,
+        accept=lambda variant: None,
+    )
+
+
+def tune(profile: Profile, seed: int, **work: float) -> Found:
+    where = field(profile, seed, **work)
+    candidates = list(alternatives(TOY, TARGET, cores=2))
+    return search(where, candidates, 600.0, pilot(where), Progress())
+
+
+def claimed(found: Found) -> bool:
+    """Whether it is said that something is faster than the default."""
+    return found.series is not None and agreed(own_speedups(found.series)) == "faster"
+
+
+# ---------------------------------------------------------------------------------------------------- the search
+
+
+def test_of_identical_settings_the_best_looks_faster_where_it_was_chosen_and_is_not_claimed_to_be() -> None:
+    found = [tune(LOUD, seed) for seed in range(40)]
+    flattered = [math.exp(max(one.standings[0].ratios.values())) for one in found]
+    assert all(ratio > 1.02 for ratio in flattered)  # whoever reported that would always have found something
+    assert 0 == sum(map(claimed, found))
+
+
+def test_what_is_truly_faster_is_found_and_claimed() -> None:
+    for seed in range(4):
+        found = tune(QUIET, seed, level_basic=0.8)
+        assert "basic" == found.tried[found.winner or ""]["level"]
+        assert claimed(found)
+        assert found.series is not None
+        assert 1.15 < own_speedups(found.series)[0].estimate < 1.35
+
+
+def test_the_winner_is_measured_in_starts_that_chose_nobody() -> None:
+    found = tune(QUIET, 0, level_basic=0.8)
+    assert found.series is not None
+    assert 4 <= len(found.series.own_ns)
+    assert 30 <= sum(map(len, found.series.own_ns))
+    assert found.series.control_ns
+
+
+def test_where_all_else_is_slower_the_default_wins_and_no_fresh_round_is_run() -> None:
+    where = field(QUIET, 0, level_basic=1.5, level_none=1.5)
+    candidates = [options for options in alternatives(TOY, TARGET, 2) if "level" in options and len(options) == 1]
+    found = search(where, candidates, 600.0, pilot(where), Progress())
+    assert (None, None) == (found.winner, found.series)
+
+
+def test_of_equals_the_one_that_changes_least_is_chosen() -> None:
+    where = field(QUIET, 0, level_basic=0.5)
+    candidates = [{"level": "basic", "arena": False}, {"level": "basic"}]
+    for order in (candidates, candidates[::-1]):
+        assert "level=basic" == search(where, order, 600.0, pilot(where), Progress()).winner
+
+
+def test_what_a_winner_does_not_need_is_left_out_and_what_it_needs_stays() -> None:
+    where = field(QUIET, 0, level_basic=0.5)
+    needless = [{"level": "basic", "arena": False, "spinning": True}]
+    assert "level=basic" == search(where, needless, 600.0, pilot(where), Progress()).winner
+    where = both_needed()
+    needed = [{"level": "basic", "arena": False}]
+    assert "level=basic, arena=off" == search(where, needed, 600.0, pilot(where), Progress()).winner
+
+
+def both_needed() -> Field:
+    """Where only two changes together make a difference."""
+    where = Together(QUIET, START_SD, "together")
+    return replace(field(QUIET, 0), settings=Settings(TARGET, machine=where.machine))
+
+
+def test_a_setting_that_answers_otherwise_is_refused_and_the_next_is_taken() -> None:
+    def accept(variant: Backend) -> None:
+        if variant.options.get("level") == "basic":
+            raise HarnessError("the export does not answer as toy does")
+
+    where = replace(field(QUIET, 0, level_basic=0.5, level_none=0.8), accept=accept)
+    found = search(where, [{"level": "basic"}, {"level": "none"}], 600.0, pilot(where), Progress())
+    assert "level=none" == found.winner
+    assert {"level=basic": "the export does not answer as toy does"} == found.failed
+
+
+def test_no_more_than_so_many_workers_live_at_once() -> None:
+    where = field(QUIET, 0)
+    lives, most = 0, 0
+    hire = where.settings.machine.hire
+
+    def counted(*order: object) -> Simulated:
+        nonlocal lives, most
+        worker = hire(*order)
+        lives, most = lives + 1, max(most, lives + 1)
+
+        def close() -> None:
+            nonlocal lives
+            lives -= 1
+
+        worker.close = close  # type: ignore[method-assign]
+        return worker  # type: ignore[return-value]
+
+    machine = replace(where.settings.machine, hire=counted)
+    watched = replace(where, settings=replace(where.settings, machine=machine))
+    search(watched, list(alternatives(TOY, TARGET, 2)), 600.0, pilot(watched), Progress())
+    assert TOGETHER + 1 == most
+    assert 0 == lives
+
+
+# ---------------------------------------------------------------------------------------------------- the budget
+
+
+@pytest.mark.parametrize("cost", [Cost(0.5, 0.001), Cost(3.0, 0.02), Cost(5.0, 1.0)])
+def test_a_budget_too_small_for_a_rung_is_refused_with_one_that_is_not(cost: Cost) -> None:
+    with pytest.raises(HarnessError, match=r"--budget 0\.5: a worker takes") as caught:
+        fitting(0.5, cost, starts=4)
+    (least,) = re.findall(r"take (\d+) s;", str(caught.value))
+    assert fitting(float(least), cost, starts=4) >= 1
+    with pytest.raises(HarnessError):
+        fitting(float(least) - 1, cost, starts=4)
+
+
+@pytest.mark.parametrize("cost", [Cost(0.5, 0.001), Cost(3.0, 0.02)])
+def test_what_is_tried_fits_the_budget_and_more_budget_tries_more(cost: Cost) -> None:
+    counts = [fitting(budget, cost, starts=4) for budget in (200.0, 400.0, 800.0)]
+    assert sorted(set(counts)) == counts
+    for count, budget in zip(counts, (200.0, 400.0, 800.0), strict=True):
+        assert cost.search(count) <= SEARCH * budget < cost.search(count + 1)
+        assert cost.search(count) + cost.fresh(4) <= budget
+
+
+def test_a_search_whose_time_runs_out_takes_the_best_so_far_and_says_so() -> None:
+    where = field(QUIET, 0, level_basic=0.8)
+    found = search(where, list(alternatives(TOY, TARGET, 2)), 0.0, pilot(where), Progress())
+    assert found.cut
+    assert 1 == len(found.standings)
+    assert claimed(found)
+
+
+# --------------------------------------------------------------------------------------------------- the command
+
+
+def command(toy: Toy, *words: str) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy.folder)
+        line = [sys.executable, "-m", "harness", "tune", *words, f"--ship-artifacts={toy.artifacts}"]
+        done = toy.pytester.run(*line, "--ship-threads=1", timeout=500)
+    return Run(int(done.ret), done.outlines, done.errlines)
+
+
+@pytest.fixture
+def tuned(once: Once) -> tuple[Toy, Run]:
+    def make(toy: Toy) -> Run:
+        toy.copy("choosy.py", "own.py", "bag.py")
+        return command(toy, "test_toy.py", "-k", "choosy.cpu", "--budget=120")
+
+    return once("tuned", make)
+
+
+def test_the_command_says_what_the_best_setting_is_worth_and_how_to_have_it(tuned: tuple[Toy, Run]) -> None:
+    _, run = tuned
+    assert 0 == run.status
+    (said,) = [line for line in run.out if line.startswith("choosy with ")]
+    found = re.fullmatch(
+        r"choosy with [^:]*work=little: ([\d.]+)x \[([\d.]+), ([\d.]+)\] the default, "
+        r"from (\d+) fresh rounds in (\d+) starts",
+        said,
+    )
+    assert found is not None
+    _, low, _, rounds, starts = map(float, found.groups())
+    assert low > 1.02
+    assert rounds >= 30
+    assert starts >= 4
+    assert re.fullmatch(r"In the suite: cases\(…, backends=\[…, tuned\(CHOOSY, .*work='little'\)\]\)", run.out[-1])
+    assert any(line.startswith("The default against itself in the same rounds: ") for line in run.out)
+
+
+def test_the_command_asks_for_validation_rows(tuned: tuple[Toy, Run]) -> None:
+    toy, run = tuned
+    assert run.out[0].startswith("toy/bag.choosy.cpu: ")
+    assert run.out[0].endswith("against the default (threads=1, spinning=off), batch 1, 24 validation rows")
+    sizes = {len(json.loads(kept.read_text())["info"]["predictions"]) for kept in answers(toy, "choosy")}
+    assert {48, 24} == sizes
+    assert [24] == [len(json.loads(kept.read_text())["info"]["predictions"]) for kept in answers(toy, "choosy-tuned")]
+
+
+def answers(toy: Toy, backend: str) -> list[Path]:
+    return list(toy.artifacts.glob(f"toy/bag/{backend}.answers-*/shipbench.json"))
+
+
+def test_a_setting_that_answers_otherwise_leaves_and_says_why(tuned: tuple[Toy, Run]) -> None:
+    _, run = tuned
+    assert re.search(r"^wrong=on +left$", run.text, re.MULTILINE)
+    (line,) = [line for line in run.out if "left: " in line]
+    assert re.match(
+        r"(.*; )?wrong=on(; .*)? left: what was timed is not what was scored: logits of validation row", line
+    )
+
+
+def test_settings_that_change_nothing_prove_nothing(tuned: tuple[Toy, Run], toy: Toy) -> None:
+    there = Toy(tuned[0].folder, tuned[0].artifacts, toy.pytester)
+    run = command(there, "test_toy.py", "-k", "idle", "--budget=120")
+    assert 0 == run.status
+    assert run.out[-1].startswith("no setting was proven faster than the default: ")
+    assert "In the suite" not in run.text
+
+
+def test_variants_are_measured_beside_their_default_and_record_what_was_chosen(
+    tuned: tuple[Toy, Run], toy: Toy
+) -> None:
+    there = Toy(tuned[0].folder, tuned[0].artifacts, toy.pytester)
+    run = there.run("test_toy.py", "-m", "not cuda", "--ship-budget=1")
+    little, default = (there.results[f"toy/bag.{name}.cpu"] for name in ("choosy-tuned", "choosy"))
+    assert ("ok", "choosy", 0.0) == (
+        little.status, little.answers and little.answers.compared_with,
+        little.answers and little.answers.largest_difference,
+    )  # fmt: skip
+    assert little.process is not None
+    assert default.process is not None
+    chosen = {name: little.process.settings[name] for name in ("options", "work", "threads")}
+    assert {"options": "threads=1, work=little", "work": "little", "threads": "1"} == chosen
+    assert "options" not in default.process.settings
+    assert little.artifact == default.artifact
+    assert little.measurement == default.measurement
+    wrong = there.results["toy/bag.choosy-wrong.cpu"]
+    assert wrong.error is not None
+    assert "the export does not answer as choosy does" in wrong.error.message
+    assert 1 == run.status
+
+
+BAD = {
+    "several cases": (["test_toy.py", "-k", "choosy"], "tunes one case at a time, and "),
+    "no case": (["test_toy.py", "-k", "nobody"], "test_toy.py: no case matches -k 'nobody'"),
+    "a suite that is not there": (["test_nowhere.py"], "test_nowhere.py: no such suite"),
+    "a device that is not there": (["test_toy.py", "-k", "pytorch and cuda"], "pytorch.cuda cannot run here: no CUDA"),
+    "a budget without end": (["test_toy.py", "-k", "choosy.cpu", "--budget=inf"], "--budget inf: must be positive, in"),
+    "no budget": (["test_toy.py", "-k", "choosy.cpu", "--budget=0"], "--budget 0: must be positive"),
+    "a budget that is none": (["test_toy.py", "-k", "choosy.cpu", "--budget=all"], "invalid float value: 'all'"),
+    "more threads than cores": (["test_toy.py", "-k", "idle", "--ship-threads=5000"], "--ship-threads 5000: this"),
+    "a suite with a typo in an option": (["test_typo.py", "-k", "idle"], "no option 'wrk'; there are threads, spin"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_bad_input_is_named_and_nothing_is_trained(mistake: str, toy: Toy) -> None:
+    words, said = BAD[mistake]
+    toy.copy("choosy.py", "own.py", "bag.py")
+    suite = (toy.folder / "test_toy.py").read_text()
+    (toy.folder / "test_typo.py").write_text(suite.replace("work=", "wrk="))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(toy.folder)
+        line = [sys.executable, "-m", "harness", "tune", *words, f"--ship-artifacts={toy.artifacts / 'none'}"]
+        done = toy.pytester.run(*line, timeout=400)
+    assert (2 if mistake == "a budget that is none" else 4) == done.ret
+    assert said in "\n".join(done.errlines)
+    assert "Traceback" not in "".join(done.errlines[:1])
+    assert not (toy.artifacts / "none").exists()
+
+
+def test_a_budget_too_small_is_refused_before_any_round(tuned: tuple[Toy, Run], toy: Toy) -> None:
+    there = Toy(tuned[0].folder, tuned[0].artifacts, toy.pytester)
+    run = command(there, "test_toy.py", "-k", "choosy.cpu", "--budget=0.5")
+    assert 4 == run.status
+    assert re.search(r"error: --budget 0.5: a worker takes .* take \d+ s; give more", run.text)
+    assert "rung" not in run.text.replace("one rung", "")
