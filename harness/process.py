@@ -17,18 +17,22 @@ from typing import Any
 from harness import reduction, wire
 from harness.contracts import Arrays, Backend, Kind, Target
 from harness.environment import wait_policy
-from harness.errors import WorkerError
+from harness.errors import Unsupported, WorkerError
 from harness.front import Front
 from harness.loading import import_path, name_of
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
-    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "HF_HOME",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CXX", "HF_HOME",
 )  # fmt: skip
 
 
 LAST_BREATH_S = 2.0
 """How long a worker that closed its pipe may take to end."""
+
+
+class UnsupportedByWorker(Unsupported, WorkerError):
+    """The backend's `load` said that it cannot run this model."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,8 @@ class Worker:
             header, arrays = wire.receive(self._sock)
         except (OSError, EOFError) as error:
             raise self._failure(error) from error
+        if header.get("unsupported"):
+            raise UnsupportedByWorker(header["error"])
         if "error" in header:
             raise WorkerError(f"{self.name}: {header['error']}{self._last_words()}")
         return header, arrays
