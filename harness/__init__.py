@@ -3,7 +3,17 @@
 Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
 """
 
-from harness.backends import DEFAULT_BACKENDS, ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends import (
+    DEFAULT_BACKENDS,
+    ONNXRUNTIME,
+    ONNXRUNTIME_INT8,
+    ONNXRUNTIME_O2,
+    OPENVINO,
+    PYTORCH,
+    PYTORCH_BF16,
+    PYTORCH_COMPILE,
+    PYTORCH_INT8,
+)
 from harness.bench import Bench
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
@@ -25,7 +35,11 @@ __all__ = [
     "ONNXRUNTIME",
     "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_O2",
+    "OPENVINO",
     "PYTORCH",
+    "PYTORCH_BF16",
+    "PYTORCH_COMPILE",
+    "PYTORCH_INT8",
     "Arrays",
     "Backend",
     "Bench",
