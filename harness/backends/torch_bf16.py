@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.cache import MARKER
 from harness.contracts import Arrays, Backend, Device, Kind, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
@@ -46,6 +45,8 @@ def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """
     import torch
     from safetensors.torch import load_file, save_file
+
+    from harness.cache import MARKER  # a worker, which imports this module, has none of what that needs
 
     for path in source.iterdir():
         if path.suffix == ".safetensors" and path.name != checkpoint.EXAMPLE:
