@@ -54,9 +54,8 @@ def session(model: Any, target: Target) -> Session:
     """A model compiled at the first batch; Unsupported for one that generates.
 
     Inductor's cache is a new folder for each worker, gone once the graphs are made, so that the phase on record is
-    what a machine pays that never saw the model: half a minute for MiniLM on two cores, where a second process with
-    the cache of the first would need a few seconds, and the figure would tell which of them came first. Every start of
-    a comparison pays it, outside all rounds.
+    what a machine pays that never saw the model: 37 s for MiniLM on two cores. With one cache for all, the figure would
+    tell which worker came first. Every start of a comparison pays it, outside all rounds.
     """
     import torch
 
