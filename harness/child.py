@@ -26,6 +26,10 @@ LONGEST_LOG = 2**20
 """Bytes of what it said last that are kept."""
 
 
+class UnsupportedThere(Unsupported, WorkerError):
+    """What ran in the process said that it cannot run this model."""
+
+
 class Child:
     """A module of the harness in a process group of its own. Use as a context manager; leaving it ends the process.
 
@@ -99,7 +103,7 @@ class Child:
         except (OSError, EOFError) as error:
             raise self._failure(error) from error
         if "error" in header:
-            raise Unsupported(header["error"]) if header.get("unsupported") else self._error(header["error"])
+            raise UnsupportedThere(header["error"]) if header.get("unsupported") else self._error(header["error"])
         return header, arrays
 
     def _failure(self, error: Exception) -> WorkerError:

@@ -165,6 +165,7 @@ class Backend:
 
     name: str
     load: Callable[[Path, Target], Session]
+    """(artifact, target) → session, in the worker; raises Unsupported for a model that it cannot run."""
     build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
     """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
     calibrate: Callable[[Path, Path, Kind, Aside], dict[str, str]] | None = None

@@ -16,7 +16,7 @@ from harness.errors import HarnessError
 
 PACKAGES = (
     "shipbench", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "onnxruntime-gpu",
-    "datasets", "evaluate", "numpy",
+    "datasets", "evaluate", "numpy", "openvino", "torchao",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,11 +46,14 @@ def fronted(session: Session, order: dict[str, Any]) -> Session:
     load, encode, collate = (load_symbol(**order[name]) for name in ("load_processor", "encode", "collate"))
     processor, inputs, max_length = load(Path(order["processor"])), tuple(order["inputs"]), order["max_length"]
 
-    def run(arrays: Arrays) -> Arrays:
-        encoded = encode(processor, rows(arrays), inputs, max_length)
-        return session.run(collate(processor, [example for examples in encoded for example in examples]))
+    def given(call: Callable[[Arrays], Any]) -> Callable[[Arrays], Any]:
+        def run(arrays: Arrays) -> Any:
+            encoded = encode(processor, rows(arrays), inputs, max_length)
+            return call(collate(processor, [example for examples in encoded for example in examples]))
 
-    return session._replace(run=run, compile=None)
+        return run
+
+    return session._replace(run=given(session.run), compile=session.compile and given(session.compile))
 
 
 def columns(rows: Sequence[Row], inputs: tuple[str, ...]) -> Arrays:

@@ -18,7 +18,7 @@ from harness.pause import awake
 
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
-    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "HF_HOME",
+    "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CXX", "HF_HOME",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from harness import wire
 from harness.contracts import Arrays, Session, Target
+from harness.errors import Unsupported
 from harness.front import fronted
 from harness.installed import installed
 from harness.lifeline import end_with_parent
@@ -39,6 +40,8 @@ def main(fd: int) -> None:
                 _serve(sock, prepared)
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+        except Unsupported as refusal:
+            wire.send(sock, {"error": str(refusal), "unsupported": True})
         except Exception as error:  # the parent decides what an error of the backend means
             traceback.print_exc()
             wire.send(sock, {"error": f"{type(error).__name__}: {error}"})

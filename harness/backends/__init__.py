@@ -10,15 +10,22 @@ from harness.backends.onnxruntime import (
     ONNXRUNTIME_O2,
     ONNXRUNTIME_O2_INT8,
 )
+from harness.backends.openvino import OPENVINO, OPENVINO_BF16
 from harness.backends.pytorch import PYTORCH
 from harness.backends.pytorch_half import PYTORCH_FP16
 from harness.backends.releases import onnxruntime_at
 from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
+from harness.backends.torch_bf16 import PYTORCH_BF16
+from harness.backends.torch_compile import PYTORCH_COMPILE
+from harness.backends.torch_int8 import PYTORCH_INT8
 from harness.backends.transformers5 import ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8
 from harness.padding import by_length
 
 DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, PYTORCH_FP16, ONNXRUNTIME_FP16)
 MORE_BACKENDS = (
+    PYTORCH_COMPILE,
+    PYTORCH_BF16,
+    PYTORCH_INT8,
     ONNXRUNTIME_O2_INT8,
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_INT8_PERCENTILE,
@@ -26,6 +33,8 @@ MORE_BACKENDS = (
     ONNXRUNTIME_TENSORRT,
     ONNXRUNTIME_TF5,
     ONNXRUNTIME_TF5_INT8,
+    OPENVINO,
+    OPENVINO_BF16,
     *map(by_length, (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)),
 )
 """Measured where `--ship-backends` names them."""
@@ -44,7 +53,12 @@ __all__ = [
     "ONNXRUNTIME_TENSORRT",
     "ONNXRUNTIME_TF5",
     "ONNXRUNTIME_TF5_INT8",
+    "OPENVINO",
+    "OPENVINO_BF16",
     "PYTORCH",
+    "PYTORCH_BF16",
+    "PYTORCH_COMPILE",
     "PYTORCH_FP16",
+    "PYTORCH_INT8",
     "onnxruntime_at",
 ]

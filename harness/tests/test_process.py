@@ -19,7 +19,7 @@ import pytest
 
 import harness
 from harness.contracts import Backend, Target
-from harness.errors import HarnessError, WorkerError
+from harness.errors import HarnessError, Unsupported, WorkerError
 from harness.kinds import image_classification
 from harness.process import INHERITED, Worker, environment
 
@@ -37,6 +37,7 @@ import numpy as np
 
 from harness import (wire)
 from harness.contracts import (Session)
+from harness.errors import (Unsupported)
 
 
 def session(run, device="cpu", **settings):
@@ -66,6 +67,10 @@ def counting(artifact, target):
 
 def fails_to_load(artifact, target):
     raise ValueError("no weights here")
+
+
+def refuses(artifact, target):
+    raise Unsupported("it has no such operator")
 
 
 def wrong_device(artifact, target):
@@ -605,6 +610,12 @@ def test_an_error_while_loading_is_told_with_its_traceback(start):
     assert said.startswith("fails_to_load: ValueError: no weights here\n")
     assert '  |     raise ValueError("no weights here")' in said
     assert said.endswith("\n  | ValueError: no weights here")
+
+
+def test_a_refusal_while_loading_is_unsupported_in_its_own_words_and_a_worker_lost(start):
+    with pytest.raises(Unsupported, match=r"^it has no such operator$") as caught:
+        start("refuses")
+    assert isinstance(caught.value, WorkerError)
 
 
 def test_an_error_while_running_is_told_with_its_traceback(start):
