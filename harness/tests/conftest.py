@@ -58,7 +58,12 @@ class Toy:
             shutil.copyfile(BAG if name == BAG.name else HERE / "toy" / name, self.folder / name)
 
     def run(
-        self, *options: str, undecided: bool = True, page: bool = False, env: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        undecided: bool = True,
+        page: bool = False,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 400,
     ) -> Run:
         """Run the suite from its folder in a process of its own; unless verdicts matter, with one look of one start."""
         plugins = ("harness.plugin", "toydata.onelook") if undecided else ("harness.plugin",)
@@ -71,7 +76,7 @@ class Toy:
                 *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
                 *(() if page else ("--ship-no-page",)),
                 *options,
-                timeout=400,
+                timeout=timeout_s,
             )
         return Run(int(done.ret), done.outlines, done.errlines)
 

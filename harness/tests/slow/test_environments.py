@@ -27,7 +27,7 @@ def measured(once: Once) -> tuple[Toy, Run]:
         (toy.folder / "test_tickets.py").write_text(own.replace("import Bench", f"import {NAMES}, Bench"))
         tickets().to_csv(toy.folder / "tickets.csv", index=False)
         save_model(toy.folder / "my-model", TEAMS)
-        return toy.run("test_tickets.py", "-p", "no:randomly", "-m", "not cuda")
+        return toy.run("test_tickets.py", "-p", "no:randomly", "-m", "not cuda", timeout_s=1800)
 
     return once("environments", make)
 
