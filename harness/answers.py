@@ -69,7 +69,7 @@ def _ask(worker: Worker, batch: Arrays, what: str) -> Arrays:
         outputs = worker.run().outputs
     except WorkerError as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
-        raise WorkerError(f"{error}\n  asked for {what}: {shapes}", error.said) from error
+        raise type(error)(f"{error}\n  asked for {what}: {shapes}", error.said) from error
     for name, values in outputs.items():
         if values.dtype.kind not in "biuf" or not values.ndim:
             raise WorkerError(
