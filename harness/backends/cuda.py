@@ -26,9 +26,12 @@ def exact_torch() -> dict[str, str]:
     import torch
 
     known: Any = torch.backends
-    known.fp32_precision = "ieee"
     known.cudnn.benchmark = False
-    precisions = {known.cuda.matmul.fp32_precision, known.cudnn.conv.fp32_precision, known.cudnn.rnn.fp32_precision}
+    # Each by itself: what somebody has set of one goes before what is said of all.
+    kinds = (known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn)
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
+    precisions = {kind.fp32_precision for kind in kinds}
     return {
         "tf32": "0" if precisions == {"ieee"} else ", ".join(sorted(precisions)),
         "cudnn": "heuristic",

@@ -138,11 +138,15 @@ def test_a_runtime_that_tells_no_placement_is_taken_for_what_it_is():
 def test_both_libraries_are_told_the_same_of_tf32():
     import torch
 
-    before = torch.backends.fp32_precision
+    known = torch.backends
+    kinds = (known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn)
+    before = [kind.fp32_precision for kind in kinds]
+    kinds[1].fp32_precision = "tf32"
     try:
         told = cuda.exact_torch()
     finally:
-        torch.backends.fp32_precision = before
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
     assert "0" == told["tf32"] == cuda.PROVIDERS["cuda"][0][1]["use_tf32"]
 
 

@@ -105,22 +105,6 @@ def batch(rows, length):
 
 
 @needs(PYTORCH_COMPILE)
-def test_compiling_is_a_phase_of_its_own_and_leaves_no_cache_behind(bag, tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    reference = PYTORCH.load(bag, Target("cpu", 1))
-    with Worker(PYTORCH_COMPILE, bag, Target("cpu", 1), 300) as worker:
-        spent_ns = []
-        for rows, length in ((1, 9), (1, 30), (16, 9), (5, 5), (2, 1)):
-            given = {name: batch(rows, length)[name] % 4 for name in ("input_ids", "attention_mask")}
-            worker.put(given)
-            spent_ns.append(worker.compile_ns)
-            np.testing.assert_allclose(reference.run(given)["logits"], worker.run().outputs["logits"], atol=1e-5)
-        assert 1e8 < min(spent_ns) == max(spent_ns)
-        assert [] == [path for path in tmp_path.rglob("*") if path.suffix in (".so", ".cpp")]
-        assert ("cpu", "1") == (worker.loaded["device"], worker.loaded["settings"]["threads"])
-
-
-@needs(PYTORCH_COMPILE)
 def test_what_was_not_compiled_is_not_run(bert):
     with pytest.raises(RuntimeError, match="nothing is compiled yet"):
         PYTORCH_COMPILE.load(bert, Target("cpu", 1)).run(batch(1, 9))

@@ -286,7 +286,8 @@ def test_an_environment_is_built_once_with_pip_as_it_is_configured(
     assert "numpy 9.0" in described(home.runs_in)["packages"]
     python = Path(home.runs_in.executable)
     # It was built in another folder: its scripts know where they are now.
-    assert f"#!{python.parent}/" == (python.parent / "say").read_text()[: len(f"#!{python.parent}/")]
+    # Beyond 127 characters pip names the interpreter in the second line, as no system takes a longer first one.
+    assert f"{python.parent}/" in "".join((python.parent / "say").read_text().splitlines()[:2])
     assert [] == said
     next(python.parents[1].glob("lib/python*/site-packages/numpy/__init__.py")).write_text("broken = True")
     assert home == at_home(backend, store, Progress(None))

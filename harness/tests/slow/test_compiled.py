@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness import PYTORCH, PYTORCH_COMPILE, PYTORCH_INT8, Target
+from harness.process import Worker
 
 TARGET = Target("cpu", 1)
 
@@ -63,3 +64,19 @@ def test_int8_multiplies_integers_and_answers_nearly_the_same(bert):
         assert [8] == [event.count for event in profile.key_averages() if event.key == "aten::_int_mm"]
     assert ("cpu", "1") == (own.device, own.settings["threads"])
     assert own.settings["int8"].startswith("8 linear layers, ")
+
+
+@needs(PYTORCH_COMPILE)
+def test_compiling_is_a_phase_of_its_own_and_leaves_no_cache_behind(bert, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    reference = PYTORCH.load(bert, TARGET)
+    with Worker(PYTORCH_COMPILE, bert, TARGET, 300) as worker:
+        spent_ns = []
+        for rows, length in ((1, 9), (1, 30), (16, 9), (5, 5), (2, 1)):
+            given = batch(rows, length)
+            worker.put(given)
+            spent_ns.append(worker.compile_ns)
+            np.testing.assert_allclose(reference.run(given)["logits"], worker.run().outputs["logits"], atol=1e-5)
+        assert 1e8 < min(spent_ns) == max(spent_ns)
+        assert [] == [path for path in tmp_path.rglob("*") if path.suffix in (".so", ".cpp")]
+        assert ("cpu", "1") == (worker.loaded["device"], worker.loaded["settings"]["threads"])
