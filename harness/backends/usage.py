@@ -1,0 +1,86 @@
+"""How a published model is loaded, in a few lines of Python for its reader: by Optimum, ONNX Runtime or PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import checkpoint
+from harness.backends.onnx_graphs import ENCODER, FILE
+from harness.errors import HarnessError
+
+GRAPHS = "onnx"
+"""Sub-folder of a published folder that holds its graphs."""
+
+
+class Loading(NamedTuple):
+    """Lines of Python."""
+
+    imports: list[str]
+    lines: list[str]
+    """Define `model` or `session`, where `path` is the published folder."""
+    tensors: str
+    """What these take: `pt` or `np`."""
+    logits: str
+    """Expression for the answer to `inputs`."""
+    packages: str
+    """What there must be installed."""
+
+
+def check_graphs(artifact: Path) -> None:
+    """HarnessError if an artifact is nothing that readers could be told how to load."""
+    if not (artifact / FILE).exists() and not (artifact / ENCODER).exists():
+        held = ", ".join(sorted(path.name for path in artifact.iterdir())[:5])
+        raise HarnessError(
+            f"{artifact} holds {held}: no ONNX graph, and nothing here knows how else it would be loaded; publish "
+            "pytorch's case, or one of ONNX Runtime"
+        )
+
+
+def loading(folder: Path, auto_class: str) -> Loading:
+    """For the model published in `folder`, whose kind has this Auto class in Transformers."""
+    if checkpoint.is_native(folder):
+        return _session() if (folder / GRAPHS).exists() else _module(folder)
+    if not (folder / GRAPHS).exists():
+        line = f"model = {auto_class}.from_pretrained(path).eval()"
+        return Loading([f"from transformers import {auto_class}"], [line], "pt", "model(**inputs).logits", "torch")
+    name = f"ORT{auto_class.removeprefix('Auto')}" if auto_class != "AutoModel" else "ORTModelForFeatureExtraction"
+    file = ", use_merged=False" if (folder / GRAPHS / ENCODER).exists() else f', file_name="{FILE}"'
+    return Loading(
+        [f"from optimum.onnxruntime import {name}"],
+        [f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
+        "pt",
+        "model(**inputs).logits",
+        "optimum-onnx[onnxruntime]",
+    )
+
+
+def _session() -> Loading:
+    return Loading(
+        ["import onnxruntime"],
+        [
+            f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
+            "names = [node.name for node in session.get_inputs()]",
+        ],
+        "np",
+        "session.run(None, {name: inputs[name] for name in names})[0]",
+        "onnxruntime",
+    )
+
+
+def _module(folder: Path) -> Loading:
+    described = json.loads((folder / checkpoint.NATIVE).read_text())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in described["arguments"].items())
+    return Loading(
+        ["import sys", "from safetensors.torch import load_model"],
+        [
+            "sys.path.insert(0, path)  # for module.py",
+            f"from module import {described['class']}",
+            f"model = {described['class']}({arguments}).eval()",
+            f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
+        ],
+        "pt",
+        "model(**inputs)",
+        "torch",
+    )
