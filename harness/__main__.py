@@ -155,7 +155,8 @@ def _floors(options: argparse.Namespace) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from harness.publishing import Order, publish
+    from harness.measured import Order
+    from harness.publishing import publish
     from harness.pushing import Push
 
     if not options.push and (options.public or options.anyway):

@@ -25,7 +25,9 @@ class Loading(NamedTuple):
     logits: str
     """Expression for the answer to `inputs`."""
     packages: str
-    """What there must be installed."""
+    """What there must be installed, as pip is told it."""
+    by_path: bool = False
+    """Whether they need a folder, where others take a repository's name, too."""
 
 
 def check_graphs(artifact: Path) -> None:
@@ -38,34 +40,49 @@ def check_graphs(artifact: Path) -> None:
         )
 
 
-def loading(folder: Path, auto_class: str) -> Loading:
-    """For the model published in `folder`, whose kind has this Auto class in Transformers."""
-    if checkpoint.is_native(folder):
-        return _session() if (folder / GRAPHS).exists() else _module(folder)
-    if not (folder / GRAPHS).exists():
-        line = f"model = {auto_class}.from_pretrained(path).eval()"
-        return Loading([f"from transformers import {auto_class}"], [line], "pt", "model(**inputs).logits", "torch")
+def loading(folder: Path, auto_class: str | None) -> Loading:
+    """For the model published in `folder`, whose kind has this Auto class in Transformers; None for a suite's own."""
+    graphs = folder / GRAPHS
+    native = checkpoint.is_native(folder)
+    if graphs.exists() and (native or auto_class is None):
+        return _session()
+    if native:
+        return _module(folder)
+    if not graphs.exists():
+        return _pretrained(auto_class or "AutoModel")
+    assert auto_class is not None
     name = f"ORT{auto_class.removeprefix('Auto')}" if auto_class != "AutoModel" else "ORTModelForFeatureExtraction"
-    file = ", use_merged=False" if (folder / GRAPHS / ENCODER).exists() else f', file_name="{FILE}"'
+    file = ", use_merged=False" if (graphs / ENCODER).exists() else f', file_name="{FILE}"'
     return Loading(
-        [f"from optimum.onnxruntime import {name}"],
-        [f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
-        "pt",
-        "model(**inputs).logits",
-        "optimum-onnx[onnxruntime]",
+        imports=[f"from optimum.onnxruntime import {name}"],
+        lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
+        tensors="pt",
+        logits="model(**inputs).logits",
+        packages='"optimum-onnx[onnxruntime]"',
+    )
+
+
+def _pretrained(auto_class: str) -> Loading:
+    return Loading(
+        imports=[f"from transformers import {auto_class}"],
+        lines=[f"model = {auto_class}.from_pretrained(path).eval()"],
+        tensors="pt",
+        logits="model(**inputs).logits",
+        packages="torch transformers",
     )
 
 
 def _session() -> Loading:
     return Loading(
-        ["import onnxruntime"],
-        [
+        imports=["import onnxruntime"],
+        lines=[
             f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
             "names = [node.name for node in session.get_inputs()]",
         ],
-        "np",
-        "session.run(None, {name: inputs[name] for name in names})[0]",
-        "onnxruntime",
+        tensors="np",
+        logits="session.run(None, {name: inputs[name] for name in names})[0]",
+        packages="onnxruntime transformers",
+        by_path=True,
     )
 
 
@@ -73,14 +90,15 @@ def _module(folder: Path) -> Loading:
     described = json.loads((folder / checkpoint.NATIVE).read_text())
     arguments = ", ".join(f"{name}={value!r}" for name, value in described["arguments"].items())
     return Loading(
-        ["import sys", "from safetensors.torch import load_model"],
-        [
+        imports=["import sys", "from safetensors.torch import load_model"],
+        lines=[
             "sys.path.insert(0, path)  # for module.py",
             f"from module import {described['class']}",
             f"model = {described['class']}({arguments}).eval()",
             f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
         ],
-        "pt",
-        "model(**inputs)",
-        "torch",
+        tensors="pt",
+        logits="model(**inputs)",
+        packages="torch safetensors transformers",
+        by_path=True,
     )
