@@ -17,11 +17,13 @@ from harness.errors import HarnessError
 from harness.measured import Found, Order, check_may_ship, find
 from harness.pushing import Push
 from harness.report.card import card
+from harness.report.cells import plain
 from harness.report.instructions import CARD, EVIDENCE, Subject
 from harness.report.metadata import evaluation
 from harness.schema import Result
 from harness.secrets import without_secrets
 
+CONFIGURATION = {"config.json", "generation_config.json"}
 EVALUATION = ".eval_results/shipbench.yaml"
 
 
@@ -71,7 +73,12 @@ def write(found: Found, order: Order, again: bool = False) -> list[str]:
 def _fill(found: Found, order: Order, folder: Path) -> list[str]:
     _copy(found.checkpoint, folder, leave={checkpoint.EXAMPLE})
     if found.artifact != found.checkpoint:
-        _copy(found.artifact, folder / GRAPHS, leave=_again(found.artifact, folder))
+        known = cache.opened(found.checkpoint)[1].keys()
+        # The processor is loaded from the root; graphs need their configuration beside them, even int8 ones without.
+        _copy(found.artifact, folder / GRAPHS, leave=known - CONFIGURATION)
+        for name in CONFIGURATION & known:
+            if not (folder / GRAPHS / name).exists():
+                shutil.copyfile(folder / name, folder / GRAPHS / name)
     data = found.result.data
     assert data is not None
     subject = Subject(
@@ -96,7 +103,7 @@ def _fill(found: Found, order: Order, folder: Path) -> list[str]:
         _write(folder / EVALUATION, told)
     else:
         said.append(f"{EVALUATION} was not written: it is of datasets on the Hub, and {data.source} is none")
-    return [without_secrets(line) for line in said]
+    return [without_secrets(plain(line)) for line in said]
 
 
 def portable(result: Result) -> Result:
@@ -114,19 +121,6 @@ def _copy(source: Path, folder: Path, leave: set[str]) -> None:
     for name in sorted(cache.opened(source)[1].keys() - leave):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
-
-
-def _again(artifact: Path, folder: Path) -> set[str]:
-    """Files of an artifact that the folder has already; graphs and configurations are loaded from beside each other."""
-    files = cache.opened(artifact)[1]
-    return {
-        name
-        for name, digest in files.items()
-        if name.endswith((".json", ".txt", ".model"))
-        and not name.endswith("config.json")
-        and (folder / name).exists()
-        and cache.file_sha256(folder / name) == digest
-    } | {name for name in files if name in ("preprocessor_config.json", "tokenizer_config.json")}
 
 
 def _write(path: Path, text: str) -> None:
