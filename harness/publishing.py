@@ -74,11 +74,11 @@ def _fill(found: Found, order: Order, folder: Path) -> list[str]:
     _copy(found.checkpoint, folder, leave={checkpoint.EXAMPLE})
     if found.artifact != found.checkpoint:
         known = cache.opened(found.checkpoint)[1].keys()
-        # The processor is loaded from the root; graphs need their configuration beside them, even int8 ones without.
-        _copy(found.artifact, folder / GRAPHS, leave=known - CONFIGURATION)
+        # The processor is loaded from the root. Configurations are the checkpoint's own: where a quantiser finds none it
+        # writes one of the architecture whose name is a part of the path, `git` in `digits`.
+        _copy(found.artifact, folder / GRAPHS, leave=known | CONFIGURATION)
         for name in CONFIGURATION & known:
-            if not (folder / GRAPHS / name).exists():
-                shutil.copyfile(folder / name, folder / GRAPHS / name)
+            shutil.copyfile(folder / name, folder / GRAPHS / name)
     data = found.result.data
     assert data is not None
     subject = Subject(

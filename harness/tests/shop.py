@@ -19,7 +19,7 @@ FILES = {
         "tokenizer.json": "{}",
         "example.safetensors": "two rows of somebody's",
     },
-    "onnxruntime": {"config.json": "{}", "model.onnx": "a graph", "tokenizer.json": "{}"},
+    "onnxruntime": {"config.json": "of another", "model.onnx": "a graph", "tokenizer.json": "{}"},
     "onnxruntime-o2": {"config.json": "{}", "model.onnx": "a worse graph", "tokenizer.json": "{}"},
     "npz": {"weights.npz": "numbers"},
 }

@@ -31,6 +31,7 @@ def test_a_folder_stands_alone(tmp_path):
     own = {"README.md", "config.json", "model.safetensors", "tokenizer.json", "onnx/config.json", "onnx/model.onnx"}
     evidence = {f"shipbench/toy-model.{name}.cpu.json" for name in ("pytorch", "onnxruntime", "onnxruntime-o2", "npz")}
     assert own | evidence == found
+    assert "id2label" in (tmp_path / "out" / "onnx" / "config.json").read_text()  # the checkpoint's, not a guess
     assert ["artifacts", "out", "results"] == sorted(path.name for path in tmp_path.iterdir())
 
 
@@ -182,7 +183,12 @@ def test_what_is_gone_or_changed_is_refused_with_how_to_build_it(tmp_path, capsy
             marker.write_text(marker.read_text().replace('"made":', '"remade":'))
     assert 4 == publish(tmp_path)
     told = capsys.readouterr().err
-    known = {"gone": "is gone", "changed": "is corrupt (model.", "half-written": "is half-written", "built again": "since"}
+    known = {
+        "gone": "is gone",
+        "changed": "is corrupt (model.",
+        "half-written": "is half-written",
+        "built again": "since",
+    }
     assert known[harm] in told
     assert f'build it again: pytest suites -k "{shop.CASE}"' in told
     assert not (tmp_path / "out").exists()
