@@ -74,8 +74,8 @@ def _fill(found: Found, order: Order, folder: Path) -> list[str]:
     _copy(found.checkpoint, folder, leave={checkpoint.EXAMPLE})
     if found.artifact != found.checkpoint:
         known = cache.opened(found.checkpoint)[1].keys()
-        # The processor is loaded from the root. Configurations are the checkpoint's own: where a quantiser finds none it
-        # writes one of the architecture whose name is a part of the path, `git` in `digits`.
+        # The processor is loaded from the root. Configurations are the checkpoint's own: where a quantiser finds none,
+        # it writes one of the architecture whose name is a part of the path, `git` in `digits`.
         _copy(found.artifact, folder / GRAPHS, leave=known | CONFIGURATION)
         for name in CONFIGURATION & known:
             shutil.copyfile(folder / name, folder / GRAPHS / name)
