@@ -102,7 +102,7 @@ def test_names_of_others_are_inert_in_the_card(tmp_path):
     hostile = "<img src=x onerror=alert(1)> [a](javascript:b) `| @all\n---\n# title"
     shop.stock(tmp_path, data=type(data)(**{**vars(data), "source": hostile, "labels": ("```\nimport os", "b")}))
     assert 0 == publish(tmp_path)
-    head, text = page(tmp_path).split("\n---\n", 1)
+    _, text = page(tmp_path).split("\n---\n", 1)
     assert "<img" not in text.replace(r"\<img", "")
     assert not re.search(r"(?<!\\)\]\(javascript", text)
     assert "\n# title" not in text
