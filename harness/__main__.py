@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         "floors": _floors,
         "tune": _tune,
         "lock": _lock,
+        "publish": _publish,
     }
     try:
         return run[options.command](options)
@@ -68,12 +69,24 @@ def _parser() -> argparse.ArgumentParser:
     lock = commands.add_parser("lock", help="write down the commits and files of the Hub that suites read")
     lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
     lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
+    _add_publish(commands.add_parser("publish", help="write a measured case as a folder that stands alone"))
     selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
     selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
     selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
     selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
     selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     return parser
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
+    publish.add_argument("--to", type=Path, required=True, metavar="DIR", help="a folder that is new, or empty")
+    publish.add_argument("--machine", metavar="NAME", help="as measured there, where it was measured on several")
+    publish.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
+    publish.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
+    publish.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository of the Hub, too: private")
+    publish.add_argument("--public", action="store_true", help="for everybody to see")
+    publish.add_argument("--anyway", action="store_true", help="though its verdict is not ship")
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -155,6 +168,25 @@ def _tune(options: argparse.Namespace) -> int:
     from harness.tune import tune
 
     print(tuning(tune(options.suite, options.expression, options.budget, options.ship_artifacts, options.ship_threads)))
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from harness.measured import Order
+    from harness.publishing import publish
+    from harness.pushing import Push
+
+    if not options.push and (options.public or options.anyway):
+        raise HarnessError("--public and --anyway go with --push ORG/NAME: a folder is its owner's")
+    order = Order(
+        case=options.case,
+        to=options.to,
+        results=options.ship_results,
+        artifacts=options.ship_artifacts,
+        machine=options.machine,
+    )
+    push = Push(repo=options.push, public=options.public, anyway=options.anyway) if options.push else None
+    publish(order, push, partial(print, flush=True))
     return 0
 
 

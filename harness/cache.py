@@ -136,6 +136,17 @@ class Store:
         return Entry(folder, info, marker.seconds)
 
 
+def opened(folder: Path) -> tuple[Entry, dict[str, str]]:
+    """What was built in `folder` earlier, and the sha256 of each of its files; HarnessError if it is not as it was."""
+    if not folder.is_dir():
+        raise HarnessError(f"{folder} is gone")
+    with FileLock(f"{folder}.lock"):
+        marker, damage = _verify(folder)
+    if marker is None or damage is not None:
+        raise HarnessError(f"{folder} is {damage}")
+    return Entry(folder, marker.info, marker.seconds), marker.files
+
+
 def size_bytes(folder: Path) -> int:
     """Bytes on disk of what was built in `folder`."""
     return sum(path.stat().st_size for path in _built(folder))

@@ -10,7 +10,7 @@ from harness.contracts import REFERENCE
 from harness.evidence import Answers, Bounds
 from harness.metrics import METRICS
 from harness.schema import Result
-from harness.stats import Interval, rows_lost, smallest_margin
+from harness.stats import Interval, rare_event_bound, rows_lost, smallest_margin
 
 Safety = Literal["not worse", "worse", "undecided"]
 
@@ -39,6 +39,19 @@ def losses(result: Result) -> Iterator[tuple[str, Interval]]:
         yield answers.compared_with, rows_lost(answers.source_lost, answers.source_gained, answers.rows)
     else:
         yield answers.compared_with, _bounded(answers.source_score - answers.score, answers.source_bounds)
+
+
+def score_interval(result: Result) -> Interval | None:
+    """The score with its exact two-sided 95 % interval (Clopper and Pearson), as of rows drawn from many more.
+
+    None where the metric is no share of rows that are right.
+    """
+    answers = result.answers
+    if answers is None or answers.score is None or result.data is None or not counts_rows(result.data.metric):
+        return None
+    right = answers.right.count("1")
+    low = 1 - rare_event_bound(answers.rows - right, answers.rows, 0.975)
+    return Interval(answers.score, low, rare_event_bound(right, answers.rows, 0.975))
 
 
 def counts_rows(metric: str) -> bool:

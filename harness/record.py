@@ -81,6 +81,7 @@ def _data(task: Task, findings: Findings) -> Data | None:
         source=str(source),
         source_sha256=content.of_rows(source, findings.folder),
         kind=task.kind.name,
+        inputs=task.inputs,
         metric=task.metric,
         labels=split.labels,
         sizes=split.sizes(),
@@ -91,7 +92,7 @@ def _data(task: Task, findings: Findings) -> Data | None:
 
 def _recipe(model: Model) -> dict[str, Any]:
     found: dict[str, Any] = canonical(model.recipe)
-    return found | {"source": canonical(model.source)}
+    return found | {"max_length": model.max_length, "source": canonical(model.source)}
 
 
 def _weights(model: Model, findings: Findings) -> dict[str, Any]:

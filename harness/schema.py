@@ -28,6 +28,8 @@ class Data:
     sizes: dict[str, int]
     sha256: dict[str, str]
     duplicates: int
+    inputs: tuple[str, ...] = ()
+    """Columns that the model is given; empty in results of before they were recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

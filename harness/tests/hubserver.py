@@ -1,5 +1,6 @@
 """A small Hugging Face Hub on 127.0.0.1: the endpoints that `huggingface_hub` calls, and its bad days."""
 
+import base64
 import hashlib
 import json
 import re
@@ -11,10 +12,16 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".bin", ".parquet", ".png", ".model", ".spm")
+LARGE = (".safetensors", ".onnx", ".bin", ".parquet", ".png", ".model", ".spm")
 """Suffixes of what the Hub keeps as LFS objects, by sha256; it keeps the rest in git."""
-API = re.compile(r"/api/(?P<sort>models|datasets)/(?P<repo>[^/]+/[^/]+)(/revision/(?P<revision>[^/?]+))?$")
+API = re.compile(
+    r"/api/(?P<sort>models|datasets)/(?P<repo>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/?]+))?$"
+)
 FILE = re.compile(r"/(?P<sort>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)$")
+
+
+WRITE = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<what>preupload|commit)/main$")
+BATCH = re.compile(r"/(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch$")
 
 
 @dataclass
@@ -23,6 +30,7 @@ class Repository:
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     gated: bool = False
+    private: bool = False
 
     def put(self, commit: str, files: dict[str, bytes]) -> None:
         self.commits[commit] = files
@@ -41,6 +49,10 @@ class Server:
     trouble: str = ""
     """429, 500, reset, truncated, wrong-hash, endless, more, silent; on answers to `trouble_at`."""
     trouble_at: str = "resolve"
+    tokens: dict[str, str] = field(default_factory=dict)
+    """What each may do: `read` or `write`."""
+    objects: dict[str, bytes] = field(default_factory=dict)
+    """Large files that have arrived, by sha256; those of no commit are nobody's."""
 
     def put(self, sort: str, name: str, commit: str, files: dict[str, bytes]) -> Repository:
         repository = self.repositories.setdefault((sort, name), Repository())
@@ -74,8 +86,11 @@ class _Handler(BaseHTTPRequestHandler):
         state.asked.append(f"{self.command} {path}")
         if state.trouble and state.trouble_at in path and self._misbehave(body):
             return
-        if found := API.match(path):
-            self._api(found["sort"].rstrip("s"), found["repo"], found["revision"] or "main")
+        if path == "/api/whoami-v2":
+            self._who()
+        elif found := API.match(path):
+            tree = found["what"] == "tree"
+            self._api(found["sort"].rstrip("s"), found["repo"], found["revision"] or "main", tree)
         elif found := FILE.match(path):
             sort = "dataset" if found["sort"] else "model"
             self._file(sort, found["repo"], found["revision"], found["name"], body)
@@ -98,8 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repository(self, sort: str, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         repository = self.server_state.repositories.get((sort, name))
-        if repository is None:
-            self._fail(401, "RepoNotFound")  # as the Hub answers whoever has no token
+        if repository is None or (repository.private and self._role() is None):
+            # As the Hub answers whoever has no token; a known one is told the truth.
+            self._fail(401 if self._role() is None else 404, "RepoNotFound")
             return None
         if repository.gated:
             self._fail(401, "GatedRepo")
@@ -110,7 +126,103 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return commit, repository.commits[commit]
 
-    def _api(self, sort: str, name: str, revision: str) -> None:
+    def _role(self) -> str | None:
+        return self.server_state.tokens.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
+
+    def _who(self) -> None:
+        role = self._role()
+        if role is None:
+            self._fail(401, "")
+        else:
+            self._tell({"type": "user", "name": "toys", "auth": {"accessToken": {"role": role}}})
+
+    def do_PUT(self) -> None:
+        self._take()
+
+    def do_POST(self) -> None:
+        self._take()
+
+    def _take(self) -> None:
+        """Whatever is written: by whom, what, and whether it may be."""
+        state, path = self.server_state, unquote(urlsplit(self.path).path)
+        state.asked.append(f"{self.command} {path}")
+        content = self._content()
+        if state.trouble and state.trouble_at in path and self._misbehave(True):
+            return
+        if path.startswith("/lfs/"):
+            assert path == f"/lfs/{sha256(content)}"
+            state.objects[sha256(content)] = content
+            self._tell({})
+        elif path in ("/api/validate-yaml", "/verify"):
+            self._tell({"errors": [], "warnings": []})
+        elif self._role() != "write":
+            self._fail(401 if self._role() is None else 403, "")
+        elif path == "/api/repos/create":
+            self._create(json.loads(content))
+        elif BATCH.match(path):
+            self._batch(json.loads(content)["objects"])
+        elif found := WRITE.match(path):
+            self._write(found["what"], found["repo"], content)
+        else:
+            self._fail(404, "EntryNotFound")
+
+    def _content(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def _create(self, asked: dict[str, object]) -> None:
+        name = f"{asked.get('organization') or 'toys'}/{asked['name']}"
+        if ("model", name) in self.server_state.repositories:
+            told = {"error": "You already created this model repo", "url": f"{self.server_state.endpoint}/{name}"}
+            self._send(json.dumps(told).encode(), 409)
+            return
+        made = self.server_state.put("model", name, "0" * 40, {".gitattributes": b"*.safetensors filter=lfs"})
+        made.private = bool(asked.get("private"))
+        self._tell({"url": f"{self.server_state.endpoint}/{name}"})
+
+    def _batch(self, objects: list[dict[str, object]]) -> None:
+        where = self.server_state.endpoint
+        for one in objects:
+            if one["oid"] not in self.server_state.objects:
+                one["actions"] = {
+                    "upload": {"href": f"{where}/lfs/{one['oid']}"},
+                    "verify": {"href": f"{where}/verify"},
+                }
+        self._tell({"transfer": "basic", "objects": objects})
+
+    def _write(self, what: str, name: str, content: bytes) -> None:
+        if what == "preupload":
+            modes = [
+                (file["path"], "lfs" if file["path"].endswith(LARGE) else "regular")
+                for file in json.loads(content)["files"]
+            ]
+            self._tell({"files": [{"path": path, "uploadMode": mode, "shouldIgnore": False} for path, mode in modes]})
+            return
+        repository = self.server_state.repositories["model", name]
+        files = dict(repository.commits[repository.resolve("main") or ""])
+        for line in map(json.loads, content.splitlines()):
+            match line["key"], line["value"]:
+                case "file", value:
+                    files[value["path"]] = base64.b64decode(value["content"])
+                case "lfsFile", value:
+                    files[value["path"]] = self.server_state.objects[value["oid"]]
+                case "deletedFile", value:
+                    del files[value["path"]]
+        commit = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        repository.put(commit, files)
+        where = f"{self.server_state.endpoint}/{name}/commit/{commit}"
+        self._tell({"success": True, "commitUrl": where, "commitOid": commit, "hookOutput": ""})
+
+    def _tell(self, answer: object) -> None:
+        self._send(json.dumps(answer).encode())
+
+    def _api(self, sort: str, name: str, revision: str, tree: bool) -> None:
         found = self._repository(sort, name, revision)
         if found is None:
             return
@@ -120,7 +232,12 @@ class _Handler(BaseHTTPRequestHandler):
             if file.endswith(LARGE):
                 described["lfs"] = {"sha256": sha256(content), "size": len(content), "pointerSize": 134}
             siblings.append(described)
-        self._send(json.dumps({"_id": "0", "id": name, "sha": found[0], "siblings": siblings}).encode())
+        if tree:
+            paths = [{"type": "file", "path": one["rfilename"], "oid": one["blobId"], **one} for one in siblings]
+            self._tell([{name: value for name, value in one.items() if name != "lfs"} for one in paths])
+            return
+        private = self.server_state.repositories[sort, name].private
+        self._tell({"_id": "0", "id": name, "sha": found[0], "private": private, "siblings": siblings})
 
     def _file(self, sort: str, name: str, revision: str, file: str, body: bool) -> None:
         found = self._repository(sort, name, revision)
@@ -167,8 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self.wfile.write(content)
 
-    def _send(self, content: bytes) -> None:
-        self.send_response(200)
+    def _send(self, content: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -1,0 +1,96 @@
+"""A published model's card: what it is, what it scores and how sure that is, how it is loaded, and whose it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.judge import verdict
+from harness.kinds.usage import USAGE
+from harness.loss import loss
+from harness.phrases import points, times
+from harness.report import cells, sentences
+from harness.report.instructions import EVIDENCE, KINDS, Subject, code, knows_length, packages
+from harness.report.metadata import metadata, told
+from harness.report.tables import section
+from harness.schema import Result
+from harness.speed import own_speedup
+
+
+def card(subject: Subject) -> str:
+    """The whole card: metadata, then text in which nothing of others is live."""
+    from huggingface_hub import ModelCardData
+
+    known = ModelCardData(**metadata(subject))
+    return f"---\n{known.to_yaml()}\n---\n\n" + "\n".join(_body(subject))
+
+
+def _body(subject: Subject) -> Iterator[str]:
+    result, data = subject.result, subject.data
+    yield f"# {result.model} for {result.task}\n"
+    yield (
+        f"{_quoted(data.kind)}, as backend **{result.backend}** on {result.device}: {_quoted(told(subject))}. "
+        "Everything below was measured by shipbench, and its evidence lies in "
+        f"[{EVIDENCE}/]({EVIDENCE}/{Path(result.name).name}.json).\n"
+    )
+    yield f"## Load it\n\nIt needs `pip install {packages(subject)}`.\n"
+    yield f"```python\n{code(subject)}\n```\n"
+    yield from _notes(subject)
+    yield "## What was measured\n"
+    yield "| | |\n| --- | --- |"
+    for name, value in _facts(subject):
+        yield f"| {name} | {_quoted(value)} |"
+    yield f"\n{section(subject.group)}"
+    yield "## Licences\n"
+    yield f"- Base model, {_quoted(_origin(result))}: {_quoted(str(subject.model_licence))}."
+    yield f"- Data, {_quoted(data.source)}: {_quoted(str(subject.data_licence))}."
+    yield (
+        "\nThe metadata above names the base model's licence. What else holds for this folder is its publisher's to "
+        "say.\n"
+    )
+
+
+def _notes(subject: Subject) -> Iterator[str]:
+    known = KINDS.get(subject.data.kind)
+    if known is None:
+        yield f"What goes in and comes out, the suite that declares {_quoted(subject.data.kind)} says.\n"
+    elif not knows_length(subject) and USAGE[known.name].text:
+        yield "At how many tokens texts were cut is not on record: the tokenizer's own limit need not be that.\n"
+
+
+def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
+    result, data, said = subject.result, subject.data, verdict(subject.result)
+    of = f", columns {', '.join(data.inputs)}" if data.inputs else ""
+    yield "task", f"{result.task}, {data.kind}{of}"
+    yield "data", data.source
+    yield "its revision", data.source_sha256
+    sizes = ", ".join(f"{name} {size:,}" for name, size in data.sizes.items())
+    yield "rows", f"{sizes}; test rows have sha256 {data.sha256.get('test', 'unknown')}"
+    if data.labels:
+        yield "labels", ", ".join(data.labels)
+    yield "score", told(subject)
+    lost = loss(result)
+    if lost is not None and said is not None:
+        yield "lost against PyTorch on the same rows", points(lost)
+    if result.series and said is not None:
+        batch = result.series[0].workload.batch
+        yield f"speed against PyTorch, batch {batch}", times(own_speedup(result.series[0]))
+    yield "verdict", f"{said.word}: {'; '.join(said.reasons)}" if said else "reference"
+    yield "environment", sentences.origin(result.environment)
+    yield "measured", result.created
+
+
+def _origin(result: Result) -> str:
+    source = result.recipe.get("source") or {}
+    match source.get("type"):
+        case "Package":
+            return f"{source['distribution']}: {source['path']}"
+        case "Hub":
+            return f"{source['repo']} at {source.get('revision') or result.recipe.get('source_content')}"
+        case "Native" | "Scratch":
+            return "none, trained from random weights"
+    return "a folder of its author's own"
+
+
+def _quoted(text: str) -> str:
+    return cells.quoted(text)
