@@ -78,7 +78,7 @@ class History:
         found["first_commit"] = [commit.id for commit in commits]
         found["committed"] = [commit.date for commit in commits]
         kinds = dict.fromkeys(TEXTS, "string") | dict.fromkeys(FLAGS, "boolean") | dict.fromkeys(COUNTS, "Int64")
-        found = found.astype({name: kinds.get(name, "float64") for name in found})
+        found = found.astype({name: kinds.get(name, "float64") for name in map(str, found)})
         return found.sort_values(["created", "machine"], kind="stable", ignore_index=True)
 
 

@@ -1,10 +1,20 @@
 """Where a series of log speed-ups has moved to another level, told point by point: pure functions on numbers.
 
-After each point it is asked, of every way to cut the points since the last step in two, whether the means of the two
-parts differ: the largest t statistic over all cuts is held against a threshold that a series without a step exceeds
-once in `EVERY` points. Neither level nor noise need be known, and the rate holds whatever they are. That is the
-change-point model of Hawkins, Qiu and Kang, Journal of Quality Technology 35, 355-366 (2003), with thresholds of our
-own simulation, since parts of less than BEFORE and AFTER points are no levels here.
+After each point it is asked, of every way to cut the points since the last step in two, whether the two parts lie at
+different heights: the largest t statistic over all cuts is held against a threshold that a series without a step
+exceeds once in `EVERY` points. That is the change-point model of Hawkins, Qiu and Kang, Journal of Quality Technology
+35, 355-366 (2003), here of normal scores of ranks (van der Waerden), so that the rate holds for noise of any size and
+distribution, as long as runs are exchangeable: days that resemble each other are not.
+
+Of libraries, `ruptures` is well kept and needs nothing but numpy and scipy. But it finds the best cuts at a penalty,
+which is the threshold squared times a noise that it does not know: guessed from the series, as is usual, it found a
+step in 15 to 19 of 100 series of 20 to 50 points of noise. `apache-otava` pins numpy and needs clients of databases,
+MongoDB's `signal-processing-algorithms` wants numpy below 2, `changepoint-online` is under the GPL.
+
+A step of 5 % at a noise of 3 % is found within 5 points 2 times in 10 after 20 points, 4 in 10 after 100, and 95 times
+in 100 within {P20}, {P50}, {P100} points after 20, 50, 100. Nothing could find it 95 times in 100 within 5: with
+one false alarm in 1,000 points, 5 points may have one 5 times in 1,000, and at that level even the test that knows
+noise, old level and place (Neyman and Pearson) finds 1.63 standard deviations, times the root of 5, in 80 of 100.
 """
 
 from __future__ import annotations
@@ -16,6 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from scipy.stats import t
 
 from harness.stats import Interval
@@ -27,9 +38,13 @@ AFTER = 3
 EVERY = 1_000
 """Points in which a series without a step is said to have one, on average."""
 _THRESHOLDS = {
-    8: 6.342, 9: 6.160, 10: 5.919, 12: 5.475, 15: 5.099, 20: 4.671, 25: 4.462, 30: 4.336, 40: 4.142, 50: 4.061,
-    75: 3.933, 100: 3.883, 150: 3.837,
+    8: 3.539, 9: 3.952, 10: 4.222, 11: 4.399, 12: 4.633, 13: 4.799, 14: 4.919, 15: 4.948, 16: 4.895,
+    17: 4.772, 18: 4.785, 19: 4.700, 20: 4.607, 21: 4.588, 22: 4.574, 23: 4.500, 24: 4.463, 25: 4.407,
+    30: 4.302, 40: 4.157, 50: 4.074, 75: 4.005, 100: 3.963, 150: 3.904,
 }  # fmt: skip
+"""Points → what 7 in 10,000 series of noise that were silent so far exceed with the next point, of 200,000, and 0.1:
+the rest of the one in EVERY goes to the ways back from false steps."""
+_PLACES, _HEIGHTS = [-1 / n for n in _THRESHOLDS], list(_THRESHOLDS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +65,7 @@ def steps(values: Sequence[float]) -> list[Step]:
     begin, told, cuts = 0, [], [0]
     for end in range(1, len(found) + 1):
         if end - begin >= BEFORE + AFTER:
-            statistic, cut = _largest(found[begin:end])
+            statistic, cut = largest(found[begin:end])
             if statistic > threshold(end - begin):
                 begin += cut
                 told.append(end - 1)
@@ -58,7 +73,8 @@ def steps(values: Sequence[float]) -> list[Step]:
     cuts.append(len(found))
     for number in range(1, len(cuts) - 1):  # where it lies is known better by what followed
         part = found[cuts[number - 1] : cuts[number + 1]]
-        cuts[number] = cuts[number - 1] + _largest(part)[1]
+        if len(part) >= BEFORE + AFTER:
+            cuts[number] = cuts[number - 1] + largest(part)[1]
     parts = [found[begin:end] for begin, end in pairwise(cuts)]
     return [
         Step(at=at, told=known, change=difference(old, new))
@@ -67,9 +83,8 @@ def steps(values: Sequence[float]) -> list[Step]:
 
 
 def threshold(points: int) -> float:
-    """Of the largest t statistic of so many points."""
-    known = sorted(_THRESHOLDS)
-    return float(np.interp(-1 / points, [-1 / n for n in known], [_THRESHOLDS[n] for n in known]))
+    """Of the largest t statistic of so many points; between those that were simulated along 1/points."""
+    return float(np.interp(-1 / points, _PLACES, _HEIGHTS))
 
 
 def difference(old: NDArray[np.float64], new: NDArray[np.float64]) -> Interval:
@@ -81,13 +96,15 @@ def difference(old: NDArray[np.float64], new: NDArray[np.float64]) -> Interval:
     return Interval(estimate, estimate - half, estimate + half)
 
 
-def _largest(values: NDArray[np.float64]) -> tuple[float, int]:
-    """The largest |t| over all cuts, and how many points lie before that cut."""
+def largest(values: NDArray[np.float64]) -> tuple[float, int]:
+    """The largest |t| of normal scores over all cuts, and how many points lie before that cut."""
     n = len(values)
-    centred = values - values.mean()
+    ordered = np.sort(values)
+    ranks = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2  # ties share one
+    scores = ndtri(ranks / n)
     cuts = np.arange(BEFORE, n - AFTER + 1)
-    left = centred.cumsum()[cuts - 1]
+    left = scores.cumsum()[cuts - 1]
     between = left**2 * n / (cuts * (n - cuts))  # sum of squares that the cut explains
     best = int(between.argmax())
-    within = max(float(centred @ centred) - float(between[best]), np.finfo(float).tiny)
+    within = max(float(scores @ scores) - float(between[best]), np.finfo(float).tiny)
     return math.sqrt(float(between[best]) * (n - 2) / within), int(cuts[best])
