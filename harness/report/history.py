@@ -28,7 +28,7 @@ SHORT = 10
 FILTERS = {"machine": "machine", "task": "task", "backend": "backend", "steps": "found"}
 LAW = (
     f"A step is a change of level beyond the noise between runs: a series without one is said to have one once in "
-    f"{EVERY:,} runs at most, whatever its noise. It takes {BEFORE} runs before and {AFTER} after it."
+    f"{EVERY:,} runs at most, whatever the noise. It takes {BEFORE} runs before and {AFTER} after it."
 )
 
 

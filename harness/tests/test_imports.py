@@ -48,6 +48,8 @@ LIGHT = (
     "harness.content",
     "harness.lock",
     "harness.floors",
+    "harness.history",
+    "harness.report.history",
     "harness.plugin",
     "harness.session",
     "harness.closing",
