@@ -41,9 +41,11 @@ def tree_sha256(path: Path) -> str:
 
 
 def canonical(value: Any) -> Any:
-    """`value` as plain JSON data: dataclasses by their fields, functions by name and the hash of their file."""
+    """`value` as plain JSON data: dataclasses by the fields that they are compared by, functions by name and
+    the hash of their file.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
