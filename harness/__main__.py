@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
     lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     history = commands.add_parser("history", help="tell how every case went over the commits of its results")
-    history.add_argument("-k", dest="words", action="append", default=[], metavar="WORD", help="only cases named so")
+    history.add_argument(
+        "-k", dest="words", default="", metavar="WORDS", help="only cases whose name holds all of them"
+    )
     history.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
     history.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture of each case, too")
     history.add_argument("--parquet", type=Path, metavar="FILE", help="write one table of all runs, too")
@@ -156,12 +158,12 @@ def _lock(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from harness.history import read
+    from harness.history import read, words_of
     from harness.report import history
     from harness.results import save_table, write_whole
     from harness.trend import trends
 
-    found = read(options.ship_results, options.words)
+    found = read(options.ship_results, words_of(options.words))
     courses = trends(found.points)
     if options.html is not None:
         write_whole(options.html, history.page(found, courses, options.ship_results).encode())

@@ -112,6 +112,16 @@ def read(folder: Path, words: Sequence[str] = ()) -> History:
     return history
 
 
+def words_of(expression: str) -> list[str]:
+    """What names are to hold; `and` may stand between, HarnessError for what else pytest's `-k` knows."""
+    words = expression.split()
+    if {"or", "not"} & set(words) or "(" in expression:
+        raise HarnessError(
+            f"-k {expression!r}: history selects by words that a name holds, all of them: minilm and int8"
+        )
+    return [word for word in words if word != "and"]
+
+
 def _wanted(path: str, words: Iterable[str]) -> bool:
     name = "/".join(Path(path).parts[-2:]).removesuffix(".json").casefold()
     return all(word.casefold() in name for word in words)

@@ -13,7 +13,7 @@ from test_page import Reader
 
 from harness.__main__ import main
 from harness.errors import HarnessError
-from harness.history import Commit, History, committed, key_of, read
+from harness.history import Commit, History, committed, key_of, read, words_of
 from harness.report import history
 from harness.report.courses import course
 from harness.report.svg import inline
@@ -113,10 +113,16 @@ def test_other_schemas_and_broken_files_are_counted_and_told_and_finals_are_no_c
 
 def test_words_select_cases_by_name(repository):
     repository.commit(run(0), run(0, backend="other"), run(0, model="big"))
-    names = [one.result.name for one in read(repository.results, ["BAG", "numpy"]).points]
+    names = [one.result.name for one in read(repository.results, words_of("BAG and numpy")).points]
     assert [CASE] == names
     with pytest.raises(HarnessError, match="no result whose name holds nothing in any commit"):
         read(repository.results, ["nothing"])
+
+
+@pytest.mark.parametrize("expression", ["bag or big", "not bag", "(bag)"])
+def test_what_words_cannot_say_is_refused(expression, capsys):
+    assert 4 == main(["history", "-k", expression])
+    assert "history selects by words that a name holds" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_committed_is_not_there(repository):
