@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         "tune": _tune,
         "lock": _lock,
         "publish": _publish,
+        "history": _history,
     }
     try:
         return run[options.command](options)
@@ -70,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
     lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
     _add_publish(commands.add_parser("publish", help="write a measured case as a folder that stands alone"))
+    history = commands.add_parser("history", help="tell how every case went over the commits of its results")
+    history.add_argument(
+        "-k", dest="words", default="", metavar="WORDS", help="only cases whose name holds all of them"
+    )
+    history.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
+    history.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture of each case, too")
+    history.add_argument("--parquet", type=Path, metavar="FILE", help="write one table of all runs, too")
     selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
     selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
     selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
@@ -195,6 +203,22 @@ def _lock(options: argparse.Namespace) -> int:
 
     for line in lock_suites(options.suite, options.expression):
         print(line)
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from harness.history import read, words_of
+    from harness.report import history
+    from harness.results import save_table, write_whole
+    from harness.trend import trends
+
+    found = read(options.ship_results, words_of(options.words))
+    courses = trends(found.points)
+    if options.html is not None:
+        write_whole(options.html, history.page(found, courses, options.ship_results).encode())
+    if options.parquet is not None:
+        save_table(options.parquet, found.table)
+    print(history.text(found, courses))
     return 0
 
 

@@ -53,11 +53,20 @@ def environment_differences(stored: Environment, today: Environment) -> list[str
 
 def length_differences(stored: Sequence[Series], today: Series) -> str:
     """The first batch that is longer or shorter than it was, in words; empty if there is none."""
-    lengths = dict(zip(flat(today.rows), flat(today.lengths), strict=True))
-    for series in stored:
-        for row, length in zip(flat(series.rows), flat(series.lengths), strict=True):
-            if lengths.get(row, length) != length:
-                return f"length of the batch that begins with test row {row}: {length} stored, {lengths[row]} today"
+    lengths = lengths_of(today)
+    return next((told for series in stored if (told := other_length(lengths_of(series), lengths))), "")
+
+
+def lengths_of(series: Series) -> dict[int, int]:
+    """The first row of a batch → its length."""
+    return dict(zip(flat(series.rows), flat(series.lengths), strict=True))
+
+
+def other_length(stored: Mapping[int, int], today: Mapping[int, int]) -> str:
+    """Likewise, of lengths by row."""
+    for row, length in stored.items():
+        if today.get(row, length) != length:
+            return f"length of the batch that begins with test row {row}: {length} stored, {today[row]} today"
     return ""
 
 

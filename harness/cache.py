@@ -141,7 +141,7 @@ def opened(folder: Path) -> tuple[Entry, dict[str, str]]:
     if not folder.is_dir():
         raise HarnessError(f"{folder} is gone")
     with FileLock(f"{folder}.lock"):
-        marker, damage = _verify(folder)
+        marker, damage = _verify(folder, _sha256)
     if marker is None or damage is not None:
         raise HarnessError(f"{folder} is {damage}")
     return Entry(folder, marker.info, marker.seconds), marker.files

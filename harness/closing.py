@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import tracking
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -67,6 +68,13 @@ def summary(ship: ShipSession) -> Iterator[str]:
     else:
         yield from (f"wrote {path}" for path in written)
     yield from _published(ship)
+    if ship.options.ship_track:
+        try:
+            folders = list(tracking.log_tables(ship.results.values(), ship.artifacts_folder))
+        except OSError as error:
+            yield f"nothing logged to {ship.options.ship_track}: {error}"
+        else:
+            yield from (f"logged to {folder}" for folder in dict.fromkeys(folders))
 
 
 def _published(ship: ShipSession) -> Iterator[str]:

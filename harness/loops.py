@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from harness import checkpoint
+from harness import checkpoint, tracking
 from harness.contracts import Arrays, Example, without
 from harness.errors import HarnessError
 from harness.inputs import Inputs, split_rows
@@ -40,6 +40,8 @@ class Job:
     """Inputs and targets of a batch, by the names of the model's `forward`."""
     progress: Progress
     device: str
+    artifacts: Path
+    """Where everything that is built is kept; trackers that write files do so there."""
     out: Path
     """Where the checkpoint will be; scratch files lie there too, and go with it if this process is killed."""
 
@@ -113,7 +115,12 @@ def trainer_loop(job: Job) -> list[float]:
             bar.update()
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            known = len(kept.scores)
             kept.after_epoch(round(state.epoch))
+            if recipe.report_to and len(kept.scores) > known:
+                due = trainer.control.should_log
+                trainer.log({f"eval_{job.task.metric}": kept.scores[-1]})
+                trainer.control.should_log = due  # which `log` takes for done, though the loss is not told yet
 
     with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
         # TrainingArguments sets this for bf16 and never takes it back.
@@ -147,7 +154,7 @@ def _settings(job: Job, scratch: str) -> dict[str, Any]:
         "logging_strategy": "epoch",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        "report_to": [],
+        **tracking.arguments(recipe.report_to, job.artifacts, job.task.name, job.model.name, recipe.seed),
     }
 
 

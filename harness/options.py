@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.contracts import DEVICES, NAME
 from harness.environment import commit_of, usable_cores
 from harness.errors import NOT_DECIDED, HarnessError
+from harness.tracking import TABLES, check_installed
 
 if TYPE_CHECKING:
     from harness.ready import Options
@@ -93,6 +94,7 @@ def declare(add: Callable[..., None]) -> None:
         action="store_true",
         help="measure only what no earlier session finished; whatever has changed since is measured again",
     )
+    add("--ship-track", choices=TABLES, help="log the final tables to the runs of this tracker, too")
     add("--ship-no-page", action="store_true", help="write no report.html, which takes a second or two a comparison")
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 
@@ -108,6 +110,8 @@ def check(given: Namespace, root: Path) -> None:
     if given.ship_starts > LOOKS[0]:
         raise HarnessError(f"--ship-starts {given.ship_starts}: the first look takes {LOOKS[0]} rounds, one each")
     batch_sizes(given)
+    if given.ship_track:
+        check_installed(given.ship_track, f"--ship-track {given.ship_track}")
     if given.ship_tail < 0:
         raise HarnessError(f"--ship-tail {given.ship_tail}: a number of calls, 459 for the 99th percentile")
     if given.ship_threads and given.ship_threads > usable_cores():

@@ -21,11 +21,12 @@ from harness.quiet import quiet
 from harness.sources import Hub, Local, Native, Package, Scratch
 from harness.spec import Case, Gate, Model, Task
 from harness.stats import rare_event_bound, rows_needed
+from harness.tracking import check_installed
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
      "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir", "eval_strategy",
-     "save_strategy", "load_best_model_at_end", "metric_for_best_model")
+     "save_strategy", "load_best_model_at_end", "metric_for_best_model", "report_to")
 )  # fmt: skip
 """TrainingArguments that would make a recipe's record untrue."""
 
@@ -123,6 +124,8 @@ def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
 
 
 def _check_recipe(task: Task, model: Model, folder: Path) -> None:
+    for name in model.recipe.report_to:
+        check_installed(name, f"model {model.name}: Recipe(report_to=…)")
     if model.recipe.trainer:
         from transformers import TrainingArguments
 

@@ -61,9 +61,14 @@ def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
     if answers is None:
         beside.unlink(missing_ok=True)
         return
+    save_table(beside, answers)
+
+
+def save_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as parquet, whole or not at all."""
     buffer = io.BytesIO()
-    answers.to_parquet(buffer, index=False)
-    write_whole(beside, buffer.getvalue())
+    table.to_parquet(buffer, index=False)
+    write_whole(path, buffer.getvalue())
 
 
 def log_of(path: Path) -> Path:
@@ -115,19 +120,46 @@ def _check_names(record: Result | Finals) -> None:
             raise msgspec.ValidationError(f"{name!r} is no name of a task, a model, a backend or a machine")
 
 
+def schema_of(raw: bytes, where: str | Path) -> Any:
+    """The schema that a file's content says it has; HarnessError, naming `where` it was, if it is no JSON object."""
+    try:
+        return msgspec.json.decode(raw, type=_Head).schema
+    except _UNREADABLE as error:
+        raise _no_result(where, error) from error
+
+
+def parse(raw: bytes, where: str | Path) -> Result:
+    """The result that a file's content is; HarnessError, likewise, if it is none or of another schema."""
+    return _parse(raw, where, Result)
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 def _read(path: Path, kind: type[Record]) -> Record:
     try:
         raw = path.read_bytes()
-        schema = msgspec.json.decode(raw, type=_Head).schema
-        if schema != SCHEMA:
-            raise HarnessError(
-                f"{path}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
-            )
+    except OSError as error:
+        raise _no_result(path, error) from error
+    return _parse(raw, path, kind)
+
+
+def _parse(raw: bytes, where: str | Path, kind: type[Record]) -> Record:
+    schema = schema_of(raw, where)
+    if schema != SCHEMA:
+        raise HarnessError(
+            f"{where}: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
+        )
+    try:
         record = msgspec.json.decode(raw, type=kind)
         _check_names(record)
-        return record
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise HarnessError(f"{path}: not a result: {error}; run the case again or delete the file") from error
+    except _UNREADABLE as error:
+        raise _no_result(where, error) from error
+    return record
+
+
+def _no_result(where: str | Path, error: Exception) -> HarnessError:
+    return HarnessError(f"{where}: not a result: {error}; run the case again or delete the file")
 
 
 def load_all(folder: Path) -> Iterator[Result]:
@@ -147,16 +179,16 @@ def load_by_model(folder: Path, at_once: int = 500) -> Iterator[list[Result]]:
 
 
 def _paths(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.json")) if not _is_finals(path))
+    return (path for path in sorted(folder.rglob("*.json")) if not is_finals(path))
 
 
 def load_finals(folder: Path) -> Iterator[Finals]:
     """Every task's finals under a folder, likewise."""
     for path in sorted(folder.rglob(f"{FINALS}.*.json")):
-        if _is_finals(path):
+        if is_finals(path):
             yield _read(path, Finals)
 
 
-def _is_finals(path: Path) -> bool:
+def is_finals(path: Path) -> bool:
     """A case's file has a model, a backend and a device in its name, where finals have a device only."""
     return path.name.startswith(f"{FINALS}.") and path.name.count(".") == 2

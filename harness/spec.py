@@ -16,6 +16,7 @@ from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind
 from harness.errors import HarnessError
 from harness.metrics import METRICS
 from harness.sources import Hub, Native, Rows, Scratch, Source
+from harness.tracking import TRACKERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,9 @@ class Recipe:
     """Which epoch's weights: the first that scores best on validation rows, or the last."""
     trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Anything else of `transformers.TrainingArguments`; only with `loop="trainer"`."""
+    report_to: tuple[str, ...] = field(default=(), compare=False)
+    """Trackers that Trainer tells how training goes: mlflow, tensorboard, trackio, wandb; only with `loop="trainer"`.
+    It changes no weights, so that a kept checkpoint stays."""
 
     def __post_init__(self) -> None:
         if self.loop not in ("trainer", "native"):
@@ -51,6 +55,13 @@ class Recipe:
             raise HarnessError(
                 f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
             )
+        unknown = [name for name in self.report_to if name not in TRACKERS]
+        if isinstance(self.report_to, str) or unknown:
+            raise HarnessError(
+                f"Recipe(report_to={self.report_to!r}): a tuple of {', '.join(TRACKERS)}, as in ('tensorboard',)"
+            )
+        if self.report_to and self.loop == "native":
+            raise HarnessError(f"Recipe(report_to={self.report_to}): Trainer reports; use it with loop='trainer'")
         counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
         if min(counts) < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.warmup <= 1:
             raise HarnessError(

@@ -72,6 +72,7 @@ def fine_tune(task: Task, model: Model, split: data.Split, place: Place, out: Pa
                 collate=lambda examples: _batch(task.kind, processor, examples),
                 progress=place.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",
+                artifacts=place.store.root,
                 out=out,
             )
             loop = trainer_loop if model.recipe.loop == "trainer" else native_loop

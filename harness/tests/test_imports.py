@@ -52,6 +52,8 @@ LIGHT = (
     "harness.tuned",
     "harness.halving",
     "harness.pause",
+    "harness.history",
+    "harness.report.history",
     "harness.plugin",
     "harness.session",
     "harness.closing",

@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import factory
 import pytest
+from runs import drawn, run
 from test_page import comparison
 
+from harness.history import Commit, History, key_of
+from harness.report import history
 from harness.report.page import page
+from harness.trend import point, trends
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -114,3 +118,32 @@ def test_a_name_full_of_markup_runs_nothing(browser, tmp_path):
     assert [path.as_uri()] == said
     assert view.title().startswith("shipbench")
     view.close()
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """The page of a history with a step."""
+    runs = [*drawn(2.0, 12, seed=1), *drawn(1.5, 8, seed=2, first=12), *(run(n, model="other") for n in range(3))]
+    points = [point(one) for one in runs]
+    commits = {key_of(one): Commit("0" * 40, one.created) for one in runs}
+    path = tmp_path_factory.mktemp("page") / "history.html"
+    path.write_text(history.page(History(points=points, commits=commits), trends(points), path))
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_a_history_has_no_serious_barrier_asks_for_nothing_and_is_filtered(browser, course, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    view, said = opened(browser, course, width, scheme)
+    found = Axe().run(view).response["violations"]
+    assert [] == [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    view.locator("select[name=steps]").select_option("found")
+    assert ["toy/bag.numpy.cpu"] == view.eval_on_selector_all("#verdicts tbody tr:not([hidden])", CASES)
+    assert [course.as_uri()] == said
+    view.close()
+
+
+CASES = "rows => rows.map(row => row.cells[0].textContent)"
