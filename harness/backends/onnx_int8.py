@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 INTEGER = re.compile("Integer|Quantize|QAttention|QEmbed|QLinear|QGemm")
 """Operators that a quantised graph has and a float one has not."""
 CALIBRATED = ("MatMul", "Gemm", "Conv")
-"""Operators that have weights. Of the others' values int8 costs accuracy and saves no time: of MiniLM's 2,225 test
-articles 3 % got another answer with all of them, 1 % with these."""
+"""Operators that have weights. Of the others' values int8 costs accuracy and saves no time: of 200 BBC articles MiniLM
+gave 6 another answer with all of them, 2 with these."""
 
 
 def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
