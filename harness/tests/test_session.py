@@ -19,6 +19,7 @@ DEFAULTS = {
     "ship_max_size_mb": None,
     "ship_tail": 0,
     "ship_batch_sizes": None,
+    "ship_track": None,
     "ship_machine": "local",
     "ship_spin": False,
     "ship_retrain": False,
