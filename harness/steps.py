@@ -75,7 +75,9 @@ def steps(values: Sequence[float]) -> list[Step]:
     for number in range(1, len(cuts) - 1):  # where it lies is known better by what followed
         part = found[cuts[number - 1] : cuts[number + 1]]
         if len(part) >= BEFORE + AFTER:
-            cuts[number] = cuts[number - 1] + largest(part)[1]
+            place = cuts[number - 1] + largest(part)[1]
+            # What was told by then has not begun later, whatever else has happened since.
+            cuts[number] = place if place <= told[number - 1] else cuts[number]
     parts = [found[begin:end] for begin, end in pairwise(cuts)]
     return [
         Step(at=at, told=known, change=difference(old, new))

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
@@ -72,6 +72,7 @@ def test_a_step_of_5_percent_cannot_be_found_19_times_in_20_within_5_points_at_s
 
 @LAW
 @given(st.lists(st.floats(-1, 1), max_size=80))
+@example([0.0] * 5 + [1.0] * 3 + [0.0] * 4)
 def test_steps_lie_in_order_and_upside_down_they_are_as_large(values):
     found, turned = steps(values), steps(np.negative(values))
     places = [one.at for one in found]
