@@ -110,4 +110,4 @@ def largest(values: NDArray[np.float64]) -> tuple[float, int]:
     between = left**2 * n / (cuts * (n - cuts))  # sum of squares that the cut explains
     best = int(between.argmax())
     within = max(float(scores @ scores) - float(between[best]), np.finfo(float).tiny)
-    return math.sqrt(float(between[best]) * (n - 2) / within), int(cuts[best])
+    return math.sqrt(float(between[best]) * (n - 2) / float(within)), int(cuts[best])
