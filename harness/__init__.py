@@ -27,6 +27,7 @@ from harness.backends import (
     onnxruntime_at,
 )
 from harness.bench import Bench
+from harness.case import Case, cases
 from harness.contracts import Arrays, Backend, Kind, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.interpreter import Python
@@ -42,7 +43,7 @@ from harness.kinds import (
 )
 from harness.padding import by_length
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
-from harness.spec import Case, Gate, Model, Recipe, Task, cases
+from harness.spec import Gate, Model, Recipe, Task
 from harness.tuned import tuned
 
 __all__ = [

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.spec import Case, Gate
+from harness.case import Case
+from harness.spec import Gate
 
 if TYPE_CHECKING:
     from harness.schema import Result

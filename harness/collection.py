@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.case import Case
 from harness.errors import HarnessError
 from harness.plugin import SHIP, case_of
-from harness.spec import Case
 
 
 @dataclass

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from harness import front, measure, parity, timings
 from harness.cache import size_bytes
+from harness.case import Case
 from harness.compare import comparisons, recommend
 from harness.contracts import CONTROL, Arrays, Device
 from harness.counters import load_average
@@ -23,7 +24,6 @@ from harness.progress import Progress
 from harness.ready import Comparison, Options, prepare
 from harness.samples import Arm, Load, Measurement
 from harness.schema import Result
-from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage, told
 

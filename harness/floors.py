@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.case import Case
 from harness.collection import collect
 from harness.contracts import Target
 from harness.environment import usable_cores
@@ -16,7 +17,6 @@ from harness.progress import Progress
 from harness.proposal import Proposal, propose
 from harness.schema import Seed
 from harness.seeds import sound
-from harness.spec import Case
 
 TIMEOUT_S = 300.0
 AS_IT_IS = "used as it is, so that nothing is drawn: it scores this every time"

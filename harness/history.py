@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.compare import PAIR, Line, case_lines, comparisons, table
+from harness.compare import PAIR, comparisons
 from harness.errors import HarnessError
 from harness.results import is_finals, parse, schema_of
 from harness.schema import SCHEMA, Result
 from harness.speed import foresee_all
+from harness.tidy import Line, case_lines, table
 from harness.trend import Point, point
 
 AT_ONCE = 500

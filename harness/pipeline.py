@@ -10,6 +10,7 @@ import pandas as pd
 from harness import gpu, measure, parity, record, rows
 from harness.backends import PYTORCH
 from harness.cache import size_bytes
+from harness.case import Case
 from harness.contracts import CONTROL, Backend
 from harness.counters import load_average
 from harness.findings import Findings
@@ -19,7 +20,6 @@ from harness.progress import Progress
 from harness.ready import Comparison, Options, fail_all, prepare
 from harness.samples import Arm, Load
 from harness.schema import Failure, Result
-from harness.spec import Case
 from harness.speed import is_settled
 from harness.stage import Stopped, stage, told, trace
 

@@ -9,10 +9,10 @@ import pytest
 
 from harness import closing, options
 from harness.bench import Bench
+from harness.case import Case
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.replay import Replay, replay
 from harness.session import ShipSession
-from harness.spec import Case
 
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()

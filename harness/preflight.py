@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 
 from harness import data, reading
+from harness.case import Case
 from harness.contracts import Asked, Backend
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
@@ -19,7 +20,7 @@ from harness.interpreter import described
 from harness.loading import name_of
 from harness.quiet import quiet
 from harness.sources import Hub, Local, Native, Package, Scratch
-from harness.spec import Case, Gate, Model, Task
+from harness.spec import Gate, Model, Task
 from harness.stats import rare_event_bound, rows_needed
 from harness.tracking import check_installed
 

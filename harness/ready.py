@@ -15,6 +15,7 @@ from harness.answers import Scored
 from harness.aside import Aside
 from harness.backends import PYTORCH
 from harness.cache import Store
+from harness.case import Case
 from harness.contracts import Backend, Device, Target
 from harness.environment import describe
 from harness.findings import Contender, Findings
@@ -23,7 +24,6 @@ from harness.progress import Progress
 from harness.samples import BATCHES, Settings
 from harness.schema import NO_CONSTRAINTS, Constraints, Seed
 from harness.seeds import seed_of
-from harness.spec import Case
 from harness.stage import Stopped, stage
 from harness.workshop import Workshop
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from harness import content, rows
 from harness.cache import Entry, canonical, size_bytes
+from harness.case import Case
 from harness.contracts import REFERENCE
 from harness.findings import Findings
 from harness.judge import promise
 from harness.schema import Built, Data, Failure, Promise, Result
 from harness.sources import Hub, Local
-from harness.spec import Case, Model, Task
+from harness.spec import Model, Task
 from harness.timings import process_of, series_of
 
 

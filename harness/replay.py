@@ -26,7 +26,7 @@ def replay(benchmark: Any, timer: Replay, result: Result) -> None:
     """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
     if not result.series:
         return
-    from harness.compare import tidy
+    from harness.tidy import tidy
 
     timer.samples_s = [sample / 1e9 for start in result.series[0].own_ns for sample in start]
     # What is judged later, or among others, is not known yet; and JSON has no infinity.

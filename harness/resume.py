@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import content, results
 from harness.cache import canonical, file_sha256, fingerprint
+from harness.case import Case
 from harness.contracts import Device
 from harness.environment import Environment, versions
 from harness.errors import HarnessError
 from harness.interpreter import described
-from harness.spec import Case
 from harness.workshop import TRAINERS
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.answers import Scored
+from harness.case import Case
 from harness.contracts import REFERENCE
 from harness.data import Split
 from harness.evidence import Answers, Flip
@@ -20,7 +21,7 @@ from harness.inputs import Inputs
 from harness.parity import compare_answers, right_rows
 from harness.score import answered
 from harness.sources import Folder, Row
-from harness.spec import Case, Task
+from harness.spec import Task
 
 FLIPS = 20
 """Flipped rows kept for reading; all of them are in the parquet."""

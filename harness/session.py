@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from harness import options
 from harness.bench import Outcome
+from harness.case import Case
 from harness.environment import describe, no_cuda
 from harness.errors import HarnessError
 from harness.progress import Progress
-from harness.spec import Case
 from harness.tuned import lacking
 
 if TYPE_CHECKING:

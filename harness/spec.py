@@ -6,16 +6,16 @@ Nothing here touches torch, transformers or the disk, so that collecting thousan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from harness import kinds
-from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device, Kind, check_name
+from harness.contracts import Kind, check_name
 from harness.errors import HarnessError
 from harness.metrics import METRICS
-from harness.sources import Hub, Native, Rows, Scratch, Source
+from harness.sources import Native, Rows, Scratch, Source
 from harness.tracking import TRACKERS
 
 
@@ -175,60 +175,3 @@ class Gate:
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a loss of 0.01 one point")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: a speed-up is a ratio; 1.5 is half as fast again as the reference")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """Task x model x backend x device: the identity of a result."""
-
-    task: Task
-    model: Model
-    backend: Backend
-    device: Device
-    gate: Gate | None = None
-    """What the suite promises, where it is known at collection: `cases()` takes it from a mapping of models."""
-    on_request: bool = False
-    """Whether it is measured only where `--ship-backends` names its backend."""
-
-    def __str__(self) -> str:
-        return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
-
-    @property
-    def reads_hub(self) -> bool:
-        """Whether its rows or its model come from the Hugging Face Hub."""
-        return isinstance(self.task.dataset, Hub) or isinstance(self.model.source, Hub)
-
-
-def cases(
-    task: Task, models: Mapping[Model, Gate] | Iterable[Model], backends: Sequence[Backend] | None = None
-) -> list[Case]:
-    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`, and on request
-    `harness.MORE_BACKENDS`.
-
-    With a mapping, every case knows its gate before anything runs: one that no answers could meet is refused, and
-    rounds go on until its smallest speed-up is decided too.
-    """
-    from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS, PYTORCH
-
-    chosen = (*DEFAULT_BACKENDS, *MORE_BACKENDS) if backends is None else tuple(backends)
-    for backend in chosen:
-        if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
-            raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
-    gates: list[tuple[Model, Gate | None]]
-    gates = list(models.items()) if isinstance(models, Mapping) else [(model, None) for model in models]
-    on_request = () if backends is not None else MORE_BACKENDS
-    found = list(_cases(task, gates, chosen, on_request))
-    if len({str(case) for case in found}) < len(found):
-        raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
-    return found
-
-
-def _cases(
-    task: Task, gates: Iterable[tuple[Model, Gate | None]], backends: Sequence[Backend], on_request: Sequence[Backend]
-) -> Iterator[Case]:
-    for model, gate in gates:
-        for device in DEVICES:
-            for backend in backends:
-                if device in backend.devices:
-                    asked = backend in on_request
-                    yield Case(task=task, model=model, backend=backend, device=device, gate=gate, on_request=asked)

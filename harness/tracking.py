@@ -43,9 +43,10 @@ def log_tables(results: Iterable[Result], artifacts: Path) -> Iterator[Path]:
     """Write each comparison's table, and its cases' figures, to the TensorBoard run of its fine-tuning; the folders."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from harness.compare import comparisons, first_and_last
+    from harness.compare import comparisons
     from harness.report.cells import missing
     from harness.report.tables import section
+    from harness.tidy import first_and_last
 
     for group in comparisons(results):
         first = group[0]

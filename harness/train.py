@@ -14,7 +14,8 @@ from harness.cache import Store, file_sha256
 from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind, without
 from harness.encoding import Encoder
 from harness.inputs import Inputs
-from harness.loops import Job, native_loop, trainer_loop
+from harness.job import Job
+from harness.loops import native_loop, trainer_loop
 from harness.progress import Progress
 from harness.quiet import quiet
 from harness.spec import Model, Task

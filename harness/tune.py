@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import harness
+from harness.case import Case
 from harness.collection import collect
 from harness.contracts import Backend
 from harness.environment import no_cuda, usable_cores
@@ -17,7 +18,6 @@ from harness.errors import HarnessError
 from harness.options import LOCAL, MOST_THREADS
 from harness.order import SEED, order_of
 from harness.progress import Progress
-from harness.spec import Case
 from harness.tuned import alternatives, lacking
 
 if TYPE_CHECKING:

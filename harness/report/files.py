@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.compare import Line, case_lines, comparisons, table
+from harness.compare import comparisons
 from harness.errors import HarnessError
 from harness.finals import Finals
 from harness.report import cells
@@ -18,6 +18,7 @@ from harness.report.tables import document, finals_section, section
 from harness.results import load_by_model, load_finals, write_whole
 from harness.schema import Result
 from harness.speed import foresee_all
+from harness.tidy import Line, case_lines, table
 
 
 class Stale(HarnessError):

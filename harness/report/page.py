@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.compare import comparisons, first_and_last, recommend
+from harness.compare import comparisons, recommend
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.report import cells, sentences
@@ -21,6 +21,7 @@ from harness.report.svg import inline
 from harness.report.tables import LENGTHS, phases
 from harness.report.template import rendered
 from harness.schema import Result
+from harness.tidy import first_and_last
 
 FILTERS = ("task", "model", "backend", "device", "verdict")
 COLUMNS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.compare import Case, comparisons, first_and_last
+from harness.compare import comparisons
 from harness.contracts import REFERENCE
 from harness.finals import Finals
 from harness.judge import verdict
@@ -17,6 +17,7 @@ from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
 from harness.schema import Result
+from harness.tidy import Ends, first_and_last
 
 LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
 TOKENS = "tokens/s"
@@ -113,7 +114,7 @@ def line(result: Result) -> str:
     )
 
 
-def _view(cases: Sequence[Case]) -> pd.DataFrame:
+def _view(cases: Sequence[Ends]) -> pd.DataFrame:
     largest = max((large["batch"] for _, large in cases if large["batch"]), default=16)
     view = pd.DataFrame([_row(small, large, largest) for small, large in cases])
     return view.drop(columns=[name for name in (TOKENS, VRAM) if not view[name].any()])
@@ -151,7 +152,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
 
 
-def phases(cases: Iterable[Case]) -> pd.DataFrame:
+def phases(cases: Iterable[Ends]) -> pd.DataFrame:
     """How each backend starts, what that costs, and its tail."""
     rows = [
         {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness import report, results
 from harness.choice import choose
-from harness.compare import COLUMNS, check_comparable, comparisons, recommend, tidy
+from harness.compare import check_comparable, comparisons, recommend
 from harness.disturbance import Disturbance
 from harness.errors import HarnessError, Incomparable
 from harness.evidence import Flip
@@ -23,6 +23,7 @@ from harness.report import page
 from harness.report.tables import line
 from harness.schema import Seed
 from harness.speed import flat
+from harness.tidy import COLUMNS, tidy
 
 LAW = settings(deadline=None, database=None, max_examples=25)
 

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import gpu, report
-from harness.compare import tidy
 from harness.contracts import Backend, Target
 from harness.disturbance import Disturbance
 from harness.glances import MOST_CALLS
@@ -24,6 +23,7 @@ from harness.measure import measure
 from harness.progress import Progress
 from harness.samples import Arm, Load, Settings
 from harness.schema import Result
+from harness.tidy import tidy
 
 LOOK = Look(
     sm_mhz=1980, memory_mhz=2619, held_down=(), free_bytes=70_000_000_000, total_bytes=80_000_000_000, foreign=0,
