@@ -122,7 +122,7 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from harness.baseline import compare
     from harness.report import run_link
-    from harness.results import write_whole
+    from harness.whole import write_whole
 
     found = compare(options.stored, options.today)
     if options.html or options.short:  # which take longer to import than the table takes
@@ -209,8 +209,8 @@ def _lock(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     from harness.history import read, words_of
     from harness.report import history
-    from harness.results import save_table, write_whole
     from harness.trend import trends
+    from harness.whole import save_table, write_whole
 
     found = read(options.ship_results, words_of(options.words))
     courses = trends(found.points)
