@@ -11,10 +11,11 @@ from typing import Any, overload
 import numpy as np
 from datasets import Array2D, Array3D, Array4D, Dataset, Features, List, Value
 
-from harness.cache import Store, fingerprint, tree_sha256
+from harness.cache import Store
 from harness.contracts import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 from harness.environment import versions
 from harness.errors import HarnessError
+from harness.fingerprints import fingerprint, tree_sha256
 
 BATCH = 256
 """Rows that are encoded at once."""

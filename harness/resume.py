@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import beside, content, results
-from harness.cache import canonical, file_sha256, fingerprint
 from harness.case import Case
 from harness.contracts import Device
 from harness.environment import Environment, versions
 from harness.errors import HarnessError
+from harness.fingerprints import canonical, file_sha256, fingerprint
 from harness.interpreter import described
 from harness.workshop import TRAINERS
 

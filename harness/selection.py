@@ -37,7 +37,7 @@ def skip_reason(case: Case, given: Namespace) -> str | None:
 
 
 def comparison_of(case: Case, selected: Iterable[Case], given: Namespace) -> tuple[Case, ...]:
-    """The selected cases that are measured in the same rounds as this one, itself included: of them, those that can run."""
+    """The selected cases, this one among them, that are measured in its rounds; those of them that can run here."""
     place = (case.task, case.model, case.device)
     mates = (one for one in selected if (one.task, one.model, one.device) == place)
     return tuple(one for one in mates if skip_reason(one, given) is None)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import checkpoint, data, head, reading
-from harness.cache import Store, file_sha256
+from harness.cache import Store
 from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind, without
 from harness.encoding import Encoder
+from harness.fingerprints import file_sha256
 from harness.inputs import Inputs
 from harness.job import Job
 from harness.loops import native_loop, trainer_loop

@@ -12,10 +12,11 @@ from harness import answers, content, data, gpu, installing, train
 from harness.answers import Scored
 from harness.aside import Aside
 from harness.building import Order, built, lent
-from harness.cache import Entry, Store, fingerprint, tree_sha256
+from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
 from harness.encoding import LIBRARIES, Encoder
 from harness.environment import accelerator, cpu_flags, versions
+from harness.fingerprints import fingerprint, tree_sha256
 from harness.inputs import Inputs
 from harness.interpreter import Python, described
 from harness.process import Worker
