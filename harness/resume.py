@@ -20,7 +20,7 @@ from harness.workshop import TRAINERS
 
 if TYPE_CHECKING:
     from harness.finals import Finals
-    from harness.ready import Options
+    from harness.plan import Options
     from harness.schema import Result
 
 HERE = Path(__file__).parent

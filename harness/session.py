@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from harness.baseline import Baseline
     from harness.finals import Finals
-    from harness.ready import Comparison, Options
+    from harness.plan import Comparison, Options
     from harness.schema import Result
 
 
@@ -130,7 +130,7 @@ class ShipSession:
     def _compare(self, case: Case) -> None:
         from harness import resume
         from harness.pipeline import compare
-        from harness.ready import Comparison
+        from harness.plan import Comparison
 
         chosen, folder = self.selected[str(case)]
         mates = comparison_of(chosen, (other for other, _ in self.selected.values()), self.options)

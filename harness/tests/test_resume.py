@@ -37,7 +37,7 @@ from harness import (
 )
 from harness.environment import Environment
 from harness.finals import Entry, Finals
-from harness.pipeline import Options
+from harness.plan import Options
 from harness.schema import Failure, Result
 from harness.whole import write_whole
 
