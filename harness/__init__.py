@@ -28,9 +28,10 @@ from harness.backends import (
 )
 from harness.bench import Bench
 from harness.case import Case, cases
-from harness.contracts import Arrays, Backend, Kind, Session, Target
+from harness.contracts import Arrays, Backend, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
 from harness.interpreter import Python
+from harness.kind import Kind
 from harness.kinds import (
     feature_extraction,
     fill_mask,

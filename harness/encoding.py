@@ -12,10 +12,10 @@ import numpy as np
 from datasets import Array2D, Array3D, Array4D, Dataset, Features, List, Value
 
 from harness.cache import Store
-from harness.contracts import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 from harness.environment import versions
 from harness.errors import HarnessError
 from harness.fingerprints import fingerprint, tree_sha256
+from harness.kind import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 
 BATCH = 256
 """Rows that are encoded at once."""
@@ -52,7 +52,7 @@ class Encoder:
 
     def _encoded(self, rows: Dataset, known: str, *, taught: bool) -> Dataset:
         here = Path(__file__).parent
-        code = [tree_sha256(here / name) for name in ("encoding.py", "contracts.py", "kinds")]
+        code = [tree_sha256(here / name) for name in ("encoding.py", "kind.py", "kinds")]
         asked = (self.kind, self.inputs, self.max_length, known, len(rows), taught, self._processor())
         key = fingerprint(asked, versions(LIBRARIES), code)
         entry = self.store.get("encoded/rows", key, lambda out: self._encode(rows, taught, out))

@@ -11,12 +11,13 @@ from pathlib import Path
 from statistics import median
 
 from harness import measure, timings
-from harness.contracts import CONTROL, Backend, Kind
+from harness.contracts import CONTROL, Backend
 from harness.costs import TOGETHER, WARMING, Cost, rounds_of
 from harness.crew import Check
 from harness.errors import HarnessError
 from harness.evidence import Series
 from harness.halving import Standing, halving
+from harness.kind import Kind
 from harness.paired import speedup
 from harness.progress import Progress
 from harness.samples import LOOKS, Arm, Load, Measurement, Samples, Settings

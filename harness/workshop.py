@@ -54,7 +54,7 @@ class Workshop:
         # Code counts too: whoever changes how a model is trained must not be given an old one.
         names = (
             "train.py", "job.py", "loops.py", "checkpoint.py", "head.py", "data.py", "naming.py", "reading.py",
-            "columns.py", "encoding.py", "inputs.py", "contracts.py", "kinds", "score.py", "metrics",
+            "columns.py", "encoding.py", "inputs.py", "kind.py", "kinds", "score.py", "metrics",
         )  # fmt: skip
         code = [tree_sha256(HERE / name) for name in names]
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
