@@ -17,6 +17,9 @@ from harness.errors import HarnessError
 from harness.fingerprints import fingerprint, tree_sha256
 from harness.kind import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 
+HERE = Path(__file__).parent
+CODE = ("encoding.py", "kind.py", "kinds")
+"""What makes examples: whoever changes it must not be given old ones."""
 BATCH = 256
 """Rows that are encoded at once."""
 ROW = "row"
@@ -51,8 +54,7 @@ class Encoder:
         return found
 
     def _encoded(self, rows: Dataset, known: str, *, taught: bool) -> Dataset:
-        here = Path(__file__).parent
-        code = [tree_sha256(here / name) for name in ("encoding.py", "kind.py", "kinds")]
+        code = [tree_sha256(HERE / name) for name in CODE]
         asked = (self.kind, self.inputs, self.max_length, known, len(rows), taught, self._processor())
         key = fingerprint(asked, versions(LIBRARIES), code)
         entry = self.store.get("encoded/rows", key, lambda out: self._encode(rows, taught, out))
