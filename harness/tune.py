@@ -22,7 +22,8 @@ from harness.tuned import alternatives, lacking
 
 if TYPE_CHECKING:
     from harness.plan import Options as Given
-    from harness.search import Field, Found
+    from harness.search import Found
+    from harness.trials import Field
     from harness.workshop import Workshop
 
 TIMEOUT_S = 300.0
@@ -68,7 +69,8 @@ def tune(
     from harness.costs import fitting
     from harness.plan import Options as Given
     from harness.preflight import check_cases
-    from harness.search import pilot, search
+    from harness.search import search
+    from harness.trials import pilot
 
     check_cases([(case, folder)])
     given = Given(
@@ -113,8 +115,8 @@ def _field(case: Case, folder: Path, given: Given, progress: Progress) -> tuple[
     from harness.plan import Comparison
     from harness.ready import prepare
     from harness.samples import Load
-    from harness.search import Field
     from harness.stage import Stopped, stage
+    from harness.trials import Field
 
     findings, _ = prepare(Comparison((case,), folder), given, progress)
     name = case.backend.name
