@@ -1,4 +1,4 @@
-"""Results as git has kept them: every measurement that was ever committed, once, with the commit it came in by."""
+"""A history of results: every measurement that was ever committed, once, with the commit it came in by."""
 
 from __future__ import annotations
 
