@@ -8,12 +8,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from harness.arguments import parser
 from harness.errors import NOT_DECIDED, HarnessError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 if it did what it says, 1 if what it checks is not so, 4 on bad input, 7 if undecided."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     run = {
         "report": _report,
         "hash": _hash,
@@ -30,71 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m harness", description="What is not pytest, which measures.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    report = commands.add_parser("report", help="rebuild every table from the results")
-    report.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
-    instead = report.add_mutually_exclusive_group()
-    instead.add_argument("--check", action="store_true", help="write nothing; fail if a table differs")
-    instead.add_argument("--html", type=Path, metavar="FILE", help="write the page with pictures there, and no table")
-    instead.add_argument("--short", action="store_true", help="print a few lines for a pull request, and write nothing")
-    report.add_argument("--machine", metavar="NAME", help="of this machine alone (default: all that are committed)")
-    digest = commands.add_parser("hash", help="print the sha256 that a Package pins")
-    digest.add_argument("distribution")
-    digest.add_argument("path", help="file or folder, relative to where the distribution is installed")
-    compare = commands.add_parser("compare", help="tell what became of every case since its stored runs")
-    compare.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
-    compare.add_argument("today", type=Path, help="folder with the results to hold against them")
-    compare.add_argument(
-        "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if something is undecided"
-    )
-    compare.add_argument("--html", type=Path, metavar="FILE", help="write a page of it, too")
-    compare.add_argument("--short", action="store_true", help="print a few lines for a pull request instead")
-    floors = commands.add_parser("floors", help="fine-tune with several seeds, and propose floors for a suite's gates")
-    floors.add_argument("suite", help="file, folder or test id, as pytest takes it")
-    floors.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune each model N times (default: 10)")
-    floors.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
-    floors.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints are kept")
-    floors.add_argument("--ship-threads", type=int, metavar="N", help="threads to train with")
-    tune = commands.add_parser("tune", help="find the threads, spinning and other options that suit one case best")
-    tune.add_argument("suite", help="file, folder or test id, as pytest takes it, with one case in it")
-    tune.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
-    tune.add_argument(
-        "--budget", type=float, default=300.0, metavar="SECONDS", help="longest time once all is built (default: 300)"
-    )
-    tune.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="where checkpoints and artifacts are kept")
-    tune.add_argument("--ship-threads", type=int, metavar="N", help="threads of the default")
-    lock = commands.add_parser("lock", help="write down the commits and files of the Hub that suites read")
-    lock.add_argument("suite", nargs="?", default="suites", help="file, folder or test id (default: suites)")
-    lock.add_argument("-k", dest="expression", metavar="EXPR", help="only what pytest's -k would select")
-    _add_publish(commands.add_parser("publish", help="write a measured case as a folder that stands alone"))
-    history = commands.add_parser("history", help="tell how every case went over the commits of its results")
-    history.add_argument(
-        "-k", dest="words", default="", metavar="WORDS", help="only cases whose name holds all of them"
-    )
-    history.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
-    history.add_argument("--html", type=Path, metavar="FILE", help="write a page with a picture of each case, too")
-    history.add_argument("--parquet", type=Path, metavar="FILE", help="write one table of all runs, too")
-    selftest = commands.add_parser("selftest", help="show that the figures of the harness itself hold, and break")
-    selftest.add_argument("parts", nargs="*", metavar="PART", help="run these only (default: all)")
-    selftest.add_argument("--list", action="store_true", help="name the parts and what each claims, and run none")
-    selftest.add_argument("--out", type=Path, metavar="FILE", help="write the table here too")
-    selftest.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
-    return parser
-
-
-def _add_publish(publish: argparse.ArgumentParser) -> None:
-    publish.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
-    publish.add_argument("--to", type=Path, required=True, metavar="DIR", help="a folder that is new, or empty")
-    publish.add_argument("--machine", metavar="NAME", help="as measured there, where it was measured on several")
-    publish.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
-    publish.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
-    publish.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository of the Hub, too: private")
-    publish.add_argument("--public", action="store_true", help="for everybody to see")
-    publish.add_argument("--anyway", action="store_true", help="though its verdict is not ship")
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -122,7 +58,7 @@ def _report(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from harness.baseline import compare
     from harness.report import run_link
-    from harness.results import write_whole
+    from harness.whole import write_whole
 
     found = compare(options.stored, options.today)
     if options.html or options.short:  # which take longer to import than the table takes
@@ -140,7 +76,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _hash(options: argparse.Namespace) -> int:
     from importlib import metadata
 
-    from harness.cache import tree_sha256
+    from harness.fingerprints import tree_sha256
 
     try:
         path = Path(str(metadata.distribution(options.distribution).locate_file(options.path)))
@@ -209,8 +145,8 @@ def _lock(options: argparse.Namespace) -> int:
 def _history(options: argparse.Namespace) -> int:
     from harness.history import read, words_of
     from harness.report import history
-    from harness.results import save_table, write_whole
     from harness.trend import trends
+    from harness.whole import save_table, write_whole
 
     found = read(options.ship_results, words_of(options.words))
     courses = trends(found.points)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts import Arrays, without
+from harness.contracts import Arrays
+from harness.kind import without
 
 if TYPE_CHECKING:
     from harness.inputs import Inputs

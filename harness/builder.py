@@ -16,9 +16,10 @@ from typing import Any
 
 from harness import wire
 from harness.child import Child
-from harness.contracts import Backend, Kind
+from harness.contracts import Backend
 from harness.errors import HarnessError, Unsupported
 from harness.installed import installed
+from harness.kind import Kind
 from harness.lifeline import end_with_parent
 from harness.loading import load_symbol, name_of
 

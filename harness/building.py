@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from harness.aside import Aside
 from harness.builder import PATIENCE, Builder
 from harness.cache import Entry, changed
-from harness.contracts import Backend, Kind
+from harness.contracts import Backend
 from harness.errors import HarnessError
+from harness.kind import Kind
 from harness.process import environment
 
 

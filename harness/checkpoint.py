@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import Arrays, Kind
+from harness.contracts import Arrays
 from harness.errors import HarnessError
 from harness.head import own_labels
+from harness.kind import Kind
 from harness.loading import load_symbol
 from harness.sources import Hub, Local, Native, Package, Scratch, Source
 

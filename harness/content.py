@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import lock
-from harness.cache import tree_sha256
+from harness.fingerprints import tree_sha256
 from harness.sources import Folder, Hub, Local, Native, Package, Rows, Scratch, Source
 
 

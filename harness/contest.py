@@ -20,8 +20,9 @@ from harness.errors import HarnessError
 from harness.finals import Entry, Finals
 from harness.findings import Contender, Findings
 from harness.order import SEED, order_of
+from harness.plan import Comparison, Options
 from harness.progress import Progress
-from harness.ready import Comparison, Options, prepare
+from harness.ready import prepare
 from harness.samples import Arm, Load, Measurement
 from harness.schema import Result
 from harness.speed import is_settled

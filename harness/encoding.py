@@ -11,11 +11,15 @@ from typing import Any, overload
 import numpy as np
 from datasets import Array2D, Array3D, Array4D, Dataset, Features, List, Value
 
-from harness.cache import Store, fingerprint, tree_sha256
-from harness.contracts import NOT_TAUGHT, TARGETS, Asked, Example, Kind
+from harness.cache import Store
 from harness.environment import versions
 from harness.errors import HarnessError
+from harness.fingerprints import fingerprint, tree_sha256
+from harness.kind import NOT_TAUGHT, TARGETS, Asked, Example, Kind
 
+HERE = Path(__file__).parent
+CODE = ("encoding.py", "kind.py", "kinds")
+"""What makes examples: whoever changes it must not be given old ones."""
 BATCH = 256
 """Rows that are encoded at once."""
 ROW = "row"
@@ -50,8 +54,7 @@ class Encoder:
         return found
 
     def _encoded(self, rows: Dataset, known: str, *, taught: bool) -> Dataset:
-        here = Path(__file__).parent
-        code = [tree_sha256(here / name) for name in ("encoding.py", "contracts.py", "kinds")]
+        code = [tree_sha256(HERE / name) for name in CODE]
         asked = (self.kind, self.inputs, self.max_length, known, len(rows), taught, self._processor())
         key = fingerprint(asked, versions(LIBRARIES), code)
         entry = self.store.get("encoded/rows", key, lambda out: self._encode(rows, taught, out))

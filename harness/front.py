@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from harness.loading import load_symbol, name_of
 
 if TYPE_CHECKING:
-    from harness.contracts import Arrays, Kind, Session
+    from harness.contracts import Arrays, Session
+    from harness.kind import Kind
     from harness.sources import Row
 
 LISTED = "json:"

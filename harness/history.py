@@ -1,8 +1,7 @@
-"""Results as git has kept them: every measurement that was ever committed, once, with the commit it came in by."""
+"""A history of results: every measurement that was ever committed, once, with the commit it came in by."""
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.commits import Commit, File, committed, contents, is_shallow
 from harness.compare import PAIR, comparisons
 from harness.errors import HarnessError
-from harness.results import is_finals, parse, schema_of
+from harness.results import parse, schema_of
 from harness.schema import SCHEMA, Result
 from harness.speed import foresee_all
 from harness.tidy import Line, case_lines, table
@@ -21,7 +21,6 @@ from harness.trend import Point, point
 
 AT_ONCE = 500
 """Results in memory with their samples."""
-GIT = ("git", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
 Key = tuple[str, str, str]
 FLAGS = ("chosen", "undominated")
 COUNTS = (
@@ -32,25 +31,6 @@ TEXTS = (
     "measurement", "created", "commit", "error", "first_commit", "committed",
 )  # fmt: skip
 """Columns by type, others being numbers: it is not left to what is in them, so that tables of two days fit together."""
-
-
-@dataclass(frozen=True)
-class Commit:
-    """Of the results' repository."""
-
-    id: str
-    date: str
-    """When it was committed, ISO 8601."""
-
-
-@dataclass(frozen=True)
-class File:
-    """A JSON as some commit first had it."""
-
-    blob: str
-    path: str
-    """Below the results folder."""
-    commit: Commit
 
 
 @dataclass(kw_only=True)
@@ -105,7 +85,7 @@ def read(folder: Path, words: Sequence[str] = ()) -> History:
         for _, found in groupby(sorted(chunk, key=lambda r: r.measurement), lambda r: r.measurement):
             history.lines += [line for group in comparisons(found) for line in case_lines(group)]
     history.points.sort(key=lambda p: (p.result.created, p.result.measurement))
-    if _git(folder, "rev-parse", "--is-shallow-repository").strip() == "true":
+    if is_shallow(folder):
         history.notes.append(
             "this clone is shallow: what was committed before it began is not here, and its first commit stands for "
             "all earlier ones; git fetch --unshallow brings them"
@@ -128,39 +108,13 @@ def _wanted(path: str, words: Iterable[str]) -> bool:
     return all(word.casefold() in name for word in words)
 
 
-def committed(folder: Path) -> list[File]:
-    """Every JSON of a case that any commit below HEAD has under the folder, the oldest first, each content once."""
-    if not folder.is_dir():
-        raise HarnessError(f"{folder}: no such results folder; name it with --ship-results")
-    _git(folder, "rev-parse", "--git-dir")
-    try:
-        _git(folder, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    except HarnessError as error:
-        raise HarnessError(f"{folder}: its repository has no commit yet; commit results first") from error
-    shown = ("--raw", "-z", "-m", "--root", "--no-renames", "--no-abbrev", "--diff-filter=AM", "--relative")
-    order = ("--topo-order", "--reverse", "--format=%H %cI")
-    found: dict[str, File] = {}
-    commit = Commit("", "")
-    words = iter(_git(folder, "log", *order, *shown, "--", ":(glob)**/*.json").split("\0"))
-    for word in words:
-        entry = word.strip("\n")
-        if entry.startswith(":"):
-            _, mode, _, blob, _ = entry.split(" ")
-            path = next(words)
-            if mode.startswith("100") and not is_finals(Path(path)):  # no links, no submodules
-                found.setdefault(blob, File(blob, path, commit))
-        elif entry:
-            commit = Commit(*entry.split(" ", 1))
-    return list(found.values())
-
-
 def _chunks(folder: Path, files: Sequence[File], history: History) -> Iterator[list[Result]]:
     """Results, the newest commit first, in lists of some hundred; those of a comparison are never parted."""
     chunk: list[Result] = []
     schemas: Counter[str] = Counter()
     broken = []
     newest = list(reversed(files))
-    pairs = zip(newest, _contents(folder, [file.blob for file in newest]), strict=True)
+    pairs = zip(newest, contents(folder, [file.blob for file in newest]), strict=True)
     for _, comparison in groupby(pairs, lambda pair: (pair[0].commit, pair[0].path.partition(".")[0])):
         for file, raw in comparison:
             where = f"{file.path} in {file.commit.id[:10]}"
@@ -182,30 +136,3 @@ def _chunks(folder: Path, files: Sequence[File], history: History) -> Iterator[l
     yield chunk
     history.notes += [f"{n} files of schema {one}, this version reads {SCHEMA}" for one, n in sorted(schemas.items())]
     history.notes += broken
-
-
-def _contents(folder: Path, blobs: Iterable[str]) -> Iterator[bytes]:
-    """Of each blob, by one process."""
-    with subprocess.Popen(
-        [*GIT, "-C", str(folder), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        for blob in blobs:  # asked for one by one: neither pipe can fill up while the other waits
-            process.stdin.write(f"{blob}\n".encode())
-            process.stdin.flush()
-            name, kind, *size = process.stdout.readline().decode().split() or (blob, "missing")
-            if kind != "blob":
-                raise HarnessError(f"{folder}: git cannot read {name} ({kind}); is the clone whole? (git fsck)")
-            yield process.stdout.read(int(size[0]) + 1)[:-1]
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run([*GIT, "-C", str(folder), *words], capture_output=True, check=False)
-    except OSError as error:
-        raise HarnessError(f"history is read from git, which cannot be started: {error}; install git") from error
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"git {words[0]} ended with {done.returncode}"
-        raise HarnessError(f"{folder}: history is read from git, which says: {said}")
-    return done.stdout.decode(errors="replace")

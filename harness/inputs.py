@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Asked, Example, Kind
+from harness.contracts import Arrays
+from harness.kind import Asked, Example, Kind
 from harness.kinds.labels import NO_ANSWER, label_name
 
 PROBE_BATCHES = (2, 16)

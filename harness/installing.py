@@ -11,9 +11,10 @@ import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cache import Store, fingerprint
+from harness.cache import Store
 from harness.contracts import Backend
 from harness.errors import HarnessError
+from harness.fingerprints import fingerprint
 from harness.interpreter import FOREIGN, Python, described, script
 from harness.progress import Progress
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import checkpoint
-from harness.contracts import Arrays, Example, without
+from harness.contracts import Arrays
 from harness.errors import HarnessError
 from harness.inputs import Inputs, split_rows
+from harness.kind import Example, without
 from harness.progress import Progress
 from harness.score import score
 from harness.spec import Model, Task

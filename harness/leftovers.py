@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock
 
 HALF_WRITTEN = re.compile(r"\..+\.(json|parquet|log|csv|md|html)\.[a-z0-9_]{8}")
-"""Names that `results.write_whole` gives to a file until it is whole."""
+"""Names that `whole.write_whole` gives to a file until it is whole."""
 HALF_BUILT = re.compile(r"\.(.+-[0-9a-f]{12})\.[a-z0-9_]{8}")
 """Names that `cache.Store` gives to a folder until it is built; the group is the entry that it was to become."""
 LOCK = re.compile(r".+-[0-9a-f]{12}\.lock")

@@ -11,8 +11,8 @@ from harness import hub, lock
 from harness.collection import collect
 from harness.download import Order
 from harness.errors import HarnessError
-from harness.results import write_whole
 from harness.sources import Hub
+from harness.whole import write_whole
 
 BRANCH = "main"
 

@@ -14,7 +14,7 @@ from harness.errors import NOT_DECIDED, HarnessError
 from harness.tracking import TABLES, check_installed
 
 if TYPE_CHECKING:
-    from harness.ready import Options
+    from harness.plan import Options
 
 LOCAL = "local"
 MOST_THREADS = 8
@@ -152,7 +152,7 @@ def batch_sizes(given: Namespace) -> tuple[int, ...]:
 
 def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     """The options as the pipeline knows them."""
-    from harness.ready import Options
+    from harness.plan import Options
     from harness.schema import Constraints
 
     return Options(

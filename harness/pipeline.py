@@ -16,8 +16,9 @@ from harness.counters import load_average
 from harness.findings import Findings
 from harness.inputs import Inputs
 from harness.order import SEED, batch_of, order_of
+from harness.plan import Comparison, Options
 from harness.progress import Progress
-from harness.ready import Comparison, Options, fail_all, prepare
+from harness.ready import fail_all, prepare
 from harness.samples import Arm, Load
 from harness.schema import Failure, Result
 from harness.speed import is_settled

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness import closing, options
+from harness import closing, options, selection
 from harness.bench import Bench
 from harness.case import Case
 from harness.errors import NOT_DECIDED, HarnessError
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = []
         return
     try:
-        unwanted = config.stash[SHIP].unwanted([case for _, case in found])
+        unwanted = selection.unwanted([case for _, case in found], config.option)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     # A case that is named in full is asked for, whatever its backend.
@@ -103,7 +103,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     ship, measured = request.config.stash[SHIP], list[Case]()
 
     def run(case: Case) -> Any:
-        reason = ship.skip_reason(case)
+        reason = selection.skip_reason(case, ship.options)
         if reason is not None:
             request.node.user_properties.append(("ship", reason))
             pytest.skip(reason)

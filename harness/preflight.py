@@ -12,11 +12,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from harness import data, reading
 from harness.case import Case
-from harness.contracts import Asked, Backend
+from harness.contracts import Backend
 from harness.environment import check_onnxruntime
 from harness.errors import HarnessError
 from harness.head import label_order
 from harness.interpreter import described
+from harness.kind import Asked
 from harness.loading import name_of
 from harness.quiet import quiet
 from harness.sources import Hub, Local, Native, Package, Scratch

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from harness import reduction
 from harness.child import Child
-from harness.contracts import Arrays, Backend, Kind, Target
+from harness.contracts import Arrays, Backend, Target
 from harness.environment import wait_policy
 from harness.errors import WorkerError
 from harness.front import Front
+from harness.kind import Kind
 from harness.loading import import_path, name_of
 from harness.pause import awake
 

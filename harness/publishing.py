@@ -14,6 +14,7 @@ import msgspec
 from harness import cache, checkpoint, licences, pushing
 from harness.backends.usage import GRAPHS
 from harness.errors import HarnessError
+from harness.fingerprints import tree_sha256
 from harness.measured import Found, Order, check_may_ship, find
 from harness.pushing import Push
 from harness.report.card import card
@@ -136,7 +137,7 @@ def _whole(target: Path, again: bool) -> Iterator[Path]:
     try:
         yield scratch
         if again:
-            if cache.tree_sha256(scratch) != cache.tree_sha256(target):
+            if tree_sha256(scratch) != tree_sha256(target):
                 raise HarnessError(f"{target} is not empty, and holds another model; name a new folder with --to")
             return
         scratch.chmod(0o755)

@@ -12,8 +12,8 @@ import datasets
 from datasets import Dataset, load_dataset
 
 from harness import columns, content, hub
-from harness.cache import tree_sha256
 from harness.errors import HarnessError
+from harness.fingerprints import tree_sha256
 from harness.sources import Folder, Hub, Local, Native, Package, Row, Rows, Scratch, Source
 from harness.spec import Task
 

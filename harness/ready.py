@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from uuid import uuid4
 
 from harness import data, gpu, parity
@@ -15,58 +14,16 @@ from harness.answers import Scored
 from harness.aside import Aside
 from harness.backends import PYTORCH
 from harness.cache import Store
-from harness.case import Case
-from harness.contracts import Backend, Device, Target
+from harness.contracts import Backend
 from harness.environment import describe
 from harness.findings import Contender, Findings
 from harness.inputs import Inputs
+from harness.plan import Comparison, Options
 from harness.progress import Progress
-from harness.samples import BATCHES, Settings
-from harness.schema import NO_CONSTRAINTS, Constraints, Seed
+from harness.schema import Seed
 from harness.seeds import seed_of
 from harness.stage import Stopped, stage
 from harness.workshop import Workshop
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The selected cases that share task, model and device; the reference and its control come by themselves."""
-
-    cases: tuple[Case, ...]
-    folder: Path
-    """The suite's: native modules are found from here."""
-    inputs: str = ""
-    """Fingerprint of what it is made of, for a session that would resume this one."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line decides for a whole session."""
-
-    artifacts: Path
-    machine: str
-    threads: int
-    spinning: bool
-    starts: int
-    budget_s: float
-    timeout_s: float
-    retrain: bool
-    tail: int = 0
-    batches: tuple[int, ...] = BATCHES
-    """Workloads by size; the first is the gate's."""
-    constraints: Constraints = NO_CONSTRAINTS
-    seeds: int = 1
-    """Each model is fine-tuned with so many, the recipe's own first; that one is measured."""
-
-    def target(self, device: Device) -> Target:
-        """Where and how workers run."""
-        return Target(device, self.threads, self.spinning)
-
-    def settings(self, device: Device) -> Settings:
-        """How rounds are measured."""
-        return Settings(
-            self.target(device), self.starts, budget_s=self.budget_s, timeout_s=self.timeout_s, tail=self.tail
-        )
 
 
 def prepare(comparison: Comparison, options: Options, progress: Progress) -> tuple[Findings, Inputs | None]:

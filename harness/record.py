@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from harness import content, rows
-from harness.cache import Entry, canonical, size_bytes
+from harness.cache import Entry, size_bytes
 from harness.case import Case
 from harness.contracts import REFERENCE
 from harness.findings import Findings
+from harness.fingerprints import canonical
 from harness.judge import promise
 from harness.schema import Built, Data, Failure, Promise, Result
 from harness.sources import Hub, Local

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts import without
+from harness.kind import without
 from harness.loading import load_symbol, name_of
 
 if TYPE_CHECKING:
-    from harness.contracts import Arrays, Kind, Session
+    from harness.contracts import Arrays, Session
+    from harness.kind import Kind
 
 
 def order(kind: Kind) -> dict[str, Any]:

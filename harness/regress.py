@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from statistics import median
 from typing import Literal
 
+from harness import right
 from harness.alike import Runs, differences, environment_differences, length_differences
 from harness.contracts import REFERENCE
 from harness.drift import ENOUGH, Word, change, spread
@@ -20,7 +20,7 @@ from harness.evidence import Series
 from harness.loss import counts_rows
 from harness.schema import Result
 from harness.speed import invalid, own_speedup
-from harness.stats import Interval, rows_lost
+from harness.stats import Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,10 +173,7 @@ def _gain(series: Series) -> Interval | None:
 
 
 def _rows_right(old: Sequence[Result], new: Sequence[Result]) -> Iterator[Line]:
-    """Held to the gate's largest loss, proven against every stored run's answers: a lucky run is no measure.
-
-    Rows are paired, so one stored run is enough.
-    """
+    """Held to the gate's largest loss. Rows are paired, so one stored run is enough."""
     promise = new[-1].promise or old[-1].promise
     before, now = ({result.answers.right for result in side if result.answers} for side in (old, new))
     if promise is None or not before or not now:
@@ -186,21 +183,5 @@ def _rows_right(old: Sequence[Result], new: Sequence[Result]) -> Iterator[Line]:
         why = f"{metric} is no share of rows, and of stored runs only the rows that are wholly right are known"
         yield Line(case=new[-1].name, what="rows right", word="undecided", why=why, runs=len(old), asked=False)
         return
-    allowed = promise.max_loss
-    lost = [_lost(one, other) for one, other in product(before, now)]
-    word: Word = "undecided"
-    why = f"these rows neither prove a change beyond {100 * allowed:g} points nor exclude it"
-    if all(found.low > allowed for found in lost):
-        word, why = "regressed", f"more than the {100 * allowed:g} points allowed"
-    elif all(found.high < -allowed for found in lost):
-        word, why = "improved", f"by more than {100 * allowed:g} points"
-    elif all(-allowed <= found.low and found.high <= allowed for found in lost):
-        word, why = "unchanged", f"a change beyond {100 * allowed:g} points is excluded"
-    least = min(lost, key=lambda found: (abs(found.estimate), found.low))
-    gained = Interval(0.0 - least.estimate, 0.0 - least.high, 0.0 - least.low)
-    yield Line(case=new[-1].name, what="rows right", word=word, why=why, runs=len(old), change=gained)
-
-
-def _lost(stored: str, today: str) -> Interval:
-    pairs = Counter(zip(stored, today, strict=True))
-    return rows_lost(pairs["1", "0"], pairs["0", "1"], len(stored))
+    found = right.change(before, now, promise.max_loss)
+    yield Line(case=new[-1].name, what="rows right", word=found.word, why=found.why, runs=len(old), change=found.gained)

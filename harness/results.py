@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
-import tempfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from harness.contracts import NAME
 from harness.errors import HarnessError
 from harness.finals import Entry, Finals
-from harness.leftovers import writing
 from harness.schema import SCHEMA, Result
-
-if TYPE_CHECKING:
-    import pandas as pd
-
+from harness.whole import write_whole
 
 FINALS = "finals"
 Record = TypeVar("Record", Result, Finals)
@@ -53,52 +46,6 @@ def _write(path: Path, record: Result | Finals, name: str) -> None:
     except msgspec.ValidationError as error:
         raise HarnessError(f"{name}: cannot be stored: {error}") from error
     write_whole(path, content)
-
-
-def save_answers(path: Path, answers: pd.DataFrame | None) -> None:
-    """Write the answers row by row, as parquet, beside the result at `path`; None removes those of an earlier run."""
-    beside = path.with_suffix(".parquet")
-    if answers is None:
-        beside.unlink(missing_ok=True)
-        return
-    save_table(beside, answers)
-
-
-def save_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as parquet, whole or not at all."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    write_whole(path, buffer.getvalue())
-
-
-def log_of(path: Path) -> Path:
-    """Where the whole story of a failure lies, beside the result at `path`."""
-    return path.with_suffix(".log")
-
-
-def save_log(path: Path, trace: str) -> None:
-    """Write it; an empty one removes that of an earlier run."""
-    if trace:
-        write_whole(log_of(path), trace.encode(errors="replace"))
-    else:
-        log_of(path).unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that no reader and no crash ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path.parent):
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(scratch).chmod(0o644)
-            Path(scratch).replace(path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
 
 
 class _Head(msgspec.Struct):

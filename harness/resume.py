@@ -9,18 +9,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import content, results
-from harness.cache import canonical, file_sha256, fingerprint
+from harness import beside, content, results
 from harness.case import Case
 from harness.contracts import Device
 from harness.environment import Environment, versions
 from harness.errors import HarnessError
+from harness.fingerprints import canonical, file_sha256, fingerprint
 from harness.interpreter import described
 from harness.workshop import TRAINERS
 
 if TYPE_CHECKING:
     from harness.finals import Finals
-    from harness.ready import Options
+    from harness.plan import Options
     from harness.schema import Result
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ def _standing(case: Case, path: Path, inputs: str, environment: Environment) -> 
         raise Again(f"the environment of {case} was another: {'; '.join(unequal)}")
     if not inputs or result.inputs != inputs:
         raise Again(f"{case} came of other code, declarations or options than there are now")
-    if result.answers is not None and not path.with_suffix(".parquet").exists():
+    if result.answers is not None and not beside.answers_of(path).exists():
         raise Again(f"the answers of {case} are not beside its result")
     return result
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.contracts import CONTROL, Arrays, Backend, Kind, Target
+from harness.contracts import CONTROL, Arrays, Backend, Target
 from harness.disturbance import Disturbance
 from harness.errors import WorkerError
 from harness.front import Front
 from harness.gpu import Look
+from harness.kind import Kind
 from harness.machine import THIS, Machine
 
 BATCHES = (1, 16)

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 from harness import options
 from harness.bench import Outcome
 from harness.case import Case
-from harness.environment import describe, no_cuda
+from harness.environment import describe
 from harness.errors import HarnessError
 from harness.progress import Progress
-from harness.tuned import lacking
+from harness.selection import comparison_of, skip_reason
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.baseline import Baseline
     from harness.finals import Finals
-    from harness.ready import Comparison, Options
+    from harness.plan import Comparison, Options
     from harness.schema import Result
 
 
@@ -71,22 +71,6 @@ class ShipSession:
         """Where checkpoints and artifacts are kept."""
         return self.options.ship_artifacts or self.root / ".artifacts"
 
-    def unwanted(self, cases: Sequence[Case]) -> set[str]:
-        """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
-        known = {case.backend.name: case.on_request for case in cases}
-        by_default = [name for name, on_request in known.items() if not on_request]
-        groups = {"default": by_default, "all": list(known)}
-        named = (self.options.ship_backends or "default").split(",")
-        unknown = [name for name in named if name not in known and name not in groups]
-        if unknown and cases:
-            raise HarnessError(
-                f"--ship-backends: no backend {', '.join(unknown)}; there are {', '.join(sorted(known))}; "
-                "and default, all"
-            )
-        wanted = {backend for name in named for backend in groups.get(name, [name])}
-        device = self.options.ship_device
-        return {str(c) for c in cases if c.backend.name not in wanted or device not in ("all", c.device)}
-
     def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
         """Preflight: HarnessError with everything that is wrong with the options and the selected cases."""
         # Threads that spin while they wait would make training several times slower beside any other load; OpenMP
@@ -100,18 +84,10 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
-        runnable = [(case, folder) for case, folder in selected if self.skip_reason(case) is None]
+        runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
         if self.options.ship_baseline and runnable:
             self.baseline = self._stored([str(case) for case, _ in runnable])
         check_cases(runnable)
-
-    def skip_reason(self, case: Case) -> str | None:
-        """Why the case cannot run here, if so."""
-        if case.device == "cuda" and (reason := no_cuda()) is not None:
-            return reason
-        if case.reads_hub and not self.options.ship_hub:
-            return "it reads the Hugging Face Hub, and --ship-hub was not given"
-        return lacking(case.backend, case.device)
 
     def outcome(self, case: Case, node: str) -> Outcome:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""
@@ -130,13 +106,10 @@ class ShipSession:
 
     def _log(self, case: Case) -> Path | None:
         """The file with the whole story of the case's failure, if it failed."""
-        from harness import results
+        from harness import beside
 
-        result = self.results[str(case)]
-        path = results.log_of(results.path_of(self.results_folder, result))
-        if result.status != "failed" or not path.exists():
-            return None
-        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+        path = beside.story(self.results_folder, self.results[str(case)])
+        return path.relative_to(self.root) if path and path.is_relative_to(self.root) else path
 
     def properties(self, case: Case) -> list[tuple[str, str]]:
         """For JUnit's XML: what happened to the case, as names and plain values."""
@@ -157,17 +130,12 @@ class ShipSession:
     def _compare(self, case: Case) -> None:
         from harness import resume
         from harness.pipeline import compare
-        from harness.ready import Comparison
+        from harness.plan import Comparison
 
         chosen, folder = self.selected[str(case)]
-        mates = [
-            other
-            for other, _ in self.selected.values()
-            if (other.task, other.model, other.device) == (chosen.task, chosen.model, chosen.device)
-            and self.skip_reason(other) is None
-        ]
+        mates = comparison_of(chosen, (other for other, _ in self.selected.values()), self.options)
         given = self.pipeline_options()
-        comparison = Comparison(tuple(mates), folder, resume.inputs(mates, folder, given))
+        comparison = Comparison(mates, folder, resume.inputs(mates, folder, given))
         if not (self.options.ship_resume and self._take(comparison, given)):
             compare(comparison, given, self.progress, self._keep)
 
@@ -205,14 +173,10 @@ class ShipSession:
         leftovers.sweep_store(self.artifacts_folder)
 
     def _keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
-        from harness import results
+        from harness import beside
 
         self.results[result.name] = result
-        # The result comes last: where it is, a session that resumes this one may rely on its answers.
-        path = results.path_of(self.results_folder, result)
-        results.save_answers(path, answers)
-        results.save_log(path, trace if result.status == "failed" else "")
-        results.save(self.results_folder, result)
+        beside.keep(self.results_folder, result, answers, trace)
 
     def _judged(self, result: Result) -> None:
         from harness import results

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from harness import kinds
-from harness.contracts import Kind, check_name
+from harness.contracts import check_name
 from harness.errors import HarnessError
+from harness.kind import Kind
 from harness.metrics import METRICS
 from harness.sources import Native, Rows, Scratch, Source
 from harness.tracking import TRACKERS

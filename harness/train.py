@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import checkpoint, data, head, reading
-from harness.cache import Store, file_sha256
-from harness.contracts import NOT_TAUGHT, TARGETS, Arrays, Example, Kind, without
+from harness.cache import Store
+from harness.contracts import Arrays
 from harness.encoding import Encoder
+from harness.fingerprints import file_sha256
 from harness.inputs import Inputs
 from harness.job import Job
+from harness.kind import NOT_TAUGHT, TARGETS, Example, Kind, without
 from harness.loops import native_loop, trainer_loop
 from harness.progress import Progress
 from harness.quiet import quiet

@@ -21,8 +21,9 @@ from harness.progress import Progress
 from harness.tuned import alternatives, lacking
 
 if TYPE_CHECKING:
-    from harness.ready import Options as Given
-    from harness.search import Field, Found
+    from harness.plan import Options as Given
+    from harness.search import Found
+    from harness.trials import Field
     from harness.workshop import Workshop
 
 TIMEOUT_S = 300.0
@@ -66,9 +67,10 @@ def tune(
     case, folder = _only(suite, collected.cases)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     from harness.costs import fitting
+    from harness.plan import Options as Given
     from harness.preflight import check_cases
-    from harness.ready import Options as Given
-    from harness.search import pilot, search
+    from harness.search import search
+    from harness.trials import pilot
 
     check_cases([(case, folder)])
     given = Given(
@@ -110,10 +112,11 @@ def _only(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
 def _field(case: Case, folder: Path, given: Given, progress: Progress) -> tuple[Field, int]:
     """The case's backend as a session makes it ready, to be asked for validation rows; and how many there are."""
     from harness import parity
-    from harness.ready import Comparison, prepare
+    from harness.plan import Comparison
+    from harness.ready import prepare
     from harness.samples import Load
-    from harness.search import Field
     from harness.stage import Stopped, stage
+    from harness.trials import Field
 
     findings, _ = prepare(Comparison((case,), folder), given, progress)
     name = case.backend.name

@@ -1,4 +1,4 @@
-"""One backend in its own process: `python -m harness.worker FD`. The only module that reads a clock.
+"""One backend in its own process: `python -m harness.worker FD`. The only module that times answers.
 
 It needs the standard library and numpy; whatever else is imported, the backend's `load` imports.
 """

@@ -12,10 +12,11 @@ from harness import answers, content, data, gpu, installing, train
 from harness.answers import Scored
 from harness.aside import Aside
 from harness.building import Order, built, lent
-from harness.cache import Entry, Store, fingerprint, tree_sha256
+from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
 from harness.encoding import LIBRARIES, Encoder
 from harness.environment import accelerator, cpu_flags, versions
+from harness.fingerprints import fingerprint, tree_sha256
 from harness.inputs import Inputs
 from harness.interpreter import Python, described
 from harness.process import Worker
@@ -24,6 +25,11 @@ from harness.quiet import quiet
 from harness.spec import Model, Task
 
 HERE = Path(__file__).parent
+CODE = (
+    "train.py", "job.py", "loops.py", "checkpoint.py", "head.py", "data.py", "naming.py", "reading.py",
+    "columns.py", "encoding.py", "inputs.py", "kind.py", "kinds", "score.py", "metrics",
+)  # fmt: skip
+"""What makes a checkpoint: whoever changes how a model is trained must not be given an old one."""
 Part = Literal["test", "calibration", "validation"]
 ASIDE: tuple[Part, Part] = ("calibration", "validation")
 TRAINERS = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
@@ -50,12 +56,7 @@ class Workshop:
     def checkpoint(self, split: data.Split) -> Entry:
         """The fine-tuned model."""
         origin = content.of_model(self.model.source, self.folder)
-        # Code counts too: whoever changes how a model is trained must not be given an old one.
-        names = (
-            "train.py", "job.py", "loops.py", "checkpoint.py", "head.py", "data.py", "naming.py", "reading.py",
-            "columns.py", "encoding.py", "inputs.py", "contracts.py", "kinds", "score.py", "metrics",
-        )  # fmt: skip
-        code = [tree_sha256(HERE / name) for name in names]
+        code = [tree_sha256(HERE / name) for name in CODE]
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
         place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
         key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.contracts import Kind
 from harness.errors import Unsupported
+from harness.kind import Kind
 from harness.quiet import quiet
 
 FILE = "model.onnx"

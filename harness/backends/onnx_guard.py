@@ -13,8 +13,9 @@ import numpy as np
 from harness.aside import alone
 from harness.backends.onnx_graphs import FILE
 from harness.backends.onnx_int8 import check_one_graph, described, dynamic, folded
-from harness.contracts import Arrays, Kind
+from harness.contracts import Arrays
 from harness.errors import Unsupported
+from harness.kind import Kind
 from harness.quiet import quiet
 
 if TYPE_CHECKING:

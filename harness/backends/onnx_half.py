@@ -7,7 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from harness.backends.onnxruntime import ONNXRUNTIME, load, unavailable
-from harness.contracts import Backend, Kind
+from harness.contracts import Backend
+from harness.kind import Kind
 from harness.quiet import quiet
 
 

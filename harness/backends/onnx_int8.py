@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.aside import alone
 from harness.backends.onnx_graphs import FILE, is_generating
-from harness.contracts import Arrays, Kind
+from harness.contracts import Arrays
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
+from harness.kind import Kind
 from harness.quiet import quiet
 
 if TYPE_CHECKING:

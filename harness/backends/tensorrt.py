@@ -14,8 +14,9 @@ import numpy as np
 from harness.backends import onnxruntime as ort
 from harness.backends.cuda import PROVIDERS, TENSORRT
 from harness.backends.onnx_graphs import is_generating
-from harness.contracts import Arrays, Backend, Device, Kind, Session, Target
+from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.errors import Unsupported
+from harness.kind import Kind
 
 LONGEST = 512
 """Tokens that an engine is built for, where the model takes as many."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.contracts import Arrays, Backend, Device, Kind, Session, Target
+from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
+from harness.kind import Kind
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")
 """CPU flags of bfloat16 products, x86's and Arm's; without them they are emulated, slower than float32."""

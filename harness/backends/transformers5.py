@@ -10,9 +10,10 @@ from harness import checkpoint
 from harness.backends.onnx_graphs import FILE
 from harness.backends.onnx_int8 import operators
 from harness.backends.onnxruntime import load, unavailable
-from harness.contracts import Backend, Kind
+from harness.contracts import Backend
 from harness.errors import Unsupported
 from harness.interpreter import Python
+from harness.kind import Kind
 from harness.quiet import quiet
 
 TRANSFORMERS5 = Python(

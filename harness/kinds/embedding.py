@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Asked, Example, Kind, column
+from harness.contracts import Arrays
 from harness.errors import HarnessError, Unsupported
+from harness.kind import Asked, Example, Kind, column
 from harness.kinds import tokens
 from harness.kinds.labels import output
 from harness.likeness import COSINE

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Asked, Example, Kind, own_label
+from harness.contracts import Arrays
 from harness.errors import HarnessError
+from harness.kind import Asked, Example, Kind, own_label
 from harness.kinds import tokens
 from harness.kinds.labels import output
 from harness.sources import Row

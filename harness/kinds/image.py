@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Example, Kind
+from harness.contracts import Arrays
 from harness.errors import HarnessError
+from harness.kind import Example, Kind
 from harness.kinds.labels import likeliest_label, logits_alone, taught_label
 from harness.sources import Native, Row, Scratch, Source
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts import Arrays, Asked, Example, own_label
+from harness.contracts import Arrays
 from harness.errors import HarnessError
+from harness.kind import Asked, Example, own_label
 
 NO_LABEL = "(a label of no row)"
 NO_ANSWER = "(no answer)"

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import NOT_TAUGHT, Arrays, Asked, Example, Kind, shortened
+from harness.contracts import Arrays
 from harness.errors import HarnessError
+from harness.kind import NOT_TAUGHT, Asked, Example, Kind, shortened
 from harness.kinds import tokens
 from harness.kinds.labels import output
 from harness.sources import Row, Source

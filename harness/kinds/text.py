@@ -3,7 +3,7 @@
 Arrays: `input_ids`, `attention_mask`, … of shape (batch, length), int64.
 """
 
-from harness.contracts import Kind
+from harness.kind import Kind
 from harness.kinds import tokens
 from harness.kinds.labels import likeliest_label, logits_alone, taught_label
 

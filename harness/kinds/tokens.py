@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays, Example
+from harness.contracts import Arrays
 from harness.errors import HarnessError
+from harness.kind import Example
 from harness.sources import Native, Row, Source
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"

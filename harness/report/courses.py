@@ -10,9 +10,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.phrases import times
 from harness.report import cells
-from harness.report.pictures import FARTHEST, MARKERS, WIDTH
+from harness.report.drawing import MARKERS, WIDTH, ends
 from harness.report.svg import FAINT, INK, SERIES, style
-from harness.stats import Interval
 from harness.trend import Segment, Trend
 
 MANY = 200
@@ -42,7 +41,7 @@ def _speeds(axes: Any, found: Trend) -> None:
     for number, segment in enumerate(found.segments):
         at = [places[id(one)] for one in segment.points]
         gains = [one.gain for one in segment.points if one.gain]
-        low, high = zip(*map(_ends, gains), strict=True)
+        low, high = zip(*map(ends, gains), strict=True)
         colour, marker = SERIES[1 + number % (len(SERIES) - 1)], MARKERS[number % len(MARKERS)]
         if len(at) > MANY:
             axes.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0)
@@ -88,11 +87,6 @@ def _dates(axes: Any, found: Trend) -> None:
     ticks = sorted({0, round(last / 2), last})
     axes.set_xticks(ticks, [found.points[at].result.created[:10] for at in ticks])
     axes.set_xlim(-0.7, last + 0.7)
-
-
-def _ends(gain: Interval) -> tuple[float, float]:
-    """Ends of an interval, as far as they can be drawn."""
-    return max(gain.low, gain.estimate / FARTHEST), min(gain.high, gain.estimate * FARTHEST)
 
 
 def _in_words(found: Trend) -> str:

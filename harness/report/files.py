@@ -15,10 +15,11 @@ from harness.errors import HarnessError
 from harness.finals import Finals
 from harness.report import cells
 from harness.report.tables import document, finals_section, section
-from harness.results import load_by_model, load_finals, write_whole
+from harness.results import load_by_model, load_finals
 from harness.schema import Result
 from harness.speed import foresee_all
 from harness.tidy import Line, case_lines, table
+from harness.whole import write_whole
 
 
 class Stale(HarnessError):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from harness import answers, parity
 from harness.answers import Scored
-from harness.contracts import Asked
 from harness.errors import HarnessError, WorkerError
 from harness.inputs import Inputs, split_rows
+from harness.kind import Asked
 from harness.kinds import image_classification, text_classification
 from harness.likeness import ABSOLUTE, ELEMENTS, RELATIVE
 from harness.parity import check_parity, check_timed, compare_answers

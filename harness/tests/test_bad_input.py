@@ -21,7 +21,7 @@ from harness import (
     image_classification,
     text_classification,
 )
-from harness.cache import tree_sha256
+from harness.fingerprints import tree_sha256
 
 pytest_plugins = "pytester"
 

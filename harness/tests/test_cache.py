@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness.cache import MARKER, Store, canonical, file_sha256, fingerprint, size_bytes, tree_sha256
+from harness.cache import MARKER, Store, size_bytes
 from harness.errors import HarnessError
+from harness.fingerprints import canonical, file_sha256, fingerprint, tree_sha256
 
 LAW = settings(
     deadline=None, database=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

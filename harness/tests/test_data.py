@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harness import data
-from harness.cache import tree_sha256
 from harness.data import PARTS
 from harness.errors import HarnessError
+from harness.fingerprints import tree_sha256
 from harness.kinds import image_classification, text_classification
 from harness.reading import locate
 from harness.sources import Package

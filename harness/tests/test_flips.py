@@ -8,9 +8,9 @@ from datasets import Dataset
 
 from harness import rows
 from harness.answers import Scored
-from harness.contracts import Asked
 from harness.data import Split
 from harness.inputs import Inputs
+from harness.kind import Asked
 from harness.kinds import question_answering, text_classification
 from harness.kinds.labels import NO_LABEL
 from harness.sources import Folder, Package

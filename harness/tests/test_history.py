@@ -12,8 +12,9 @@ from runs import HERE, drawn, run, series
 from test_page import Reader
 
 from harness.__main__ import main
+from harness.commits import Commit, committed
 from harness.errors import HarnessError
-from harness.history import Commit, History, committed, key_of, read, words_of
+from harness.history import History, key_of, read, words_of
 from harness.report import history
 from harness.report.courses import course
 from harness.report.svg import inline

@@ -22,8 +22,9 @@ from harness import (
 )
 from harness.aside import Aside, alone
 from harness.backends.onnx_guard import fewest
-from harness.contracts import Asked, Backend
+from harness.contracts import Backend
 from harness.inputs import Inputs
+from harness.kind import Asked
 
 ROWS, WIDTH = 40, 32
 DICE = np.random.default_rng(3)

@@ -14,8 +14,8 @@ from harness import (
     token_classification,
     translation,
 )
-from harness.contracts import Asked
 from harness.inputs import Inputs
+from harness.kind import Asked
 from harness.kinds.answering import answers_of
 from harness.kinds.labels import NO_ANSWER, NO_LABEL
 from harness.kinds.masked import covered

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.evidence import Flip
 from harness.report import write_page
 from harness.report.page import page
-from harness.report.pictures import MOST_MARKS
+from harness.report.speeds import MOST_MARKS
 from harness.results import save
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}

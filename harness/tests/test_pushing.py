@@ -12,7 +12,7 @@ from toy_hub import COMMIT, server
 
 from conftest import REPOSITORY
 from harness.__main__ import main
-from harness.cache import file_sha256
+from harness.fingerprints import file_sha256
 
 __all__ = ["server"]
 TOKEN, READER = "hf_toysMayWrite", "hf_toysMayRead"

@@ -16,12 +16,13 @@ from factory import failed, result, series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import results
+from harness import beside, results
 from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
 from harness.evidence import Answers, Bounds, Flip, Process, Series, Workload
 from harness.schema import SCHEMA, Built, Constraints, Data, Failure, Promise, Result, Seed
+from harness.whole import write_whole
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 
@@ -219,9 +220,8 @@ def test_all_results_come_in_the_order_of_their_names(tmp_path):
 
 
 def test_answers_lie_beside_their_result(tmp_path):
-    path = results.save(tmp_path, TOY)
     table = pd.DataFrame({"row": [0, 1], "label": ["a", "b"], "logits": [[0.5, 1.0], [2.0, 0.25]]})
-    results.save_answers(path, table)
+    beside.keep(tmp_path, TOY, table, "")
     found = pd.read_parquet(tmp_path / "toy-machine/toy-task/toy-model.pytorch.cpu.parquet")
     assert table["label"].tolist() == found["label"].tolist()
     assert table["logits"].tolist() == [list(row) for row in found["logits"]]
@@ -368,16 +368,16 @@ def test_a_file_that_is_not_there_is_a_harness_error(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "table.csv"
-    results.write_whole(path, b"old")
+    write_whole(path, b"old")
     with pytest.raises(TypeError):
-        results.write_whole(path, "text, which is no bytes")
+        write_whole(path, "text, which is no bytes")
     assert path.read_bytes() == b"old"
     assert [path] == list(tmp_path.iterdir())
 
 
 def test_a_file_can_be_read_by_everyone(tmp_path):
     path = tmp_path / "new" / "folder" / "table.csv"
-    results.write_whole(path, b"new")
+    write_whole(path, b"new")
     assert path.stat().st_mode & 0o777 == 0o644
 
 

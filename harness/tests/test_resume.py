@@ -37,8 +37,9 @@ from harness import (
 )
 from harness.environment import Environment
 from harness.finals import Entry, Finals
-from harness.pipeline import Options
+from harness.plan import Options
 from harness.schema import Failure, Result
+from harness.whole import write_whole
 
 pytest_plugins = "pytester"
 
@@ -398,7 +399,7 @@ def test_what_a_live_process_is_writing_is_left_alone(tmp_path):
 
 def test_two_may_write_into_one_folder_at_once(tmp_path):
     with leftovers.writing(tmp_path), leftovers.writing(tmp_path):
-        results.write_whole(tmp_path / "bag.json", b"{}")
+        write_whole(tmp_path / "bag.json", b"{}")
     assert ["bag.json"] == [path.name for path in tmp_path.iterdir()]
 
 
@@ -407,7 +408,7 @@ def test_a_folder_that_cannot_be_locked_is_written_to_and_not_swept(tmp_path, mo
         raise OSError("no locks on this file system")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    results.write_whole(tmp_path / "bag.json", b"{}")
+    write_whole(tmp_path / "bag.json", b"{}")
     (tmp_path / ".bag.json.a1b2c3d4").touch()
     assert [] == leftovers.sweep_results(tmp_path)
 

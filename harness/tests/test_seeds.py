@@ -15,8 +15,8 @@ from scipy.stats import t
 from conftest import REPOSITORY, Once, Run, Toy
 from harness import HarnessError
 from harness.collection import collect
-from harness.contracts import Asked
 from harness.inputs import Inputs
+from harness.kind import Asked
 from harness.kinds import feature_extraction, text_classification, token_classification
 from harness.proposal import ENOUGH, FEWEST, Proposal, next_run_bound, propose
 from harness.schema import Seed

@@ -7,8 +7,8 @@ import factory
 import pytest
 from test_train import VIT, train
 
-from harness.cache import fingerprint
 from harness.errors import HarnessError
+from harness.fingerprints import fingerprint
 from harness.spec import Recipe
 from harness.tracking import check_installed, log_tables, run_folder
 

@@ -18,10 +18,11 @@ from harness.contracts import Arrays
 from harness.costs import SEARCH, TOGETHER, Cost, fitting
 from harness.progress import Progress
 from harness.samples import Load, Settings
-from harness.search import Field, Found, pilot, search
+from harness.search import Found, search
 from harness.selftest.simulation import Profile, Simulated, Simulation
 from harness.selftest.toys import truthful
 from harness.speed import agreed, own_speedups
+from harness.trials import Field, pilot
 from harness.tuned import alternatives, words
 
 pytest_plugins = "pytester"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import ONNXRUNTIME_INT8, PYTORCH, Backend, HarnessError, Session, Target, cases, tuned
-from harness.cache import fingerprint
 from harness.environment import usable_cores
+from harness.fingerprints import fingerprint
 from harness.tuned import alternatives, default, lacking, python, thread_counts, words
 
 

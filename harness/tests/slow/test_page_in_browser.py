@@ -9,7 +9,8 @@ import pytest
 from runs import drawn, run
 from test_page import comparison
 
-from harness.history import Commit, History, key_of
+from harness.commits import Commit
+from harness.history import History, key_of
 from harness.report import history
 from harness.report.page import page
 from harness.trend import point, trends

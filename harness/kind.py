@@ -1,0 +1,101 @@
+"""What a kind of task must provide: a frozen value that names module-level functions, and what these are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from harness.contracts import Arrays
+from harness.likeness import ELEMENTS, Likeness
+from harness.sources import Row, Source
+
+Example = dict[str, Any]
+"""What one entry of a batch is made of: numbers, lists and arrays by name."""
+TARGETS = ("labels", "start_positions", "end_positions")
+"""What Transformers' heads call what they are taught."""
+NOT_TAUGHT = -100
+"""Target of a token that no loss counts, as PyTorch's losses have it."""
+Labels = Literal["one", "each", "free", "none"]
+"""What a task's label is: one name a row; one for each of a row's parts, words for instance; whatever the kind reads
+from it, an answer in words for instance; or nothing, where a row holds its own answer."""
+
+
+class Asked(NamedTuple):
+    """Rows, as a kind has encoded them."""
+
+    processor: Any
+    rows: Sequence[Row]
+    inputs: tuple[str, ...]
+    """Columns that the model is given."""
+    examples: Sequence[Sequence[Example]]
+    """Of each row."""
+    max_length: int | None = None
+    """Longest text in tokens, of what is taught too; None where nothing is cut."""
+
+
+def column(rows: Any, name: str) -> list[Any]:
+    """One column of rows; of a `datasets.Dataset` without reading the others, images for instance."""
+    return list(rows[name]) if hasattr(rows, "column_names") else [row[name] for row in rows]
+
+
+def own_label(asked: Asked) -> list[Any]:
+    """Each row's `label`."""
+    return column(asked.rows, "label")
+
+
+def without(arrays: Arrays, names: Collection[str]) -> Arrays:
+    """The arrays but for `names`."""
+    return {name: array for name, array in arrays.items() if name not in names}
+
+
+def shortened(example: Example, length: int) -> Example:
+    """The example, cut to `length` tokens."""
+    return {name: values[:length] for name, values in example.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How rows of a sort of task become tensors, and tensors predictions. Functions are module-level."""
+
+    name: str
+    auto_class: str
+    """Transformers' Auto class that puts the head on a checkpoint."""
+    export: str = ""
+    """Optimum's name of the export task; empty where it is the kind's."""
+    metrics: tuple[str, ...]
+    label: Labels = "one"
+    processor: Callable[[Source, Path | None, Sequence[Row], tuple[str, ...]], Any]
+    """(source, folder of the pretrained checkpoint, training rows, input columns) → has `save_pretrained`."""
+    load_processor: Callable[[Path], Any]
+    encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[list[Example]]]
+    """(processor, rows, input columns, max_length) → for each row its examples, unpadded: one, or windows of it."""
+    collate: Callable[[Any, list[Example]], Arrays]
+    """(processor, examples) → batch arrays, an entry an example, padded to the longest."""
+    problem: Callable[[Row, tuple[str, ...]], str] | None = None
+    """(row with its `label`, input columns) → what is wrong with it, in words; empty if nothing is."""
+    targets: Callable[[Asked], list[list[Example]]]
+    """For each example of rows to train on, what the model is to answer, by the name its `forward` has for that.
+
+    An example of whose tokens none is taught anything is left out.
+    """
+    aside: tuple[str, ...] = ()
+    """Arrays of a batch that `reduce` needs and the model is not given."""
+    reduce: Callable[[Arrays, Arrays], Arrays] | None = None
+    """(batch, outputs) → what is kept of the outputs; called in the worker, after the timed window."""
+    predict: Callable[[Asked, Sequence[Arrays]], list[Any]]
+    """Outputs of each row → its prediction, a plain value; for labels their index among the model's answers."""
+    truths: Callable[[Asked], list[Any]] = own_label
+    """What each row's prediction should be."""
+    tokens: Callable[[Any, Arrays], int] | None = None
+    """(processor, outputs of a row) → how many tokens were generated; None where none are."""
+    likeness: Likeness = ELEMENTS
+    """What makes an export's outputs the same as its source's."""
+    native_arguments: Callable[[Any, int], dict[str, int]] | None = None
+    """(processor, number of labels) → what a native module's constructor is given; None where there are none."""
+    axes: tuple[str, ...]
+    """Names of the leading axes of every input that may change from call to call."""
+    shorten: Callable[[Example, int], Example] = shortened
+    spare: tuple[str, ...] = ()
+    """Beginnings of names of weights that no answer depends on, so that a checkpoint may lack them."""

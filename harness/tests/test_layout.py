@@ -1,0 +1,80 @@
+"""Laws of the tree: every module is told of in the README, few may read a clock, and lists of files name files."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import encoding, workshop
+
+HERE = Path(harness.__file__).parent
+README = HERE.parent / "README.md"
+CLOCKS = {
+    "worker.py": "times answers, and is the only module that does",
+    "cache.py": "tells what building something took: a cost to know, never compared",
+    "trials.py": "tells what a start takes, so that a search can be planned",
+    "search.py": "ends a search with its budget",
+    "ready.py": "dates a measurement",
+    "contest.py": "dates finals",
+}
+"""Modules that may read a clock, and what for; those of `selftest/` time the harness itself, and tests themselves."""
+READERS = re.compile(r"(time|monotonic|perf_counter|process_time|thread_time|clock_gettime)(_ns)?|(utc)?now|today")
+
+
+def modules(*without):
+    found = {path.relative_to(HERE).as_posix(): path for path in HERE.rglob("*.py")}
+    return {name: path for name, path in found.items() if not name.startswith(without)}
+
+
+def reads_clock(code):
+    """Whether a program takes a reading from `time` or `datetime`, or the means to."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            if any(READERS.fullmatch(name.name) for name in node.names):
+                return True
+        elif isinstance(node, ast.Attribute) and READERS.fullmatch(node.attr):
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+            if owner in ("time", "datetime", "date"):
+                return True
+    return False
+
+
+def test_only_a_few_modules_read_a_clock_each_for_a_reason():
+    found = {name for name, path in modules("tests/", "selftest/").items() if reads_clock(path.read_text())}
+    assert set(CLOCKS) == found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from time import perf_counter_ns",
+        "import time\nbegan = time.monotonic()",
+        "import time\nclock = time.time_ns",
+        "from datetime import UTC, datetime\ndatetime.now(UTC)",
+        "import datetime\ndatetime.datetime.now()",
+    ],
+)
+def test_a_clock_is_found_however_it_is_read(code):
+    assert reads_clock(code)
+
+
+@pytest.mark.parametrize(
+    "code", ["import time\ntime.sleep(1)", "from time import sleep", "datetime.fromisoformat(text)", "found.today"]
+)
+def test_what_only_waits_or_holds_a_date_reads_no_clock(code):
+    assert not reads_clock(code)
+
+
+def test_the_readmes_tree_names_every_module_once():
+    tree = re.search(r"^harness/\n(.*?)^\S", README.read_text(), re.DOTALL | re.MULTILINE)[1]
+    told = re.findall(r"^  (\S+)", tree, re.MULTILINE)
+    folders = {f"{path.parent.name}/" for path in HERE.glob("*/__init__.py")} | {"tests/"}
+    assert sorted({path.name for path in HERE.glob("*.py")} - {"__init__.py"} | folders) == sorted(told)
+
+
+@pytest.mark.parametrize("listed", [workshop.CODE, encoding.CODE])
+def test_code_that_keys_what_is_kept_is_there(listed):
+    """The digest of a file that is gone says nothing, and never changes again."""
+    assert [] == [name for name in listed if not (HERE / name).exists()]
