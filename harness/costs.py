@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from harness import leaks
 from harness.errors import HarnessError
 from harness.halving import rungs
 from harness.measure import BLOCK_NS
@@ -46,7 +47,8 @@ class Cost:
 
     def fresh(self, starts: int) -> float:
         """Of the fresh rounds up to their first look: default, control and winner."""
-        return 3 * (starts * (self.start_s + WARMING * self.round_s) + (LOOKS[0] + PROBING) * self.round_s)
+        leaking_s = min(leaks.LONGEST_S, max(leaks.ANSWERING_S, leaks.PARTS * leaks.LEAST * self.call_s))
+        return 3 * (starts * (self.start_s + WARMING * self.round_s) + (LOOKS[0] + PROBING) * self.round_s + leaking_s)
 
 
 def rounds_of(number: int) -> int:

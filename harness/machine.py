@@ -35,6 +35,9 @@ class Hired(Protocol):
     def run(self, loops: int = 1) -> Answer:
         """Call it on the batch that was put."""
 
+    def repeat(self, parts: int, calls: int) -> list[int]:
+        """Call it so again and again; bytes that it held between the parts, none where nobody tells."""
+
     def close(self) -> None:
         """End it."""
 

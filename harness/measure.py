@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-from harness import schedule
+from harness import leaks, schedule
 from harness.crew import Check, Crew
 from harness.disturbance import Span, total
 from harness.glances import Glances
@@ -88,8 +88,7 @@ class _Run:
             probe(crew, due[0][0], self.settings.seed)
         for load, samples in due:
             crew.turn_to(load.batch, gated=load is self.loads[0])
-            _warm_up(crew, load, samples)
-            self.glances.warm(crew, load, samples)
+            self._warm(crew, load, samples)
             crew.switches.clear()
             if not self.fits(load):
                 break
@@ -110,19 +109,32 @@ class _Run:
                 _tail(crew, load, samples, self.settings)
         crew.note_lives()
 
+    def _warm(self, crew: Crew, load: Load, samples: Samples) -> None:
+        """All that goes before the rounds; in the very first start that is the look for leaks, too."""
+        call_ns = _warm_up(crew, load, samples)
+        if self.settings.probes and load is self.loads[0] and not samples.rows:
+            leaks.look(crew, load, call_ns, self.settings.timeout_s)
+        self.glances.warm(crew, load, samples)
 
-def _warm_up(crew: Crew, load: Load, samples: Samples) -> None:
-    """Calls that count for nothing but the first answer and, in the first start, the number of calls in a block."""
+
+def _warm_up(crew: Crew, load: Load, samples: Samples) -> dict[str, float]:
+    """Calls that count for nothing but the first answer and, in the first start, the number of calls in a block.
+
+    What the last call of each arm that is left took, in nanoseconds.
+    """
     rows = load.rows(0)
     batch = load.arrays(rows)
-    loops = 1
+    loops, took_ns = 1, {}
     for _ in range(WARM_UP):
-        answers = crew.answer(list(crew.workers), rows, batch, loops)
+        crew.answer(list(crew.workers), rows, batch, loops)
         if crew.reference not in crew.workers:
-            return
-        took_ns = [(answer.ended_ns - answer.began_ns) / loops for answer in answers]
-        loops = max(1, min(math.ceil(BLOCK_NS / min(took_ns)), int(LONGEST_BLOCK_NS / max(took_ns))))
+            return {}
+        last = crew.last
+        took_ns = {name: (last[name].ended_ns - last[name].began_ns) / loops for name in crew.workers}
+        fastest, slowest = min(took_ns.values()), max(took_ns.values())
+        loops = max(1, min(math.ceil(BLOCK_NS / fastest), int(LONGEST_BLOCK_NS / slowest)))
     samples.loops = samples.loops or loops
+    return took_ns
 
 
 def _rounds(crew: Crew, load: Load, samples: Samples, settings: Settings, limit_ns: float) -> Iterator[None]:

@@ -116,6 +116,16 @@ class Worker(Child):
             )
         return answer
 
+    def repeat(self, parts: int, calls: int) -> list[int]:
+        """Call the backend on the batch that was put, so many times in each part, outside all windows.
+
+        Bytes that the process held before and after each part; none where its system does not tell.
+        """
+        with self._awake():
+            self._send({"parts": parts, "calls": calls})
+            held: list[int] = self._receive()[0]["held_bytes"]
+        return held
+
     def _awake(self) -> AbstractContextManager[None]:
         """While it is asked something; else one that chose to spin stands still."""
         return awake(self._process.pid) if self._pauses else nullcontext()

@@ -60,7 +60,7 @@ class Settings:
     """Single calls of every arm after the decision, for percentiles."""
     machine: Machine = THIS
     probes: bool = True
-    """Whether arms are asked first if they remember answers."""
+    """Whether arms are asked first if they remember answers, and if they leak memory."""
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Measurement:
     failed: dict[str, WorkerError] = field(default_factory=dict)
     disturbance: Disturbance | None = None
     unprobed: list[str] = field(default_factory=list)
-    """What could not be checked for remembered answers, and why."""
+    """What could not be checked for remembered answers or for leaks, and why."""
     full: dict[str, Full] = field(default_factory=dict)
     """Arms that have no memory for a batch, which is not the gate's."""
     gpu: list[Look] = field(default_factory=list)

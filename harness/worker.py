@@ -22,6 +22,7 @@ from harness.front import fronted
 from harness.installed import installed
 from harness.lifeline import end_with_parent
 from harness.loading import load_symbol
+from harness.memory import held_between, peak_rss_bytes
 from harness.padding import sorted_by_length
 from harness.phases import imports
 from harness.reduction import reduced
@@ -80,11 +81,16 @@ def _load(sock: socket.socket) -> Session:
 
 
 def _serve(sock: socket.socket, session: Session) -> None:
-    """Answer one batch `loops` times in a row inside one window, from host arrays to host arrays."""
+    """Answer one batch `loops` times in a row inside one window, from host arrays to host arrays; or so many times in
+    each of so many parts, and say what memory is held between them."""
     _, arrays = wire.receive(sock)
     # Said before the clock starts, so that nobody is timed while another worker still reads its batch.
     wire.send(sock, {"compile_ns": _compile(session, arrays)})
     order, _ = wire.receive(sock)
+    if "parts" in order:
+        held = held_between(lambda: session.run(arrays), order["parts"], order["calls"])
+        wire.send(sock, {"held_bytes": held})
+        return
     header, outputs = _timed(session, arrays, order["loops"])
     wire.send(sock, {**header, "peak_rss_bytes": peak_rss_bytes()}, outputs)
 
@@ -129,19 +135,6 @@ def _check(outputs: Arrays) -> None:
     for name, array in outputs.items():
         if type(array) is not np.ndarray:
             raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident set of this process.
-
-    Not `ru_maxrss` on Linux: exec hands that down from the parent.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ from harness.backends.onnxruntime import (
 )
 from harness.backends.openvino import OPENVINO, OPENVINO_BF16
 from harness.backends.pytorch import PYTORCH
-from harness.backends.pytorch_half import PYTORCH_FP16
 from harness.backends.releases import onnxruntime_at
 from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
-from harness.backends.torch_bf16 import PYTORCH_BF16
 from harness.backends.torch_compile import PYTORCH_COMPILE
+from harness.backends.torch_half import PYTORCH_BF16, PYTORCH_FP16
 from harness.backends.torch_int8 import PYTORCH_INT8
 from harness.backends.transformers5 import ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8
 from harness.padding import by_length

@@ -19,24 +19,25 @@ ON_DEVICE = ("CUDAExecutionProvider", TENSORRT)
 PLACEMENT = "session.record_ep_graph_assignment_info"
 """Session option by which ONNX Runtime, since 1.24, tells which provider runs a node."""
 COPIED = "inputs and outputs bound on the device, copied in and out inside the window"
+TRANSFERS = {"transfers": "inputs copied to the device and outputs back inside the window"}
+"""PyTorch's."""
 
 
 def exact_torch() -> dict[str, str]:
-    """Products in fp32 without TF32, convolutions by cuDNN's heuristic; what PyTorch says of both."""
+    """Products in fp32 without TF32, convolutions by cuDNN's heuristic; what PyTorch says of both. Also where there is
+    no CUDA, so that no backend of PyTorch can be told otherwise."""
     import torch
 
     known: Any = torch.backends
     known.cudnn.benchmark = False
+    # The switch of before, which inductor still reads: it raises where only those below are set.
+    known.cudnn.allow_tf32 = False
     # Each by itself: what somebody has set of one goes before what is said of all.
     kinds = (known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn)
     for kind in kinds:
         kind.fp32_precision = "ieee"
     precisions = {kind.fp32_precision for kind in kinds}
-    return {
-        "tf32": "0" if precisions == {"ieee"} else ", ".join(sorted(precisions)),
-        "cudnn": "heuristic",
-        "transfers": "inputs copied to the device and outputs back inside the window",
-    }
+    return {"tf32": "0" if precisions == {"ieee"} else ", ".join(sorted(precisions)), "cudnn": "heuristic"}
 
 
 def exact_onnxruntime(session: Any) -> dict[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
+from harness.contracts import Arrays
 from harness.errors import Unsupported
 from harness.kind import Kind
 from harness.quiet import quiet
@@ -84,6 +87,25 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             raise Unsupported(f"ORTOptimizer: {error}") from error
         optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
     return {"optimizer": f"ORTOptimizer O2, optimum-onnx {version('optimum-onnx')}"}
+
+
+def giver(inputs: Sequence[str]) -> Callable[[Arrays], Arrays]:
+    """What a graph with these inputs is given of a batch; ValueError if that lacks one."""
+
+    def given(arrays: Arrays) -> Arrays:
+        try:
+            return {name: arrays[name] for name in inputs}
+        except KeyError as missing:
+            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
+
+    return given
+
+
+def copy_settings(source: Path, out: Path) -> None:
+    """What a generating model is loaded by, beside its graphs."""
+    if is_generating(source):
+        for settings in source.glob("*config.json"):
+            shutil.copyfile(settings, out / settings.name)
 
 
 def is_generating(artifact: Path) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
+from harness.backends.onnx_graphs import copy_settings
 from harness.backends.onnxruntime import ONNXRUNTIME, load, unavailable
 from harness.contracts import Backend
 from harness.kind import Kind
@@ -24,8 +24,7 @@ def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
         onnx.save(graph, out / file.name)
         forms.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
-    for settings in source.glob("*config.json"):
-        shutil.copyfile(settings, out / settings.name)
+    copy_settings(source, out)
     return {
         "converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}",
         "weights": ", ".join(f"{form} {count}" for form, count in sorted(forms.items())),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness.aside import alone
-from harness.backends.onnx_graphs import FILE, is_generating
+from harness.backends.onnx_graphs import FILE, copy_settings, is_generating
 from harness.contracts import Arrays
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
@@ -41,7 +40,7 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
         for file in sorted(source.glob("*.onnx")):
             with folded(file, out) as graph:
                 dynamic(graph, out)
-    _copy_settings(source, out)
+    copy_settings(source, out)
     return described(out)
 
 
@@ -64,13 +63,6 @@ def described(out: Path) -> dict[str, str]:
     return {"quantizer": quantizer, "preset": preset, "operators": operators(out)}
 
 
-def _copy_settings(source: Path, out: Path) -> None:
-    """What a generating model is loaded by."""
-    if is_generating(source):
-        for settings in source.glob("*config.json"):
-            shutil.copyfile(settings, out / settings.name)
-
-
 def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Dynamic int8 of the O2 graph, by ONNX Runtime's own quantiser, which has an int8 form of fused attention."""
     import onnx
@@ -86,7 +78,7 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
                 # Shape inference knows no fused nodes, so that the type of what they give has to be told.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
-    _copy_settings(source, out)
+    copy_settings(source, out)
     return {
         "quantizer": f"quantize_dynamic per channel, onnxruntime {version('onnxruntime')}",
         "operators": operators(out),

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import checkpoint
 from harness.backends.cuda import ON_DEVICE, PLACEMENT, PROVIDERS, bound, exact_onnxruntime, placement
-from harness.backends.onnx_graphs import FILE, export, is_generating, optimise
+from harness.backends.onnx_graphs import FILE, export, giver, is_generating, optimise
 from harness.backends.onnx_guard import guard
 from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
 from harness.contracts import Arrays, Backend, Device, Session, Target
@@ -50,7 +50,8 @@ def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target:
         run, session = _generating(artifact, options, providers[0], target)
     else:
         session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=providers)
-        run = _answering(session) if target.device == "cpu" else bound(session, target.device, _given(session))
+        given = giver([node.name for node in session.get_inputs()])
+        run = _answering(session, given) if target.device == "cpu" else bound(session, target.device, given)
     found = session.get_providers()
     return Session(
         run=run,
@@ -91,26 +92,13 @@ def _chosen(options: Any) -> dict[str, str]:
     }
 
 
-def _answering(session: Any) -> Callable[[Arrays], Arrays]:
-    given = _given(session)
+def _answering(session: Any, given: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
         return dict(zip(outputs, session.run(outputs, given(arrays)), strict=True))
 
     return run
-
-
-def _given(session: Any) -> Callable[[Arrays], Arrays]:
-    inputs = [node.name for node in session.get_inputs()]
-
-    def given(arrays: Arrays) -> Arrays:
-        try:
-            return {name: arrays[name] for name in inputs}
-        except KeyError as missing:
-            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
-
-    return given
 
 
 def _generating(

@@ -6,9 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.backends.onnx_graphs import FILE, is_generating
+from harness.backends.onnx_graphs import FILE, giver, is_generating
 from harness.backends.onnxruntime import ONNXRUNTIME
-from harness.backends.torch_bf16 import unavailable_on_cpu
+from harness.backends.torch_half import unavailable_on_cpu
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
@@ -73,16 +73,12 @@ def load_in(precision: str, artifact: Path, target: Target) -> Session:
     told = {name: _plain(model.get_property(name)) for name in READ}
     if told["INFERENCE_PRECISION_HINT"] != precision:
         raise RuntimeError(f"asked for {precision}, OpenVINO computes in {told['INFERENCE_PRECISION_HINT']}")
-    inputs = [port.any_name for port in model.inputs]
+    given = giver([port.any_name for port in model.inputs])
     outputs = {port.any_name: index for index, port in enumerate(model.outputs)}
     request = model.create_infer_request()
 
     def run(arrays: Arrays) -> Arrays:
-        try:
-            given = {name: arrays[name] for name in inputs}
-        except KeyError as missing:
-            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
-        found = request.infer(given, share_inputs=True)
+        found = request.infer(given(arrays), share_inputs=True)
         return {name: found[index] for name, index in outputs.items()}
 
     return Session(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness import checkpoint
+from harness.backends.pytorch import set_common
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.errors import Unsupported
 
@@ -44,14 +45,12 @@ def unavailable(device: Device) -> str | None:
 
 def load(artifact: Path, target: Target) -> Session:
     """The checkpoint's model in eval mode; `compile` makes its graphs, and no call after that makes another."""
-    import torch
-
-    torch.set_num_threads(target.threads)
-    return session(checkpoint.load(artifact).to(target.device), target)
+    settings = set_common(target)
+    return session(checkpoint.load(artifact).to(target.device), target, settings)
 
 
-def session(model: Any, target: Target) -> Session:
-    """A model compiled at the first batch; Unsupported for one that generates.
+def session(model: Any, target: Target, settings: dict[str, str]) -> Session:
+    """A model compiled at the first batch, and its settings beside these; Unsupported for one that generates.
 
     Inductor's cache is a new folder for each worker, gone once the graphs are made, so that the phase on record is
     what a machine pays that never saw the model: 37 s for MiniLM on two cores. With one cache for all, the figure would
@@ -84,8 +83,7 @@ def session(model: Any, target: Target) -> Session:
         run=run,
         device=next(model.parameters()).device.type,
         settings={
-            "torch": torch.__version__,
-            "threads": str(torch.get_num_threads()),
+            **settings,
             "compile": "inductor dynamic=True, 2 graphs: one row, several",
             "cxx": compiler() or "none",
             "cache": "none: every worker compiles anew",

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import checkpoint
 from harness.backends import torch_compile
+from harness.backends.pytorch import set_common
 from harness.contracts import Backend, Device, Session, Target
 from harness.errors import Unsupported
 
@@ -35,14 +36,13 @@ def load(artifact: Path, target: Target) -> Session:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from torchao.utils import should_reduce_range
 
-    torch.set_num_threads(target.threads)
+    settings = set_common(target)
     model = checkpoint.load(artifact).to(target.device)
     told = share(model)
     # Its settings for inductor are those of Triton, and let products that stay in float32 be rounded.
     narrow = should_reduce_range(torch.device(target.device))
     quantize_(model, Int8DynamicActivationInt8WeightConfig(set_inductor_config=False, reduce_range=narrow))
-    prepared = torch_compile.session(model, target)
-    return prepared._replace(settings={**prepared.settings, "torchao": version("torchao"), "int8": told})
+    return torch_compile.session(model, target, {**settings, "torchao": version("torchao"), "int8": told})
 
 
 def share(model: Any) -> str:

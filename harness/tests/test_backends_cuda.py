@@ -13,11 +13,12 @@ from harness import (
     PYTORCH,
     Target,
     Unsupported,
+    checkpoint,
     text_classification,
 )
 from harness.environment import no_cuda
 
-cuda, half, tensorrt = (import_module(f"harness.backends.{name}") for name in ("cuda", "pytorch_half", "tensorrt"))
+cuda, half, tensorrt = (import_module(f"harness.backends.{name}") for name in ("cuda", "torch_half", "tensorrt"))
 CPU = Target("cpu", 1)
 TEXTS = {
     "input_ids": np.array([[2, 5, 6, 7, 3], [2, 9, 3, 0, 0]]),
@@ -34,11 +35,13 @@ SIZES = {
 def bert(tmp_path_factory):
     """A tiny one of random weights."""
     import torch
+    from safetensors.numpy import save_file
     from transformers import BertConfig, BertForSequenceClassification
 
     out = tmp_path_factory.mktemp("bert")
     torch.manual_seed(0)
     BertForSequenceClassification(BertConfig(**SIZES, initializer_range=0.2)).eval().save_pretrained(out)
+    save_file(TEXTS, out / checkpoint.EXAMPLE)
     return out
 
 
@@ -80,30 +83,15 @@ def test_a_graph_in_float16_answers_nearly_as_its_source_does(exported, halved):
     np.testing.assert_allclose(expected, found, atol=0.02)
 
 
-def test_pytorch_in_another_form_answers_in_float32_nearly_as_the_reference_does(bert):
+@pytest.mark.parametrize(("form", "near"), [("float16", 0.02), ("bfloat16", 0.2)])
+def test_pytorch_in_another_float_answers_in_float32_nearly_as_the_reference_does(form, near, bert, tmp_path):
     expected = PYTORCH.load(bert, CPU).run(TEXTS)["logits"]
-    for form, near in (("float16", 0.02), ("bfloat16", 0.2)):
-        session = half.load_in(form, bert, CPU)
-        found = session.run(TEXTS)["logits"]
-        assert (np.float32, form) == (found.dtype, session.settings["form"])
-        assert not np.array_equal(expected, found)
-        np.testing.assert_allclose(expected, found, atol=near)
-
-
-def test_numbers_that_a_model_is_given_are_cast_too():
-    import torch
-
-    class Sum(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.ones(3))
-
-        def forward(self, x, index):
-            return (x * self.weight).sum(dim=1) + index
-
-    model = half.in_form(Sum(), torch.float16)
-    found = model(x=torch.full((2, 3), 1.0001), index=torch.tensor([1, 2]))
-    assert (torch.float32, [4.0, 5.0]) == (found.dtype, found.tolist())
+    half.build_in(form, bert, tmp_path)
+    session = half.load_in(form, tmp_path, CPU)
+    found = session.run(TEXTS)["logits"]
+    assert (np.float32, form) == (found.dtype, session.settings["precision"])
+    assert not np.array_equal(expected, found)
+    np.testing.assert_allclose(expected, found, atol=near)
 
 
 # Bindings and placement
@@ -139,12 +127,15 @@ def test_both_libraries_are_told_the_same_of_tf32():
     import torch
 
     known = torch.backends
+    legacy = known.cudnn.allow_tf32
     kinds = (known.cuda.matmul, known.cudnn.conv, known.cudnn.rnn)
     before = [kind.fp32_precision for kind in kinds]
     kinds[1].fp32_precision = "tf32"
     try:
         told = cuda.exact_torch()
+        assert (False, "highest") == (known.cudnn.allow_tf32, torch.get_float32_matmul_precision())  # as inductor asks
     finally:
+        known.cudnn.allow_tf32 = legacy
         for kind, precision in zip(kinds, before, strict=True):
             kind.fp32_precision = precision
     assert "0" == told["tf32"] == cuda.PROVIDERS["cuda"][0][1]["use_tf32"]

@@ -169,7 +169,19 @@ def _nothing_left():
 def run(loaders, tmp_path_factory):
     """Measures toy backends by arm name; the first is the reference. `rounds` are those of a start."""
 
-    def go(check=None, loads=None, starts=2, rounds=3, looks=None, budget_s=60.0, seed=0, tail=0, settled=None, **arms):
+    def go(
+        check=None,
+        loads=None,
+        starts=2,
+        rounds=3,
+        looks=None,
+        budget_s=60.0,
+        seed=0,
+        tail=0,
+        settled=None,
+        probes=True,
+        **arms,
+    ):
         artifact = tmp_path_factory.mktemp("artifact")
         return measure(
             [Arm(name, Backend(name=toy, load=loaders[toy]), artifact) for name, toy in arms.items()],
@@ -182,6 +194,7 @@ def run(loaders, tmp_path_factory):
                 timeout_s=60,
                 seed=seed,
                 tail=tail,
+                probes=probes,
             ),
             check or Heard(),
             settled or (lambda samples: False),
@@ -367,7 +380,7 @@ def test_an_arm_that_was_refused_does_not_decide_how_long_blocks_are(run):
             raise WorkerError("hasty: not what was scored")
         calls.append(int(outputs["calls"][0]))
 
-    found = run(check=check, loads=[load(first=1)], starts=1, pytorch="counted", hasty="hasty")
+    found = run(check=check, loads=[load(first=1)], starts=1, probes=False, pytorch="counted", hasty="hasty")
     assert ["hasty"] == list(found.failed)
     # Calls of 3 ms or more, in blocks of 8 ms: never more than three.
     assert 1 <= found.samples[0].loops <= 3

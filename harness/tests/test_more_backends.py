@@ -13,12 +13,15 @@ import pytest
 
 import harness
 from harness import (
+    DEFAULT_BACKENDS,
+    MORE_BACKENDS,
     ONNXRUNTIME,
     OPENVINO,
     OPENVINO_BF16,
     PYTORCH,
     PYTORCH_BF16,
     PYTORCH_COMPILE,
+    PYTORCH_FP16,
     PYTORCH_INT8,
     Native,
     Session,
@@ -28,7 +31,7 @@ from harness import (
     text_classification,
     translation,
 )
-from harness.backends import openvino, torch_bf16, torch_compile, torch_int8
+from harness.backends import openvino, torch_compile, torch_half, torch_int8
 from harness.front import Front, columns, fronted
 from harness.process import Worker
 
@@ -142,56 +145,64 @@ def test_in_the_finals_a_backend_is_prepared_for_what_it_will_be_given(lstm):
     np.testing.assert_array_equal(asked[0]["input_ids"], final.run(raw)["input_ids"])
 
 
-# bfloat16
+# Half the size
+
+FORMS = pytest.mark.parametrize(
+    ("backend", "form"),
+    [pytest.param(PYTORCH_BF16, "bfloat16", marks=needs(PYTORCH_BF16)), (PYTORCH_FP16, "float16")],
+    ids=lambda one: getattr(one, "name", one),
+)
 
 
-@needs(PYTORCH_BF16)
+@FORMS
 @pytest.mark.parametrize("name", ["bert", "lstm"])
-def test_bf16_is_close_in_float32_arrays_and_half_the_size(name, request, tmp_path):
+def test_half_the_size_is_close_in_float32_arrays(backend, form, name, request, tmp_path):
     source = request.getfixturevalue(name)
-    said = PYTORCH_BF16.build(source, tmp_path, text_classification)
-    own, reference = PYTORCH_BF16.load(tmp_path, Target("cpu", 1)), PYTORCH.load(source, Target("cpu", 1))
+    said = backend.build(source, tmp_path, text_classification)
+    own, reference = backend.load(tmp_path, Target("cpu", 1)), PYTORCH.load(source, Target("cpu", 1))
     found, expected = (session.run(checkpoint.example(source))["logits"] for session in (own, reference))
     assert np.float32 == found.dtype
     np.testing.assert_allclose(expected, found, atol=0.02)
     assert 0 < np.abs(expected - found).max()
-    assert ("cpu", "1", "bfloat16") == (own.device, own.settings["threads"], own.settings["precision"])
+    assert ("cpu", "1", form) == (own.device, own.settings["threads"], own.settings["precision"])
     whole, half = ((folder / checkpoint.WEIGHTS).stat().st_size for folder in (source, tmp_path))
     assert 0.5 == pytest.approx(half / whole, abs=0.05)
-    assert "bfloat16" in said["precision"]
+    assert f"{form} weights and activations" == said["precision"]
     assert {str} == {type(value) for value in said.values()}  # torch's own type of version is no JSON
 
 
-@needs(PYTORCH_BF16)
-def test_a_model_that_mixes_in_float32_of_its_own_is_unsupported_in_bf16(bag, tmp_path):
-    with pytest.raises(Unsupported, match=r"does not compute in bfloat16: .*per_sample_weights"):
-        PYTORCH_BF16.build(bag, tmp_path, text_classification)
+@FORMS
+def test_a_model_that_mixes_in_float32_of_its_own_is_unsupported_in_half_the_size(backend, form, bag, tmp_path):
+    with pytest.raises(Unsupported, match=rf"does not compute in {form}: .*per_sample_weights"):
+        backend.build(bag, tmp_path, text_classification)
 
 
-@needs(PYTORCH_BF16)
-def test_bf16_takes_pictures_in_float32(tmp_path_factory):
+@FORMS
+def test_half_the_size_takes_pictures_in_float32(backend, form, tmp_path):
     import torch
     from safetensors.numpy import save_file
     from transformers import ViTConfig, ViTForImageClassification
 
-    source, out = tmp_path_factory.mktemp("vit"), tmp_path_factory.mktemp("vit-bf16")
+    source, out = tmp_path / "vit", tmp_path / form
+    out.mkdir()
     torch.manual_seed(0)
     ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, num_channels=1, **SIZES)).save_pretrained(source)
     pictures = {"pixel_values": np.random.default_rng(0).random((2, 1, 8, 8), dtype=np.float32)}
     save_file(pictures, source / checkpoint.EXAMPLE)
-    PYTORCH_BF16.build(source, out, text_classification)
-    own, reference = PYTORCH_BF16.load(out, Target("cpu", 1)), PYTORCH.load(source, Target("cpu", 1))
+    backend.build(source, out, text_classification)
+    own, reference = backend.load(out, Target("cpu", 1)), PYTORCH.load(source, Target("cpu", 1))
     np.testing.assert_allclose(reference.run(pictures)["logits"], own.run(pictures)["logits"], atol=0.02)
 
 
-@needs(PYTORCH_BF16)
-def test_bf16_writes_text(writer, tmp_path):
+@FORMS
+def test_half_the_size_writes_text(backend, form, writer, tmp_path):
     from safetensors.numpy import save_file
 
     given = {name: array for name, array in batch(2, 7).items() if name != "token_type_ids"}
     save_file(given, writer / checkpoint.EXAMPLE)
-    PYTORCH_BF16.build(writer, tmp_path, translation)
-    assert 2 == len(PYTORCH_BF16.load(tmp_path, Target("cpu", 1)).run(given)["sequences"])
+    backend.build(writer, tmp_path, translation)
+    session = backend.load(tmp_path, Target("cpu", 1))
+    assert (form, 2) == (session.settings["precision"], len(session.run(given)["sequences"]))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +210,7 @@ def test_bf16_writes_text(writer, tmp_path):
     [({"amx_bf16"}, None), ({"avx512_bf16"}, None), ({"asimd", "bf16"}, None), ({"avx512f"}, "no bfloat16 products")],
 )
 def test_bf16_asks_for_a_cpu_that_has_it(flags, said):
-    found = torch_bf16.unavailable_on_cpu(frozenset(flags))
+    found = torch_half.unavailable_on_cpu(frozenset(flags))
     assert found is None if said is None else said in found
 
 
@@ -307,6 +318,35 @@ def test_where_openvino_is_missing_it_says_how_to_get_it():
 
 
 # All of them
+
+TORCH = ("pytorch", "torch_compile", "torch_half", "torch_int8")
+OF_TORCH = [
+    pytest.param(one, marks=needs(one) if one.unavailable and "cpu" in one.devices else (), id=one.name)
+    for one in (*DEFAULT_BACKENDS, *MORE_BACKENDS)
+    if one.load.__module__ in [f"harness.backends.{name}" for name in TORCH]
+]
+
+
+def test_every_module_of_torch_has_a_backend_here():
+    modules = {path.stem for path in (HERE / "harness" / "backends").glob("*torch*.py")}
+    assert set(TORCH) == modules == {param.values[0].load.__module__.rpartition(".")[2] for param in OF_TORCH}
+
+
+@pytest.mark.parametrize("backend", OF_TORCH)
+def test_every_backend_of_torch_is_given_the_same_threads_and_no_tf32(backend, bert, tmp_path, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    torch.set_num_threads(2)
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    source = bert
+    if backend.build:
+        backend.build(bert, tmp_path, text_classification)
+        source = tmp_path
+    found = backend.load(source, Target("cpu", 1)).settings
+    expected = {"torch": torch.__version__, "threads": "1", "wait_policy": "passive", "tf32": "0", "cudnn": "heuristic"}
+    assert expected.items() <= found.items()
+    assert ("ieee", 1) == (torch.backends.cudnn.conv.fp32_precision, torch.get_num_threads())
 
 
 def test_what_keeps_a_backend_away_is_said_without_importing_a_runtime():

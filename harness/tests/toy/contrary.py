@@ -83,6 +83,15 @@ def scalar(arrays: Arrays, logits) -> Arrays:
     return {"logits": np.array(logits.sum())}
 
 
+KEPT = []
+
+
+def hoarding(arrays: Arrays, logits) -> Arrays:
+    KEPT.append(np.full(200_000, logits.sum()))
+    return {"logits": logits}
+
+
+load_hoarding = changed(hoarding)
 load_only_short, load_fewer_rows, load_other_shape = changed(only_short), changed(fewer_rows), changed(other_shape)
 load_words, load_scalar = changed(words), changed(scalar)
 
@@ -102,7 +111,7 @@ BACKENDS = [
     Backend(name="load", load=load_failing, **CPU),
     *(
         Backend(name=load.__name__.replace("_", "-"), load=load, **CPU)
-        for load in (load_only_short, load_fewer_rows, load_other_shape, load_words, load_scalar)
+        for load in (load_only_short, load_fewer_rows, load_other_shape, load_words, load_scalar, load_hoarding)
     ),
     NUMPY,
 ]

@@ -1,4 +1,4 @@
-"""PyTorch in bfloat16: weights and activations, as `model.to(bfloat16)` has them."""
+"""PyTorch in a float of half the size, weights and activations, as `model.to(torch.bfloat16)` has them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
+from harness.backends.pytorch import set_common
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
@@ -38,11 +39,31 @@ def unavailable_on_cpu(flags: frozenset[str]) -> str | None:
     return None if flags & set(NATIVE) else f"this CPU has no bfloat16 products: none of {', '.join(NATIVE)}"
 
 
-def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """The checkpoint with weights in bfloat16, half the size; Unsupported if the model cannot compute in it.
+def build_bf16(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """The checkpoint in bfloat16."""
+    return build_in("bfloat16", source, out)
 
-    Not `torch.autocast` over float32 weights: that casts them at every call, and MiniLM took 20.9 ms instead of 13.4
-    for one row of 96 tokens, 98 instead of 86 for sixteen (27.6 and 295 in float32).
+
+def build_fp16(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """The checkpoint in float16."""
+    return build_in("float16", source, out)
+
+
+def load_bf16(artifact: Path, target: Target) -> Session:
+    """The model in bfloat16."""
+    return load_in("bfloat16", artifact, target)
+
+
+def load_fp16(artifact: Path, target: Target) -> Session:
+    """The model in float16."""
+    return load_in("float16", artifact, target)
+
+
+def build_in(form: str, source: Path, out: Path) -> dict[str, str]:
+    """The checkpoint with weights in one of torch's floats, by its name; Unsupported if the model cannot compute in it.
+
+    Not `torch.autocast` over float32 weights: that casts them at every call, and MiniLM took 20.9 ms in bfloat16
+    instead of 13.4 for one row of 96 tokens, 98 instead of 86 for sixteen (27.6 and 295 in float32).
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -51,47 +72,39 @@ def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
 
     for path in source.iterdir():
         if path.suffix == ".safetensors" and path.name != checkpoint.EXAMPLE:
-            tensors = {name: _narrowed(tensor) for name, tensor in load_file(path).items()}
+            tensors = {name: _cast(tensor, getattr(torch, form)) for name, tensor in load_file(path).items()}
             save_file(tensors, out / path.name, metadata={"format": "pt"})
         elif path.is_file() and path.name != MARKER:
             shutil.copyfile(path, out / path.name)
     try:
-        _answering(_load(out), "cpu")(checkpoint.example(out))
+        _answering(_load(form, out), "cpu")(checkpoint.example(out))
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise Unsupported(f"the model does not compute in bfloat16: {reason}") from error
-    return {"precision": "bfloat16 weights and activations", "torch": str(torch.__version__)}
+        raise Unsupported(f"the model does not compute in {form}: {reason}") from error
+    return {"precision": f"{form} weights and activations", "torch": str(torch.__version__)}
 
 
-def load(artifact: Path, target: Target) -> Session:
-    """The model in bfloat16; floating inputs are cast to it and outputs to float32 inside the window."""
-    import torch
-
-    torch.set_num_threads(target.threads)
-    model = _load(artifact).to(target.device)
+def load_in(form: str, artifact: Path, target: Target) -> Session:
+    """The model in this float; floating inputs are cast to it and outputs to float32 inside the window."""
+    settings = set_common(target)
+    model = _load(form, artifact).to(target.device)
     weight = next(model.parameters())
     return Session(
         run=_answering(model, target.device),
         device=weight.device.type,
-        settings={
-            "torch": torch.__version__,
-            "threads": str(torch.get_num_threads()),
-            "precision": str(weight.dtype).removeprefix("torch."),
-        },
+        settings={**settings, "precision": str(weight.dtype).removeprefix("torch.")},
     )
 
 
-def _load(folder: Path) -> Any:
+def _load(form: str, folder: Path) -> Any:
     """The model of a checkpoint, which is loaded in float32; what was narrowed on disk loses nothing more."""
     import torch
 
-    return checkpoint.load(folder).to(torch.bfloat16)
+    return checkpoint.load(folder).to(getattr(torch, form))
 
 
-def _narrowed(tensor: Any) -> Any:
-    import torch
-
-    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+def _cast(tensor: Any, form: Any) -> Any:
+    return tensor.to(form) if tensor.is_floating_point() else tensor
 
 
 def _answering(model: Any, device: str) -> Callable[[Arrays], Arrays]:
@@ -100,14 +113,15 @@ def _answering(model: Any, device: str) -> Callable[[Arrays], Arrays]:
 
     if checkpoint.generates(model):
         return checkpoint.answering(model, device)  # tokens in, tokens out
+    form = next(model.parameters()).dtype
 
     def call(**given: Any) -> dict[str, Any]:
-        output = model(**{name: _narrowed(tensor) for name, tensor in given.items()})
+        output = model(**{name: _cast(tensor, form) for name, tensor in given.items()})
         named = {"logits": output} if isinstance(output, torch.Tensor) else output
-        tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
-        return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+        return {name: _cast(value, torch.float32) for name, value in named.items() if isinstance(value, torch.Tensor)}
 
     return checkpoint.answering(call, device)
 
 
-PYTORCH_BF16 = Backend(name="pytorch-bf16", build=build, load=load, lossy=True, unavailable=unavailable)
+PYTORCH_BF16 = Backend(name="pytorch-bf16", build=build_bf16, load=load_bf16, lossy=True, unavailable=unavailable)
+PYTORCH_FP16 = Backend(name="pytorch-fp16", build=build_fp16, load=load_fp16, lossy=True, devices=("cuda",))
