@@ -76,8 +76,6 @@ class ShipSession:
         # Threads that spin while they wait would make training several times slower beside any other load; OpenMP
         # reads this once, when whatever preflight imports loads it.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-        from harness.preflight import check_cases
-
         options.check(self.options, self.root)
         self._sweep()
         for case, folder in selected:
@@ -87,7 +85,10 @@ class ShipSession:
         runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
         if self.options.ship_baseline and runnable:
             self.baseline = self._stored([str(case) for case, _ in runnable])
-        check_cases(runnable)
+        if runnable:  # whoever has nothing to run need not wait for the imports either
+            from harness.preflight import check_cases
+
+            check_cases(runnable)
 
     def outcome(self, case: Case, node: str) -> Outcome:
         """The case's result; runs its whole comparison unless this session has. `node` is the test's id."""

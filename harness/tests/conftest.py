@@ -4,6 +4,8 @@ import io
 import json
 import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import warm
 from filelock import FileLock
 
 from harness import results
@@ -65,20 +68,32 @@ class Toy:
         env: Mapping[str, str] | None = None,
         timeout_s: float = 400,
     ) -> Run:
-        """Run the suite from its folder in a process of its own; unless verdicts matter, with one look of one start."""
+        """Run the suite from its folder in a process of its own; unless verdicts matter, with one look of one start.
+
+        With a page, all is as a person has it: nothing was imported before.
+        """
         plugins = ("harness.plugin", "toydata.onelook") if undecided else ("harness.plugin",)
+        words = [
+            *("pytest", f"--basetemp={tempfile.mkdtemp(dir=self.pytester.path)}"),
+            *chain.from_iterable(("-p", name) for name in plugins),
+            *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
+            *(() if page else ("--ship-no-page",)),
+            *options,
+        ]
+        return self.command(*words, env=env, fresh=page, timeout_s=timeout_s)
+
+    def command(
+        self, *words: str, env: Mapping[str, str] | None = None, fresh: bool = False, timeout_s: float = 400
+    ) -> Run:
+        """Run `python -m` with these words from its folder, in a process of its own."""
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
-            done = self.pytester.runpytest_subprocess(
-                *chain.from_iterable(("-p", name) for name in plugins),
-                *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
-                *(() if page else ("--ship-no-page",)),
-                *options,
-                timeout=timeout_s,
-            )
-        return Run(int(done.ret), done.outlines, done.errlines)
+            if fresh:
+                done = self.pytester.run(sys.executable, "-m", *words, timeout=timeout_s)
+                return Run(int(done.ret), done.outlines, done.errlines)
+            return Run(*warm.run(words, self.folder, os.environ, timeout_s))
 
     @property
     def results(self) -> dict[str, Result]:

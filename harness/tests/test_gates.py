@@ -11,7 +11,7 @@ from harness.options import CONSTRAINTS
 
 pytest_plugins = "pytester"
 
-SUITE = ("gated.py", "own.py", "bag.py", "slow.py")
+SUITE = ("gated.py", "own.py", "bag.py")
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def troubled(once: Once) -> tuple[Toy, Run]:
 
     def make(toy: Toy) -> Run:
         toy.copy("troubled.py", "own.py", "bag.py", "needy.py", "trouble.py")
-        return toy.run("test_toy.py", "-m", "not cuda", "--ship-timeout=30", "-p", "no:randomly")
+        return toy.run("test_toy.py", "-m", "not cuda", "--ship-timeout=12", "-p", "no:randomly")
 
     return once("troubled", make)
 
@@ -429,7 +429,7 @@ def test_a_worker_that_dies_in_the_rounds_keeps_what_was_known_of_it(troubled: t
 
 def test_a_worker_that_hangs_fails_its_case_with_the_timeout(troubled: tuple[Toy, Run]) -> None:
     toy, _ = troubled
-    said = "answer: hanging: the worker gave no answer within 30 s"
+    said = "answer: hanging: the worker gave no answer within 12 s"
     assert said == message(toy, "hanging").partition("\n  asked for test row 0: ")[0]
 
 

@@ -2,7 +2,6 @@
 """Seeds: what collapsed is named, how far the others lie apart is told, and the floor they allow has laws."""
 
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -281,14 +280,7 @@ def test_fewer_than_one_seed_is_refused(number: int, toy: Toy) -> None:
 
 
 def floors(toy: Toy, *words: str) -> Run:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(toy.folder)
-        done = toy.pytester.run(*command(toy, *words), timeout=400)
-    return Run(int(done.ret), done.outlines, done.errlines)
-
-
-def command(toy: Toy, *words: str) -> list[str]:
-    return [sys.executable, "-m", "harness", "floors", *words, f"--ship-artifacts={toy.artifacts}"]
+    return toy.command("harness", "floors", *words, f"--ship-artifacts={toy.artifacts}")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -227,11 +226,8 @@ def test_bad_input_is_named_and_nothing_is_trained(mistake: str, toy: Toy) -> No
     toy.copy("choosy.py", "own.py", "bag.py")
     suite = (toy.folder / "test_toy.py").read_text()
     (toy.folder / "test_typo.py").write_text(suite.replace("work=", "wrk="))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(toy.folder)
-        line = [sys.executable, "-m", "harness", "tune", *words, f"--ship-artifacts={toy.artifacts / 'none'}"]
-        done = toy.pytester.run(*line, timeout=400)
-    assert (2 if mistake == "a budget that is none" else 4) == done.ret
-    assert said in "\n".join(done.errlines)
-    assert "Traceback" not in "".join(done.errlines[:1])
+    run = toy.command("harness", "tune", *words, f"--ship-artifacts={toy.artifacts / 'none'}")
+    assert (2 if mistake == "a budget that is none" else 4) == run.status
+    assert said in "\n".join(run.err)
+    assert "Traceback" not in "".join(run.err[:1])
     assert not (toy.artifacts / "none").exists()
