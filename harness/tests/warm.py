@@ -2,6 +2,8 @@
 
 Half of the time of a toy's session would go into importing torch and what stands on it. The fork has nothing else of
 the process that asked for it: neither its modules, nor its environment, nor its files. Workers are started as ever.
+What libraries read from the environment when they are imported (`HF_HOME`) is that of the first test; for who changes
+it there is `fresh`.
 """
 
 import atexit
@@ -13,6 +15,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 LIBRARIES = ["datasets", "scipy.stats", "transformers.models.auto", "transformers.trainer", "evaluate"]
@@ -34,13 +38,16 @@ def run(
     with tempfile.TemporaryDirectory() as scratch:
         said = [Path(scratch) / name for name in ("out", "err")]
         process = FORKS.Process(target=_run, args=(words, folder, {**environment, "PYTHONPATH": path}, said))
-        process.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OMP_WAIT_POLICY", "passive")  # as a session has it; OpenMP reads it once, with torch's import
+            process.start()
         process.join(timeout_s)
-        if process.exitcode is None:
+        late = process.exitcode is None
+        if late:
             process.kill()
             process.join()
         out, err = (path.read_text(errors="replace").splitlines() for path in said)
-        if process.exitcode < 0:
+        if late:
             raise TooLong(f"{' '.join(words)}: no end within {timeout_s:g} s", out, err)
         return process.exitcode, out, err
 
