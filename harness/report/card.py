@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.judge import verdict
 from harness.kinds.usage import USAGE
-from harness.loss import loss
+from harness.loss import interval_method, loss, score_interval
 from harness.phrases import points, times
 from harness.report import cells, sentences
 from harness.report.instructions import EVIDENCE, KINDS, Subject, code, knows_length, packages
@@ -69,6 +69,8 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     if data.labels:
         yield "labels", ", ".join(data.labels)
     yield "score", told(subject)
+    if score_interval(result) is not None:
+        yield "its interval", interval_method(data.metric)
     lost = loss(result)
     if lost is not None and said is not None:
         yield "lost against PyTorch on the same rows", points(lost)

@@ -1,6 +1,7 @@
 """A published folder: what is in it, what its card says, and what is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import factory
@@ -11,9 +12,11 @@ from huggingface_hub import ModelCard
 from conftest import distribution
 from harness import cache, results
 from harness.__main__ import main
+from harness.evidence import Bounds
 from harness.licences import of_data, of_model
 
 COMMIT = "c" * 40
+ENDS = ("low", "high")
 
 
 def publish(folder: Path, *options: str, case: str = shop.CASE, to: str = "out") -> int:
@@ -64,6 +67,24 @@ def test_the_score_has_the_exact_interval_of_a_share(tmp_path):
     (found,) = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
     assert (0.8238, 0.9510) == (round(found.metric_args["low"], 4), round(found.metric_args["high"], 4))
     assert r"accuracy 0.9000 \[0.8238, 0.9510\], 95 % interval, on 100 test rows" in page(tmp_path)
+    assert r"| its interval | exact for a share of rows (Clopper and Pearson) |" in page(tmp_path)
+
+
+def test_any_other_score_has_the_interval_that_was_drawn(tmp_path):
+    data = replace(factory.result().data, metric="f1")
+    shop.stock(tmp_path, data=data, answers=factory.answers(score=0.9, score_bounds=Bounds(low=0.87, high=0.93)))
+    assert 0 == publish(tmp_path)
+    (found,) = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
+    assert ("f1", 0.9, 0.87, 0.93) == (found.metric_type, found.metric_value, *(found.metric_args[k] for k in ENDS))
+    assert r"f1 0.9000 \[0.8700, 0.9300\], 95 % interval, on 1000 test rows" in page(tmp_path)
+    assert "| its interval | percentile bootstrap over rows, 2,000 resamples of a fixed seed |" in page(tmp_path)
+
+
+def test_a_result_without_such_an_interval_says_so(tmp_path):
+    shop.stock(tmp_path, data=replace(factory.result().data, metric="f1"))
+    assert 0 == publish(tmp_path)
+    assert r"f1 0.9500 (no interval is on record) on 1000 test rows" in page(tmp_path)
+    assert "its interval" not in page(tmp_path)
 
 
 def test_the_card_holds_table_environment_verdict_and_licences(tmp_path):
