@@ -93,6 +93,7 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
     publish.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     publish.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository of the Hub, too: private")
+    publish.add_argument("--demo", action="store_true", help="with a small app that asks it beside PyTorch")
     publish.add_argument("--public", action="store_true", help="for everybody to see")
     publish.add_argument("--anyway", action="store_true", help="though its verdict is not ship")
 
@@ -192,6 +193,7 @@ def _publish(options: argparse.Namespace) -> int:
         results=options.ship_results,
         artifacts=options.ship_artifacts,
         machine=options.machine,
+        demo=options.demo,
     )
     push = Push(repo=options.push, public=options.public, anyway=options.anyway) if options.push else None
     publish(order, push, partial(print, flush=True))

@@ -7,7 +7,7 @@ from typing import Any
 from harness.licences import hub_dataset
 from harness.loss import interval_method, score_interval
 from harness.phrases import ends
-from harness.report import cells
+from harness.report import cells, demo
 from harness.report.instructions import EVIDENCE, KINDS, Subject, is_transformers
 from harness.stats import Interval
 
@@ -50,6 +50,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
         "tags": [*(["onnx"] if graphs else []), "shipbench", result.backend],
         "model_name": f"{result.model} for {result.task}",
         "eval_results": [found],
+        **demo.space(subject),
         **{name: value for name, value in optional.items() if value is not None},
     }
 
