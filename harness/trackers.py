@@ -50,7 +50,7 @@ def _mlflow_run() -> Identity | None:
     import mlflow
 
     run = mlflow.active_run()
-    return {"uri": mlflow.get_tracking_uri(), "run": run.info.run_id} if run else None
+    return {"run": run.info.run_id} if run else None  # without its server's address, which may hold a password
 
 
 def _close_mlflow() -> None:
@@ -66,8 +66,8 @@ def _in_mlflow(known: Identity | None, told: Told) -> Identity:
         if os.environ.get("MLFLOW_EXPERIMENT_NAME"):  # as Trainer reads it
             mlflow.set_experiment(os.environ["MLFLOW_EXPERIMENT_NAME"])
         with mlflow.start_run(run_name=told.run) as run:
-            known = {"uri": mlflow.get_tracking_uri(), "run": run.info.run_id}
-    client = mlflow.MlflowClient(tracking_uri=known["uri"])
+            known = {"run": run.info.run_id}
+    client = mlflow.MlflowClient()
     for name, value in told.figures.items():
         client.log_metric(known["run"], name, value)
     client.log_text(known["run"], told.text, f"{told.title}.md")
