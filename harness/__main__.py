@@ -128,6 +128,7 @@ def _publish(options: argparse.Namespace) -> int:
         results=options.ship_results,
         artifacts=options.ship_artifacts,
         machine=options.machine,
+        demo=options.demo,
     )
     push = Push(repo=options.push, public=options.public, anyway=options.anyway) if options.push else None
     publish(order, push, partial(print, flush=True))

@@ -78,6 +78,7 @@ def _publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("--ship-results", type=Path, default=Path("results"), metavar="DIR")
     publish.add_argument("--ship-artifacts", type=Path, default=Path(".artifacts"), metavar="DIR")
     publish.add_argument("--push", metavar="ORG/NAME", help="upload it to this repository of the Hub, too: private")
+    publish.add_argument("--demo", action="store_true", help="with a small app that asks it beside PyTorch")
     publish.add_argument("--public", action="store_true", help="for everybody to see")
     publish.add_argument("--anyway", action="store_true", help="though its verdict is not ship")
 

@@ -70,11 +70,11 @@ def summary(ship: ShipSession) -> Iterator[str]:
     yield from _published(ship)
     if ship.options.ship_track:
         try:
-            folders = list(tracking.log_tables(ship.results.values(), ship.artifacts_folder))
-        except OSError as error:
-            yield f"nothing logged to {ship.options.ship_track}: {error}"
+            runs = list(tracking.log_tables(ship.options.ship_track, ship.results.values(), ship.artifacts_folder))
+        except (OSError, HarnessError) as error:
+            yield f"not everything was logged: {error}"
         else:
-            yield from (f"logged to {folder}" for folder in dict.fromkeys(folders))
+            yield from (f"logged to {run}" for run in dict.fromkeys(runs))
 
 
 def _published(ship: ShipSession) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """One-sided 95 % bounds of a loss."""
+    """The ends of an interval."""
 
     low: float
     high: float
@@ -113,8 +113,12 @@ class Answers:
     flips: tuple[Flip, ...] = ()
     """The first that there are; all of them are in the parquet beside the result."""
     bounds: Bounds | None = None
-    """Of the loss against the reference, by bootstrap; only for a metric that is no share of rows right."""
+    """One-sided 95 % bounds of the loss against the reference, by bootstrap; only for a metric that is no share of rows
+    right."""
     source_bounds: Bounds | None = None
+    score_bounds: Bounds | None = None
+    """Two-sided 95 % interval of the score, by bootstrap; only for such a metric, and not in results of before it was
+    recorded."""
     others: dict[str, float] = field(default_factory=dict)
     """Score of this backend by the metrics that the task tells beside its own."""
     tokens: tuple[int, ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,13 @@ def trainer_loop(job: Job) -> list[float]:
                 job.check(result[0] if isinstance(result, tuple) else result, self.state.global_step + 1)
             return result
 
+    folder = tracking.run_folder(job.artifacts, job.task.name, job.model.name, recipe.seed)
+    runs = tracking.Runs(recipe.report_to, folder)
+
     class Bar(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            runs.note()  # callbacks of trackers come before those of ours
+
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             bar.update()
 
@@ -47,17 +54,20 @@ def trainer_loop(job: Job) -> list[float]:
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
             model=job.module,
-            args=transformers.TrainingArguments(**{**_settings(job, scratch), **recipe.trainer}),
+            args=transformers.TrainingArguments(**{**_settings(job, scratch, folder), **recipe.trainer}),
             data_collator=job.collate,
             train_dataset=job.train,
             callbacks=[Bar()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train()
+        try:
+            trainer.train()
+        finally:
+            runs.close()
     return kept.restore()
 
 
-def _settings(job: Job, scratch: str) -> dict[str, Any]:
+def _settings(job: Job, scratch: str, folder: Path) -> dict[str, Any]:
     """A recipe as TrainingArguments, before what its own `trainer` says."""
     recipe = job.model.recipe
     return {
@@ -74,7 +84,7 @@ def _settings(job: Job, scratch: str) -> dict[str, Any]:
         "logging_strategy": "epoch",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        **tracking.arguments(recipe.report_to, job.artifacts, job.task.name, job.model.name, recipe.seed),
+        **tracking.arguments(recipe.report_to, folder),
     }
 
 

@@ -42,16 +42,28 @@ def losses(result: Result) -> Iterator[tuple[str, Interval]]:
 
 
 def score_interval(result: Result) -> Interval | None:
-    """The score with its exact two-sided 95 % interval (Clopper and Pearson), as of rows drawn from many more.
+    """The score with a two-sided 95 % interval, as of rows drawn from many more, by `interval_method`.
 
-    None where the metric is no share of rows that are right.
+    None where there is no score, or a result of before intervals were recorded.
     """
     answers = result.answers
-    if answers is None or answers.score is None or result.data is None or not counts_rows(result.data.metric):
+    if answers is None or answers.score is None or result.data is None:
         return None
+    if not counts_rows(result.data.metric):
+        found = answers.score_bounds
+        return Interval(answers.score, found.low, found.high) if found else None
     right = answers.right.count("1")
     low = 1 - rare_event_bound(answers.rows - right, answers.rows, 0.975)
     return Interval(answers.score, low, rare_event_bound(right, answers.rows, 0.975))
+
+
+def interval_method(metric: str) -> str:
+    """How a score's interval is made, in words."""
+    return (
+        "exact for a share of rows (Clopper and Pearson)"
+        if counts_rows(metric)
+        else "percentile bootstrap over rows, 2,000 resamples of a fixed seed"
+    )
 
 
 def counts_rows(metric: str) -> bool:

@@ -29,6 +29,8 @@ class Order:
     machine: str | None = None
     repo: str | None = None
     """`owner/name` on the Hub, if it goes there."""
+    demo: bool = False
+    """Whether an app goes with it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.contracts import DEVICES, NAME
 from harness.environment import commit_of, usable_cores
 from harness.errors import NOT_DECIDED, HarnessError
-from harness.tracking import TABLES, check_installed
+from harness.tracking import TRACKERS, check_installed
 
 if TYPE_CHECKING:
     from harness.plan import Options
@@ -94,7 +94,7 @@ def declare(add: Callable[..., None]) -> None:
         action="store_true",
         help="measure only what no earlier session finished; whatever has changed since is measured again",
     )
-    add("--ship-track", choices=TABLES, help="log the final tables to the runs of this tracker, too")
+    add("--ship-track", choices=TRACKERS, help="log the final tables to the runs of this tracker, too")
     add("--ship-no-page", action="store_true", help="write no report.html, which takes a second or two a comparison")
     add("--ship-retrain", action="store_true", help="fine-tune again, even where a checkpoint is kept")
 

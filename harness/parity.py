@@ -115,6 +115,7 @@ def compare_answers(
         right=right_rows(own.predictions, truths, metric),
         bounds=bounds(own, reference, truths, metric),
         source_bounds=None if source is reference else bounds(own, source, truths, metric),
+        score_bounds=score_bounds(own, truths, metric),
         others=own.others,
         tokens=inputs.tokens(own.single),
     )
@@ -130,6 +131,14 @@ def bounds(own: Scored, other: Scored, truths: Sequence[Any], metric: str) -> Bo
     if METRICS[metric].counts_rows or own.score is None or other.score is None:
         return None
     found = score.score_lost(metric, own.predictions, other.predictions, truths)
+    return Bounds(low=found.low, high=found.high)
+
+
+def score_bounds(own: Scored, truths: Sequence[Any], metric: str) -> Bounds | None:
+    """Of the score; None where rows right are counted, and where there is no score."""
+    if METRICS[metric].counts_rows or own.score is None:
+        return None
+    found = score.score_interval(metric, own.predictions, truths)
     return Bounds(low=found.low, high=found.high)
 
 

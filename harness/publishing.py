@@ -17,6 +17,7 @@ from harness.errors import HarnessError
 from harness.fingerprints import tree_sha256
 from harness.measured import Found, Order, check_may_ship, find
 from harness.pushing import Push
+from harness.report import demo
 from harness.report.card import card
 from harness.report.cells import plain
 from harness.report.instructions import CARD, EVIDENCE, Subject
@@ -40,6 +41,8 @@ def publish(order: Order, push: Push | None, say: Callable[[str], None]) -> None
     found = find(order)
     if push is not None and not push.anyway:
         check_may_ship(found)
+    if order.demo:
+        demo.check(found.result, graphs=found.artifact != found.checkpoint)
     for line in write(found, order, again):
         say(line)
     say(str(order.to))
@@ -94,6 +97,9 @@ def _fill(found: Found, order: Order, folder: Path) -> list[str]:
     for one in subject.group:
         content = msgspec.json.format(msgspec.json.encode(one), indent=1).decode() + "\n"
         _write(folder / EVIDENCE / f"{Path(one.name).name}.json", content)
+    if order.demo:
+        _write(folder / demo.REQUIREMENTS, demo.requirements(subject))
+        _write(folder / demo.APP, demo.app(subject, found.checkpoint))
     _write(folder / CARD, card(subject))
     said = [
         f"licence of the base model: {subject.model_licence}",

@@ -37,6 +37,20 @@ def answered(metric: str, predictions: Sequence[Any]) -> list[Any]:
     return [_metric(metric).head(prediction) for prediction in predictions]
 
 
+def score_interval(metric: str, predictions: Sequence[Any], truths: Sequence[Any]) -> Interval:
+    """The named metric with a two-sided 95 % interval, by bootstrap over rows, as of rows drawn from many more.
+
+    Where hardly a row is wrong, resampling knows of no other that could be. So it is never narrower than the share that
+    may be though none was seen to, among the rows that count: an F1 counts those that have its label, or are given it.
+    """
+    found = _metric(metric)
+    statistics = found.statistics(predictions, truths)
+    drawn = resampled(found.of, [statistics], tail=0.025)
+    unseen = rare_event_bound(0, max(1, int(statistics.any(axis=1).sum())), 0.975)
+    low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
+    return Interval(drawn.estimate, max(0.0, low), min(1.0, high))
+
+
 def score_lost(metric: str, own: Sequence[Any], other: Sequence[Any], truths: Sequence[Any]) -> Interval:
     """What `own` scores less than `other` on the same rows, by paired bootstrap; ends are one-sided 95 % bounds.
 

@@ -132,9 +132,13 @@ def rows_needed(margin: float) -> int:
 
 
 def resampled(
-    statistic: Callable[..., NDArray[Any]], columns: Sequence[NDArray[Any]], resamples: int = 2_000, seed: int = 0
+    statistic: Callable[..., NDArray[Any]],
+    columns: Sequence[NDArray[Any]],
+    resamples: int = 2_000,
+    seed: int = 0,
+    tail: float = 0.05,
 ) -> Interval:
-    """`statistic` of the sums over rows, with the percentile bootstrap over rows; each end a one-sided 95 % bound.
+    """`statistic` of the sums over rows, with the percentile bootstrap over rows; beyond each end lies a `tail`.
 
     Columns have shape (rows, k), and the statistic is given their sums, shape (…, k). How often each row is drawn is
     multinomial, and a product with that adds up a column. Efron and Tibshirani, An Introduction to the Bootstrap, 13.3.
@@ -144,7 +148,7 @@ def resampled(
     for at in range(0, resamples, DRAWN_AT_ONCE):
         drawn = dice.multinomial(rows, np.full(rows, 1 / rows), size=min(DRAWN_AT_ONCE, resamples - at)).astype(float)
         found.append(statistic(*(drawn @ column for column in columns)))
-    low, high = np.quantile(np.concatenate(found), (0.05, 0.95))
+    low, high = np.quantile(np.concatenate(found), (tail, 1 - tail))
     estimate = statistic(*(column.sum(axis=0) for column in columns))
     return Interval(float(estimate), float(low), float(high))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,13 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.schema import Result
+    from harness.trackers import Identity, Told
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Names that Trainer knows, each that of the package that it needs."""
-TABLES = ("tensorboard",)
-"""Those of them that the final table can go to: its runs are folders, so the same run is open again by its name."""
 RUNS = "runs"
-"""Folder of TensorBoard's runs, beside checkpoints and artifacts."""
+"""Folder beside checkpoints and artifacts: TensorBoard's runs, and which runs of others belong to a fine-tuning."""
+FIGURES = ("speedup", "median_ms", "score", "loss")
 
 
 def check_installed(name: str, asked: str) -> None:
@@ -31,30 +32,93 @@ def run_folder(artifacts: Path, task: str, model: str, seed: int) -> Path:
     return artifacts / RUNS / f"{task}.{model}.seed-{seed}"
 
 
-def arguments(report_to: tuple[str, ...], artifacts: Path, task: str, model: str, seed: int) -> dict[str, Any]:
-    """TrainingArguments that make Trainer report."""
+def arguments(report_to: tuple[str, ...], folder: Path) -> dict[str, Any]:
+    """TrainingArguments that make Trainer report; `folder` is TensorBoard's run."""
     if not report_to:
         return {"report_to": []}
-    folder = run_folder(artifacts, task, model, seed)
-    return {"report_to": list(report_to), "logging_dir": str(folder), "run_name": folder.name}
+    known = {"report_to": list(report_to), "logging_dir": str(folder), "run_name": folder.name}
+    # Else Trainer makes a Space of the Hub for it, which everybody may read.
+    return known | ({"trackio_space_id": None} if "trackio" in report_to else {})
 
 
-def log_tables(results: Iterable[Result], artifacts: Path) -> Iterator[Path]:
-    """Write each comparison's table, and its cases' figures, to the TensorBoard run of its fine-tuning; the folders."""
-    from torch.utils.tensorboard import SummaryWriter
+class Runs:
+    """The runs of one fine-tuning: noted while they are open, so that they can be told more later."""
 
+    def __init__(self, report_to: tuple[str, ...], folder: Path) -> None:
+        from harness.trackers import TRACKERS as KNOWN
+
+        self._trackers, self._folder = {name: KNOWN[name] for name in report_to}, folder
+        self._users = {name for name, tracker in self._trackers.items() if tracker.opened() is not None}
+
+    def note(self) -> None:
+        """Write down which runs Trainer has opened, or found open."""
+        for name, tracker in self._trackers.items():
+            run = tracker.opened()
+            if run is not None:
+                _note(self._folder, name, run)
+
+    def close(self) -> None:
+        """Close what is still open, as Trainer leaves some of them, but for what was open before: the user's own.
+
+        Else the next fine-tuning would be told to the same run.
+        """
+        for name, tracker in self._trackers.items():
+            if name not in self._users and tracker.opened() is not None:
+                tracker.close()
+
+
+def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iterator[str]:
+    """Tell each comparison's table, and its cases' figures, to the run of its fine-tuning; which that was, in words.
+
+    A model that was not fine-tuned with this tracker gets a run now, and keeps it.
+    """
     from harness.compare import comparisons
-    from harness.report.cells import missing
-    from harness.report.tables import section
-    from harness.tidy import first_and_last
+    from harness.stage import told
+    from harness.trackers import TRACKERS as KNOWN
 
     for group in comparisons(results):
         first = group[0]
         folder = run_folder(artifacts, first.task, first.model, first.recipe.get("seed", 0))
-        with SummaryWriter(str(folder)) as writer:
-            writer.add_text(f"comparison/{first.device}", section(group))
-            for case, _ in first_and_last(group):
-                for name in ("speedup", "median_ms", "score", "loss"):
-                    if not missing(case[name]):
-                        writer.add_scalar(f"{name}/{case['backend']}.{first.device}", case[name])
-        yield folder
+        known = _noted(folder).get(tracker)
+        try:
+            run = KNOWN[tracker].add(known, _told(group, folder))
+        except Exception as error:  # each has errors of its own, and what was measured is kept already
+            raise HarnessError(f"{tracker} did not take the table of {folder.name}: {told(error)}") from error
+        if tracker != "tensorboard":  # whose runs are found by their folder
+            _note(folder, tracker, run)
+        yield f"{folder.name}: {', '.join(f'{name} {value}' for name, value in run.items() if value)}"
+
+
+def _told(group: list[Result], folder: Path) -> Told:
+    from harness.report.cells import missing
+    from harness.report.tables import section
+    from harness.tidy import first_and_last
+    from harness.trackers import Told
+
+    device = group[0].device
+    figures = {
+        f"{name}/{case['backend']}.{device}": float(case[name])
+        for case, _ in first_and_last(group)
+        for name in FIGURES
+        if not missing(case[name])
+    }
+    return Told(run=folder.name, folder=str(folder), title=f"comparison/{device}", text=section(group), figures=figures)
+
+
+def _noted(folder: Path) -> dict[str, Identity]:
+    """Runs by tracker; of a file that is no such note none, so that new ones are made."""
+    try:
+        found = json.loads(_file(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _note(folder: Path, tracker: str, run: Identity) -> None:
+    from harness.whole import write_whole
+
+    write_whole(_file(folder), (json.dumps(_noted(folder) | {tracker: run}, indent=1) + "\n").encode())
+
+
+def _file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")

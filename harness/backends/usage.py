@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from harness import checkpoint
 from harness.backends.onnx_graphs import ENCODER, FILE
+from harness.contracts import REFERENCE
 from harness.errors import HarnessError
 
 GRAPHS = "onnx"
@@ -40,19 +42,30 @@ def check_graphs(artifact: Path) -> None:
         )
 
 
-def loading(folder: Path, auto_class: str | None) -> Loading:
-    """For the model published in `folder`, whose kind has this Auto class in Transformers; None for a suite's own."""
-    graphs = folder / GRAPHS
+def is_told(backend: str, settings: Mapping[str, str], graphs: bool) -> bool:
+    """Whether `loading` runs a case as it was measured on a CPU: graphs on ONNX Runtime, the checkpoint as it is.
+
+    `settings` are what its runtime said of itself.
+    """
+    return settings.get("providers") == "CPUExecutionProvider" if graphs else backend == REFERENCE
+
+
+def loading(folder: Path, auto_class: str | None, graphs: bool = True) -> Loading:
+    """For the model published in `folder`, whose kind has this Auto class in Transformers; None for a suite's own.
+
+    Without `graphs` it is PyTorch that loads it, whatever else is there.
+    """
+    graphs = graphs and (folder / GRAPHS).exists()
     native = checkpoint.is_native(folder)
-    if graphs.exists() and (native or auto_class is None):
+    if graphs and (native or auto_class is None):
         return _session()
     if native:
         return _module(folder)
-    if not graphs.exists():
+    if not graphs:
         return _pretrained(auto_class or "AutoModel")
     assert auto_class is not None
     name = f"ORT{auto_class.removeprefix('Auto')}" if auto_class != "AutoModel" else "ORTModelForFeatureExtraction"
-    file = ", use_merged=False" if (graphs / ENCODER).exists() else f', file_name="{FILE}"'
+    file = ", use_merged=False" if (folder / GRAPHS / ENCODER).exists() else f', file_name="{FILE}"'
     return Loading(
         imports=[f"from optimum.onnxruntime import {name}"],
         lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from harness.judge import verdict
 from harness.kinds.usage import USAGE
-from harness.loss import loss
+from harness.loss import interval_method, loss, score_interval
 from harness.phrases import points, times
-from harness.report import cells, sentences
+from harness.report import cells, demo, sentences
 from harness.report.instructions import EVIDENCE, KINDS, Subject, code, knows_length, packages
 from harness.report.metadata import metadata, told
 from harness.report.tables import section
@@ -36,6 +36,11 @@ def _body(subject: Subject) -> Iterator[str]:
     yield f"## Load it\n\nIt needs `pip install {packages(subject)}`.\n"
     yield f"```python\n{code(subject)}\n```\n"
     yield from _notes(subject)
+    if demo.space(subject):
+        yield (
+            f"## Try it\n\n`pip install -r {demo.REQUIREMENTS}`, then `python {demo.APP}`: a page on this machine that "
+            "asks it beside PyTorch, and shows both answers and times. As a Space, this folder runs as it is.\n"
+        )
     yield "## What was measured\n"
     yield "| | |\n| --- | --- |"
     for name, value in _facts(subject):
@@ -69,6 +74,8 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
     if data.labels:
         yield "labels", ", ".join(data.labels)
     yield "score", told(subject)
+    if score_interval(result) is not None:
+        yield "its interval", interval_method(data.metric)
     lost = loss(result)
     if lost is not None and said is not None:
         yield "lost against PyTorch on the same rows", points(lost)

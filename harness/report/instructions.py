@@ -51,15 +51,14 @@ def code(subject: Subject) -> str:
     lines = [*found.imports, *imports]
     if usage is None:
         return "\n".join([*lines, "", path, *found.lines])
-    processor, names = _processor(subject), _names(subject)
-    lines += [f"from transformers import {processor}", "", path]
-    lines += [f"processor = {processor}.from_pretrained(path{usage.loading})", *found.lines]
-    if names != OWN_NAMES and "{labels}" in usage.answer:
-        lines.append(f"labels = {names}")
-        names = "labels"
-    limit = f", max_length={int(subject.result.recipe['max_length'])}" if knows_length(subject) else ""
+    before, known = processor(subject), names(subject)
+    lines += [f"from transformers import {before}", "", path]
+    lines += [f"processor = {before}.from_pretrained(path{usage.loading})", *found.lines]
+    if known != OWN_NAMES and "{labels}" in usage.answer:
+        lines.append(f"labels = {known}")
+        known = "labels"
     answer = usage.answer.format(
-        tensors=found.tensors, logits=found.logits, labels=names, cut=f", truncation=True{limit}"
+        tensors=found.tensors, logits=found.logits, labels=known, cut=f", truncation=True{limit(subject)}"
     )
     return "\n".join([*lines, "", "", answer.rstrip()])
 
@@ -91,7 +90,17 @@ def knows_length(subject: Subject) -> bool:
     return "max_length" in subject.result.recipe
 
 
-def _processor(subject: Subject) -> str:
+def limit(subject: Subject) -> str:
+    """Argument with which texts are cut as they were, and never longer than the model has positions for."""
+    if not knows_length(subject):
+        return ""
+    known = json.loads((subject.folder / "config.json").read_text()) if is_transformers(subject) else {}
+    positions = known.get("max_position_embeddings")
+    lengths = [int(subject.result.recipe["max_length"]), *([positions] if isinstance(positions, int) else [])]
+    return f", max_length={min(lengths)}"
+
+
+def processor(subject: Subject) -> str:
     """Class that loads what comes before the model."""
     if USAGE[subject.data.kind].text:
         return "AutoTokenizer"
@@ -103,12 +112,12 @@ def _processor(subject: Subject) -> str:
     return str(name)
 
 
-def _names(subject: Subject) -> str:
+def names(subject: Subject) -> str:
     """Expression for the names of labels by index: the model's own, where the task calls them the same."""
     labels, made = subject.data.labels, subject.result.checkpoint
     order = (made.info if made else {}).get("order") or list(range(len(labels)))
-    names = [labels[index] if 0 <= index < len(labels) else None for index in order]
+    own_order = [labels[index] if 0 <= index < len(labels) else None for index in order]
     known = json.loads((subject.folder / "config.json").read_text()) if is_transformers(subject) else {}
     own = [name for _, name in sorted((int(at), name) for at, name in known.get("id2label", {}).items())]
     # A label cannot end the block of code that it stands in.
-    return OWN_NAMES if not labels or own == names else repr(names).replace("`", r"\x60")
+    return OWN_NAMES if not labels or own == own_order else repr(own_order).replace("`", r"\x60")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from harness.licences import hub_dataset
-from harness.loss import score_interval
+from harness.loss import interval_method, score_interval
 from harness.phrases import ends
-from harness.report import cells
+from harness.report import cells, demo
 from harness.report.instructions import EVIDENCE, KINDS, Subject, is_transformers
 from harness.stats import Interval
 
@@ -21,7 +21,8 @@ def metadata(subject: Subject) -> dict[str, Any]:
     source = result.recipe.get("source") or {}
     licence = subject.model_licence
     known = score_interval(result)
-    bounds = {"confidence": 0.95, "low": known.low, "high": known.high} if known else {}
+    method = interval_method(data.metric)
+    bounds = {"confidence": 0.95, "low": known.low, "high": known.high, "interval": method} if known else {}
     assert answers is not None
     found = EvalResult(
         task_type=data.kind,
@@ -49,6 +50,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
         "tags": [*(["onnx"] if graphs else []), "shipbench", result.backend],
         "model_name": f"{result.model} for {result.task}",
         "eval_results": [found],
+        **demo.space(subject),
         **{name: value for name, value in optional.items() if value is not None},
     }
 

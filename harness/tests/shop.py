@@ -48,10 +48,10 @@ def change(folder: Path, case: str = CASE, machine: str = "toy-machine", **chang
     results.save(folder / "results", replace(known, environment=factory.elsewhere(machine=machine), **changed))
 
 
-def _build(store: Store, name: str, files: dict[str, str]) -> Built:
+def _build(store: Store, name: str, files: dict[str, str | bytes]) -> Built:
     def build(out: Path) -> dict[str, object]:
         for file, content in files.items():
-            (out / file).write_text(content)
+            (out / file).write_bytes(content if isinstance(content, bytes) else content.encode())
         return {"made": name}
 
     key = f"{len(name):012x}"

@@ -492,7 +492,9 @@ def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch)
     found = compare_answers(own, reference, own, "onnxruntime", inputs(labels=labels), "f1-macro")
     assert found.bounds.low < reference.score - own.score < found.bounds.high
     assert found.source_bounds.low < 0 < found.source_bounds.high
-    assert compare_answers(own, reference, own, "onnxruntime", inputs(labels=labels), "accuracy").bounds is None
+    assert found.score_bounds.low < own.score < found.score_bounds.high
+    exact = compare_answers(own, reference, own, "onnxruntime", inputs(labels=labels), "accuracy")
+    assert (None, None) == (exact.bounds, exact.score_bounds)
 
 
 @pytest.mark.parametrize("whose", ["own", "reference", "source"])
@@ -507,6 +509,7 @@ def test_an_undefined_score_stays_undefined_and_has_no_bounds(whose):
     assert [whose] == [name for name, score in scores.items() if score is None]
     assert (whose in ("own", "reference")) == (found.bounds is None)
     assert (whose in ("own", "source")) == (found.source_bounds is None)
+    assert (whose == "own") == (found.score_bounds is None)
 
 
 def test_a_score_that_is_no_number_is_read_back_as_none(tmp_path, monkeypatch):

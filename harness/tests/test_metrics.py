@@ -10,13 +10,14 @@ import sacrebleu
 import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_precision_score, top_k_accuracy_score
 from transformers.data.metrics.squad_metrics import get_raw_scores
 
 from harness import kinds
 from harness.kinds.labels import NO_ANSWER, NO_LABEL
 from harness.metrics import METRICS
-from harness.score import right, score, score_lost
+from harness.score import right, score, score_interval, score_lost
 from harness.stats import rare_event_bound, resampled, rows_lost
 
 LAW = settings(deadline=None, database=None, max_examples=60)
@@ -324,3 +325,50 @@ def test_bounds_leave_room_for_rows_that_none_was_seen_of(metric):
     else:
         assert found.low <= found.estimate - room
         assert found.estimate + room <= found.high
+
+
+# How sure a score is
+
+
+def f1_rows(dice, rows):
+    """One row in four has the label; of these four in five are given it, of the others one in ten."""
+    truths = dice.random(rows) < 0.25
+    return (dice.random(rows) < np.where(truths, 0.8, 0.1)).astype(int), truths.astype(int)
+
+
+def word_rows(dice, rows):
+    """Sentences of one to twelve words, some harder than others, of which a share is right."""
+    lengths, ease = dice.integers(1, 13, rows), dice.beta(6, 2, rows)
+    told = [(dice.random(length) < share).astype(int) for length, share in zip(lengths, ease, strict=True)]
+    return [[f"{right}" for right in one] for one in told], [["1"] * length for length in lengths]
+
+
+@pytest.mark.parametrize(
+    ("metric", "drawn", "truth"),
+    [("f1", f1_rows, 2 * 0.2 / (0.25 + 0.275)), ("word-accuracy", word_rows, 0.75)],
+)
+def test_a_score_lies_in_its_interval_nineteen_times_in_twenty(monkeypatch, metric, drawn, truth):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=400))
+    dice = np.random.default_rng(11)
+    found = [score_interval(metric, *drawn(dice, 200)) for _ in range(300)]
+    held = sum(one.low <= truth <= one.high for one in found)
+    low, high = binom.ppf((0.001, 0.999), 300, 0.95)
+    assert low <= held <= high
+    beyond = [sum(truth < one.low for one in found), sum(truth > one.high for one in found)]
+    assert max(beyond) <= binom.ppf(0.999, 300, 0.025)
+
+
+def test_a_score_has_the_estimate_that_the_metric_gives_and_stays_within_its_range(monkeypatch):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    for metric in METRICS:
+        own, _, truths = changed(metric)
+        found = score_interval(metric, own, truths)
+        assert close(score(metric, own, truths)) == found.estimate
+        assert 0 <= found.low <= found.estimate <= found.high <= 1
+
+
+def test_a_perfect_score_of_few_rows_that_count_is_not_sure(monkeypatch):
+    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    labels = [1] * 10 + [0] * 990
+    found = score_interval("f1", labels, labels)
+    assert (close(1 - rare_event_bound(0, 10, 0.975)), 1.0, 1.0) == (found.low, found.estimate, found.high)

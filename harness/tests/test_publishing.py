@@ -1,19 +1,26 @@
 """A published folder: what is in it, what its card says, and what is refused."""
 
+import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import factory
+import numpy as np
 import pytest
 import shop
 from huggingface_hub import ModelCard
+from safetensors.numpy import save
 
 from conftest import distribution
 from harness import cache, results
 from harness.__main__ import main
+from harness.evidence import Bounds
 from harness.licences import of_data, of_model
+from harness.report.demo import GRADIO
 
 COMMIT = "c" * 40
+ENDS = ("low", "high")
 
 
 def publish(folder: Path, *options: str, case: str = shop.CASE, to: str = "out") -> int:
@@ -64,6 +71,24 @@ def test_the_score_has_the_exact_interval_of_a_share(tmp_path):
     (found,) = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
     assert (0.8238, 0.9510) == (round(found.metric_args["low"], 4), round(found.metric_args["high"], 4))
     assert r"accuracy 0.9000 \[0.8238, 0.9510\], 95 % interval, on 100 test rows" in page(tmp_path)
+    assert r"| its interval | exact for a share of rows (Clopper and Pearson) |" in page(tmp_path)
+
+
+def test_any_other_score_has_the_interval_that_was_drawn(tmp_path):
+    data = replace(factory.result().data, metric="f1")
+    shop.stock(tmp_path, data=data, answers=factory.answers(score=0.9, score_bounds=Bounds(low=0.87, high=0.93)))
+    assert 0 == publish(tmp_path)
+    (found,) = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
+    assert ("f1", 0.9, 0.87, 0.93) == (found.metric_type, found.metric_value, *(found.metric_args[k] for k in ENDS))
+    assert r"f1 0.9000 \[0.8700, 0.9300\], 95 % interval, on 1000 test rows" in page(tmp_path)
+    assert "| its interval | percentile bootstrap over rows, 2,000 resamples of a fixed seed |" in page(tmp_path)
+
+
+def test_a_result_without_such_an_interval_says_so(tmp_path):
+    shop.stock(tmp_path, data=replace(factory.result().data, metric="f1"))
+    assert 0 == publish(tmp_path)
+    assert r"f1 0.9500 (no interval is on record) on 1000 test rows" in page(tmp_path)
+    assert "its interval" not in page(tmp_path)
 
 
 def test_the_card_holds_table_environment_verdict_and_licences(tmp_path):
@@ -213,6 +238,86 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, capsys):
     shop.change(tmp_path, data=None)
     assert 4 == publish(tmp_path)
     assert {"artifacts", "file", "results"} == {path.name for path in tmp_path.iterdir()}
+
+
+MEASURED = factory.process(settings={"providers": "CPUExecutionProvider"})
+
+
+@pytest.mark.parametrize("case", [shop.CASE, shop.REFERENCE_CASE])
+def test_a_demo_lies_beside_the_model_and_its_text_is_python_whatever_labels_say(tmp_path, case):
+    hostile = ('"""\nimport os', "'); print(1) #", "${title} $told \\")
+    data = replace(factory.result().data, labels=hostile, inputs=("first\n'", 'second"""'))
+    shop.stock(tmp_path, data=data, process=MEASURED)
+    assert 0 == publish(tmp_path, "--demo", case=case)
+    tree = ast.parse((tmp_path / "out" / "app.py").read_text())
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert {"gradio", "os", "statistics", "time", "torch"} == imported
+    (labels,) = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "labels"]
+    assert list(hostile) == ast.literal_eval(labels)
+    fields = [ast.unparse(node.keywords[0].value) for node in ast.walk(tree) if is_call(node, "Textbox")]
+    assert {*map(repr, data.inputs), "f'{name}: time of one call'"} == set(fields)
+    runs = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "RUNS"]
+    assert list(dict.fromkeys([case.split(".")[1], "pytorch"])) == [key.value for key in runs[0].keys]
+
+
+def is_call(node, name):
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
+
+
+def test_a_demos_card_is_a_spaces_and_its_requirements_are_what_was_measured(tmp_path):
+    found = factory.result().environment
+    packages = {"torch": "2.13.0+cpu", "transformers": "4.57.6", "optimum-onnx": "0.1.0", "onnxruntime": "1.31.1"}
+    shop.stock(tmp_path, process=MEASURED, environment=replace(found, packages=packages))
+    assert 0 == publish(tmp_path, "--demo")
+    wanted = {"torch==2.13.0", "transformers==4.57.6", "optimum-onnx[onnxruntime]==0.1.0", "onnxruntime==1.31.1"}
+    assert wanted | {f"gradio=={GRADIO}"} == set((tmp_path / "out" / "requirements.txt").read_text().split())
+    known = ModelCard.load(tmp_path / "out" / "README.md").data.to_dict()
+    assert ("gradio", GRADIO, "app.py") == (known["sdk"], known["sdk_version"], known["app_file"])
+    assert "python app.py" in page(tmp_path)
+    assert 0 == publish(tmp_path, to="without")
+    assert "sdk" not in ModelCard.load(tmp_path / "without" / "README.md").data.to_dict()
+
+
+@pytest.mark.parametrize(("positions", "cut"), [(512, 64), (32, 32)])
+def test_texts_are_cut_as_they_were_but_never_beyond_the_models_positions(tmp_path, positions, cut):
+    config = shop.FILES["checkpoint"]["config.json"].replace("{", f'{{"max_position_embeddings": {positions}, ', 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shop.FILES, "checkpoint", shop.FILES["checkpoint"] | {"config.json": config})
+        shop.stock(tmp_path, process=MEASURED)
+    assert 0 == publish(tmp_path, "--demo")
+    for text in (page(tmp_path), (tmp_path / "out" / "app.py").read_text()):
+        assert f"max_length={cut}," in text
+
+
+def test_a_demo_of_images_asks_for_them_as_they_were_measured(tmp_path):
+    data = replace(factory.result().data, kind="image-classification", inputs=("image",))
+    files = {"preprocessor_config.json": '{"image_processor_type": "ViTImageProcessor"}'}
+    example = save({"pixel_values": np.zeros((2, 1, 8, 6), np.float32)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(shop.FILES, "checkpoint", shop.FILES["checkpoint"] | files | {"example.safetensors": example})
+        shop.stock(tmp_path, data=data, process=MEASURED)
+    assert 0 == publish(tmp_path, "--demo")
+    text = (tmp_path / "out" / "app.py").read_text()
+    assert 'image_mode="L"' in text
+    assert "image.resize((6, 8))" in text
+    assert "pillow" in (tmp_path / "out" / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kind": "fill-mask"}, "there is none for fill-mask, only for text-classification and image-classification"),
+        ({"kind": "a suite's own"}, "there is none for a suite's own, only for text"),
+        ({"settings": {"openvino": "2026"}}, "toy-model.onnxruntime.cpu was measured as something else"),
+    ],
+)
+def test_what_no_demo_would_show_truly_is_refused_before_anything_is_written(tmp_path, capsys, changed, said):
+    data = replace(factory.result().data, kind=changed.get("kind", "text-classification"))
+    shop.stock(tmp_path, data=data, process=replace(MEASURED, settings=changed.get("settings", MEASURED.settings)))
+    assert 4 == publish(tmp_path, "--demo")
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert 0 == publish(tmp_path)
 
 
 @pytest.mark.parametrize("option", ["--public", "--anyway"])
