@@ -9,13 +9,13 @@ from harness.bench import Bench
 from harness.case import Case, cases
 from harness.contracts import Arrays, Backend, Session, Target
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
-from harness.interpreter import Python
 from harness.kind import Kind
 from harness.kinds import *  # noqa: F403
-from harness.padding import by_length
-from harness.sources import Folder, Hub, Local, Native, Package, Row, Scratch
+from harness.origins.sources import Folder, Hub, Local, Native, Package, Row, Scratch
+from harness.pythons.interpreter import Python
 from harness.spec import Gate, Model, Recipe, Task
-from harness.tuned import tuned
+from harness.tuning.tuned import tuned
+from harness.workers.padding import by_length
 
 __all__ = [
     "Arrays",

@@ -56,8 +56,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from harness.baseline import compare
     from harness.report import run_link
+    from harness.runs.baseline import compare
     from harness.whole import write_whole
 
     found = compare(options.stored, options.today)
@@ -99,8 +99,8 @@ def _selftest(options: argparse.Namespace) -> int:
 
 
 def _floors(options: argparse.Namespace) -> int:
-    from harness.floors import floors
     from harness.report.seeds import proposals
+    from harness.training.floors import floors
 
     found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
     print(proposals(found))
@@ -109,16 +109,16 @@ def _floors(options: argparse.Namespace) -> int:
 
 def _tune(options: argparse.Namespace) -> int:
     from harness.report.tuning import tuning
-    from harness.tune import tune
+    from harness.tuning.tune import tune
 
     print(tuning(tune(options.suite, options.expression, options.budget, options.ship_artifacts, options.ship_threads)))
     return 0
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from harness.measured import Order
-    from harness.publishing import publish
-    from harness.pushing import Push
+    from harness.publish.measured import Order
+    from harness.publish.publishing import publish
+    from harness.publish.pushing import Push
 
     if not options.push and (options.public or options.anyway):
         raise HarnessError("--public and --anyway go with --push ORG/NAME: a folder is its owner's")
@@ -136,7 +136,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _lock(options: argparse.Namespace) -> int:
-    from harness.locking import lock_suites
+    from harness.origins.locking import lock_suites
 
     for line in lock_suites(options.suite, options.expression):
         print(line)
@@ -144,9 +144,9 @@ def _lock(options: argparse.Namespace) -> int:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from harness.history import read, words_of
     from harness.report import history
-    from harness.trend import trends
+    from harness.runs.history import read, words_of
+    from harness.runs.trend import trends
     from harness.whole import save_table, write_whole
 
     found = read(options.ship_results, words_of(options.words))

@@ -11,7 +11,7 @@ from harness.case import Case
 from harness.spec import Gate
 
 if TYPE_CHECKING:
-    from harness.schema import Result
+    from harness.records.schema import Result
 
 SHOWN = 5
 """Flipped rows in a failure's message; the result holds more."""
@@ -38,8 +38,8 @@ class Outcome:
         """
         import pytest
 
-        from harness.judge import shortfalls, with_promise
         from harness.report.cells import harmless
+        from harness.verdicts.judge import shortfalls, with_promise
 
         __tracebackhide__ = True
         result = with_promise(self.result, gate)
@@ -55,7 +55,7 @@ class Outcome:
 
 def _collapse(result: Result) -> Iterator[str]:
     """That the fine-tuning which was measured had led nowhere, if so."""
-    from harness.seeds import collapse, is_collapsed
+    from harness.training.seeds import collapse, is_collapsed
 
     yield from (collapse(seed) for seed in result.seeds[:1] if is_collapsed(seed))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device
 from harness.errors import HarnessError
-from harness.sources import Hub
+from harness.origins.sources import Hub
 from harness.spec import Gate, Model, Task
 
 

@@ -9,24 +9,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness import front, measure, parity, timings
+from harness.accuracy import parity
 from harness.cache import size_bytes
 from harness.case import Case
-from harness.compare import comparisons, recommend
 from harness.contracts import CONTROL, Arrays, Device
-from harness.counters import load_average
 from harness.environment import describe
 from harness.errors import HarnessError
-from harness.finals import Entry, Finals
-from harness.findings import Contender, Findings
-from harness.order import SEED, order_of
 from harness.plan import Comparison, Options
 from harness.progress import Progress
 from harness.ready import prepare
-from harness.samples import Arm, Load, Measurement
-from harness.schema import Result
-from harness.speed import is_settled
+from harness.records import timings
+from harness.records.compare import comparisons, recommend
+from harness.records.findings import Contender, Findings
+from harness.records.schema import Result
+from harness.rounds import measure
+from harness.rounds.counters import load_average
+from harness.rounds.order import SEED, order_of
+from harness.rounds.samples import Arm, Load, Measurement
 from harness.stage import Stopped, stage, told
+from harness.verdicts.finals import Entry, Finals
+from harness.verdicts.speed import is_settled
+from harness.workers import front
 
 
 @dataclass(frozen=True)

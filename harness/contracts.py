@@ -13,13 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.errors import HarnessError
-from harness.interpreter import Python
-from harness.tuned import NOTHING, OWN, Option, Options, check_options
+from harness.pythons.interpreter import Python
+from harness.tuning.tuned import NOTHING, OWN, Option, Options, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.aside import Aside
+    from harness.dataset.aside import Aside
     from harness.kind import Kind
 
 Arrays = dict[str, "NDArray[Any]"]

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness.counters import load_average
 from harness.errors import HarnessError
+from harness.rounds.counters import load_average
 
 PACKAGES = (
     "shipbench", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "onnxruntime-gpu",

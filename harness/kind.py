@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from harness.accuracy.likeness import ELEMENTS, Likeness
 from harness.contracts import Arrays
-from harness.likeness import ELEMENTS, Likeness
-from harness.sources import Row, Source
+from harness.origins.sources import Row, Source
 
 Example = dict[str, Any]
 """What one entry of a batch is made of: numbers, lists and arrays by name."""

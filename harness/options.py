@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.contracts import DEVICES, NAME
 from harness.environment import commit_of, usable_cores
 from harness.errors import NOT_DECIDED, HarnessError
-from harness.tracking import TRACKERS, check_installed
+from harness.training.tracking import TRACKERS, check_installed
 
 if TYPE_CHECKING:
     from harness.plan import Options
@@ -101,7 +101,7 @@ def declare(add: Callable[..., None]) -> None:
 
 def check(given: Namespace, root: Path) -> None:
     """HarnessError for values that make no sense, alone or together."""
-    from harness.samples import LOOKS
+    from harness.rounds.samples import LOOKS
 
     for name in ("threads", "budget", "starts", "timeout", "seeds", *CONSTRAINTS):
         value = getattr(given, f"ship_{name}")
@@ -136,7 +136,7 @@ def threads(given: Namespace) -> int:
 
 def batch_sizes(given: Namespace) -> tuple[int, ...]:
     """Of a run's workloads; HarnessError unless they grow from 1."""
-    from harness.samples import BATCHES
+    from harness.rounds.samples import BATCHES
 
     text = given.ship_batch_sizes
     if text is None:
@@ -153,7 +153,7 @@ def batch_sizes(given: Namespace) -> tuple[int, ...]:
 def of_pipeline(given: Namespace, artifacts: Path) -> Options:
     """The options as the pipeline knows them."""
     from harness.plan import Options
-    from harness.schema import Constraints
+    from harness.records.schema import Constraints
 
     return Options(
         artifacts=artifacts,

@@ -7,22 +7,24 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness import gpu, measure, parity, record, rows
+from harness.accuracy import parity, rows
 from harness.backends import PYTORCH
 from harness.cache import size_bytes
 from harness.case import Case
 from harness.contracts import CONTROL, Backend
-from harness.counters import load_average
-from harness.findings import Findings
-from harness.inputs import Inputs
-from harness.order import SEED, batch_of, order_of
+from harness.dataset.inputs import Inputs
 from harness.plan import Comparison, Options
 from harness.progress import Progress
 from harness.ready import fail_all, prepare
-from harness.samples import Arm, Load
-from harness.schema import Failure, Result
-from harness.speed import is_settled
+from harness.records import record
+from harness.records.findings import Findings
+from harness.records.schema import Failure, Result
+from harness.rounds import gpu, measure
+from harness.rounds.counters import load_average
+from harness.rounds.order import SEED, batch_of, order_of
+from harness.rounds.samples import Arm, Load
 from harness.stage import Stopped, stage, told, trace
+from harness.verdicts.speed import is_settled
 
 Keep = Callable[[Result, pd.DataFrame | None, str], None]
 """Told every result, with its answers row by row and the whole story of a failure, as soon as it is known."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.case import Case
 from harness.contracts import Device, Target
-from harness.samples import BATCHES, Settings
-from harness.schema import NO_CONSTRAINTS, Constraints
+from harness.records.schema import NO_CONSTRAINTS, Constraints
+from harness.rounds.samples import BATCHES, Settings
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from harness import closing, options, selection
+from harness import options
 from harness.bench import Bench
 from harness.case import Case
 from harness.errors import NOT_DECIDED, HarnessError
-from harness.replay import Replay, replay
-from harness.session import ShipSession
+from harness.sessions import closing, selection
+from harness.sessions.replay import Replay, replay
+from harness.sessions.session import ShipSession
 
 SHIP = pytest.StashKey[ShipSession]()
 REPLAY = pytest.StashKey[Replay]()

@@ -9,21 +9,23 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
-from harness import data, gpu, parity
-from harness.answers import Scored
-from harness.aside import Aside
+from harness.accuracy import parity
+from harness.accuracy.answers import Scored
+from harness.artifacts.workshop import Workshop
 from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.contracts import Backend
+from harness.dataset import data
+from harness.dataset.aside import Aside
+from harness.dataset.inputs import Inputs
 from harness.environment import describe
-from harness.findings import Contender, Findings
-from harness.inputs import Inputs
 from harness.plan import Comparison, Options
 from harness.progress import Progress
-from harness.schema import Seed
-from harness.seeds import seed_of
+from harness.records.findings import Contender, Findings
+from harness.records.schema import Seed
+from harness.rounds import gpu
 from harness.stage import Stopped, stage
-from harness.workshop import Workshop
+from harness.training.seeds import seed_of
 
 
 def prepare(comparison: Comparison, options: Options, progress: Progress) -> tuple[Findings, Inputs | None]:

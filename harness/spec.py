@@ -16,8 +16,8 @@ from harness.contracts import check_name
 from harness.errors import HarnessError
 from harness.kind import Kind
 from harness.metrics import METRICS
-from harness.sources import Native, Rows, Scratch, Source
-from harness.tracking import TRACKERS
+from harness.origins.sources import Native, Rows, Scratch, Source
+from harness.training.tracking import TRACKERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.errors import HarnessError, Unsupported, WorkerError
-from harness.schema import Failure
+from harness.records.schema import Failure
 from harness.secrets import without_secrets
 
 

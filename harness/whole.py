@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.leftovers import writing
+from harness.sessions.leftovers import writing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from harness.backends.torch_compile import PYTORCH_COMPILE
 from harness.backends.torch_half import PYTORCH_BF16, PYTORCH_FP16
 from harness.backends.torch_int8 import PYTORCH_INT8
 from harness.backends.transformers5 import ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8
-from harness.padding import by_length
+from harness.workers.padding import by_length
 
 DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, PYTORCH_FP16, ONNXRUNTIME_FP16)
 MORE_BACKENDS = (

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
 from harness.contracts import Arrays
 from harness.errors import Unsupported
 from harness.kind import Kind
 from harness.quiet import quiet
+from harness.training import checkpoint
 
 FILE = "model.onnx"
 ENCODER = "encoder_model.onnx"

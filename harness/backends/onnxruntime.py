@@ -8,14 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
 from harness.backends.cuda import ON_DEVICE, PLACEMENT, PROVIDERS, bound, exact_onnxruntime, placement
 from harness.backends.onnx_graphs import FILE, export, giver, is_generating, optimise
 from harness.backends.onnx_guard import guard
 from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.quiet import quiet
-from harness.tuned import Option
+from harness.training import checkpoint
+from harness.tuning.tuned import Option
 
 
 def unavailable(device: Device) -> str | None:

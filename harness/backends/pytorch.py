@@ -25,7 +25,7 @@ def set_common(target: Target) -> dict[str, str]:
 
 def load(artifact: Path, target: Target) -> Session:
     """The checkpoint's model in eval mode; every call runs under `inference_mode` and ends on the host."""
-    from harness import checkpoint
+    from harness.training import checkpoint
 
     settings = set_common(target)
     model = checkpoint.load(artifact).to(target.device)

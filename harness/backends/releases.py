@@ -6,7 +6,7 @@ import re
 
 from harness.backends.onnxruntime import ONNXRUNTIME, load
 from harness.contracts import Backend
-from harness.interpreter import Python
+from harness.pythons.interpreter import Python
 
 PREPARING = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
 """What workers need beside their runtime: numpy always, the others in the finals, where rows are prepared in there."""

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import checkpoint
 from harness.backends.pytorch import set_common
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.errors import Unsupported
+from harness.training import checkpoint
 
 
 def compiler() -> str | None:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
 from harness.backends.pytorch import set_common
 from harness.contracts import Arrays, Backend, Device, Session, Target
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
 from harness.kind import Kind
+from harness.training import checkpoint
 
 NATIVE = ("amx_bf16", "avx512_bf16", "bf16")
 """CPU flags of bfloat16 products, x86's and Arm's; without them they are emulated, slower than float32."""

@@ -6,11 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
 from harness.backends import torch_compile
 from harness.backends.pytorch import set_common
 from harness.contracts import Backend, Device, Session, Target
 from harness.errors import Unsupported
+from harness.training import checkpoint
 
 LEAST = 0.01
 """Share of a model's weights that linear layers must hold: a head alone in int8 is not the model in int8."""

@@ -6,15 +6,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness import checkpoint
 from harness.backends.onnx_graphs import FILE
 from harness.backends.onnx_int8 import operators
 from harness.backends.onnxruntime import load, unavailable
 from harness.contracts import Backend
 from harness.errors import Unsupported
-from harness.interpreter import Python
 from harness.kind import Kind
+from harness.pythons.interpreter import Python
 from harness.quiet import quiet
+from harness.training import checkpoint
 
 TRANSFORMERS5 = Python(
     requirements=(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from harness import checkpoint
 from harness.backends.onnx_graphs import ENCODER, FILE
 from harness.contracts import REFERENCE
 from harness.errors import HarnessError
+from harness.training import checkpoint
 
 GRAPHS = "onnx"
 """Sub-folder of a published folder that holds its graphs."""

@@ -18,7 +18,7 @@ from harness.errors import HarnessError
 from harness.kind import Asked, Example, Kind, own_label
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.sources import Row, Source
+from harness.origins.sources import Row, Source
 
 LONGEST = 30
 """Tokens of an answer."""

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.accuracy.likeness import COSINE
 from harness.contracts import Arrays
 from harness.errors import HarnessError, Unsupported
 from harness.kind import Asked, Example, Kind, column
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.likeness import COSINE
-from harness.sources import Row, Source
+from harness.origins.sources import Row, Source
 
 NEAREST = 10
 """Documents that a prediction names, the nearest first."""

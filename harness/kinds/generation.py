@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.kind import Asked, Example, Kind, own_label
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.sources import Row
+from harness.origins.sources import Row
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:

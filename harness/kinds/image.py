@@ -17,7 +17,7 @@ from harness.contracts import Arrays
 from harness.errors import HarnessError
 from harness.kind import Example, Kind
 from harness.kinds.labels import likeliest_label, logits_alone, taught_label
-from harness.sources import Native, Row, Scratch, Source
+from harness.origins.sources import Native, Row, Scratch, Source
 
 
 def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:

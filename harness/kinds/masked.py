@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.kind import NOT_TAUGHT, Asked, Example, Kind, shortened
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.sources import Row, Source
+from harness.origins.sources import Row, Source
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 FIRST = 16

@@ -11,7 +11,7 @@ import numpy as np
 from harness.contracts import Arrays
 from harness.errors import HarnessError
 from harness.kind import Example
-from harness.sources import Native, Row, Source
+from harness.origins.sources import Native, Row, Source
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 

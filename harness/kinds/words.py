@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 from harness.kind import NOT_TAUGHT, Asked, Example, Kind, own_label
 from harness.kinds import tokens
 from harness.kinds.labels import output
-from harness.sources import Native, Row, Source
+from harness.origins.sources import Native, Row, Source
 
 NO_WORD = -1
 """In `word_ids`, of tokens that belong to no word; as an answer, of words beyond `max_length`."""

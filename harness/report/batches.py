@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from harness.compare import batches
+from harness.records.compare import batches
+from harness.records.schema import Result
+from harness.records.tidy import rows_per_s
 from harness.report import cells
-from harness.schema import Result
-from harness.tidy import rows_per_s
 
 TITLE = "Rows a second by batch; empty where there was no memory for it, or it was not asked for:"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.judge import verdict
+from harness.accuracy.loss import interval_method, loss, score_interval
 from harness.kinds.usage import USAGE
-from harness.loss import interval_method, loss, score_interval
-from harness.phrases import points, times
+from harness.records.schema import Result
 from harness.report import cells, demo, sentences
 from harness.report.instructions import EVIDENCE, KINDS, Subject, code, knows_length, packages
 from harness.report.metadata import metadata, told
 from harness.report.tables import section
-from harness.schema import Result
-from harness.speed import own_speedup
+from harness.verdicts.judge import verdict
+from harness.verdicts.phrases import points, times
+from harness.verdicts.speed import own_speedup
 
 
 def card(subject: Subject) -> str:

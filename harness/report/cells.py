@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.contracts import REFERENCE
-from harness.phrases import ends
+from harness.verdicts.phrases import ends
 
 
 def interval(row: Mapping[Any, Any], name: str, unit: str) -> str:

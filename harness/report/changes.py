@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.regress import Line
 from harness.report import cells
 from harness.report.regressions import sentence, view
 from harness.report.template import rendered
-from harness.stats import Interval
+from harness.runs.regress import Line
+from harness.statistics.stats import Interval
 
 MARKS = {"regressed": "failed", "improved": "ship", "undecided": "undecided", "not comparable": "undecided"}
 """Word → how a page marks it, as it marks verdicts."""

@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.phrases import times
 from harness.report import cells
 from harness.report.drawing import MARKERS, WIDTH, ends
 from harness.report.svg import FAINT, INK, SERIES, style
-from harness.trend import Segment, Trend
+from harness.runs.trend import Segment, Trend
+from harness.verdicts.phrases import times
 
 MANY = 200
 """Points beyond which intervals are a band: as lines they would weigh more and show no more."""

@@ -8,12 +8,12 @@ from string import Template
 from typing import Any, NamedTuple
 
 from harness.backends.usage import Loading, is_told, loading
-from harness.checkpoint import EXAMPLE
 from harness.contracts import REFERENCE
 from harness.errors import HarnessError
 from harness.kinds.usage import USAGE
+from harness.records.schema import Result
 from harness.report.instructions import KINDS, OWN_NAMES, Subject, limit, names, processor
-from harness.schema import Result
+from harness.training.checkpoint import EXAMPLE
 
 APP = "app.py"
 REQUIREMENTS = "requirements.txt"

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from harness.records.schema import Result
 from harness.report.svg import SERIES
-from harness.schema import Result
-from harness.stats import Interval
+from harness.statistics.stats import Interval
 
 WIDTH = 4.8
 """Inches; at 72 to the inch as wide as a telephone's page, so that nothing has to shrink there."""

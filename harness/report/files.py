@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.compare import comparisons
 from harness.errors import HarnessError
-from harness.finals import Finals
+from harness.records.compare import comparisons
+from harness.records.results import load_by_model, load_finals
+from harness.records.schema import Result
+from harness.records.tidy import Line, case_lines, table
 from harness.report import cells
 from harness.report.tables import document, finals_section, section
-from harness.results import load_by_model, load_finals
-from harness.schema import Result
-from harness.speed import foresee_all
-from harness.tidy import Line, case_lines, table
+from harness.verdicts.finals import Finals
+from harness.verdicts.speed import foresee_all
 from harness.whole import write_whole
 
 

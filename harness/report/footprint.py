@@ -8,14 +8,14 @@ from statistics import median
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from harness.choice import memory_mb, size_mb
 from harness.contracts import REFERENCE
+from harness.records.schema import Result
 from harness.report import cells
 from harness.report.cells import plain
 from harness.report.drawing import WIDTH, Picture, canvas, legend, look
 from harness.report.svg import PHASES
-from harness.schema import Result
-from harness.speed import break_even, startup_ms
+from harness.verdicts.choice import memory_mb, size_mb
+from harness.verdicts.speed import break_even, startup_ms
 
 SIZES: tuple[tuple[str, Callable[[Result], float | None]], ...] = (
     ("peak memory, MB", memory_mb),

@@ -13,15 +13,15 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.contracts import REFERENCE
-from harness.history import History
-from harness.phrases import times
 from harness.report import cells
 from harness.report.courses import course
 from harness.report.svg import inline
 from harness.report.template import rendered
-from harness.stats import Interval
-from harness.steps import AFTER, BEFORE, EVERY, Step
-from harness.trend import Point, Segment, Trend
+from harness.runs.history import History
+from harness.runs.trend import Point, Segment, Trend
+from harness.statistics.stats import Interval
+from harness.statistics.steps import AFTER, BEFORE, EVERY, Step
+from harness.verdicts.phrases import times
 
 SHORT = 10
 """Characters of a commit that are told."""

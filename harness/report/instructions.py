@@ -10,8 +10,8 @@ from harness import kinds
 from harness.backends.usage import Loading, loading
 from harness.errors import HarnessError
 from harness.kinds.usage import USAGE
-from harness.licences import Licence
-from harness.schema import Data, Result
+from harness.origins.licences import Licence
+from harness.records.schema import Data, Result
 
 KINDS = {kind.name: kind for kind in (getattr(kinds, name) for name in kinds.__all__)}
 OWN_NAMES = "model.config.id2label"

@@ -8,10 +8,10 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from harness.evidence import Series
+from harness.records.evidence import Series
+from harness.records.schema import Result
 from harness.report import cells
-from harness.schema import Result
-from harness.speed import flat
+from harness.verdicts.speed import flat
 
 BUCKETS, FEWEST = 4, 5
 """So many of equally many rounds, and no fewer rounds in each."""

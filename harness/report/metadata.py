@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.licences import hub_dataset
-from harness.loss import interval_method, score_interval
-from harness.phrases import ends
+from harness.accuracy.loss import interval_method, score_interval
+from harness.origins.licences import hub_dataset
 from harness.report import cells, demo
 from harness.report.instructions import EVIDENCE, KINDS, Subject, is_transformers
-from harness.stats import Interval
+from harness.statistics.stats import Interval
+from harness.verdicts.phrases import ends
 
 
 def metadata(subject: Subject) -> dict[str, Any]:

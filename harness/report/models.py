@@ -6,11 +6,11 @@ from statistics import median
 
 import pandas as pd
 
-from harness.finals import Entry, Finals, standing, winner
-from harness.phrases import ends
 from harness.report import cells
-from harness.speed import flat, noise_floor, startup_ms
-from harness.stats import Interval
+from harness.statistics.stats import Interval
+from harness.verdicts.finals import Entry, Finals, standing, winner
+from harness.verdicts.phrases import ends
+from harness.verdicts.speed import flat, noise_floor, startup_ms
 
 
 def finals_view(finals: Finals) -> pd.DataFrame:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.contracts import REFERENCE
+from harness.records.schema import Result
+from harness.records.tidy import first_and_last
 from harness.report import cells
 from harness.report.batches import largest
-from harness.schema import Result
-from harness.tidy import first_and_last
 
 COLUMNS = (
     "speed-up, batch 1",

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from harness.compare import comparisons, recommend
-from harness.finals import Finals
+from harness.records.compare import comparisons, recommend
+from harness.records.schema import Result
+from harness.records.tidy import first_and_last
 from harness.report import sentences
 from harness.report.batches import TITLE, throughput
 from harness.report.lengths import by_length
@@ -20,8 +21,7 @@ from harness.report.short import red, status
 from harness.report.svg import inline
 from harness.report.tables import LENGTHS, phases
 from harness.report.template import rendered
-from harness.schema import Result
-from harness.tidy import first_and_last
+from harness.verdicts.finals import Finals
 
 FILTERS = ("task", "model", "backend", "device", "verdict")
 

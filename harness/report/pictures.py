@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.records.schema import Result
 from harness.report import footprint, speeds
 from harness.report.drawing import Picture
 from harness.report.svg import style
-from harness.schema import Result
 
 DRAWN = (
     speeds.speedups,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.regress import Line
 from harness.report import cells
-from harness.stats import Interval
+from harness.runs.regress import Line
+from harness.statistics.stats import Interval
 
 
 def table(lines: Sequence[Line]) -> str:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from harness.accuracy.loss import loss
 from harness.contracts import REFERENCE
-from harness.loss import loss
-from harness.proposal import CONFIDENCE, ENOUGH
+from harness.records.schema import Result, Seed
 from harness.report import cells
-from harness.schema import Result, Seed
-from harness.seeds import collapse, is_collapsed, sound
+from harness.training.proposal import CONFIDENCE, ENOUGH
+from harness.training.seeds import collapse, is_collapsed, sound
 
 if TYPE_CHECKING:
-    from harness.floors import Line
+    from harness.training.floors import Line
 
 
 def spread_of_seeds(group: list[Result]) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from harness import gpu
-from harness.choice import undominated
-from harness.compare import recommend
 from harness.contracts import REFERENCE
 from harness.environment import Environment
-from harness.judge import verdict
-from harness.phrases import ends
+from harness.records.compare import recommend
+from harness.records.schema import Result
 from harness.report.seeds import spread_of_seeds
-from harness.schema import Result
-from harness.speed import flat, noise_floor, starts_differ_by
+from harness.rounds import gpu
+from harness.verdicts.choice import undominated
+from harness.verdicts.judge import verdict
+from harness.verdicts.phrases import ends
+from harness.verdicts.speed import flat, noise_floor, starts_differ_by
 
 
 def recommendation(group: list[Result], mark: str = "**") -> str:

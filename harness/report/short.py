@@ -7,16 +7,16 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from harness.compare import comparisons, recommend
+from harness.accuracy.loss import loss
 from harness.contracts import REFERENCE
-from harness.finals import Finals
-from harness.judge import shortfalls, verdict
-from harness.loss import loss
-from harness.phrases import points, times
+from harness.records.compare import comparisons, recommend
+from harness.records.schema import Result
 from harness.report import cells
 from harness.report.models import finals_sentence
-from harness.schema import Result
-from harness.speed import own_speedup
+from harness.verdicts.finals import Finals
+from harness.verdicts.judge import shortfalls, verdict
+from harness.verdicts.phrases import points, times
+from harness.verdicts.speed import own_speedup
 
 NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 

@@ -8,15 +8,15 @@ from statistics import median
 
 import numpy as np
 
-from harness.choice import undominated
+from harness.accuracy.loss import loss
 from harness.contracts import REFERENCE
-from harness.loss import loss
-from harness.phrases import points, times
+from harness.records.schema import Result
 from harness.report.cells import plain
 from harness.report.drawing import Picture, canvas, ends, legend, logarithmic, look, near
 from harness.report.svg import BAND, FAINT, INK
-from harness.schema import Result
-from harness.speed import flat, invalid, noise_floor, own_speedup
+from harness.verdicts.choice import undominated
+from harness.verdicts.phrases import points, times
+from harness.verdicts.speed import flat, invalid, noise_floor, own_speedup
 
 MOST_MARKS = 60
 """Of one backend: all 400 rounds of it would weigh more and show no more."""

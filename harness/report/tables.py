@@ -7,17 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from harness.compare import comparisons
 from harness.contracts import REFERENCE
-from harness.finals import Finals
-from harness.judge import verdict
+from harness.records.compare import comparisons
+from harness.records.schema import Result
+from harness.records.tidy import Ends, first_and_last
 from harness.report import cells, sentences
 from harness.report.batches import by_batch
 from harness.report.lengths import by_length
 from harness.report.models import finals_notes, finals_sentence, finals_view
 from harness.report.seeds import spread_of_seeds
-from harness.schema import Result
-from harness.tidy import Ends, first_and_last
+from harness.verdicts.finals import Finals
+from harness.verdicts.judge import verdict
 
 LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
 TOKENS = "tokens/s"

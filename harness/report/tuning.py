@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.phrases import times
 from harness.report import cells
-from harness.speed import agreed, invalid, noise_floor, own_speedup, own_speedups
-from harness.tuned import python, words
+from harness.tuning.tuned import python, words
+from harness.verdicts.phrases import times
+from harness.verdicts.speed import agreed, invalid, noise_floor, own_speedup, own_speedups
 
 if TYPE_CHECKING:
-    from harness.tune import Tuning
+    from harness.tuning.tune import Tuning
 
 
 def tuning(one: Tuning) -> str:

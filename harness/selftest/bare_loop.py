@@ -15,8 +15,7 @@ import numpy as np
 
 from harness.contracts import Target
 from harness.environment import usable_cores
-from harness.machine import machine_lock
-from harness.process import Worker, environment
+from harness.rounds.machine import machine_lock
 from harness.selftest import toys
 from harness.selftest.figures import (
     BARE_BLOCKS,
@@ -26,6 +25,7 @@ from harness.selftest.figures import (
     SEED,
 )
 from harness.selftest.measuring import INPUT, TIMEOUT_S, polling_parent
+from harness.workers.process import Worker, environment
 
 
 class Calls(NamedTuple):

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from harness.contracts import Target
 from harness.environment import usable_cores
-from harness.machine import machine_lock
-from harness.process import Worker
+from harness.rounds.machine import machine_lock
 from harness.selftest import toys
 from harness.selftest.figures import (
     CARRY_LOOPS,
@@ -27,7 +26,8 @@ from harness.selftest.figures import (
 )
 from harness.selftest.measuring import INPUT, TIMEOUT_S
 from harness.selftest.part import Figure, Given, Part
-from harness.stats import Interval, median_interval
+from harness.statistics.stats import Interval, median_interval
+from harness.workers.process import Worker
 
 SIZE = "400"
 """Of a torch product on all cores; a block of CALLS of them is as long as a measurement's."""

@@ -179,8 +179,8 @@ def _fused(real: Real, folder: Path) -> Path:
 def _exported(real: Real, folder: Path, opset: int) -> Path:
     from optimum.exporters.onnx import onnx_export_from_model
 
-    from harness import checkpoint
     from harness.quiet import quiet
+    from harness.training import checkpoint
 
     model: Any = checkpoint.load(real.checkpoint.path)
     with quiet():

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.answers import Scored
+from harness.accuracy.answers import Scored
+from harness.accuracy.parity import check_timed
 from harness.contracts import CONTROL, REFERENCE, Arrays, Session, Target
-from harness.crew import Check
-from harness.honesty import PAIRS
-from harness.inputs import split_rows
-from harness.measure import measure
-from harness.parity import check_timed
-from harness.samples import Arm, Load, Settings
+from harness.dataset.inputs import split_rows
+from harness.rounds.crew import Check
+from harness.rounds.honesty import PAIRS
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Settings
 from harness.selftest import cheating
 from harness.selftest.figures import CHEAT_ROUNDS, CHEATS
 from harness.selftest.part import Figure, Given, Part

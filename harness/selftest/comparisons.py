@@ -11,16 +11,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from harness import timings
 from harness.contracts import CONTROL, REFERENCE, Target
-from harness.evidence import Series
-from harness.measure import measure
 from harness.progress import Progress
-from harness.samples import Arm, Load, Measurement, Samples, Settings
+from harness.records import timings
+from harness.records.evidence import Series
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Measurement, Samples, Settings
 from harness.selftest import toys
 from harness.selftest.figures import SEED
 from harness.selftest.simulation import CORES, Profile, Simulation
-from harness.speed import Pace, agreed, invalid, is_settled, own_speedup, own_speedups, pace
+from harness.verdicts.speed import Pace, agreed, invalid, is_settled, own_speedup, own_speedups, pace
 
 OWN = "toy"
 BACKEND = toys.toy(OWN, toys.truthful)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from harness.contracts import Backend, Device, Target
 from harness.errors import WorkerError
-from harness.process import Worker
 from harness.selftest import toys
 from harness.selftest.figures import DEVICE_TRIALS
 from harness.selftest.part import Figure, Given, Part
+from harness.workers.process import Worker
 
 CLAIMS: tuple[tuple[Device, str], ...] = (
     ("cuda", "cpu"),

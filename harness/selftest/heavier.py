@@ -19,7 +19,7 @@ def repeating(artifact: Path, target: Target) -> Session:
     """The reference backend, which computes some layers' products once more and forgets them."""
     import torch
 
-    from harness import checkpoint
+    from harness.training import checkpoint
 
     torch.set_num_threads(target.threads)
     model: Any = checkpoint.load(artifact).to(target.device)

@@ -1,4 +1,4 @@
-"""Real measurements of toys, and a parent that does not sleep: the self-test's one door to `harness.measure`."""
+"""Real measurements of toys, and a parent that does not sleep: the self-test's one door to `harness.rounds.measure`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from harness.contracts import Arrays, Target
 from harness.errors import WorkerError
-from harness.measure import measure
 from harness.progress import Progress
-from harness.samples import Arm, Load, Settings
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Settings
 
 TIMEOUT_S = 60.0
 BUDGET_S = 600.0

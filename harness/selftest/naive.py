@@ -9,13 +9,13 @@ import numpy as np
 from scipy.stats import t
 
 from harness.contracts import CONTROL, REFERENCE
-from harness.evidence import Series
-from harness.paired import confidence
-from harness.samples import LOOKS, Settings
+from harness.records.evidence import Series
+from harness.rounds.samples import LOOKS, Settings
 from harness.selftest.comparisons import OWN, TARGET, Scenario, measured, series_of, simulation
 from harness.selftest.figures import ALONE_STARTS, NAIVE_GATE, NAIVE_ROUNDS
-from harness.speed import TOLERANCE, flat, own_speedup, pace
-from harness.stats import median_interval
+from harness.statistics.paired import confidence
+from harness.statistics.stats import median_interval
+from harness.verdicts.speed import TOLERANCE, flat, own_speedup, pace
 
 
 def one_after_the_other(scenario: Scenario, number: int) -> bool:

@@ -12,15 +12,15 @@ import numpy as np
 from scipy.stats import binom
 from tabulate import tabulate
 
+from harness.accuracy.loss import safety
 from harness.contracts import REFERENCE
 from harness.environment import describe
-from harness.evidence import Answers
-from harness.loss import safety
-from harness.schema import Data, Promise, Result
+from harness.records.evidence import Answers
+from harness.records.schema import Data, Promise, Result
 from harness.selftest import figures
 from harness.selftest.figures import ERRING, SEED, SIMULATED, SIMULATED_ERRING
 from harness.selftest.part import Figure, Given, Part
-from harness.stats import Interval, paired_difference, rows_lost
+from harness.statistics.stats import Interval, paired_difference, rows_lost
 
 Bounds = Callable[[int, int, int], Interval]
 """(lost, gained, rows) → the loss and its one-sided bounds."""

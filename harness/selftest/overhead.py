@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from harness.contracts import Target
-from harness.process import Worker
 from harness.selftest import toys
 from harness.selftest.bare_loop import LONG, SHORT, p90_ratios
 from harness.selftest.figures import (
@@ -24,8 +23,9 @@ from harness.selftest.figures import (
 )
 from harness.selftest.measuring import INPUT, TIMEOUT_S, polling_parent
 from harness.selftest.part import Figure, Given, Part
-from harness.starts import starts_interval
-from harness.stats import Interval, median_interval
+from harness.statistics.starts import starts_interval
+from harness.statistics.stats import Interval, median_interval
+from harness.workers.process import Worker
 
 SHORT_MS, LONG_MS = "10", "30"
 """Two lengths of a call: what they differ by is time inside windows and nothing else."""

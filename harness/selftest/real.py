@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 
 import harness
-from harness import answers, data, parity
-from harness.answers import Scored
+from harness.accuracy import answers, parity
+from harness.accuracy.answers import Scored
+from harness.artifacts.workshop import Workshop
 from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
+from harness.dataset import data
+from harness.dataset.inputs import Inputs
 from harness.environment import usable_cores
 from harness.errors import HarnessError
-from harness.inputs import Inputs
 from harness.loading import load_symbol
-from harness.process import Worker
 from harness.selftest.part import Given
 from harness.spec import Gate
-from harness.workshop import Workshop
+from harness.workers.process import Worker
 
 SUITES = Path(harness.__file__).parents[1] / "suites"
 TIMEOUT_S = 300.0

@@ -12,17 +12,17 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.accuracy.parity import check_timed
 from harness.backends import PYTORCH
 from harness.contracts import Arrays
-from harness.measure import measure
-from harness.parity import check_timed
-from harness.samples import Arm, Load, Samples, Settings
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Samples, Settings
 from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part
 from harness.selftest.real import TIMEOUT_S, Real, prepare
 from harness.selftest.toys import toy
-from harness.speed import TOLERANCE, agreed, both, flat
-from harness.stats import Interval, median_interval
+from harness.statistics.stats import Interval, median_interval
+from harness.verdicts.speed import TOLERANCE, agreed, both, flat
 
 SAME = [f"same-{number}" for number in range(figures.REAL_SAME)]
 MORE = [f"more-{number}" for number in range(figures.REAL_MORE)]

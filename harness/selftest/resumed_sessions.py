@@ -16,8 +16,8 @@ import psutil
 
 import harness
 from harness.errors import HarnessError
-from harness.leftovers import HALF_BUILT, HALF_WRITTEN
 from harness.selftest.figures import ORPHAN_LIMIT_S
+from harness.sessions.leftovers import HALF_BUILT, HALF_WRITTEN
 
 SUITE = Path(__file__).parent / "suite"
 COMPARISONS, CASES = 4, 2

@@ -1,6 +1,6 @@
 """A machine that exists in numbers only: seeded, with its own clock, cores that neighbours share, and workers.
 
-Real measurements run on it (`harness.measure.measure`), thousands in a minute, and the truth is known.
+Real measurements run on it (`harness.rounds.measure.measure`), thousands in a minute, and the truth is known.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from harness.contracts import Arrays, Backend, Target
-from harness.counters import Snapshot
-from harness.machine import Machine
-from harness.process import Answer
+from harness.rounds.counters import Snapshot
+from harness.rounds.machine import Machine
+from harness.workers.process import Answer
 
 MS = 1_000_000
 CORES = 2

@@ -19,7 +19,7 @@ from harness.selftest.resumed_sessions import is_alive
 SESSION = """
 import os, sys, time
 from pathlib import Path
-from harness.process import Worker
+from harness.workers.process import Worker
 from harness.selftest import toys
 from harness.selftest.measuring import INPUT
 from harness.contracts import Target

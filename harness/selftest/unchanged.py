@@ -8,22 +8,22 @@ from functools import partial
 
 import numpy as np
 
-from harness import timings
-from harness.alike import by_case
+from harness.accuracy.parity import check_timed
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8
 from harness.contracts import CONTROL, REFERENCE, Arrays
 from harness.environment import describe
-from harness.measure import measure
-from harness.parity import check_timed
-from harness.regress import Line, regressions
-from harness.samples import Arm, Load, Measurement, Settings
-from harness.schema import Result
+from harness.records import timings
+from harness.records.schema import Result
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Measurement, Settings
+from harness.runs.regress import Line, regressions
 from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part
 from harness.selftest.real import SUITES, TIMEOUT_S, Real, prepare
 from harness.selftest.toys import toy
-from harness.speed import flat, own_speedup
-from harness.stats import Interval, median_interval
+from harness.statistics.stats import Interval, median_interval
+from harness.verdicts.alike import by_case
+from harness.verdicts.speed import flat, own_speedup
 
 OWN, HEAVIER = ONNXRUNTIME_INT8.name, "heavier"
 

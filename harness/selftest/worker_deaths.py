@@ -12,12 +12,12 @@ import psutil
 
 from harness.contracts import Target
 from harness.errors import WorkerError
-from harness.process import Worker
-from harness.samples import Arm
+from harness.rounds.samples import Arm
 from harness.selftest import mortal_sessions, toys
 from harness.selftest.figures import DEATH_SESSIONS, KILLS, KILLS_EACH, NAMING_TRIALS, REFERENCE_KILLS, SEED
 from harness.selftest.measuring import INPUT, TIMEOUT_S, Rounds, rounds_of
 from harness.selftest.part import Figure, Given, Part
+from harness.workers.process import Worker
 
 NAMED = "killed by SIGKILL"
 ROUNDS = 20
@@ -68,7 +68,7 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
     found = []
     for child in process.children():
         try:
-            if child.status() != psutil.STATUS_ZOMBIE and "harness.worker" in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "harness.workers.worker" in child.cmdline():
                 found.append(child)
         except psutil.NoSuchProcess:
             continue  # it ended while it was looked at

@@ -16,8 +16,8 @@ import pytest
 import warm
 from filelock import FileLock
 
-from harness import results
-from harness.schema import Result
+from harness.records import results
+from harness.records.schema import Result
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from harness.environment import Environment
-from harness.evidence import Answers, Process, Series, Workload
-from harness.schema import Built, Data, Failure, Promise, Result
+from harness.records.evidence import Answers, Process, Series, Workload
+from harness.records.schema import Built, Data, Failure, Promise, Result
 from harness.spec import Gate
 
 HERE = Environment(

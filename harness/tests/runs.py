@@ -5,7 +5,7 @@ from pathlib import Path
 import factory
 import numpy as np
 
-from harness import results
+from harness.records import results
 
 HERE = factory.elsewhere(packages={"torch": "2.13", "numpy": "2.4"})
 ROWS = 1000

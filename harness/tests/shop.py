@@ -5,9 +5,9 @@ from pathlib import Path
 
 import factory
 
-from harness import results
 from harness.cache import Store
-from harness.schema import Built
+from harness.records import results
+from harness.records.schema import Built
 
 CASE = "toy-task/toy-model.onnxruntime.cpu"
 SLOWER_CASE = "toy-task/toy-model.onnxruntime-o2.cpu"

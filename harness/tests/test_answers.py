@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import answers, parity
-from harness.answers import Scored
+from harness.accuracy import answers, parity
+from harness.accuracy.answers import Scored
+from harness.accuracy.likeness import ABSOLUTE, ELEMENTS, RELATIVE
+from harness.accuracy.parity import check_parity, check_timed, compare_answers
+from harness.dataset.inputs import Inputs, split_rows
 from harness.errors import HarnessError, WorkerError
-from harness.inputs import Inputs, split_rows
 from harness.kind import Asked
 from harness.kinds import image_classification, text_classification
-from harness.likeness import ABSOLUTE, ELEMENTS, RELATIVE
-from harness.parity import check_parity, check_timed, compare_answers
-from harness.process import Answer
 from harness.progress import Progress
-from harness.stats import resampled
+from harness.statistics.stats import resampled
+from harness.workers.process import Answer
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 
@@ -485,7 +485,7 @@ def test_every_row_is_on_record_as_right_or_wrong(rows):
 
 
 def test_a_metric_that_is_no_mean_over_rows_has_bounds_by_bootstrap(monkeypatch):
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=100))
     labels = [0, 1] * 30
     own = of([0, 1] * 28 + [1, 0] * 2, labels)
     reference = of(labels, labels)

@@ -15,12 +15,12 @@ from harness import (
     Scratch,
     Target,
     Unsupported,
-    checkpoint,
     image_classification,
     text_classification,
     translation,
 )
-from harness.tuned import variant, words
+from harness.training import checkpoint
+from harness.tuning.tuned import variant, words
 
 SUITES = Path(__file__).parents[2] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": ""}]

@@ -13,10 +13,10 @@ from harness import (
     PYTORCH,
     Target,
     Unsupported,
-    checkpoint,
     text_classification,
 )
 from harness.environment import no_cuda
+from harness.training import checkpoint
 
 cuda, half, tensorrt = (import_module(f"harness.backends.{name}") for name in ("cuda", "torch_half", "tensorrt"))
 CPU = Target("cpu", 1)

@@ -9,11 +9,11 @@ import pytest
 from runs import HERE, run, store
 
 from conftest import Once, Run, Toy
-from harness import results
 from harness.__main__ import main
-from harness.baseline import Baseline
 from harness.errors import HarnessError
-from harness.schema import Result
+from harness.records import results
+from harness.records.schema import Result
+from harness.runs.baseline import Baseline
 
 pytest_plugins = "pytester"
 CASE = "toy/bag.numpy.cpu"

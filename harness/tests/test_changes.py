@@ -7,11 +7,11 @@ from runs import run
 from test_page import Reader
 
 from harness.__main__ import main
-from harness.alike import by_case
-from harness.regress import left_out, regressions
+from harness.records.results import save
+from harness.records.schema import Failure
 from harness.report import changes
-from harness.results import save
-from harness.schema import Failure
+from harness.runs.regress import left_out, regressions
+from harness.verdicts.alike import by_case
 
 
 def found():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
-from harness import HarnessError, Local, Model, checkpoint, head
+from harness import HarnessError, Local, Model
 from harness.kinds import text_classification
 from harness.metrics.classification import MacroF1
+from harness.training import checkpoint, head
 
 LABELS = ("repairs", "billing", "delivery")
 

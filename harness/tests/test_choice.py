@@ -7,11 +7,11 @@ from factory import GATE, answers, elsewhere, failed, process, result, series, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.choice import choose, undominated
-from harness.compare import recommend
-from harness.loss import loss
-from harness.schema import Built, Constraints
-from harness.speed import own_speedup
+from harness.accuracy.loss import loss
+from harness.records.compare import recommend
+from harness.records.schema import Built, Constraints
+from harness.verdicts.choice import choose, undominated
+from harness.verdicts.speed import own_speedup
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 

@@ -11,19 +11,20 @@ from factory import GATE, HERE, answers, elsewhere, failed, process, result, ser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import report, results
-from harness.choice import choose
-from harness.compare import check_comparable, comparisons, recommend
-from harness.disturbance import Disturbance
+from harness import report
 from harness.errors import HarnessError, Incomparable
-from harness.evidence import Flip
-from harness.judge import shortfalls, verdict
-from harness.order import order_of
+from harness.records import results
+from harness.records.compare import check_comparable, comparisons, recommend
+from harness.records.evidence import Flip
+from harness.records.schema import Seed
+from harness.records.tidy import COLUMNS, tidy
 from harness.report import page
 from harness.report.tables import line
-from harness.schema import Seed
-from harness.speed import flat
-from harness.tidy import COLUMNS, tidy
+from harness.rounds.disturbance import Disturbance
+from harness.rounds.order import order_of
+from harness.verdicts.choice import choose
+from harness.verdicts.judge import shortfalls, verdict
+from harness.verdicts.speed import flat
 
 LAW = settings(deadline=None, database=None, max_examples=25)
 

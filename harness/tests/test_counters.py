@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import counters
-from harness.counters import Usage, cpu_s, parse_cgroups, parse_pressure, parse_stat, parse_throttled, take
+from harness.rounds import counters
+from harness.rounds.counters import Usage, cpu_s, parse_cgroups, parse_pressure, parse_stat, parse_throttled, take
 
 LAW = settings(deadline=None, database=None, max_examples=150)
 STAT = """\

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import data
-from harness.data import PARTS
+from harness.dataset import data
+from harness.dataset.data import PARTS
+from harness.dataset.reading import locate
 from harness.errors import HarnessError
 from harness.fingerprints import tree_sha256
 from harness.kinds import image_classification, text_classification
-from harness.reading import locate
-from harness.sources import Package
+from harness.origins.sources import Package
 from harness.spec import Task
 
 

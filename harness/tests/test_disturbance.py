@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.counters import Snapshot, Usage
-from harness.disturbance import DRIFT, FOREIGN, HEAVY_LOAD, LEAST_S, PARENT, STEAL, Disturbance, Span, total
+from harness.rounds.counters import Snapshot, Usage
+from harness.rounds.disturbance import DRIFT, FOREIGN, HEAVY_LOAD, LEAST_S, PARENT, STEAL, Disturbance, Span, total
 
 LAW = settings(deadline=None, database=None, max_examples=100)
 ZERO = Snapshot(load=0.5, usage=Usage(0, 0, 0), own_s=0, parent_s=0, pressure_us=0, throttled=0, mhz=2000)

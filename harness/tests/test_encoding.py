@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cache import Store
-from harness.encoding import BATCH, Encoder
+from harness.dataset.encoding import BATCH, Encoder
 from harness.kinds import text_classification
 
 LAW = settings(deadline=None, database=None, max_examples=30)

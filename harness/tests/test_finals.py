@@ -6,8 +6,8 @@ import pytest
 from factory import HERE, series
 
 from harness.errors import HarnessError
-from harness.evidence import Bounds
-from harness.finals import Entry, Finals, standing, winner
+from harness.records.evidence import Bounds
+from harness.verdicts.finals import Entry, Finals, standing, winner
 
 ROWS = 1000
 FIRST = "1" * 900 + "0" * 100

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from harness import rows
-from harness.answers import Scored
-from harness.data import Split
-from harness.inputs import Inputs
+from harness.accuracy import rows
+from harness.accuracy.answers import Scored
+from harness.dataset.data import Split
+from harness.dataset.inputs import Inputs
 from harness.kind import Asked
 from harness.kinds import question_answering, text_classification
 from harness.kinds.labels import NO_LABEL
-from harness.sources import Folder, Package
+from harness.origins.sources import Folder, Package
 from harness.spec import Task
 
 PACKAGE = Package("toys", "rows.csv", sha256="0")

@@ -13,17 +13,18 @@ from factory import process, result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import gpu, report
+from harness import report
 from harness.contracts import Backend, Target
-from harness.disturbance import Disturbance
-from harness.glances import MOST_CALLS
-from harness.gpu import Look, Seen, is_steady, lack, seen, sentences
-from harness.machine import Machine
-from harness.measure import measure
 from harness.progress import Progress
-from harness.samples import Arm, Load, Settings
-from harness.schema import Result
-from harness.tidy import tidy
+from harness.records.schema import Result
+from harness.records.tidy import tidy
+from harness.rounds import gpu
+from harness.rounds.disturbance import Disturbance
+from harness.rounds.glances import MOST_CALLS
+from harness.rounds.gpu import Look, Seen, is_steady, lack, seen, sentences
+from harness.rounds.machine import Machine
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Settings
 
 LOOK = Look(
     sm_mhz=1980, memory_mhz=2619, held_down=(), free_bytes=70_000_000_000, total_bytes=80_000_000_000, foreign=0,

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.halving import Rung, halving, rungs
+from harness.tuning.halving import Rung, halving, rungs
 
 LAW = settings(deadline=None, database=None, max_examples=200)
 NOISE = 0.1

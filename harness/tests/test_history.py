@@ -12,15 +12,15 @@ from runs import HERE, drawn, run, series
 from test_page import Reader
 
 from harness.__main__ import main
-from harness.commits import Commit, committed
 from harness.errors import HarnessError
-from harness.history import History, key_of, read, words_of
+from harness.records.results import path_of, save
+from harness.records.schema import SCHEMA, Failure
 from harness.report import history
 from harness.report.courses import course
 from harness.report.svg import inline
-from harness.results import path_of, save
-from harness.schema import SCHEMA, Failure
-from harness.trend import point, trends
+from harness.runs.commits import Commit, committed
+from harness.runs.history import History, key_of, read, words_of
+from harness.runs.trend import point, trends
 
 CASE = "toy/bag.numpy.cpu"
 NASTY = "<img src=x onerror=alert(1)>\x1b[2J"

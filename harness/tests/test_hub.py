@@ -10,10 +10,12 @@ import hubserver
 import pytest
 from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
-from harness import Task, hub, lock, locking, reading, text_classification
+from harness import Task, text_classification
+from harness.dataset import reading
 from harness.errors import HarnessError
-from harness.refusals import inert
-from harness.sources import Hub
+from harness.origins import hub, lock, locking
+from harness.origins.refusals import inert
+from harness.origins.sources import Hub
 
 __all__ = ["server"]  # a fixture
 

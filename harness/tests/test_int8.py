@@ -20,10 +20,10 @@ from harness import (
     Unsupported,
     image_classification,
 )
-from harness.aside import Aside, alone
 from harness.backends.onnx_guard import fewest
 from harness.contracts import Backend
-from harness.inputs import Inputs
+from harness.dataset.aside import Aside, alone
+from harness.dataset.inputs import Inputs
 from harness.kind import Asked
 
 ROWS, WIDTH = 40, 32

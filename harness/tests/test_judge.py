@@ -8,13 +8,13 @@ from factory import GATE, answers, failed, result, series, unsupported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.evidence import Bounds
-from harness.judge import WORST_FIRST, shortfalls, verdict, with_promise
-from harness.loss import loss, losses, margin, safety
-from harness.schema import Promise
+from harness.accuracy.loss import loss, losses, margin, safety
+from harness.records.evidence import Bounds
+from harness.records.schema import Promise
 from harness.spec import Gate
-from harness.speed import own_speedups
-from harness.stats import smallest_margin
+from harness.statistics.stats import smallest_margin
+from harness.verdicts.judge import WORST_FIRST, shortfalls, verdict, with_promise
+from harness.verdicts.speed import own_speedups
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 

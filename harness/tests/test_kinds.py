@@ -14,7 +14,7 @@ from harness import (
     token_classification,
     translation,
 )
-from harness.inputs import Inputs
+from harness.dataset.inputs import Inputs
 from harness.kind import Asked
 from harness.kinds.answering import answers_of
 from harness.kinds.labels import NO_ANSWER, NO_LABEL

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import encoding, workshop
+from harness.artifacts import workshop
+from harness.dataset import encoding
 
 HERE = Path(harness.__file__).parent
 README = HERE.parent / "README.md"
 CLOCKS = {
-    "worker.py": "times answers, and is the only module that does",
+    "workers/worker.py": "times answers, and is the only module that does",
     "cache.py": "tells what building something took: a cost to know, never compared",
-    "trials.py": "tells what a start takes, so that a search can be planned",
-    "search.py": "ends a search with its budget",
+    "tuning/trials.py": "tells what a start takes, so that a search can be planned",
+    "tuning/search.py": "ends a search with its budget",
     "ready.py": "dates a measurement",
     "contest.py": "dates finals",
 }
@@ -69,12 +70,19 @@ def test_what_only_waits_or_holds_a_date_reads_no_clock(code):
 
 def test_the_readmes_tree_names_every_module_once():
     tree = re.search(r"^harness/\n(.*?)^\S", README.read_text(), re.DOTALL | re.MULTILINE)[1]
-    told = re.findall(r"^  (\S+)", tree, re.MULTILINE)
-    folders = {f"{path.parent.name}/" for path in HERE.glob("*/__init__.py")} | {"tests/"}
-    assert sorted({path.name for path in HERE.glob("*.py")} - {"__init__.py"} | folders) == sorted(told)
+    told, room = [], ""
+    for indent, name in re.findall(r"^( +)(\S+)", tree, re.MULTILINE):
+        room = "" if len(indent) == 2 else room
+        told.append(room + name)
+        room = name if name.endswith("/") else room
+    listed = {one.split("/")[0] for one in told if one.count("/") == 1 and not one.endswith("/")}
+    found = {f"{path.parent.name}/" for path in HERE.glob("*/__init__.py")} | {"tests/"}
+    found |= {path.name for path in HERE.glob("*.py")}
+    found |= {f"{room}/{path.name}" for room in listed for path in (HERE / room).glob("*.py")}
+    assert sorted(name for name in found if not name.endswith("__init__.py")) == sorted(told)
 
 
-@pytest.mark.parametrize("listed", [workshop.CODE, encoding.CODE])
+@pytest.mark.parametrize("listed", [workshop.CODE, workshop.ANSWERS, encoding.CODE])
 def test_code_that_keys_what_is_kept_is_there(listed):
     """The digest of a file that is gone says nothing, and never changes again."""
     assert [] == [name for name in listed if not (HERE / name).exists()]

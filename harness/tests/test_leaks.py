@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from harness.contracts import Backend, Target
 from harness.errors import WorkerError
-from harness.leaks import ANSWERING_S, LEAK_BYTES, LEAST, LONGEST_S, MOST, PARTS, leaked, planned
-from harness.measure import measure
-from harness.memory import held_bytes
-from harness.process import Worker
 from harness.progress import Progress
-from harness.samples import Arm, Load, Settings
+from harness.rounds.leaks import ANSWERING_S, LEAK_BYTES, LEAST, LONGEST_S, MOST, PARTS, leaked, planned
+from harness.rounds.measure import measure
+from harness.rounds.samples import Arm, Load, Settings
+from harness.workers.memory import held_bytes
+from harness.workers.process import Worker
 
 LAW = settings(deadline=None, database=None, max_examples=200)
 MB = 1_000_000

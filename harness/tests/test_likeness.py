@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from harness.likeness import ABSOLUTE, ANGLE, COSINE, ELEMENTS, RELATIVE, TOKENS
+from harness.accuracy.likeness import ABSOLUTE, ANGLE, COSINE, ELEMENTS, RELATIVE, TOKENS
 
 LAW = settings(deadline=None, database=None, max_examples=100)
 RULES = pytest.mark.parametrize("rule", [ELEMENTS, COSINE, TOKENS], ids=["numbers", "embeddings", "tokens"])

@@ -7,11 +7,11 @@ from functools import partial
 
 import pytest
 
-from harness import stats
 from harness.backends import onnxruntime
 from harness.errors import HarnessError
 from harness.loading import load_symbol, name_of
-from harness.stats import rare_event_bound
+from harness.statistics import stats
+from harness.statistics.stats import rare_event_bound
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def load():
 
 
 def test_a_function_is_named_by_file_module_and_qualified_name():
-    expected = {"file": stats.__file__, "module": "harness.stats", "qualname": "rare_event_bound"}
+    expected = {"file": stats.__file__, "module": "harness.statistics.stats", "qualname": "rare_event_bound"}
     assert expected == name_of(rare_event_bound)
 
 

@@ -12,15 +12,15 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
-from harness.answers import Scored
+from harness.accuracy.answers import Scored
+from harness.accuracy.parity import check_timed
 from harness.contracts import Backend, Target
 from harness.errors import WorkerError
-from harness.machine import machine_lock
-from harness.measure import WARM_UP, measure
-from harness.parity import check_timed
 from harness.progress import Progress
-from harness.samples import Arm, Load, Settings
-from harness.timings import series_of
+from harness.records.timings import series_of
+from harness.rounds.machine import machine_lock
+from harness.rounds.measure import WARM_UP, measure
+from harness.rounds.samples import Arm, Load, Settings
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
 TOYS = '''

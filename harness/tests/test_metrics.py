@@ -15,10 +15,10 @@ from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_prec
 from transformers.data.metrics.squad_metrics import get_raw_scores
 
 from harness import kinds
+from harness.accuracy.score import right, score, score_interval, score_lost
 from harness.kinds.labels import NO_ANSWER, NO_LABEL
 from harness.metrics import METRICS
-from harness.score import right, score, score_interval, score_lost
-from harness.stats import rare_event_bound, resampled, rows_lost
+from harness.statistics.stats import rare_event_bound, resampled, rows_lost
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -256,7 +256,7 @@ def test_a_label_of_no_row_is_an_entity_that_is_not_there():
 @pytest.fixture
 def _fewer_resamples(monkeypatch):
     """Enough for laws that hold of every draw."""
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=100))
 
 
 TOGETHER = {
@@ -348,7 +348,7 @@ def word_rows(dice, rows):
     [("f1", f1_rows, 2 * 0.2 / (0.25 + 0.275)), ("word-accuracy", word_rows, 0.75)],
 )
 def test_a_score_lies_in_its_interval_nineteen_times_in_twenty(monkeypatch, metric, drawn, truth):
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=400))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=400))
     dice = np.random.default_rng(11)
     found = [score_interval(metric, *drawn(dice, 200)) for _ in range(300)]
     held = sum(one.low <= truth <= one.high for one in found)
@@ -359,7 +359,7 @@ def test_a_score_lies_in_its_interval_nineteen_times_in_twenty(monkeypatch, metr
 
 
 def test_a_score_has_the_estimate_that_the_metric_gives_and_stays_within_its_range(monkeypatch):
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=100))
     for metric in METRICS:
         own, _, truths = changed(metric)
         found = score_interval(metric, own, truths)
@@ -368,7 +368,7 @@ def test_a_score_has_the_estimate_that_the_metric_gives_and_stays_within_its_ran
 
 
 def test_a_perfect_score_of_few_rows_that_count_is_not_sure(monkeypatch):
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=100))
     labels = [1] * 10 + [0] * 990
     found = score_interval("f1", labels, labels)
     assert (close(1 - rare_event_bound(0, 10, 0.975)), 1.0, 1.0) == (found.low, found.estimate, found.high)

@@ -27,13 +27,13 @@ from harness import (
     Session,
     Target,
     Unsupported,
-    checkpoint,
     text_classification,
     translation,
 )
 from harness.backends import openvino, torch_compile, torch_half, torch_int8
-from harness.front import Front, columns, fronted
-from harness.process import Worker
+from harness.training import checkpoint
+from harness.workers.front import Front, columns, fronted
+from harness.workers.process import Worker
 
 SUITES = Path(__file__).parents[2] / "suites"
 HERE = Path(harness.__file__).parents[1]

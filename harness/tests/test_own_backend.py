@@ -13,16 +13,16 @@ import safetensors
 
 from conftest import Once, Run, Toy, distribution
 from harness import HarnessError, Python, cases, text_classification
-from harness.builder import packed, unpacked
+from harness.artifacts.builder import packed, unpacked
+from harness.artifacts.workshop import _bare, _installed
 from harness.cache import Store
 from harness.contracts import Backend, Target
 from harness.environment import versions
-from harness.installing import at_home
-from harness.interpreter import described
 from harness.kinds import __all__ as kinds
-from harness.process import Worker
 from harness.progress import Progress
-from harness.workshop import _bare, _installed
+from harness.pythons.installing import at_home
+from harness.pythons.interpreter import described
+from harness.workers.process import Worker
 
 pytest_plugins = "pytester"
 
@@ -301,7 +301,7 @@ def test_an_environment_is_built_once_with_pip_as_it_is_configured(
 
 
 def test_other_requirements_make_another_environment_and_other_orders_do_not() -> None:
-    from harness.installing import key_of
+    from harness.pythons.installing import key_of
 
     found = [key_of(Python(requirements=given)) for given in (("a", "b"), ("b", "a"), ("a", "b==1"))]
     assert found[0] == found[1] != found[2]

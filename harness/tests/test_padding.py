@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import ONNXRUNTIME_INT8, PYTORCH, Backend, HarnessError, Session, by_length
-from harness.padding import sorted_by_length
+from harness.workers.padding import sorted_by_length
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 

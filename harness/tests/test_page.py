@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.evidence import Flip
+from harness.records.evidence import Flip
+from harness.records.results import save
 from harness.report import write_page
 from harness.report.page import page
 from harness.report.speeds import MOST_MARKS
-from harness.results import save
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"

@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from harness.phases import imports
+from harness.workers.phases import imports
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import harness
 from harness.contracts import Backend, Target
 from harness.errors import HarnessError, Unsupported, WorkerError
 from harness.kinds import image_classification
-from harness.process import INHERITED, Worker, environment
+from harness.workers.process import INHERITED, Worker, environment
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
 TOYS = '''
@@ -35,7 +35,7 @@ import time
 
 import numpy as np
 
-from harness import (wire)
+from harness.workers import wire
 from harness.contracts import (Session)
 from harness.errors import (Unsupported)
 
@@ -591,7 +591,7 @@ def test_a_worker_of_a_toy_imports_numpy_and_no_other_library(start):
     libraries = {line.split("=")[0].split(">")[0].strip().replace("-", "_") for line in lines} - {"numpy"}
     libraries |= {"sklearn", "cpuinfo", "pytest", "_pytest", "hypothesis"}
     assert {"torch", "transformers", "pandas", "onnxruntime", "filelock"} <= libraries
-    assert {"numpy", "harness.wire"} <= modules
+    assert {"numpy", "harness.workers.wire"} <= modules
     assert set() == libraries & {name.partition(".")[0] for name in modules}
 
 
@@ -755,7 +755,7 @@ def test_a_worker_ends_when_its_parent_is_killed(loaders):
         f"""
         import os, runpy, signal
         from pathlib import Path
-        from harness.process import Worker
+        from harness.workers.process import Worker
         from harness.contracts import (Backend, Target)
         load = runpy.run_path({loaders["__file__"]!r})["ok"]
         worker = Worker(Backend(name="ok", load=load), Path("."), Target("cpu", 1), 60)

@@ -13,10 +13,11 @@ from huggingface_hub import ModelCard
 from safetensors.numpy import save
 
 from conftest import distribution
-from harness import cache, results
+from harness import cache
 from harness.__main__ import main
-from harness.evidence import Bounds
-from harness.licences import of_data, of_model
+from harness.origins.licences import of_data, of_model
+from harness.records import results
+from harness.records.evidence import Bounds
 from harness.report.demo import GRADIO
 
 COMMIT = "c" * 40

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from harness import ragged
+from harness.accuracy import ragged
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 

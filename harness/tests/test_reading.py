@@ -11,11 +11,11 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 from PIL import Image
 
-from harness import data
+from harness.dataset import data
 from harness.errors import HarnessError
 from harness.fingerprints import file_sha256
 from harness.kinds import fill_mask, image_classification, question_answering, text_classification, token_classification
-from harness.sources import Folder
+from harness.origins.sources import Folder
 from harness.spec import Task
 
 

@@ -10,12 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from runs import HERE, answers, drawn, run, series
 
-from harness.alike import by_case, differences
-from harness.drift import ENOUGH, change, spread
-from harness.regress import left_out, regressions, typical_spread
+from harness.records.schema import Failure
 from harness.report.regressions import sentence, table
-from harness.schema import Failure
-from harness.stats import Interval
+from harness.runs.drift import ENOUGH, change, spread
+from harness.runs.regress import left_out, regressions, typical_spread
+from harness.statistics.stats import Interval
+from harness.verdicts.alike import by_case, differences
 
 LAW = settings(deadline=None, database=None, max_examples=200)
 WORDS = {"regressed": "improved", "improved": "regressed"}

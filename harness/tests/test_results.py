@@ -16,12 +16,12 @@ from factory import failed, result, series
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness import beside, results
-from harness.disturbance import Disturbance
 from harness.environment import Environment
 from harness.errors import HarnessError
-from harness.evidence import Answers, Bounds, Flip, Process, Series, Workload
-from harness.schema import SCHEMA, Built, Constraints, Data, Failure, Promise, Result, Seed
+from harness.records import beside, results
+from harness.records.evidence import Answers, Bounds, Flip, Process, Series, Workload
+from harness.records.schema import SCHEMA, Built, Constraints, Data, Failure, Promise, Result, Seed
+from harness.rounds.disturbance import Disturbance
 from harness.whole import write_whole
 
 LAW = settings(deadline=None, database=None, max_examples=60)

@@ -20,25 +20,13 @@ from filelock import FileLock
 
 import harness
 from conftest import Once, Run, Toy
-from harness import (
-    PYTORCH,
-    Backend,
-    Case,
-    Gate,
-    Model,
-    Native,
-    Package,
-    Recipe,
-    Task,
-    leftovers,
-    results,
-    resume,
-    text_classification,
-)
+from harness import PYTORCH, Backend, Case, Gate, Model, Native, Package, Recipe, Task, text_classification
 from harness.environment import Environment
-from harness.finals import Entry, Finals
 from harness.plan import Options
-from harness.schema import Failure, Result
+from harness.records import results
+from harness.records.schema import Failure, Result
+from harness.sessions import leftovers, resume
+from harness.verdicts.finals import Entry, Finals
 from harness.whole import write_whole
 
 pytest_plugins = "pytester"
@@ -442,7 +430,7 @@ def test_what_a_live_session_is_building_is_left_alone(tmp_path):
 PARENT = """
 import sys
 from pathlib import Path
-from harness.process import Worker
+from harness.workers.process import Worker
 from harness.contracts import Backend, Target
 sys.path.insert(0, {folder!r})
 import loaders

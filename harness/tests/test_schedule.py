@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.contracts import Target
-from harness.samples import LOOKS, Samples, Settings
-from harness.schedule import FURTHER_STARTS, LONGEST_START, is_due, is_look, limit_ns, plan
+from harness.rounds.samples import LOOKS, Samples, Settings
+from harness.rounds.schedule import FURTHER_STARTS, LONGEST_START, is_due, is_look, limit_ns, plan
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 SECOND = 1_000_000_000

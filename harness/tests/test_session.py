@@ -5,9 +5,9 @@ from argparse import Namespace
 import pytest
 from factory import answers, failed, result, series, unsupported
 
-from harness import closing
 from harness.errors import HarnessError
-from harness.session import ShipSession
+from harness.sessions import closing
+from harness.sessions.session import ShipSession
 
 DEFAULTS = {
     "ship_threads": None,

@@ -6,11 +6,11 @@ from dataclasses import replace
 import factory
 import pytest
 
-from harness.compare import comparisons
+from harness.records.compare import comparisons
+from harness.records.tidy import tidy
 from harness.report import properties, run_link, short, status
 from harness.report.cells import harmless, no_formula, quoted
 from harness.report.files import _csv
-from harness.tidy import tidy
 
 GITHUB = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "me/mine", "GITHUB_RUN_ID": "42"}
 

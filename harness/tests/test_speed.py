@@ -9,9 +9,10 @@ from factory import process, result, series
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.paired import ERROR, confidence, speedup
-from harness.samples import LOOKS
-from harness.speed import (
+from harness.rounds.samples import LOOKS
+from harness.statistics.paired import ERROR, confidence, speedup
+from harness.statistics.stats import Interval
+from harness.verdicts.speed import (
     TOLERANCE,
     agreed,
     all_reach,
@@ -26,7 +27,6 @@ from harness.speed import (
     reaches,
     startup_ms,
 )
-from harness.stats import Interval
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.starts import _solved, located, starts_interval
-from harness.stats import median_interval
+from harness.statistics.starts import _solved, located, starts_interval
+from harness.statistics.stats import median_interval
 
 LAW = settings(deadline=None, database=None, max_examples=60)
 confidences = st.floats(0.5, 0.999)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
-from harness.score import score, score_lost
-from harness.stats import (
+from harness.accuracy.score import score, score_lost
+from harness.statistics.stats import (
     median_interval,
     paired_difference,
     percentile_bound,
@@ -428,7 +428,7 @@ def test_the_same_rows_give_the_same_bootstrap():
 @pytest.fixture
 def _fewer_resamples(monkeypatch):
     """Enough for laws that hold of every draw."""
-    monkeypatch.setattr("harness.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.accuracy.score.resampled", partial(resampled, resamples=100))
 
 
 def labelled(rows=200, wrong=(), seed=9):

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from harness.steps import AFTER, BEFORE, EVERY, largest, steps
+from harness.statistics.steps import AFTER, BEFORE, EVERY, largest, steps
 
 LAW = settings(deadline=None, database=None, max_examples=100)
 NOISE = 0.03

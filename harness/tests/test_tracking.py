@@ -10,7 +10,7 @@ from test_train import VIT, train
 from harness.errors import HarnessError
 from harness.fingerprints import fingerprint
 from harness.spec import Recipe
-from harness.tracking import check_installed, log_tables, run_folder
+from harness.training.tracking import check_installed, log_tables, run_folder
 
 RECIPE = Recipe(epochs=2)
 

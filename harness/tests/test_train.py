@@ -12,10 +12,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from harness import HarnessError, Model, Package, Recipe, Scratch, Task, checkpoint, data, image_classification
+from harness import HarnessError, Model, Package, Recipe, Scratch, Task, image_classification
 from harness.cache import Store
+from harness.dataset import data
 from harness.progress import Progress
-from harness.train import Place, fine_tune
+from harness.training import checkpoint
+from harness.training.train import Place, fine_tune
 
 
 def scans(file: Path) -> Iterator[dict[str, Any]]:

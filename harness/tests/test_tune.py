@@ -14,15 +14,15 @@ import pytest
 from conftest import Toy
 from harness import Backend, HarnessError, Target
 from harness.contracts import Arrays
-from harness.costs import SEARCH, TOGETHER, Cost, fitting
 from harness.progress import Progress
-from harness.samples import Load, Settings
-from harness.search import Found, search
+from harness.rounds.samples import Load, Settings
 from harness.selftest.simulation import Profile, Simulated, Simulation
 from harness.selftest.toys import truthful
-from harness.speed import agreed, own_speedups
-from harness.trials import Field, pilot
-from harness.tuned import alternatives, words
+from harness.tuning.costs import SEARCH, TOGETHER, Cost, fitting
+from harness.tuning.search import Found, search
+from harness.tuning.trials import Field, pilot
+from harness.tuning.tuned import alternatives, words
+from harness.verdicts.speed import agreed, own_speedups
 
 pytest_plugins = "pytester"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from harness import front, wire
+from harness.workers import front, wire
 
 LAW = settings(deadline=None, database=None, max_examples=80)
 

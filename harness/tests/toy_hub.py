@@ -8,7 +8,7 @@ import hubserver
 import pandas as pd
 import pytest
 
-from harness import hub
+from harness.origins import hub
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 CARD = """---

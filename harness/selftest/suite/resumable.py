@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from mortal import MODELS, TASK, load  # type: ignore[import-not-found]  # lies beside this in a session
 
-from harness import PYTORCH, Backend, Bench, Case, cases, measure
+from harness import PYTORCH, Backend, Bench, Case, cases
+from harness.rounds import measure
 
 COMPARISONS = 4
 BEGUN = Path(__file__).with_name("begun.txt")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from toy_hub import COMMIT, MODEL, server
 
-from harness import hub
 from harness.errors import HarnessError
-from harness.sources import Hub
+from harness.origins import hub
+from harness.origins.sources import Hub
 
 __all__ = ["server"]  # a fixture
 

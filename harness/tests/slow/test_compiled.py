@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness import PYTORCH, PYTORCH_COMPILE, PYTORCH_INT8, Target
-from harness.process import Worker
+from harness.workers.process import Worker
 
 TARGET = Target("cpu", 1)
 

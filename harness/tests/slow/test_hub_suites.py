@@ -10,7 +10,7 @@ import pytest
 import tiny_hub
 
 from conftest import REPOSITORY, Run
-from harness import results
+from harness.records import results
 
 pytest_plugins = "pytester"
 

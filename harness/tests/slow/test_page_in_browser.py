@@ -9,11 +9,11 @@ import pytest
 from runs import drawn, run
 from test_page import comparison
 
-from harness.commits import Commit
-from harness.history import History, key_of
 from harness.report import history
 from harness.report.page import page
-from harness.trend import point, trends
+from harness.runs.commits import Commit
+from harness.runs.history import History, key_of
+from harness.runs.trend import point, trends
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(

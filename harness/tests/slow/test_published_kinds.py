@@ -18,7 +18,7 @@ from transformers import (
 
 from harness import kinds
 from harness.backends.onnx_graphs import export
-from harness.licences import Licence
+from harness.origins.licences import Licence
 from harness.report.instructions import Subject, code
 
 TEXTS = ["the minister said that elections were postponed again", "markets fell sharply after results"]

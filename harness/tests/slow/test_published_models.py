@@ -12,8 +12,8 @@ import pytest
 from test_own_model import save_model, suite, tickets
 
 from conftest import Once, Run, Toy
-from harness import data
 from harness.__main__ import main
+from harness.dataset import data
 from harness.loading import load_symbol
 
 pytest_plugins = "pytester"

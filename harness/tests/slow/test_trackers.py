@@ -14,7 +14,7 @@ import factory
 import pytest
 from test_train import VIT, train
 
-from harness.tracking import log_tables, run_folder
+from harness.training.tracking import log_tables, run_folder
 
 SMALL = {"rows": 64, "batch_size": 64, "epochs": 2}
 SEEDS = (0, 1)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from harness import measure, samples
+from harness.rounds import measure, samples
 
 samples.Settings = partial(samples.Settings, looks=samples.LOOKS[:1])  # type: ignore[misc,assignment]
 measure.BLOCK_NS, measure.LONGEST_BLOCK_NS = 500_000, 10_000_000

@@ -1,0 +1,1 @@
+"""What was answered, whether it is the same, and what it scores."""

@@ -1,0 +1,1 @@
+"""Rows of a source become splits, and splits arrays."""

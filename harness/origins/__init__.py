@@ -1,0 +1,1 @@
+"""Where data and models come from, and how they are fetched and pinned."""

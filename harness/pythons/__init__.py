@@ -1,0 +1,1 @@
+"""Python environments beside the one that pytest runs in."""

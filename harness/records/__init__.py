@@ -1,0 +1,1 @@
+"""What is known of a case, on disk and as tables."""

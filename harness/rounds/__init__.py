@@ -1,0 +1,1 @@
+"""Every backend answers the same batches in turn, until the evidence suffices."""

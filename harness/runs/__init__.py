@@ -1,0 +1,1 @@
+"""Runs of other days: what became of a case since."""

@@ -1,0 +1,1 @@
+"""One pytest session: what it selects, checks, resumes and leaves behind."""

@@ -1,0 +1,1 @@
+"""Intervals and decision rules: pure functions on arrays."""

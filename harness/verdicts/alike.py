@@ -1,0 +1,75 @@
+"""What must be equal for results of different days to be held against each other.
+
+The environment (machine, processor, system, packages, threads, wait policy), the test rows and the source of the
+model; for speed also the workload with its drawn order, and the lengths of the rows: each of these changes the
+speed-up of unchanged code. What is under test may differ: the commit, the recipe, and with it the weights, on whose
+values the time of an architecture does not depend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.environment import Environment
+from harness.records.evidence import Series
+from harness.records.schema import Result
+from harness.verdicts.speed import flat
+
+Runs = Mapping[str, Sequence[Result]]
+"""Case → its results, one a run, the newest last."""
+
+
+def by_case(results: Iterable[Result]) -> Runs:
+    """Results by case; a run that is there twice, by its measurement id, counts once."""
+    found: dict[str, dict[str, Result]] = {}
+    for result in sorted(results, key=lambda r: (r.created, r.measurement)):
+        found.setdefault(result.name, {})[result.measurement] = result
+    return {name: list(runs.values()) for name, runs in found.items()}
+
+
+def differences(stored: Result, today: Result) -> list[str]:
+    """Every field that is not equal though it must be; what a failed run could not record is no difference."""
+    found = environment_differences(stored.environment, today.environment)
+    for name, (one, other) in {
+        "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
+        "model source": [result.recipe.get("source") for result in (stored, today)],
+        "model files": [result.recipe.get("source_content") for result in (stored, today)],
+    }.items():
+        if one is not None and other is not None and one != other:
+            found.append(f"{name} {one} stored, {other} today")
+    return found
+
+
+def environment_differences(stored: Environment, today: Environment) -> list[str]:
+    """The same for where they ran, package by package."""
+    one, other = (_fields(environment) for environment in (stored, today))
+    return [
+        f"{name} {one.get(name, 'none')} stored, {other.get(name, 'none')} today"
+        for name in dict.fromkeys((*one, *other))
+        if one.get(name) != other.get(name)
+    ]
+
+
+def length_differences(stored: Sequence[Series], today: Series) -> str:
+    """The first batch that is longer or shorter than it was, in words; empty if there is none."""
+    lengths = lengths_of(today)
+    return next((told for series in stored if (told := other_length(lengths_of(series), lengths))), "")
+
+
+def lengths_of(series: Series) -> dict[int, int]:
+    """The first row of a batch → its length."""
+    return dict(zip(flat(series.rows), flat(series.lengths), strict=True))
+
+
+def other_length(stored: Mapping[int, int], today: Mapping[int, int]) -> str:
+    """Likewise, of lengths by row."""
+    for row, length in stored.items():
+        if today.get(row, length) != length:
+            return f"length of the batch that begins with test row {row}: {length} stored, {today[row]} today"
+    return ""
+
+
+def _fields(environment: Environment) -> dict[str, Any]:
+    fields = environment.comparable()
+    return fields | {f"package {name}": version for name, version in fields.pop("packages").items()}

@@ -1,0 +1,158 @@
+"""What the stored rounds say of speed: ratios to the reference, their intervals, and what they allow to be said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from statistics import median
+from typing import Literal
+
+import numpy as np
+
+from harness.contracts import CONTROL
+from harness.records.evidence import Process, Series
+from harness.records.schema import Result
+from harness.rounds.samples import Samples
+from harness.statistics.paired import Claim, PerStart, foresee, speedup
+from harness.statistics.stats import Interval
+
+TOLERANCE = 1.02
+"""A speed-up within this factor of 1 is no difference."""
+Pace = Literal["faster", "same", "slower", "undecided"]
+
+
+def own_speedup(series: Series) -> Interval:
+    """Of the case's backend."""
+    return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+
+
+def noise_floor(series: Series) -> Interval:
+    """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
+    if not series.control_ns:
+        return Interval(math.nan, -math.inf, math.inf)
+    return speedup(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
+
+
+def _beside_control(series: Series) -> PerStart:
+    """In the reference's own result there is no third worker to know the spread between starts by."""
+    return series.own_ns if series.own_ns != series.reference_ns else ()
+
+
+def foresee_all(results: Iterable[Result]) -> None:
+    """Work out at once what tables will ask of the results, one by one."""
+    foresee(claim for result in results for series in result.series for claim in _claims(series))
+
+
+def _claims(series: Series) -> Iterator[Claim]:
+    yield Claim(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+    if series.control_ns:
+        yield Claim(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
+        yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
+
+
+def starts_differ_by(series: Series) -> float | None:
+    """How far starts of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
+    medians = [
+        median(math.log(reference / own) for reference, own in zip(*start, strict=True))
+        for start in zip(series.reference_ns, series.own_ns, strict=True)
+    ]
+    return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
+
+
+def pace(found: Interval, factor: float = 1.0) -> Pace:
+    """How a speed-up stands to `factor`, up to the tolerance; only if the whole interval says so."""
+    if found.low > factor * TOLERANCE:
+        return "faster"
+    if found.high < factor / TOLERANCE:
+        return "slower"
+    return "same" if found.low >= factor / TOLERANCE and found.high <= factor * TOLERANCE else "undecided"
+
+
+def reaches(found: Interval, factor: float) -> bool | None:
+    """Whether a speed-up is at least `factor`; None where its interval holds both."""
+    return True if found.low >= factor else False if found.high < factor else None
+
+
+def both(reference_ns: PerStart, own_ns: PerStart, control_ns: PerStart, arms: int) -> list[Interval]:
+    """The speed-up against each of the reference's two workers: what is claimed of speed must hold against either.
+
+    One of them may be unlucky in every start, which no spread between starts tells.
+    """
+    gains = [speedup(reference_ns, own_ns, control_ns, arms)]
+    if control_ns:
+        gains.append(speedup(control_ns, own_ns, reference_ns, arms))
+    return gains
+
+
+def own_speedups(series: Series) -> tuple[Interval, ...]:
+    """`both` of a result's series."""
+    return tuple(both(series.reference_ns, series.own_ns, series.control_ns, series.arms))
+
+
+def agreed(gains: Sequence[Interval]) -> Pace:
+    """What all of them say; `undecided` where they do not say the same."""
+    paces = {pace(gain) for gain in gains}
+    return paces.pop() if len(paces) == 1 else "undecided"
+
+
+def all_reach(gains: Sequence[Interval], factor: float) -> bool | None:
+    """Likewise, of a smallest speed-up."""
+    reached = {reaches(gain, factor) for gain in gains}
+    return reached.pop() if len(reached) == 1 else None
+
+
+def is_decided(gains: Sequence[Interval], min_speedup: float | None) -> bool:
+    """Whether more rounds could change nothing of what is asked."""
+    known = min_speedup is None or all_reach(gains, min_speedup) is not None
+    return known and agreed(gains) != "undecided"
+
+
+def is_settled(samples: Samples, reference: str, wanted: Mapping[str, float | None]) -> bool:
+    """Whether every arm named in `wanted` that is still there is decided, and its smallest speed-up with it.
+
+    Or the control lies outside the tolerance: more rounds would not make speed valid.
+    """
+    rounds = list(map(len, samples.ns[reference]))
+    whole = {name: ns for name, ns in samples.ns.items() if list(map(len, ns)) == rounds}
+    contenders = [name for name in wanted if name in whole]
+    control, arms = whole.get(CONTROL, ()), len(contenders)
+    return all(
+        is_decided(both(whole[reference], whole[name], control, arms), wanted[name])
+        or (control and pace(speedup(whole[reference], control, whole[name], arms)) in ("faster", "slower"))
+        for name in contenders
+    )
+
+
+def invalid(series: Series) -> str | None:
+    """Why speed cannot be judged, if so: the reference's two workers differ beyond the tolerance."""
+    noise = noise_floor(series)
+    if math.isnan(noise.estimate):
+        return "the control was lost"
+    if pace(noise) in ("faster", "slower"):
+        return f"the reference differs from itself: {noise.estimate:.3f} [{noise.low:.3f}, {noise.high:.3f}]"
+    return None
+
+
+def break_even(result: Result) -> float | None:
+    """Requests at batch 1 after which a slower start has paid for itself, against the reference of the same starts.
+
+    Infinite if it answers no faster; else zero if it starts no later; None where nothing was measured. Starting is
+    everything up to the first answer.
+    """
+    if result.process is None or result.reference_process is None or not result.series:
+        return None
+    own_ms, reference_ms = (median(flat(ns)) / 1e6 for ns in (result.series[0].own_ns, result.series[0].reference_ns))
+    later_ms = startup_ms(result.process) - startup_ms(result.reference_process)
+    return max(0, math.ceil(later_ms / (reference_ms - own_ms))) if own_ms < reference_ms else math.inf
+
+
+def startup_ms(process: Process) -> float:
+    """From a fresh interpreter to the first answer: median over starts."""
+    phases = zip(process.import_ns, process.load_ns, process.compile_ns, process.first_ns, strict=True)
+    return median(map(sum, phases)) / 1e6
+
+
+def flat(samples: Iterable[Iterable[int]]) -> list[int]:
+    """Samples of all starts in one list."""
+    return list(chain.from_iterable(samples))
