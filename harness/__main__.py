@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from harness.arguments import parser
+from harness.commands.arguments import parser
 from harness.errors import NOT_DECIDED, HarnessError
 
 
@@ -99,8 +99,8 @@ def _selftest(options: argparse.Namespace) -> int:
 
 
 def _floors(options: argparse.Namespace) -> int:
+    from harness.commands.floors import floors
     from harness.report.seeds import proposals
-    from harness.training.floors import floors
 
     found = floors(options.suite, options.seeds, options.expression, options.ship_artifacts, options.ship_threads)
     print(proposals(found))
@@ -108,8 +108,8 @@ def _floors(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
+    from harness.commands.tune import tune
     from harness.report.tuning import tuning
-    from harness.tuning.tune import tune
 
     print(tuning(tune(options.suite, options.expression, options.budget, options.ship_artifacts, options.ship_threads)))
     return 0
@@ -136,7 +136,7 @@ def _publish(options: argparse.Namespace) -> int:
 
 
 def _lock(options: argparse.Namespace) -> int:
-    from harness.origins.locking import lock_suites
+    from harness.commands.locking import lock_suites
 
     for line in lock_suites(options.suite, options.expression):
         print(line)

@@ -19,7 +19,7 @@ from harness.tuning.tuned import NOTHING, OWN, Option, Options, check_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from harness.dataset.aside import Aside
+    from harness.artifacts.aside import Aside
     from harness.kind import Kind
 
 Arrays = dict[str, "NDArray[Any]"]

@@ -11,12 +11,12 @@ from uuid import uuid4
 
 from harness.accuracy import parity
 from harness.accuracy.answers import Scored
+from harness.artifacts.aside import Aside
 from harness.artifacts.workshop import Workshop
 from harness.backends import PYTORCH
 from harness.cache import Store
 from harness.contracts import Backend
 from harness.dataset import data
-from harness.dataset.aside import Aside
 from harness.dataset.inputs import Inputs
 from harness.environment import describe
 from harness.plan import Comparison, Options

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from harness.artifacts.aside import Aside
 from harness.artifacts.builder import PATIENCE, Builder
 from harness.cache import Entry, changed
 from harness.contracts import Backend
-from harness.dataset.aside import Aside
 from harness.errors import HarnessError
 from harness.kind import Kind
 from harness.workers.process import environment

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from harness.accuracy import answers
 from harness.accuracy.answers import Scored
+from harness.artifacts.aside import Aside
 from harness.artifacts.building import Order, built, lent
 from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
 from harness.dataset import data
-from harness.dataset.aside import Aside
 from harness.dataset.encoding import LIBRARIES, Encoder
 from harness.dataset.inputs import Inputs
 from harness.environment import accelerator, cpu_flags, versions

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.artifacts.aside import alone
 from harness.backends.onnx_graphs import FILE
 from harness.backends.onnx_int8 import check_one_graph, described, dynamic, folded
 from harness.contracts import Arrays
-from harness.dataset.aside import alone
 from harness.errors import Unsupported
 from harness.kind import Kind
 from harness.quiet import quiet
 
 if TYPE_CHECKING:
-    from harness.dataset.aside import Aside
+    from harness.artifacts.aside import Aside
 
 LAYERS = ("MatMul", "Gemm", "Conv", "Gather", "LSTM", "GRU")
 """Operators with weights that the quantiser turns into int8."""

@@ -13,16 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from harness.artifacts.aside import alone
 from harness.backends.onnx_graphs import FILE, copy_settings, is_generating
 from harness.contracts import Arrays
-from harness.dataset.aside import alone
 from harness.environment import cpu_flags
 from harness.errors import Unsupported
 from harness.kind import Kind
 from harness.quiet import quiet
 
 if TYPE_CHECKING:
-    from harness.dataset.aside import Aside
+    from harness.artifacts.aside import Aside
 
 INTEGER = re.compile("Integer|Quantize|QAttention|QEmbed|QLinear|QGemm")
 """Operators that a quantised graph has and a float one has not."""

@@ -16,7 +16,7 @@ from harness.training.proposal import CONFIDENCE, ENOUGH
 from harness.training.seeds import collapse, is_collapsed, sound
 
 if TYPE_CHECKING:
-    from harness.training.floors import Line
+    from harness.commands.floors import Line
 
 
 def spread_of_seeds(group: list[Result]) -> list[str]:

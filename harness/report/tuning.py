@@ -14,7 +14,7 @@ from harness.verdicts.phrases import times
 from harness.verdicts.speed import agreed, invalid, noise_floor, own_speedup, own_speedups
 
 if TYPE_CHECKING:
-    from harness.tuning.tune import Tuning
+    from harness.commands.tune import Tuning
 
 
 def tuning(one: Tuning) -> str:

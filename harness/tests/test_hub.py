@@ -11,9 +11,10 @@ import pytest
 from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
 from harness import Task, text_classification
+from harness.commands import locking
 from harness.dataset import reading
 from harness.errors import HarnessError
-from harness.origins import hub, lock, locking
+from harness.origins import hub, lock
 from harness.origins.refusals import inert
 from harness.origins.sources import Hub
 

@@ -50,11 +50,11 @@ LIGHT = (
     "harness.report",
     "harness.training.seeds",
     "harness.training.proposal",
-    "harness.sessions.collection",
+    "harness.commands.collection",
     "harness.origins.content",
     "harness.origins.lock",
-    "harness.training.floors",
-    "harness.tuning.tune",
+    "harness.commands.floors",
+    "harness.commands.tune",
     "harness.tuning.tuned",
     "harness.tuning.halving",
     "harness.workers.pause",
@@ -65,7 +65,7 @@ LIGHT = (
     "harness.sessions.selection",
     "harness.sessions.session",
     "harness.sessions.closing",
-    "harness.arguments",
+    "harness.commands.arguments",
     "harness.__main__",
 )
 

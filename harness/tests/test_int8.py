@@ -20,9 +20,9 @@ from harness import (
     Unsupported,
     image_classification,
 )
+from harness.artifacts.aside import Aside, alone
 from harness.backends.onnx_guard import fewest
 from harness.contracts import Backend
-from harness.dataset.aside import Aside, alone
 from harness.dataset.inputs import Inputs
 from harness.kind import Asked
 

@@ -13,11 +13,11 @@ from scipy.stats import t
 
 from conftest import REPOSITORY, Once, Run, Toy
 from harness import HarnessError
+from harness.commands.collection import collect
 from harness.dataset.inputs import Inputs
 from harness.kind import Asked
 from harness.kinds import feature_extraction, text_classification, token_classification
 from harness.records.schema import Seed
-from harness.sessions.collection import collect
 from harness.training.proposal import ENOUGH, FEWEST, Proposal, next_run_bound, propose
 from harness.training.seeds import collapse, is_collapsed, seed_of, sound
 

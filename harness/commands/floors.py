@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.case import Case
+from harness.commands.collection import collect
 from harness.contracts import Target
 from harness.environment import usable_cores
 from harness.errors import HarnessError
 from harness.options import MOST_THREADS
 from harness.progress import Progress
 from harness.records.schema import Seed
-from harness.sessions.collection import collect
 from harness.training.proposal import Proposal, propose
 from harness.training.seeds import sound
 

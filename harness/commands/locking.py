@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from harness.commands.collection import collect
 from harness.errors import HarnessError
 from harness.origins import hub, lock
 from harness.origins.download import Order
 from harness.origins.sources import Hub
-from harness.sessions.collection import collect
 from harness.whole import write_whole
 
 BRANCH = "main"

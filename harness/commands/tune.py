@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import harness
 from harness.case import Case
+from harness.commands.collection import collect
 from harness.contracts import Backend
 from harness.environment import no_cuda, usable_cores
 from harness.errors import HarnessError
 from harness.options import LOCAL, MOST_THREADS
 from harness.progress import Progress
 from harness.rounds.order import SEED, order_of
-from harness.sessions.collection import collect
 from harness.tuning.tuned import alternatives, lacking
 
 if TYPE_CHECKING:
