@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HARNESS = Path(__file__).parents[1]
 ELSEWHERE = ("artifacts", "machine")
 """Options that say where things lie; the machine is part of the environment."""
-NO_PART = ("tests", "selftest", "report")
+NO_PART = ("commands", "publish", "report", "selftest", "tests")
 """Folders of the harness that decide nothing about a measurement."""
 
 

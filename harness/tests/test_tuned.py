@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import ONNXRUNTIME_INT8, PYTORCH, Backend, HarnessError, Session, Target, cases
+from harness import ONNXRUNTIME_INT8, PYTORCH, Backend, HarnessError, Session, Target, cases, tuned
 from harness.environment import usable_cores
 from harness.fingerprints import fingerprint
-from harness.tuning import tuned
 from harness.tuning.tuned import alternatives, default, lacking, python, thread_counts, words
 
 

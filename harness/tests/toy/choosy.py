@@ -11,9 +11,8 @@ import pytest
 from own import NUMPY
 from toydata import TASK
 
-from harness import PYTORCH, Backend, Bench, Case, Gate, Model, Native, Recipe, Session, Target, cases
+from harness import PYTORCH, Backend, Bench, Case, Gate, Model, Native, Recipe, Session, Target, cases, tuned
 from harness.contracts import Arrays
-from harness.tuning import tuned
 
 BAG = Model(
     name="bag",
