@@ -31,6 +31,13 @@ def test_the_fastest_backend_that_is_safe_is_chosen():
     assert why.endswith("] the reference's speed at batch 1")
 
 
+@pytest.mark.parametrize(("names", "told"), [(["b"], "b"), (["b", "c"], "b and c"), (["b", "c", "d"], "b, c and d")])
+def test_those_that_may_be_as_fast_are_named(names, told):
+    name, why = chosen(result("a", 3.0), *(result(name, 3.0) for name in names))
+    assert "a" == name
+    assert why.endswith(f"at batch 1, not told apart from {told}")
+
+
 OTHERS = {
     "slower": result("x", 0.5),
     "same": result("x", 1.0),

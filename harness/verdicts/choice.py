@@ -12,7 +12,7 @@ from harness.contracts import REFERENCE
 from harness.records.schema import Result
 from harness.statistics.stats import Interval
 from harness.verdicts.judge import shortfalls, verdict
-from harness.verdicts.phrases import times
+from harness.verdicts.phrases import listed, times
 from harness.verdicts.speed import flat, invalid, noise_floor, own_speedup
 
 SAME_MEMORY = 1.02
@@ -33,7 +33,7 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
         gain = own_speedup(best.series[0])
         why = f"{times(gain)} the reference's speed at batch 1"
         level = [r.backend for r in shippable if r is not best and _speed(r)[2] >= gain.low]
-        return best, why + (f", not told apart from {' and '.join(level)}" if level else "")
+        return best, why + (f", not told apart from {listed(level)}" if level else "")
     if not usable:
         return None, "no backend was measured that keeps its promise"
     if not within:

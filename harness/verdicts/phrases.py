@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from harness.statistics.stats import Interval
 
@@ -10,6 +11,12 @@ from harness.statistics.stats import Interval
 def ends(low: float, high: float, decimals: int = 2) -> str:
     """The two ends of an interval."""
     return f"[{low:.{decimals}f}, {high:.{decimals}f}]" if math.isfinite(high) else "[too few starts or rounds]"
+
+
+def listed(names: Sequence[str]) -> str:
+    """One or more names as a sentence has them: a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def times(found: Interval) -> str:
