@@ -14,10 +14,11 @@ MODELS = 2_500
 FACTORS = {"pytorch": None, "onnxruntime": 1.5, "onnxruntime-o2": 1.6, "onnxruntime-int8": 3.0}
 ALLOWED_MB = 500
 REPORT = """
-import resource, sys
+import sys
 from harness.__main__ import main
+from harness.workers.memory import peak_rss_bytes
 code = main(["report", "--ship-results", sys.argv[1]])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_rss_bytes() // 2**20)
 sys.exit(code)
 """
 
