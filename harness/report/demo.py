@@ -14,6 +14,7 @@ from harness.kinds.usage import USAGE
 from harness.records.schema import Result
 from harness.report.instructions import KINDS, OWN_NAMES, Subject, limit, names, processor
 from harness.training.checkpoint import EXAMPLE
+from harness.verdicts.phrases import listed
 
 APP = "app.py"
 REQUIREMENTS = "requirements.txt"
@@ -61,7 +62,7 @@ def check(result: Result, graphs: bool) -> None:
     assert result.data is not None
     if result.data.kind not in INPUTS:
         raise HarnessError(
-            f"--demo: there is none for {result.data.kind}, only for {' and '.join(INPUTS)}; leave it out"
+            f"--demo: there is none for {result.data.kind}, only for {listed(list(INPUTS))}; leave it out"
         )
     settings = result.process.settings if result.process else {}
     if result.device != "cpu" or not is_told(result.backend, settings, graphs):

@@ -17,6 +17,7 @@ from harness.records.schema import SCHEMA, Result
 from harness.records.tidy import Line, case_lines, table
 from harness.runs.commits import Commit, File, committed, contents, is_shallow
 from harness.runs.trend import Point, point
+from harness.verdicts.phrases import listed
 from harness.verdicts.speed import foresee_all
 
 AT_ONCE = 500
@@ -76,7 +77,7 @@ def read(folder: Path, words: Sequence[str] = ()) -> History:
     """
     files = [file for file in committed(folder) if _wanted(file.path, words)]
     if not files:
-        what = f"no result whose name holds {' and '.join(words)}" if words else "no results"
+        what = f"no result whose name holds {listed(words)}" if words else "no results"
         raise HarnessError(f"{folder}: {what} in any commit; measure with --ship-machine NAME and commit the results")
     history = History()
     for chunk in _chunks(folder, files, history):
