@@ -82,7 +82,8 @@ def test_a_tail_gives_percentiles_as_far_as_its_size_supports_them(decided: tupl
     assert single["p99_bound_ms"].isna().all()
     for result in toy.results.values():  # of the tail alone: the rounds before it may have been slower
         tail_ms = sorted(ns / 1e6 for ns in result.series[0].tail_ns)
-        assert single["p90_bound_ms"][result.backend] in [pytest.approx(ms) for ms in tail_ms[len(tail_ms) // 2 :]]
+        written = [float(f"{ms:.6g}") for ms in tail_ms[len(tail_ms) // 2 :]]  # as tables write numbers
+        assert single["p90_bound_ms"][result.backend] in written
     assert [44, 44] == [len(result.series[0].tail_ns) for result in toy.results.values()]
     assert [0, 0] == [len(result.series[1].tail_ns) for result in toy.results.values()]
 
