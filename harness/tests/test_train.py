@@ -66,6 +66,8 @@ VIT = Model(
 LOOPS = pytest.mark.parametrize("loop", ["trainer", "native"])
 WHOLE = {"rows": 64, "batch_size": 64, "epochs": 4}
 """One batch an epoch holds all rows, so that their order, which is each loop's own, decides nothing."""
+SPOILT = {"epochs": 6, "rows": 200, "learning_rate": 3e-2, "warmup": 0.0}
+"""A learning rate that spoils in later epochs what it has found in earlier ones."""
 
 
 def train(out: Path, **changes: Any) -> dict[str, Any]:
@@ -118,18 +120,19 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(loop
 
 @LOOPS
 def test_the_epoch_that_is_best_on_validation_rows_is_kept(loop: str, tmp_path: Path) -> None:
-    # A learning rate that spoils in later epochs what it has found in earlier ones.
-    info = train(tmp_path, loop=loop, epochs=6, rows=200, learning_rate=3e-2, warmup=0.0)
-    assert 6 == len(info["validation"])
-    assert info["validation"][-1] < max(info["validation"])
-    assert max(info["validation"]) == accuracy(tmp_path)
+    for seed in range(12):  # which of them end worse than they were, each processor rounds for itself
+        info = train(tmp_path / str(seed), loop=loop, seed=seed, **SPOILT)
+        assert 6 == len(info["validation"])
+        assert max(info["validation"]) == accuracy(tmp_path / str(seed))
+        if info["validation"][-1] < max(info["validation"]):
+            return
+    pytest.fail("every last epoch was the best, so that nothing was shown")
 
 
 @LOOPS
 def test_the_last_epoch_is_kept_where_the_recipe_says_so(loop: str, tmp_path: Path) -> None:
-    spoilt = {"loop": loop, "epochs": 6, "rows": 200, "learning_rate": 3e-2, "warmup": 0.0}
-    best = train(tmp_path / "best", **spoilt)
-    last = train(tmp_path / "last", **spoilt, keep="last")
+    best = train(tmp_path / "best", loop=loop, **SPOILT)
+    last = train(tmp_path / "last", loop=loop, **SPOILT, keep="last")
     assert best["validation"][-1:] == last["validation"] == [accuracy(tmp_path / "last")]
 
 
