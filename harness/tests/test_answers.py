@@ -22,7 +22,7 @@ from harness.progress import Progress
 from harness.statistics.stats import resampled
 from harness.workers.process import Answer
 
-LAW = settings(deadline=None, database=None, max_examples=80)
+LAW = settings(max_examples=80)
 
 
 @dataclass

@@ -18,9 +18,7 @@ from harness.cache import MARKER, Store, size_bytes
 from harness.errors import HarnessError
 from harness.fingerprints import canonical, file_sha256, fingerprint, tree_sha256
 
-LAW = settings(
-    deadline=None, database=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
 values = st.recursive(

@@ -13,7 +13,7 @@ from harness.records.schema import Built, Constraints
 from harness.verdicts.choice import choose, undominated
 from harness.verdicts.speed import own_speedup
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 
 def chosen(*others, reference=None):

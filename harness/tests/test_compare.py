@@ -26,7 +26,7 @@ from harness.verdicts.choice import choose
 from harness.verdicts.judge import shortfalls, verdict
 from harness.verdicts.speed import flat
 
-LAW = settings(deadline=None, database=None, max_examples=25)
+LAW = settings(max_examples=25)
 
 
 # What stands beside what

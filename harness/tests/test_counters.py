@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.rounds import counters
 from harness.rounds.counters import Usage, cpu_s, parse_cgroups, parse_pressure, parse_stat, parse_throttled, take
 
-LAW = settings(deadline=None, database=None, max_examples=150)
+LAW = settings(max_examples=150)
 STAT = """\
 cpu  1110 22 330 4400 50 6 7 8 900 90
 cpu0 1000 20 300 4000 40 5 6 7 900 90

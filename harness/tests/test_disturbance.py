@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.rounds.counters import Snapshot, Usage
 from harness.rounds.disturbance import DRIFT, FOREIGN, HEAVY_LOAD, LEAST_S, PARENT, STEAL, Disturbance, Span, total
 
-LAW = settings(deadline=None, database=None, max_examples=100)
+LAW = settings(max_examples=100)
 ZERO = Snapshot(load=0.5, usage=Usage(0, 0, 0), own_s=0, parent_s=0, pressure_us=0, throttled=0, mhz=2000)
 SILENT = Snapshot(load=None, usage=None, own_s=1, parent_s=1, pressure_us=None, throttled=None, mhz=None)
 QUIET = Disturbance(

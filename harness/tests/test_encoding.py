@@ -13,7 +13,7 @@ from harness.cache import Store
 from harness.dataset.encoding import BATCH, Encoder
 from harness.kinds import text_classification
 
-LAW = settings(deadline=None, database=None, max_examples=30)
+LAW = settings(max_examples=30)
 CALLS = []
 """How many rows `encode` was given, each time."""
 

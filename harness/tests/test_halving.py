@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.tuning.halving import Rung, halving, rungs
 
-LAW = settings(deadline=None, database=None, max_examples=200)
+LAW = settings(max_examples=200)
 NOISE = 0.1
 """Of a log-ratio of one round."""
 

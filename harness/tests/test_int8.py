@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -135,7 +135,6 @@ def test_a_backend_builds_in_one_way():
         Backend(name="toy", load=stacked, build=largest, calibrate=largest)
 
 
-@settings(deadline=None, database=None)
 @given(st.integers(1, 60), st.data())
 def test_as_few_layers_stay_in_float_as_it_takes(layers, data):
     needed, asked = data.draw(st.integers(1, layers)), []

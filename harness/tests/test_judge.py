@@ -16,7 +16,7 @@ from harness.statistics.stats import smallest_margin
 from harness.verdicts.judge import WORST_FIRST, shortfalls, verdict, with_promise
 from harness.verdicts.speed import own_speedups
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 
 def contender(factor=2.0, *, noise=0.001, control=1.0, promise=None, **changed):

@@ -19,7 +19,7 @@ from harness.rounds.samples import Arm, Load, Settings
 from harness.workers.memory import held_bytes
 from harness.workers.process import Worker
 
-LAW = settings(deadline=None, database=None, max_examples=200)
+LAW = settings(max_examples=200)
 MB = 1_000_000
 calls = st.integers(LEAST, MOST)
 readings = st.lists(st.integers(0, 10**10), min_size=PARTS + 1, max_size=PARTS + 1)

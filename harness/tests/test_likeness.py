@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from harness.accuracy.likeness import ABSOLUTE, ANGLE, COSINE, ELEMENTS, RELATIVE, TOKENS
 
-LAW = settings(deadline=None, database=None, max_examples=100)
+LAW = settings(max_examples=100)
 RULES = pytest.mark.parametrize("rule", [ELEMENTS, COSINE, TOKENS], ids=["numbers", "embeddings", "tokens"])
 numbers = st.floats(-100, 100)
 sequences = st.lists(st.integers(0, 3), min_size=1, max_size=8)

@@ -20,7 +20,7 @@ from harness.kinds.labels import NO_ANSWER, NO_LABEL
 from harness.metrics import METRICS
 from harness.statistics.stats import rare_event_bound, resampled, rows_lost
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 texts = st.lists(st.sampled_from(["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "."]), max_size=8).map(" ".join)
 tags = st.integers(1, 6).flatmap(

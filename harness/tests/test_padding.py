@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from harness import ONNXRUNTIME_INT8, PYTORCH, Backend, HarnessError, Session, by_length
 from harness.workers.padding import sorted_by_length
 
-LAW = settings(deadline=None, database=None, max_examples=80)
+LAW = settings(max_examples=80)
 
 
 def batch(lengths, left=False):

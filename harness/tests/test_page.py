@@ -141,7 +141,7 @@ def test_names_and_texts_of_others_do_nothing(where):
     assert not set(text) & {"\x1b", "\x00"}
 
 
-@settings(deadline=None, database=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_whatever_an_error_says_the_page_stays_whole(message):
     assert [] == Reader(page([factory.failed(message=message)])).open

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from harness.accuracy import ragged
 
-LAW = settings(deadline=None, database=None, max_examples=80)
+LAW = settings(max_examples=80)
 
 
 @st.composite

@@ -17,7 +17,7 @@ from harness.runs.regress import left_out, regressions, typical_spread
 from harness.statistics.stats import Interval
 from harness.verdicts.alike import by_case, differences
 
-LAW = settings(deadline=None, database=None, max_examples=200)
+LAW = settings(max_examples=200)
 WORDS = {"regressed": "improved", "improved": "regressed"}
 
 

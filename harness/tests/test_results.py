@@ -24,7 +24,7 @@ from harness.records.schema import SCHEMA, Built, Constraints, Data, Failure, Pr
 from harness.rounds.disturbance import Disturbance
 from harness.whole import write_whole
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 texts = st.text(max_size=12)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,8}", fullmatch=True)

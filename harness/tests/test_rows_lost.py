@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from harness.selftest.noninferiority import beyond, chance, paired_lost, within
 from harness.statistics.stats import rare_event_bound, rows_lost, rows_needed, smallest_margin
 
-LAW = settings(deadline=None, database=None, max_examples=200)
+LAW = settings(max_examples=200)
 
 
 @st.composite

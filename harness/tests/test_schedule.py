@@ -11,7 +11,7 @@ from harness.contracts import Target
 from harness.rounds.samples import LOOKS, Samples, Settings
 from harness.rounds.schedule import FURTHER_STARTS, LONGEST_START, is_due, is_look, limit_ns, plan
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 SECOND = 1_000_000_000
 
 of = st.builds(

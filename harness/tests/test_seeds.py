@@ -23,7 +23,7 @@ from harness.training.seeds import collapse, is_collapsed, seed_of, sound
 
 pytest_plugins = "pytester"
 
-LAW = settings(deadline=None, database=None, max_examples=200)
+LAW = settings(max_examples=200)
 NAMES = ("animals", "plants", "numbers")
 SEED = Seed(seed=0, score=0.9, majority=0.25, frequent="plants")
 STEP = 0.005

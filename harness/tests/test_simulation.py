@@ -14,7 +14,7 @@ from harness.selftest.profiles import LOUD, TENDED
 from harness.selftest.simulation import HANDOVER_NS, MS, Core, Profile, Simulation
 from harness.selftest.toys import toy, truthful
 
-LAW = settings(deadline=None, database=None, max_examples=100)
+LAW = settings(max_examples=100)
 QUIET = Profile(name="quiet", block_ms=8, jitter=0, drift=0)
 STEPS = st.lists(st.tuples(st.booleans(), st.floats(0, 50 * MS)), max_size=30)
 

@@ -22,7 +22,7 @@ from harness import (
 from harness.contracts import DEVICES, Backend
 from harness.spec import Model, Task
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 
 def load(artifact, target):

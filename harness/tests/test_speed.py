@@ -28,7 +28,7 @@ from harness.verdicts.speed import (
     startup_ms,
 )
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 durations = st.integers(100_000, 10_000_000)
 

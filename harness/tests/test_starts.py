@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.statistics.starts import _solved, located, starts_interval
 from harness.statistics.stats import median_interval
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 confidences = st.floats(0.5, 0.999)
 
 

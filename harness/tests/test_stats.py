@@ -23,7 +23,7 @@ from harness.statistics.stats import (
     smallest_margin,
 )
 
-LAW = settings(deadline=None, database=None, max_examples=60)
+LAW = settings(max_examples=60)
 
 numbers = st.floats(-1e6, 1e6)
 samples = st.lists(numbers, min_size=1, max_size=80)

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from harness.statistics.steps import AFTER, BEFORE, EVERY, largest, steps
 
-LAW = settings(deadline=None, database=None, max_examples=100)
+LAW = settings(max_examples=100)
 NOISE = 0.03
 """Standard deviation of logs."""
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from harness.workers import front, wire
 
-LAW = settings(deadline=None, database=None, max_examples=80)
+LAW = settings(max_examples=80)
 
 dtypes = st.one_of(
     arrays_of.boolean_dtypes(),
