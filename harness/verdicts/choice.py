@@ -12,7 +12,7 @@ from harness.contracts import REFERENCE
 from harness.records.schema import Result
 from harness.statistics.stats import Interval
 from harness.verdicts.judge import shortfalls, verdict
-from harness.verdicts.phrases import listed, times
+from harness.verdicts.phrases import listed, points, times
 from harness.verdicts.speed import flat, invalid, noise_floor, own_speedup
 
 SAME_MEMORY = 1.02
@@ -31,7 +31,7 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
     if shippable:
         best = max(shippable, key=_gain)
         gain = own_speedup(best.series[0])
-        why = f"{times(gain)} the reference's speed at batch 1"
+        why = f"{times(gain)} the reference's speed at batch 1{_price(best)}"
         level = [r.backend for r in shippable if r is not best and _speed(r)[2] >= gain.low]
         return best, why + (f", not told apart from {listed(level)}" if level else "")
     if not usable:
@@ -43,6 +43,12 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
     if reference is None:
         return None, f"the reference, {REFERENCE}, was not selected or keeps no promise, and {_why_none(within)}"
     return reference, _why_none(within)
+
+
+def _price(result: Result) -> str:
+    """What a result that ships is known to lose, in words."""
+    lost, promise = loss(result), result.promise
+    return f", losing {points(lost)} of the {100 * promise.max_loss:g} allowed" if lost and promise else ""
 
 
 def _why_none(results: Sequence[Result]) -> str:
