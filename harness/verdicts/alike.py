@@ -2,8 +2,8 @@
 
 The environment (machine, processor, system, packages, threads, wait policy), the packages of environments that a
 backend has of its own, the test rows and the source of the model; for speed also the workload with its drawn order, and
-the lengths of the rows: each of these changes the speed-up of unchanged code. What is under test may differ: the commit, the recipe, and with it the weights, on whose
-values the time of an architecture does not depend.
+the lengths of the rows: each of these changes the speed-up of unchanged code. What is under test may differ: the
+commit, the recipe, and with it the weights, on whose values the time of an architecture does not depend.
 """
 
 from __future__ import annotations
