@@ -16,7 +16,7 @@ from harness.rounds.counters import load_average
 
 PACKAGES = (
     "shipbench", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "onnxruntime-gpu",
-    "datasets", "evaluate", "numpy", "openvino", "torchao",
+    "datasets", "evaluate", "numpy", "openvino", "tensorrt", "torchao",
 )  # fmt: skip
 
 

@@ -36,9 +36,11 @@ CODE = (
     "dataset/inputs.py", "kind.py", "kinds", "accuracy/score.py", "metrics",
 )  # fmt: skip
 """What makes a checkpoint: whoever changes how a model is trained must not be given an old one."""
+ARTIFACTS = ("backends", "artifacts/aside.py")
+"""What makes artifacts: a backend's functions stand in one file and call those of others."""
 ANSWERS = (
-    "accuracy/answers.py", "dataset/inputs.py", "accuracy/ragged.py", "workers/reduction.py",
-    "workers/padding.py", "workers/worker.py", "accuracy/score.py", "metrics",
+    "accuracy/answers.py", "dataset/inputs.py", "accuracy/ragged.py", "workers/reduction.py", "workers/padding.py",
+    "workers/process.py", "workers/worker.py", "backends", "accuracy/score.py", "metrics",
 )  # fmt: skip
 """What makes answers."""
 Part = Literal["test", "calibration", "validation"]
@@ -67,10 +69,9 @@ class Workshop:
     def checkpoint(self, split: data.Split) -> Entry:
         """The fine-tuned model."""
         origin = content.of_model(self.model.source, self.folder)
-        code = [tree_sha256(HARNESS / name) for name in CODE]
         rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
         place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
-        key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), code)
+        key = fingerprint(self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), _digests(CODE))
         made = self.store.get(
             self._name("checkpoint"),
             key,
@@ -92,7 +93,7 @@ class Workshop:
         rows = aside() if backend.calibrate and aside else None
         # Options are for what runs it; what is built is the same with all of them.
         bare, installed = replace(_bare(backend), options={}), _installed(backend.builds_in)
-        made = (source.path.name, source.info, bare, installed, versions(), _machine())
+        made = (source.path.name, source.info, bare, installed, versions(), _machine(), _digests(ARTIFACTS))
         seen = (rows.sha256, rows.metric, rows.max_loss) if rows else ()
         order = Order(self.task.kind, rows, self.target.threads, self.timeout_s)
         with self.progress.bar(f"build {backend.name}", None):
@@ -123,10 +124,9 @@ class Workshop:
             ):
                 return answers.collect(worker, inputs, self.task.metrics, out, self.progress)
 
-        code = [tree_sha256(HARNESS / name) for name in ANSWERS]
         key = fingerprint(
             (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in)),
-            (self.target, self.task.metrics, versions(), _machine(), code, part),
+            (self.target, self.task.metrics, versions(), _machine(), _digests(ANSWERS), part),
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
         return answers.read(entry.path, entry.info)
@@ -137,6 +137,11 @@ class Workshop:
 
     def _name(self, part: str) -> str:
         return f"{self.task.name}/{self.model.name}/{part}"
+
+
+def _digests(code: tuple[str, ...]) -> list[str]:
+    """Of files and folders of the harness."""
+    return [tree_sha256(HARNESS / name) for name in code]
 
 
 def _bare(backend: Backend) -> Backend:

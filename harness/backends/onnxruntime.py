@@ -42,7 +42,8 @@ def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target:
     _choose(options, target, onnxruntime)
     options.log_severity_level = 3
     spinning = "1" if target.spinning else "0"
-    options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    for pool in ("intra_op", "inter_op"):  # the latter has threads in parallel execution
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", spinning)
     if target.device == "cuda":
         onnxruntime.preload_dlls()
     options.add_session_config_entry(PLACEMENT, "1")

@@ -45,9 +45,11 @@ def check_graphs(artifact: Path) -> None:
 def is_told(backend: str, settings: Mapping[str, str], graphs: bool) -> bool:
     """Whether `loading` runs a case as it was measured on a CPU: graphs on ONNX Runtime, the checkpoint as it is.
 
-    `settings` are what its runtime said of itself.
+    `settings` are what its runtime said of itself; options that were chosen for it are nobody's default.
     """
-    return settings.get("providers") == "CPUExecutionProvider" if graphs else backend == REFERENCE
+    if not graphs:
+        return backend == REFERENCE
+    return settings.get("providers") == "CPUExecutionProvider" and "options" not in settings
 
 
 def loading(folder: Path, auto_class: str | None, graphs: bool = True) -> Loading:

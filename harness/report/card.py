@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.accuracy.loss import interval_method, loss, score_interval
 from harness.kinds.usage import USAGE
 from harness.records.schema import Result
-from harness.report import cells, demo, sentences
+from harness.report import demo, sentences
+from harness.report.cells import quoted
 from harness.report.instructions import EVIDENCE, KINDS, Subject, code, knows_length, packages
 from harness.report.metadata import metadata, told
 from harness.report.tables import section
@@ -29,7 +30,7 @@ def _body(subject: Subject) -> Iterator[str]:
     result, data = subject.result, subject.data
     yield f"# {result.model} for {result.task}\n"
     yield (
-        f"{_quoted(data.kind)}, as backend **{result.backend}** on {result.device}: {_quoted(told(subject))}. "
+        f"{quoted(data.kind)}, as backend **{result.backend}** on {result.device}: {quoted(told(subject))}. "
         "Everything below was measured by shipbench, and its evidence lies in "
         f"[{EVIDENCE}/]({EVIDENCE}/{Path(result.name).name}.json).\n"
     )
@@ -44,11 +45,11 @@ def _body(subject: Subject) -> Iterator[str]:
     yield "## What was measured\n"
     yield "| | |\n| --- | --- |"
     for name, value in _facts(subject):
-        yield f"| {name} | {_quoted(value)} |"
+        yield f"| {name} | {quoted(value)} |"
     yield f"\n{section(subject.group)}"
     yield "## Licences\n"
-    yield f"- Base model, {_quoted(_origin(result))}: {_quoted(str(subject.model_licence))}."
-    yield f"- Data, {_quoted(data.source)}: {_quoted(str(subject.data_licence))}."
+    yield f"- Base model, {quoted(_origin(result))}: {quoted(str(subject.model_licence))}."
+    yield f"- Data, {quoted(data.source)}: {quoted(str(subject.data_licence))}."
     yield (
         "\nThe metadata above names the base model's licence. What else holds for this folder is its publisher's to "
         "say.\n"
@@ -58,7 +59,7 @@ def _body(subject: Subject) -> Iterator[str]:
 def _notes(subject: Subject) -> Iterator[str]:
     known = KINDS.get(subject.data.kind)
     if known is None:
-        yield f"What goes in and comes out, the suite that declares {_quoted(subject.data.kind)} says.\n"
+        yield f"What goes in and comes out, the suite that declares {quoted(subject.data.kind)} says.\n"
     elif not knows_length(subject) and USAGE[known.name].text:
         yield "At how many tokens texts were cut is not on record: the tokenizer's own limit need not be that.\n"
 
@@ -97,7 +98,3 @@ def _origin(result: Result) -> str:
         case "Native" | "Scratch":
             return "none, trained from random weights"
     return "a folder of its author's own"
-
-
-def _quoted(text: str) -> str:
-    return cells.quoted(text)

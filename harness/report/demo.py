@@ -109,7 +109,10 @@ def requirements(subject: Subject) -> str:
         wanted.append("onnxruntime")
     if not USAGE[kind.name].text:
         wanted.append("pillow")
-    known = subject.result.environment.packages
+    process = subject.result.process
+    # A worker's runtime may be of an environment of its own.
+    own = {name: version for name, version in process.settings.items() if name == "onnxruntime"} if process else {}
+    known = {**subject.result.environment.packages, **own}
     lines = [f"gradio=={GRADIO}"]
     for name in dict.fromkeys(wanted):
         version = known.get(name.partition("[")[0], "").partition("+")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.accuracy.loss import interval_method, score_interval
+from harness.backends.usage import GRAPHS
 from harness.origins.licences import hub_dataset
 from harness.report import cells, demo
 from harness.report.instructions import EVIDENCE, KINDS, Subject, is_transformers
@@ -36,7 +37,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
         metric_value=answers.score,
         metric_args={"rows": answers.rows} | bounds,
     )
-    graphs = (subject.folder / "onnx").exists()
+    graphs = (subject.folder / GRAPHS).exists()
     optional = {
         "license_name": cells.plain(licence.name) if licence.identifier == "other" else None,
         "base_model": source["repo"] if source.get("type") == "Hub" else None,

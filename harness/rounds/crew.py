@@ -57,7 +57,7 @@ class Crew:
     def turn_to(self, batch: int, *, gated: bool) -> None:
         """Go on with batches of another size, no smaller ones; whoever is known to have no memory for it leaves."""
         self.beyond = None if gated else batch
-        for name in [name for name, full in self.found.full.items() if name in self.workers and full.batch <= batch]:
+        for name in [name for name in self.workers if not self.found.fits(name, batch)]:
             self._note(name)
             self.workers.pop(name).close()
 
@@ -93,6 +93,8 @@ class Crew:
             self._note(name)
 
     def _note(self, name: str) -> None:
+        if name not in self.first_ns:
+            return  # a start in which it answered nothing tells nothing of how it starts
         worker, lives = self.workers[name], self.found.lives[name]
         lives.import_ns.append(worker.loaded["import_ns"])
         lives.load_ns.append(worker.loaded["load_ns"])

@@ -74,16 +74,14 @@ class _Run:
 
     def fits(self, load: Load) -> bool:
         """Whether the reference has memory for it, as far as is known."""
-        full = self.found.full.get(self.arms[0].name)
-        return full is None or load.batch < full.batch
+        return self.found.fits(self.arms[0].name, load.batch)
 
     def start(self, stack: ExitStack, tick: Callable[[], object]) -> None:
         """Fresh workers, which end with `stack`; their rounds of every load that is due; and what they say."""
-        crew = Crew(self.found, self.arms[0].name, self.check)
+        crew, due = Crew(self.found, self.arms[0].name, self.check), self.due()
         for arm in self.arms:
-            if arm.name not in self.found.failed:
+            if arm.name not in self.found.failed and self.found.fits(arm.name, due[0][0].batch):
                 crew.hire(arm, self.settings, stack)
-        due = self.due()
         if self.settings.probes and not due[0][1].rows:
             probe(crew, due[0][0], self.settings.seed)
         for load, samples in due:

@@ -133,6 +133,10 @@ class Measurement:
     unsteady: list[str] = field(default_factory=list)
     """Workloads whose rounds began at a clock rate that still changed."""
 
+    def fits(self, name: str, batch: int) -> bool:
+        """Whether the arm has memory for a batch of that size, as far as is known."""
+        return name not in self.full or batch < self.full[name].batch
+
     def notes(self) -> list[str]:
         """What a reader should know of how the rounds went."""
         ending = {True: "every arm decided", False: "not every arm decided"}

@@ -78,7 +78,7 @@ def point(result: Result) -> Point:
         why = invalid(series) or ""
     told = series is not None and not why
     return Point(
-        result=replace(result, series=(), answers=None, process=None, reference_process=None, seeds=(), notes=()),
+        result=replace(result, series=(), answers=None, reference_process=None, seeds=(), notes=()),
         gain=own_speedup(series) if series and told else None,
         why=why,
         score=result.answers.score if result.answers else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.workshop import TRAINERS
 from harness.case import Case
-from harness.contracts import Device
+from harness.contracts import Backend, Device
 from harness.environment import Environment, versions
 from harness.errors import HarnessError
 from harness.fingerprints import canonical, file_sha256, fingerprint
@@ -49,7 +49,8 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
     try:
         declared = [canonical(case) for case in sorted(cases, key=str)]
         own = [(content.of_rows(c.task.dataset, folder), content.of_model(c.model.source, folder)) for c in cases]
-        homes = {one for c in cases for one in (c.backend.builds_in, c.backend.runs_in) if one and one.interpreter}
+        backends = [backend for case in cases for backend in _lineage(case.backend)]
+        homes = {one for b in backends for one in (b.builds_in, b.runs_in) if one and one.interpreter}
         return fingerprint(
             declared,
             own,
@@ -61,6 +62,14 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
         )
     except (HarnessError, OSError):
         return ""
+
+
+def _lineage(backend: Backend) -> Iterator[Backend]:
+    """The backend, what it is built from, and so on."""
+    found: Backend | None = backend
+    while found is not None:
+        yield found
+        found = found.source
 
 
 def standing(cases: Sequence[Case], folder: Path, inputs: str, environment: Environment) -> list[Result]:

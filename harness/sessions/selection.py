@@ -10,21 +10,26 @@ from harness.environment import no_cuda
 from harness.errors import HarnessError
 from harness.tuning.tuned import lacking
 
+GROUPS = ("default", "all")
+"""What `--ship-backends` knows beside names."""
+
 
 def unwanted(cases: Sequence[Case], given: Namespace) -> set[str]:
     """Names of the cases that the options leave out; HarnessError for a backend that no case has."""
-    known = {case.backend.name: case.on_request for case in cases}
-    by_default = [name for name, on_request in known.items() if not on_request]
-    groups = {"default": by_default, "all": list(known)}
+    known = {case.backend.name for case in cases}
     named = (given.ship_backends or "default").split(",")
-    unknown = [name for name in named if name not in known and name not in groups]
+    unknown = [name for name in named if name not in (*known, *GROUPS)]
     if unknown and cases:
         raise HarnessError(
             f"--ship-backends: no backend {', '.join(unknown)}; there are {', '.join(sorted(known))}; and default, all"
         )
-    wanted = {backend for name in named for backend in groups.get(name, [name])}
     device = given.ship_device
-    return {str(c) for c in cases if c.backend.name not in wanted or device not in ("all", c.device)}
+    return {str(c) for c in cases if not _is_asked(c, named) or device not in ("all", c.device)}
+
+
+def _is_asked(case: Case, named: Sequence[str]) -> bool:
+    """Whether its backend is among those named; what one suite has on request may be another one's own."""
+    return case.backend.name in named or "all" in named or ("default" in named and not case.on_request)
 
 
 def skip_reason(case: Case, given: Namespace) -> str | None:

@@ -101,6 +101,18 @@ def test_idle_threads_of_onnxruntime_sleep_unless_told_to_spin(exported):
     assert ["0", "1"] == spinning
 
 
+@pytest.mark.parametrize("spin", [False, True])
+def test_threads_between_nodes_wait_as_those_within_them_do(exported, monkeypatch, spin):
+    from harness.backends import onnxruntime
+
+    given, choose = [], onnxruntime._choose
+    monkeypatch.setattr(onnxruntime, "_choose", lambda *known: (given.append(known[0]), choose(*known)))
+    found = ONNXRUNTIME.load(exported, Target("cpu", 2, spin, {"execution": "parallel"}))
+    assert "parallel" == found.settings["execution"]
+    told = {given[0].get_session_config_entry(f"session.{pool}.allow_spinning") for pool in ("intra_op", "inter_op")}
+    assert {str(int(spin))} == told
+
+
 DEFAULTS = {"optimisation": "all", "arena": "True", "memory_pattern": "True", "execution": "sequential"}
 CHOSEN = [{name: value} for name, values in ONNXRUNTIME.choices.items() for value in values[1:]]
 

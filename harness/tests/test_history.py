@@ -186,6 +186,12 @@ def test_a_change_of_environment_begins_a_segment_and_is_no_step():
     assert [[], []] == [segment.steps for segment in found.segments]
 
 
+def test_other_packages_where_a_backend_runs_begin_a_segment_too():
+    settings = [{"packages": f"numpy 2.4, onnxruntime {release}"} for release in ("1.23", "1.31")]
+    found = trend([run(at, process=factory.process(settings=one)) for at, one in enumerate(settings)])
+    assert "package onnxruntime where it runs 1.23 before, 1.31 after" == found.segments[1].began
+
+
 def test_rows_of_another_length_begin_a_segment_too():
     found = trend([run(0), run(1, series=(series(length=16),))])
     assert "length of the batch that begins with test row 0: 8 before, 16 after" == found.segments[1].began

@@ -2,13 +2,19 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import harness
+from harness import ONNXRUNTIME_INT8_GUARDED, PYTORCH_INT8
 from harness.artifacts import workshop
+from harness.cache import Entry
+from harness.contracts import Target
 from harness.dataset import encoding
+from harness.progress import Progress
 
 HERE = Path(harness.__file__).parent
 README = HERE.parent / "README.md"
@@ -82,7 +88,59 @@ def test_the_readmes_tree_names_every_module_once():
     assert sorted(name for name in found if not name.endswith("__init__.py")) == sorted(told)
 
 
-@pytest.mark.parametrize("listed", [workshop.CODE, workshop.ANSWERS, encoding.CODE])
+@pytest.mark.parametrize("listed", [workshop.CODE, workshop.ARTIFACTS, workshop.ANSWERS, encoding.CODE])
 def test_code_that_keys_what_is_kept_is_there(listed):
     """The digest of a file that is gone says nothing, and never changes again."""
     assert [] == [name for name in listed if not (HERE / name).exists()]
+
+
+MADE = Entry(Path("checkpoint-0123456789ab"), {}, 0.0)
+ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_loss=0.01)
+
+
+class Asked(Exception):
+    """By which key the store was asked."""
+
+
+@pytest.fixture
+def key(monkeypatch):
+    """The key that a workshop whose harness is the copy in a folder asks the store by."""
+
+    def get(name, key, build):
+        raise Asked(key)
+
+    kind = SimpleNamespace(name="toy")
+    shop = workshop.Workshop(
+        task=SimpleNamespace(name="task", kind=kind, metrics=("accuracy",)),
+        model=SimpleNamespace(name="model"),
+        folder=HERE,
+        target=Target("cpu", 1),
+        store=SimpleNamespace(get=get),
+        progress=Progress(),
+        timeout_s=1.0,
+        retrain=False,
+    )
+
+    def found(folder, ask):
+        monkeypatch.setattr(workshop, "HARNESS", folder)
+        with pytest.raises(Asked) as asked:
+            ask(shop)
+        return asked.value.args[0]
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changed", "ask"),
+    [
+        ("onnx_int8.py", lambda shop: shop.artifact(ONNXRUNTIME_INT8_GUARDED, MADE, lambda: ROWS)),
+        ("torch_compile.py", lambda shop: shop.answers(PYTORCH_INT8, MADE, None)),
+    ],
+)
+def test_what_a_backend_takes_from_another_ones_file_is_part_of_its_key(tmp_path, key, changed, ask):
+    there = shutil.copytree(HERE, tmp_path / "there", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    other = shutil.copytree(there, tmp_path / "other")
+    assert key(there, ask) == key(other, ask)
+    later = shutil.copytree(there, tmp_path / "later")
+    (later / "backends" / changed).write_text("# nothing as it was")
+    assert key(there, ask) != key(later, ask)

@@ -105,6 +105,18 @@ def smaller(artifact, target):
     return session(run)
 
 
+def full_at_last(artifact, target):
+    """Has room in its first two lives, and says otherwise from then on."""
+    lives = artifact / "lives.txt"
+    number = len(lives.read_text()) if lives.exists() else 0
+    lives.write_text("x" * (number + 1))
+    def run(arrays):
+        if number >= 2:
+            raise MemoryError("others take it all")
+        return honest(arrays)
+    return session(run)
+
+
 def none(artifact, target):
     """Has no room at all."""
     def run(arrays):
@@ -527,6 +539,17 @@ def test_an_arm_has_figures_up_to_the_largest_batch_that_it_has_memory_for(run):
         "failure 2: out of memory ; GPU=0",
     ]
     assert expected == told
+
+
+def test_an_arm_without_memory_leaves_starts_that_are_for_larger_batches_alone(run):
+    loads = [load(batch=batch) for batch in SWEEP]
+    arms = {"pytorch": "ok", "control": "ok", "half": "small", "late": "full_at_last"}
+    found = run(loads=loads, starts=2, looks=(4, 8), settled=lambda samples: samples.batch < 16, **arms)
+    assert {} == found.failed
+    assert [4, 4, 8, 8] == [samples.rounds for samples in found.samples]
+    assert {"half": 16, "late": 16} == {name: full.batch for name, full in found.full.items()}
+    assert [True, True, False, False] == [samples.has("late") for samples in found.samples]
+    assert {"pytorch": 4, "control": 4, "half": 2, "late": 2} == {n: len(v.first_ns) for n, v in found.lives.items()}
 
 
 def test_the_error_rate_is_split_over_the_arms_that_a_batch_has(run):

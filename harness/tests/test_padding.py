@@ -22,13 +22,14 @@ def batch(lengths, left=False):
 
 
 def toy(asked):
-    """A backend that answers each row with what it sees of it, and each element with itself."""
+    """A backend that answers each row with what it sees of it, and each element with itself, in numbers and vectors."""
 
     def run(arrays):
         ids, mask = arrays["input_ids"], arrays["attention_mask"]
         asked.append(ids.shape)
         seen = (ids * mask).sum(axis=1, keepdims=True)
-        return {"logits": seen.astype(np.float32), "each": (ids * mask)[..., None].astype(np.float32)}
+        each = (ids * mask).astype(np.float32)
+        return {"logits": seen.astype(np.float32), "each": each, "vectors": each[..., None]}
 
     return Session(run, "cpu", {})
 

@@ -279,6 +279,15 @@ def test_a_demos_card_is_a_spaces_and_its_requirements_are_what_was_measured(tmp
     assert "sdk" not in ModelCard.load(tmp_path / "without" / "README.md").data.to_dict()
 
 
+def test_a_demo_asks_for_the_release_that_its_workers_had(tmp_path):
+    there = replace(MEASURED, settings={**MEASURED.settings, "onnxruntime": "1.23.2"})
+    environment = replace(factory.result().environment, packages={"onnxruntime": "1.31.1"})
+    shop.stock(tmp_path, process=there, environment=environment)
+    assert 0 == publish(tmp_path, "--demo")
+    wanted = (tmp_path / "out" / "requirements.txt").read_text().split()
+    assert ["onnxruntime==1.23.2"] == [name for name in wanted if name.startswith("onnxruntime")]
+
+
 @pytest.mark.parametrize(("positions", "cut"), [(512, 64), (32, 32)])
 def test_texts_are_cut_as_they_were_but_never_beyond_the_models_positions(tmp_path, positions, cut):
     config = shop.FILES["checkpoint"]["config.json"].replace("{", f'{{"max_position_embeddings": {positions}, ', 1)
@@ -310,6 +319,7 @@ def test_a_demo_of_images_asks_for_them_as_they_were_measured(tmp_path):
         ({"kind": "fill-mask"}, "there is none for fill-mask, only for text-classification and image-classification"),
         ({"kind": "a suite's own"}, "there is none for a suite's own, only for text"),
         ({"settings": {"openvino": "2026"}}, "toy-model.onnxruntime.cpu was measured as something else"),
+        ({"settings": {**MEASURED.settings, "options": "threads=1"}}, "cpu was measured as something else"),
     ],
 )
 def test_what_no_demo_would_show_truly_is_refused_before_anything_is_written(tmp_path, capsys, changed, said):

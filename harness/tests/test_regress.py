@@ -4,13 +4,14 @@
 import math
 from dataclasses import replace
 
+import factory
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from runs import HERE, answers, drawn, run, series
 
-from harness.records.schema import Failure
+from harness.records.schema import Built, Failure
 from harness.report.regressions import sentence, table
 from harness.runs.drift import ENOUGH, change, spread
 from harness.runs.regress import left_out, regressions, typical_spread
@@ -201,6 +202,19 @@ def test_other_environments_are_refused_field_by_field(changed, told):
     assert "not comparable" == found.word
     assert found.why.startswith(f"5 stored: {told}")
     assert found.is_open
+
+
+def test_other_packages_in_a_backends_own_environments_are_refused_one_by_one():
+    def own(built, runs):
+        artifact = Built(key="0", size_bytes=1, seconds=1.0, info={"built_packages": f"pip 25, torch {built}"})
+        settings = {"packages": f"numpy 2.4, onnxruntime {runs}"}
+        return replace(run(0), artifact=artifact, process=factory.process(settings=settings))
+
+    told = ["package torch where it was built 2.12 stored, 2.13 today"]
+    assert told == differences(own("2.12", "1.31"), own("2.13", "1.31"))
+    told = ["package onnxruntime where it runs 1.23 stored, 1.31 today"]
+    assert told == differences(own("2.13", "1.23"), own("2.13", "1.31"))
+    assert [] == differences(own("2.13", "1.31"), replace(own("2.12", "1.23"), artifact=None, process=None))
 
 
 NEWER = replace(HERE, packages=HERE.packages | {"torch": "2.14"})

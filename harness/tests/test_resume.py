@@ -23,6 +23,7 @@ from conftest import Once, Run, Toy
 from harness import PYTORCH, Backend, Case, Gate, Model, Native, Package, Recipe, Task, text_classification
 from harness.environment import Environment
 from harness.plan import Options
+from harness.pythons.interpreter import Python
 from harness.records import results
 from harness.records.schema import Failure, Result
 from harness.sessions import leftovers, resume
@@ -258,6 +259,17 @@ def test_declarations_are_part_of_the_inputs(case, tmp_path):
         [case, replace(case, backend=backend)],
     ]
     assert 6 == len({known, *(inputs(cases, tmp_path) for cases in changed)})
+
+
+def test_the_environment_that_a_backends_source_is_built_in_is_part_of_the_inputs(case, tmp_path, monkeypatch):
+    source = Backend(name="source", load=load_nothing, build=load_nothing, builds_in=Python(interpreter="python"))
+    built = replace(case, backend=Backend(name="built", source=source, load=load_nothing))
+    found = []
+    for version in ("1", "2"):
+        monkeypatch.setattr(resume, "described", lambda python, version=version: {"packages": f"numpy {version}"})
+        found.append(inputs([built], tmp_path))
+    assert "" not in found
+    assert found[0] != found[1]
 
 
 def test_the_order_of_cases_is_not(case, tmp_path):

@@ -1,5 +1,6 @@
 """Laws of declarations: a typo is an error that says what to write, and a case has one name."""
 
+from argparse import Namespace
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from harness import (
     DEFAULT_BACKENDS,
     MORE_BACKENDS,
+    OPENVINO,
+    PYTORCH,
     Gate,
     HarnessError,
     Native,
@@ -20,6 +23,7 @@ from harness import (
     text_classification,
 )
 from harness.contracts import DEVICES, Backend
+from harness.sessions.selection import unwanted
 from harness.spec import Model, Task
 
 LAW = settings(max_examples=60)
@@ -256,6 +260,14 @@ def test_backends_are_the_default_ones_and_others_on_request_unless_they_are_nam
     assert expected == [case.backend for case in found]
     assert set(MORE_BACKENDS) == {case.backend for case in found if case.on_request}
     assert not any(case.on_request for case in cases(task(), [model()], MORE_BACKENDS))
+
+
+def test_what_one_suite_has_on_request_may_be_another_ones_own():
+    own = cases(task(name="own"), [model()], [PYTORCH, OPENVINO])
+    default = cases(task(name="default"), [model()])
+    for found in ([*own, *default], [*default, *own]):
+        left = {str(case) for case in found} - unwanted(found, Namespace(ship_backends=None, ship_device="cpu"))
+        assert {"own/toy-model.openvino.cpu"} == {name for name in left if ".openvino." in name}
 
 
 def test_models_may_be_the_keys_of_their_gates():

@@ -44,9 +44,8 @@ def test_a_loop_that_does_not_report_is_refused():
 
 def test_a_package_that_is_missing_is_named_with_what_asked_for_it():
     check_installed("json", "nobody")
-    with pytest.raises(
-        HarnessError, match=r"^model m: no_such_package is not installed; run: python -m pip install no_"
-    ):
+    said = r'^model m: no_such_package is not installed; run: python -m pip install -e "\.\[no_such_package\]"$'
+    with pytest.raises(HarnessError, match=said):
         check_installed("no_such_package", "model m")
 
 

@@ -24,7 +24,7 @@ FIGURES = ("speedup", "median_ms", "score", "loss")
 def check_installed(name: str, asked: str) -> None:
     """HarnessError, saying what `asked` for it, if a tracker's package is not installed."""
     if importlib.util.find_spec(name) is None:
-        raise HarnessError(f"{asked}: {name} is not installed; run: python -m pip install {name}")
+        raise HarnessError(f'{asked}: {name} is not installed; run: python -m pip install -e ".[{name}]"')
 
 
 def run_folder(artifacts: Path, task: str, model: str, seed: int) -> Path:

@@ -1,9 +1,9 @@
 """What must be equal for results of different days to be held against each other.
 
-The environment (machine, processor, system, packages, threads, wait policy), the test rows and the source of the
-model; for speed also the workload with its drawn order, and the lengths of the rows: each of these changes the
-speed-up of unchanged code. What is under test may differ: the commit, the recipe, and with it the weights, on whose
-values the time of an architecture does not depend.
+The environment (machine, processor, system, packages, threads, wait policy), the packages of environments that a
+backend has of its own, the test rows and the source of the model; for speed also the workload with its drawn order, and
+the lengths of the rows: each of these changes the speed-up of unchanged code. What is under test may differ: the
+commit, the recipe, and with it the weights, on whose values the time of an architecture does not depend.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def by_case(results: Iterable[Result]) -> Runs:
 def differences(stored: Result, today: Result) -> list[str]:
     """Every field that is not equal though it must be; what a failed run could not record is no difference."""
     found = environment_differences(stored.environment, today.environment)
+    before, now = _elsewhere(stored), _elsewhere(today)
+    for place in (place for place in before if place in now):
+        found += _unequal(before[place], now[place])
     for name, (one, other) in {
         "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
         "model source": [result.recipe.get("source") for result in (stored, today)],
@@ -43,12 +46,7 @@ def differences(stored: Result, today: Result) -> list[str]:
 
 def environment_differences(stored: Environment, today: Environment) -> list[str]:
     """The same for where they ran, package by package."""
-    one, other = (_fields(environment) for environment in (stored, today))
-    return [
-        f"{name} {one.get(name, 'none')} stored, {other.get(name, 'none')} today"
-        for name in dict.fromkeys((*one, *other))
-        if one.get(name) != other.get(name)
-    ]
+    return _unequal(_fields(stored), _fields(today))
 
 
 def length_differences(stored: Sequence[Series], today: Series) -> str:
@@ -73,3 +71,24 @@ def other_length(stored: Mapping[int, int], today: Mapping[int, int]) -> str:
 def _fields(environment: Environment) -> dict[str, Any]:
     fields = environment.comparable()
     return fields | {f"package {name}": version for name, version in fields.pop("packages").items()}
+
+
+def _elsewhere(result: Result) -> dict[str, dict[str, str]]:
+    """Packages of the environments, not pytest's, that its backend was built and run in, by place and name."""
+    told = {
+        "where it was built": result.artifact.info.get("built_packages") if result.artifact else None,
+        "where it runs": result.process.settings.get("packages") if result.process else None,
+    }
+    return {
+        place: {f"package {name} {place}": version for name, version in (one.split(" ", 1) for one in text.split(", "))}
+        for place, text in told.items()
+        if text
+    }
+
+
+def _unequal(stored: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name} {stored.get(name, 'none')} stored, {today.get(name, 'none')} today"
+        for name in dict.fromkeys((*stored, *today))
+        if stored.get(name) != today.get(name)
+    ]

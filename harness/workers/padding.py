@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,32 +34,39 @@ def sorted_by_length(session: Session, rows: int) -> Session:
         if mask is None or len(mask) <= rows:
             return session.run(arrays)
         order = np.argsort(mask.sum(axis=1), kind="stable")
-        width = mask.shape[1]
-        answered = [_answered(session, arrays, order[at : at + rows], width) for at in range(0, len(order), rows)]
-        return {name: _joined([part[name] for part in answered], order) for name in answered[0]}
+        chosen = [order[at : at + rows] for at in range(0, len(order), rows)]
+        places = [_needed(mask[part]) for part in chosen]
+        answered = [session.run(_cut(arrays, part, place)) for part, place in zip(chosen, places, strict=True)]
+        parts = {name: [part[name] for part in answered] for name in answered[0]}
+        return {name: _joined(_filled(found, places, mask.shape[1]), order) for name, found in parts.items()}
 
     return session._replace(run=run)
 
 
-def _answered(session: Session, arrays: Arrays, chosen: NDArray[np.intp], width: int) -> Arrays:
-    """Answers to the chosen rows; what has an entry an element is filled up to `width` elements again."""
-    needed = np.flatnonzero(arrays[MASK][chosen].any(axis=0))
-    first, last = (int(needed[0]), int(needed[-1]) + 1) if len(needed) else (0, width)
+def _needed(mask: NDArray[np.generic]) -> slice:
+    """Where any of the rows has an element; everywhere if none has one."""
+    found = np.flatnonzero(mask.any(axis=0))
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, mask.shape[1])
+
+
+def _cut(arrays: Arrays, chosen: NDArray[np.intp], place: slice) -> Arrays:
+    """The chosen rows, of what has an entry an element those of this place."""
+    width = arrays[MASK].shape[1]
     given = {name: values[chosen] for name, values in arrays.items()}
-    trimmed = {
-        name: np.ascontiguousarray(values[:, first:last]) if values.shape[1:2] == (width,) else values
+    return {
+        name: np.ascontiguousarray(values[:, place]) if values.shape[1:2] == (width,) else values
         for name, values in given.items()
     }
-    return dict(_filled(session.run(trimmed), first, last, width))
 
 
-def _filled(outputs: Arrays, first: int, last: int, width: int) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    for name, values in outputs.items():
-        if last - first < width and values.shape[1:2] == (last - first,) and values.ndim > 2:
-            rest = [(0, 0)] * (values.ndim - 2)
-            yield name, np.pad(values, [(0, 0), (first, width - last), *rest])
-        else:
-            yield name, values
+def _filled(parts: list[NDArray[np.generic]], places: list[slice], width: int) -> list[NDArray[np.generic]]:
+    """Outputs that have an entry an element, as long in every part as what that was given, are as wide as all again."""
+    if any(part.shape[1:2] != (place.stop - place.start,) for part, place in zip(parts, places, strict=True)):
+        return parts
+    return [
+        np.pad(part, [(0, 0), (place.start, width - place.stop), *[(0, 0)] * (part.ndim - 2)])
+        for part, place in zip(parts, places, strict=True)
+    ]
 
 
 def _joined(parts: list[NDArray[np.generic]], order: NDArray[np.intp]) -> NDArray[np.generic]:
