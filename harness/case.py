@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.contracts import CONTROL, DEVICES, REFERENCE, Backend, Device
 from harness.errors import HarnessError
@@ -45,16 +46,30 @@ def cases(
     from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS, PYTORCH
 
     chosen = (*DEFAULT_BACKENDS, *MORE_BACKENDS) if backends is None else tuple(backends)
-    for backend in chosen:
-        if backend.name in (REFERENCE, CONTROL) and backend is not PYTORCH:
-            raise HarnessError(f"backend {backend.name!r}: the reference and its control own that name; take another")
+    _check_names(chosen, PYTORCH)
     gates: list[tuple[Model, Gate | None]]
     gates = list(models.items()) if isinstance(models, Mapping) else [(model, None) for model in models]
     on_request = () if backends is not None else MORE_BACKENDS
     found = list(_cases(task, gates, chosen, on_request))
-    if len({str(case) for case in found}) < len(found):
-        raise HarnessError(f"task {task.name}: two cases share a name; models and backends need distinct names")
+    twice = [name for name, count in Counter(map(str, found)).items() if count > 1]
+    if twice:
+        said = f"two cases share a name ({twice[0]}); models and backends need distinct names"
+        raise HarnessError(f"task {task.name}: {said}")
     return found
+
+
+def _check_names(backends: Iterable[Backend], reference: Backend) -> None:
+    """HarnessError where one name means two things, be one of them only what another backend is built from."""
+    known: dict[str, Backend] = {}
+    for backend in backends:
+        one: Backend | None = backend
+        while one is not None:
+            if one.name in (REFERENCE, CONTROL) and one is not reference:
+                raise HarnessError(f"backend {one.name!r}: the reference and its control own that name; take another")
+            made = replace(one, source=None, devices=DEVICES, unavailable=None)  # where it may run changes no artifact
+            if known.setdefault(one.name, made) != made:
+                raise HarnessError(f"backend {one.name!r}: two have that name, and are not the same; take another")
+            one = one.source
 
 
 def _cases(

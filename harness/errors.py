@@ -35,6 +35,14 @@ MEMORY = re.compile("MemoryError|out of memory|alloc_failed|allocate memory|bad.
 """In an error's type and text: what Python, C++, PyTorch, ONNX Runtime and CUDA's libraries say of it."""
 
 
+def named(error: BaseException) -> str:
+    """Its type and what it says; one of somebody's own may fail even at that."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception as other:
+        return f"{type(error).__name__}, which cannot be told: {type(other).__name__}"
+
+
 def reported(error: str, message: str, said: str) -> WorkerError:
     """What a process reported as `error`, or how it ended; `said` is all that it wrote."""
     return OutOfMemory(message, said) if MEMORY.search(error) else WorkerError(message, said)

@@ -23,6 +23,11 @@ def name_of(function: Callable[..., Any]) -> dict[str, str]:
     return {"file": str(file), "module": function.__module__, "qualname": function.__qualname__}
 
 
+def is_ours(function: Callable[..., Any]) -> bool:
+    """Whether it stands in this harness, and not in a file of somebody's own."""
+    return Path(inspect.getfile(function)).resolve().is_relative_to(Path(__file__).parent)
+
+
 def import_path() -> str:
     """PYTHONPATH of a process that is to find this very harness, wherever it runs."""
     found = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]

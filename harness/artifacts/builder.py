@@ -1,4 +1,4 @@
-"""A backend's `build` in an environment of its own (`python -m harness.artifacts.builder FD`), and the parent's end.
+"""A backend's `build` in a process of its own (`python -m harness.artifacts.builder FD`), and the parent's end.
 
 A kind travels as the functions and plain values that it is made of, each function by the file it stands in, so that
 one made with `dataclasses.replace` arrives as it is.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.contracts import Backend
-from harness.errors import HarnessError, Unsupported
+from harness.errors import HarnessError, Unsupported, named
 from harness.kind import Kind
 from harness.loading import load_symbol, name_of
 from harness.pythons.installed import installed
@@ -28,14 +28,15 @@ PATIENCE = 12
 
 
 class Builder(Child):
-    """A process that builds one artifact, on the interpreter that the backend names."""
+    """A process that builds one artifact, on the interpreter that the backend names, else on this one."""
 
     WHAT = "builder"
 
     def build(self, backend: Backend, source: Path, out: Path, kind: Kind) -> dict[str, str]:
-        """What `backend.build` returns, and where it ran; raises what it raises: Unsupported, or WorkerError."""
+        """What `backend.build` returns, and where it ran unless here; raises its Unsupported, else WorkerError."""
         assert backend.build is not None
         order = {"build": name_of(backend.build), "kind": packed(kind), "source": str(source), "out": str(out)}
+        order["elsewhere"] = backend.builds_in is not None
         self._send(order)
         built: dict[str, str] = self._receive()[0]["built"]
         return built
@@ -49,7 +50,10 @@ def main(fd: int) -> None:
             order, _ = wire.receive(sock)
             build = load_symbol(**order["build"])
             built = build(Path(order["source"]), Path(order["out"]), unpacked(order["kind"]))
-            told = {f"built_{name}": value for name, value in installed().items()}
+            if not isinstance(built, dict | None):
+                raise TypeError(f"build returned {type(built).__name__}; it returns a dict of what to record")
+            there = installed() if order["elsewhere"] else {}  # of this environment, the result tells itself
+            told = {f"built_{name}": value for name, value in there.items()}
             wire.send(sock, {"built": {**(built or {}), **told}})
         except EOFError:
             return
@@ -58,7 +62,7 @@ def main(fd: int) -> None:
         except Exception as error:  # the parent decides what an error of the backend means
             traceback.print_exc()
             sys.stderr.flush()
-            wire.send(sock, {"error": f"{type(error).__name__}: {error}"})
+            wire.send(sock, {"error": named(error)})
 
 
 def packed(value: Any) -> Any:

@@ -1,4 +1,8 @@
-"""One artifact, made by its backend's own function: here or in another environment, from rows where it calibrates."""
+"""One artifact, made by its backend's own function, from rows where it calibrates.
+
+What stands in this harness builds here, where torch is imported already; a function of somebody's own, or one for
+another environment, in a process that may exit, crash or hang without taking the session along.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from harness.cache import Entry, changed
 from harness.contracts import Backend
 from harness.errors import HarnessError
 from harness.kind import Kind
+from harness.loading import is_ours
 from harness.workers.process import environment
 
 
@@ -37,7 +42,7 @@ def built(backend: Backend, source: Entry, out: Path, order: Order) -> dict[str,
             assert order.rows is not None
             return backend.calibrate(given, out, order.kind, order.rows)
         assert backend.build is not None
-        if backend.builds_in is None:
+        if backend.builds_in is None and is_ours(backend.build):
             return backend.build(given, out, order.kind)
         there, patience_s = environment(order.threads), PATIENCE * order.timeout_s
         with Builder(backend.name, "harness.artifacts.builder", there, patience_s, backend.builds_in) as builder:

@@ -49,6 +49,7 @@ def guard(source: Path, out: Path, kind: Kind, aside: Aside) -> dict[str, str]:
         floats = ranked[: fewest(lost, ranked)]
         dynamic(graph, out, floats)
     return described(out) | {
+        "guards": "onnxruntime-int8",
         "float_layers": ", ".join(sorted(floats)) or "none had to be",
         "validation": f"{aside.score(_outputs(out / FILE, rows)):.4f} where float scores {score:.4f}, {len(rows)} rows",
     }

@@ -10,8 +10,11 @@ from harness.report.seeds import spread_of_seeds
 from harness.rounds import gpu
 from harness.verdicts.choice import undominated
 from harness.verdicts.judge import verdict
-from harness.verdicts.phrases import ends
-from harness.verdicts.speed import flat, noise_floor, starts_differ_by
+from harness.verdicts.phrases import ends, times
+from harness.verdicts.speed import against, flat, noise_floor, starts_differ_by
+
+SHOWN = 3
+"""Layers that a sentence names; the result has all."""
 
 
 def recommendation(group: list[Result], mark: str = "**") -> str:
@@ -26,6 +29,7 @@ def below(group: list[Result]) -> list[str]:
     return [
         *_reasons(group),
         *beside(group),
+        *guarded(group),
         *_unbeaten(group),
         *spread_of_seeds(group),
         *_restarts(group),
@@ -85,6 +89,24 @@ def beside(group: list[Result]) -> list[str]:
         for name, value in result.answers.others.items() if result.answers else ():
             found.setdefault(name, []).append(f"{result.backend} {value:.4f}")
     return [f"By {name}: {', '.join(scores)}." for name, scores in found.items()]
+
+
+def guarded(group: list[Result]) -> list[str]:
+    """Which layers a guard kept in float, and what that cost in speed."""
+    known = {(result.measurement, result.backend): result.series for result in group}
+    told = []
+    for result in group:
+        info = result.artifact.info if result.artifact else {}
+        if "float_layers" not in info:
+            continue
+        plain = known.get((result.measurement, info.get("guards", "")))
+        cost = ""
+        if plain and result.series:
+            cost = f"; it is {times(against(plain[0], result.series[0]))} as fast as {info['guards']} at batch 1"
+        layers = info["float_layers"].split(", ")
+        more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
+        told.append(f"{result.backend}, layers kept in float: {', '.join(layers[:SHOWN])}{more}{cost}.")
+    return told
 
 
 def _unbeaten(group: list[Result]) -> list[str]:

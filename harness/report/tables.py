@@ -87,6 +87,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
             *by_batch(group, "simple"),
             f"{sentences.recommendation(group, mark='')}",
             *sentences.beside(group),
+            *sentences.guarded(group),
             *spread_of_seeds(group),
             *sentences.disturbed(group),
             *sentences.noise(group),

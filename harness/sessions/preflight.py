@@ -59,7 +59,7 @@ def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
 def _check_backend(backend: Backend) -> None:
     """HarnessError for functions that no other process finds, and for environments that nobody could use."""
     name_of(backend.load)
-    if backend.builds_in and backend.build:
+    if backend.build:
         name_of(backend.build)
     for python in filter(None, (backend.builds_in, backend.runs_in)):
         if python.interpreter is not None:

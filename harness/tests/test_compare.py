@@ -1,6 +1,7 @@
 """Laws of tables: what stands beside what, what is refused, what is recommended, what is written."""
 
 import math
+import re
 from dataclasses import replace
 from io import BytesIO
 
@@ -616,3 +617,18 @@ def test_generated_tokens_are_counted_of_the_rows_that_were_asked_for():
     table = report.markdown([result(answers=written, series=(one, two))])
     assert "tokens/s" in table
     assert "tokens/s" not in report.markdown([result()])
+
+
+def test_a_guard_tells_the_layers_it_kept_in_float_and_what_they_cost_in_speed():
+    plain = result("onnxruntime-int8", 3.0)
+    kept = {"float_layers": "first, second", "guards": "onnxruntime-int8"}
+    found = result("onnxruntime-int8-guarded", 2.0, artifact=replace(plain.artifact, info=kept))
+    for told in (report.markdown([result(), plain, found]), report.terminal([result(), plain, found])):
+        (said,) = re.findall("onnxruntime-int8-guarded, layers kept in float: first, second; it is (.*)", told)
+        ratio, low, high = map(float, re.findall(r"\d\.\d+", said)[:3])
+        assert low <= ratio <= high
+        assert ratio == pytest.approx(2 / 3, abs=0.01)
+        assert "as fast as onnxruntime-int8 at batch 1." in said
+    many = replace(found, artifact=replace(plain.artifact, info={"float_layers": "a, b, c, d, e"}))
+    alone = report.terminal([result(), many])
+    assert "layers kept in float: a, b, c and 2 more." in alone

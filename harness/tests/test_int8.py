@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from harness import (
+    ONNXRUNTIME_INT8,
     ONNXRUNTIME_INT8_GUARDED,
     ONNXRUNTIME_INT8_PERCENTILE,
     ONNXRUNTIME_INT8_STATIC,
@@ -110,6 +111,7 @@ def test_another_calibration_gives_other_scales(source, aside, tmp_path):
 def test_a_layer_that_costs_accuracy_stays_in_float_and_no_other(source, aside, tmp_path):
     said, score = built(ONNXRUNTIME_INT8_GUARDED, source, aside, tmp_path / "out")
     assert "fragile" == said["float_layers"]
+    assert ONNXRUNTIME_INT8.name == said["guards"]
     assert score >= 0.95
     assert said["validation"].endswith(f"where float scores 1.0000, {ROWS} rows")
 

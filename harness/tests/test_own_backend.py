@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,17 @@ import safetensors
 from conftest import Once, Run, Toy, distribution
 from harness import HarnessError, Python, cases, text_classification
 from harness.artifacts.builder import packed, unpacked
+from harness.artifacts.building import Order, built
 from harness.artifacts.workshop import _bare, _installed
-from harness.cache import Store
+from harness.cache import Entry, Store
 from harness.contracts import Backend, Target
 from harness.environment import versions
+from harness.errors import WorkerError
 from harness.kinds import __all__ as kinds
 from harness.progress import Progress
 from harness.pythons.installing import at_home
 from harness.pythons.interpreter import described
+from harness.stage import Stopped, stage
 from harness.workers.process import Worker
 
 pytest_plugins = "pytester"
@@ -36,6 +40,13 @@ def environment(folder: Path, *packages: Path) -> Path:
             for found in package.parent.glob(pattern):
                 (there / found.name).symlink_to(found)
     return folder / "bin" / "python"
+
+
+def standing_in(file: Path) -> dict[str, Any]:
+    """The functions of a file."""
+    namespace: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), namespace)  # noqa: S102
+    return namespace
 
 
 NUMPY, SAFETENSORS = (Path(module.__file__).parent for module in (np, safetensors))
@@ -65,10 +76,17 @@ def contrary(once: Once, shared: Path) -> tuple[Toy, Run]:
     return once("contrary", make)
 
 
-RIGHT = {"pytorch", "numpy", "elsewhere", "built-elsewhere"}
+RIGHT = {"pytorch", "numpy", "elsewhere", "built-elsewhere", "build-roaming"}
 WRONG = {
     "astray-in-build": ("build", r"it wrote into the folder that it was given to read \(model.safetensors\)"),
     "astray-in-load": ("answer", r"it wrote into the folder that it was given to read \(model.safetensors\)"),
+    "build-leaving": ("build", "build-leaving: the builder was ended with exit status 3"),
+    "build-exiting": ("build", r"build-exiting: .* ended with exit status 1\n  \| a command, not a library"),
+    "build-speechless": ("build", "build-speechless: Speechless, which cannot be told: ValueError"),
+    "build-listing": ("build", "build-listing: TypeError: build returned list; it returns a dict of what to record"),
+    "load-nothing": ("answer", r"load-nothing: TypeError: load returned NoneType; it returns a harness\.Session"),
+    "load-numbered": ("answer", "load-numbered: TypeError: an output is named 0; names are words"),
+    "load-raving": ("answer", r"load-raving: ValueError: \\x1b\[2J\\udcffword [word ]* … \(500,\d{3} characters\)\n"),
     "failing-elsewhere": ("build", "failing-elsewhere: ArithmeticError: no such operator over there"),
     "leaving-elsewhere": ("build", "leaving-elsewhere: the builder was ended with exit status 3"),
     "needs-torch": ("answer", "needs-torch: ModuleNotFoundError: No module named 'torch'"),
@@ -117,6 +135,7 @@ def test_what_went_wrong_is_a_line_in_the_summary_and_a_traceback_in_a_file(
     ("backend", "line"),
     [
         ("failing-elsewhere", 'raise ArithmeticError("no such operator over there")'),
+        ("build-speechless", "raise Speechless"),
         ("load", 'raise LookupError("no weights for a Wednesday")'),
         ("load-only-short", 'raise OverflowError("too long for me")'),
     ],
@@ -126,6 +145,12 @@ def test_the_file_holds_the_backends_own_traceback(backend: str, line: str, cont
     told = (toy.folder / f"results/local/toy/bag.{backend}.cpu.log").read_text()
     assert f"    {line}\n" in told.partition("What its process wrote:")[2]
     assert "contrary.py" in told
+
+
+def test_a_line_of_half_a_million_characters_stands_in_the_file_alone(contrary: tuple[Toy, Run]) -> None:
+    toy, run = contrary
+    assert max(map(len, run.out)) < 2_000
+    assert "word " * 100_000 in (toy.folder / "results/local/toy/bag.load-raving.cpu.log").read_text()
 
 
 def test_who_fails_on_long_inputs_only_is_told_with_the_row_and_its_length(contrary: tuple[Toy, Run]) -> None:
@@ -178,6 +203,37 @@ def test_a_result_says_what_was_installed_elsewhere(contrary: tuple[Toy, Run]) -
     assert "packages" not in toy.results["toy/bag.numpy.cpu"].process.settings
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SystemExit(5), "SystemExit: 5"),
+        (ExceptionGroup("\a", [OSError()]), r"ExceptionGroup: \x07 (1 sub-exception)"),
+        (type("Rude", (Exception,), {"__str__": lambda _: 1})(), "Rude, which cannot be told: TypeError"),
+        (ValueError("x" * 2000), f"ValueError: {'x' * 988} … (2,012 characters)"),
+    ],
+    ids=["exits", "beeps", "speechless", "raves"],
+)
+def test_whatever_a_stage_raises_goes_on_record(error: BaseException, said: str) -> None:
+    with pytest.raises(Stopped) as caught, stage("build"):
+        raise error
+    first, place = caught.value.failure.message.split("\n")
+    assert said == first
+    assert place.startswith("  raised at test_own_backend.py:")
+
+
+def test_a_build_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for folder in (source, out):
+        folder.mkdir()
+    (tmp_path / "backend.py").write_text(
+        "import time\ndef build(source, out, kind):\n    print('far to go', flush=True)\n    time.sleep(3600)\n"
+    )
+    backend = Backend(name="b", load=cases, build=standing_in(tmp_path / "backend.py")["build"])  # type: ignore[arg-type]
+    order = Order(text_classification, None, threads=1, timeout_s=0.3)
+    with pytest.raises(WorkerError, match=r"b: the builder gave no answer within 3\.6 s\n  \| far to go"):
+        built(backend, Entry(source, {}, 0), out, order)
+
+
 # ------------------------------------------------------------------------------------------------ environments
 
 
@@ -196,10 +252,8 @@ def test_a_worker_elsewhere_finds_this_harness_and_none_of_its_neighbours(tmp_pa
         "def load(artifact, target):\n"
         "    return Session(lambda a: a, 'cpu', {'path': ' '.join(sys.path)})\n"
     )
-    namespace: dict[str, object] = {}
-    code = compile((tmp_path / "backend.py").read_text(), str(tmp_path / "backend.py"), "exec")
-    exec(code, namespace)  # noqa: S102  # a function that stands in that file
-    backend = Backend(name="b", load=namespace["load"], runs_in=Python(interpreter=str(elsewhere)))  # type: ignore[arg-type]
+    load = standing_in(tmp_path / "backend.py")["load"]
+    backend = Backend(name="b", load=load, runs_in=Python(interpreter=str(elsewhere)))
     with Worker(backend, tmp_path, Target("cpu", 1), 60) as worker:
         settings = worker.loaded["settings"]
     assert str(NUMPY.parent) not in settings["path"].split()

@@ -282,9 +282,19 @@ def test_models_may_be_the_keys_of_their_gates():
     ids=["models", "backends"],
 )
 def test_two_cases_of_one_name_are_refused(models, backends):
-    said = "task toy-task: two cases share a name; models and backends need distinct names"
+    said = r"task toy-task: two cases share a name \(toy-task/\w+\.\w+\.cpu\); models and backends need distinct names"
     with pytest.raises(HarnessError, match=said):
         cases(task(), map(model, models), list(map(backend, backends)))
+
+
+def test_what_a_backend_is_built_from_may_not_have_the_name_of_another():
+    first = backend("same")
+    of_other = backend("built", source=replace(first, load=backend))
+    with pytest.raises(HarnessError, match="backend 'same': two have that name, and are not the same"):
+        cases(task(), [model()], [first, of_other])
+    with pytest.raises(HarnessError, match="backend 'control': the reference and its control own that name"):
+        cases(task(), [model()], [backend("built", source=replace(first, name="control"))])
+    assert cases(task(), [model()], [first, backend("built", source=replace(first, devices=("cpu",)))])
 
 
 @LAW

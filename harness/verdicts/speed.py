@@ -27,6 +27,11 @@ def own_speedup(series: Series) -> Interval:
     return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
 
 
+def against(other: Series, series: Series) -> Interval:
+    """Of the case's backend, to another than the reference that was measured in the same rounds."""
+    return speedup(other.own_ns, series.own_ns, series.reference_ns, series.arms)
+
+
 def noise_floor(series: Series) -> Interval:
     """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
     if not series.control_ns:

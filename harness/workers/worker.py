@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from harness.contracts import Arrays, Session, Target
-from harness.errors import Unsupported
+from harness.errors import Unsupported, named
 from harness.loading import load_symbol
 from harness.pythons.installed import installed
 from harness.tuning.tuned import words
@@ -45,7 +45,7 @@ def main(fd: int) -> None:
             wire.send(sock, {"error": str(refusal), "unsupported": True})
         except Exception as error:  # the parent decides what an error of the backend means
             traceback.print_exc()
-            wire.send(sock, {"error": f"{type(error).__name__}: {error}"})
+            wire.send(sock, {"error": named(error)})
 
 
 def _load(sock: socket.socket) -> Session:
@@ -55,6 +55,8 @@ def _load(sock: socket.socket) -> Session:
     with imports(perf_counter_ns) as imported:
         load = load_symbol(order["file"], order["qualname"], order["module"])
         session: Session = load(Path(order["artifact"]), target)
+        if not isinstance(session, Session):
+            raise TypeError(f"load returned {type(session).__name__}; it returns a harness.Session")
         if "batches_of" in order:
             session = sorted_by_length(session, order["batches_of"])
         if "reduction" in order:
@@ -133,6 +135,8 @@ def _check(outputs: Arrays) -> None:
     if type(outputs) is not dict:
         raise TypeError(f"the answer is {type(outputs).__name__}; a backend answers with a dict of host arrays")
     for name, array in outputs.items():
+        if type(name) is not str:
+            raise TypeError(f"an output is named {name!r}; names are words")
         if type(array) is not np.ndarray:
             raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
 

@@ -31,6 +31,31 @@ def build_leaving(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     os._exit(3)
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def build_exiting(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    sys.exit("a command, not a library")
+
+
+def build_speechless(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    raise Speechless
+
+
+def build_listing(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    return ["int8"]
+
+
+def build_roaming(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    shutil.copyfile(source / "model.safetensors", out / "model.safetensors")
+    os.chdir("/")
+    os.environ.clear()
+    os.close(1)
+    return {}
+
+
 def build_astray(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     (source / "model.safetensors").write_bytes(b"mine now")
     return {}
@@ -48,6 +73,10 @@ def load_astray(artifact: Path, target: Target) -> Session:
 
 def load_failing(artifact: Path, target: Target) -> Session:
     raise LookupError("no weights for a Wednesday")
+
+
+def load_nothing(artifact: Path, target: Target) -> Session:
+    """It forgets to return what it has loaded."""
 
 
 def changed(run):
@@ -83,6 +112,14 @@ def scalar(arrays: Arrays, logits) -> Arrays:
     return {"logits": np.array(logits.sum())}
 
 
+def numbered(arrays: Arrays, logits) -> Arrays:
+    return {0: logits}
+
+
+def raving(arrays: Arrays, logits) -> Arrays:
+    raise ValueError("\x1b[2J\udcff" + "word " * 100_000)
+
+
 KEPT = []
 
 
@@ -94,6 +131,7 @@ def hoarding(arrays: Arrays, logits) -> Arrays:
 load_hoarding = changed(hoarding)
 load_only_short, load_fewer_rows, load_other_shape = changed(only_short), changed(fewer_rows), changed(other_shape)
 load_words, load_scalar = changed(words), changed(scalar)
+load_numbered, load_raving = changed(numbered), changed(raving)
 
 CPU = {"devices": ("cpu",)}
 BACKENDS = [
@@ -101,6 +139,10 @@ BACKENDS = [
     # Those that go astray come first: what follows must find everything as it was.
     Backend(name="astray-in-build", build=build_astray, load=NUMPY.load, **CPU),
     Backend(name="astray-in-load", load=load_astray, **CPU),
+    *(
+        Backend(name=build.__name__.replace("_", "-"), build=build, load=NUMPY.load, **CPU)
+        for build in (build_leaving, build_exiting, build_speechless, build_listing, build_roaming)
+    ),
     Backend(name="elsewhere", build=build, builds_in=ELSEWHERE, load=load_elsewhere, runs_in=ELSEWHERE, **CPU),
     Backend(name="built-elsewhere", build=build, builds_in=ELSEWHERE, load=load_elsewhere, **CPU),
     Backend(name="failing-elsewhere", build=build_failing, builds_in=ELSEWHERE, load=NUMPY.load, **CPU),
@@ -111,7 +153,10 @@ BACKENDS = [
     Backend(name="load", load=load_failing, **CPU),
     *(
         Backend(name=load.__name__.replace("_", "-"), load=load, **CPU)
-        for load in (load_only_short, load_fewer_rows, load_other_shape, load_words, load_scalar, load_hoarding)
+        for load in (
+            *(load_only_short, load_fewer_rows, load_other_shape, load_words, load_scalar, load_hoarding),
+            *(load_nothing, load_numbered, load_raving),
+        )
     ),
     NUMPY,
 ]
