@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,19 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
     model = program.model_proto
     # The quantiser transposes weights in place; shapes noted for the old ones would make it stumble.
     del model.graph.value_info[:]
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        _forget_places(nodes)
     onnx.save(model, out / FILE)
     return f"torch.onnx {torch.__version__}"
+
+
+def _forget_places(nodes: Iterable[Any]) -> None:
+    """Take out of nodes in which files of this machine each was called: it would be published with the graph."""
+    for node in nodes:
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):  # of a loop, its body
+                _forget_places(inner.node)
 
 
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:

@@ -75,6 +75,8 @@ def bring(order: Order) -> None:
     order = order._replace(revision=commit)
     wanted = of_model(there) if order.sort == "model" else of_dataset(there, order)
     files = {name: there[name] for name in sorted(wanted)}
+    if order.known is not None and CARD not in order.known and order.sort == "model":
+        files.pop(CARD, None)  # a lock of before cards of models were fetched
     if order.known is not None and order.known != files:
         different = sorted(name for name in {*files, *order.known} if files.get(name) != order.known.get(name))
         raise Refused(f"hub.lock knows other contents of {', '.join(different)} at commit {commit}")
@@ -92,14 +94,15 @@ def bring(order: Order) -> None:
 
 
 def of_model(there: Iterable[str]) -> list[str]:
-    """Of a model's files those that are read: configuration, vocabulary, and weights, as safetensors if it has any."""
+    """Of a model's files those that are read: card, configuration, vocabulary, and weights, as safetensors if any."""
     top = [name for name in there if "/" not in name]
     weights = [name for name in top if fnmatch.fnmatch(name, "model*.safetensors")]
     weights = weights or [name for name in top if fnmatch.fnmatch(name, "pytorch_model*.bin")]
     if not weights:
         raise Refused("it has neither model.safetensors nor pytorch_model.bin")
     of_others = ".bin.index.json" if weights[0].endswith(".safetensors") else ".safetensors.index.json"
-    return [*weights, *(name for name in top if name.endswith(CONFIGURATION) and not name.endswith(of_others))]
+    read = [name for name in top if name.endswith(CONFIGURATION) and not name.endswith(of_others)]
+    return [*weights, *read, *({CARD} & {*top})]
 
 
 def of_dataset(there: Mapping[str, str], order: Order) -> list[str]:

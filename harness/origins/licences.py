@@ -76,13 +76,14 @@ def _classified(known: metadata.PackageMetadata) -> Iterator[str]:
 def of_repository(repo: str, commit: str, sort: Literal["model", "dataset"]) -> Licence:
     """What the card of a repository states, where the files fetched at that commit hold it. Asks no network."""
     from huggingface_hub import metadata_load, try_to_load_from_cache
+    from yaml import YAMLError
 
     path = try_to_load_from_cache(repo, "README.md", revision=commit, repo_type=sort)
     if not isinstance(path, str):
         return Licence(UNKNOWN, f"the card of {repo} was not fetched")
     try:
         stated = (metadata_load(path) or {}).get("license")
-    except ValueError:
+    except (ValueError, YAMLError):
         return Licence(UNKNOWN, f"the card of {repo} cannot be read")
     names = [stated] if isinstance(stated, str) else [one for one in stated or () if isinstance(one, str)]
     name = ", ".join(name for name in names if name.lower() not in NOT_SAID)

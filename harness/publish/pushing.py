@@ -78,8 +78,8 @@ def upload(push: Push, folder: Path, message: str) -> str:
         )
     except (OSError, ValueError, RuntimeError) as error:
         unchanged = (
-            f"no file of {push.repo} has changed, and {folder} is whole; run the same command again: what has arrived "
-            "is not sent twice"
+            f"{push.repo} holds what it held, or all of this if only the answer was lost, and {folder} is whole; run "
+            "the same command again: what has arrived is not sent twice"
         )
         raise HarnessError(_explained(error, push, unchanged)) from error
     return str(done.commit_url)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from harness.accuracy.loss import interval_method, score_interval
 from harness.backends.usage import GRAPHS
 from harness.origins.licences import hub_dataset
-from harness.report import cells, demo
+from harness.report import demo
 from harness.report.instructions import EVIDENCE, KINDS, Subject, is_transformers
 from harness.statistics.stats import Interval
 from harness.verdicts.phrases import ends
@@ -28,8 +29,9 @@ def metadata(subject: Subject) -> dict[str, Any]:
     found = EvalResult(
         task_type=data.kind,
         task_name=result.task,
-        dataset_type=repo or data.source,
-        dataset_name=result.task,
+        dataset_type=repo or _word(data.source),
+        dataset_name=data.source,
+        dataset_config=_config(data.source) if repo else None,
         dataset_revision=data.source_sha256,
         dataset_split="test",
         metric_type=data.metric,
@@ -39,7 +41,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
     )
     graphs = (subject.folder / GRAPHS).exists()
     optional = {
-        "license_name": cells.plain(licence.name) if licence.identifier == "other" else None,
+        "license_name": _word(licence.name).lower() if licence.identifier == "other" else None,
         "base_model": source["repo"] if source.get("type") == "Hub" else None,
         "datasets": [repo] if repo else None,
         "pipeline_tag": data.kind if data.kind in KINDS else None,
@@ -50,7 +52,7 @@ def metadata(subject: Subject) -> dict[str, Any]:
         "metrics": [data.metric, *answers.others],
         "tags": [*(["onnx"] if graphs else []), "shipbench", result.backend],
         "model_name": f"{result.model} for {result.task}",
-        "eval_results": [found],
+        "eval_results": [found] if answers.score is not None else None,
         **demo.space(subject),
         **{name: value for name, value in optional.items() if value is not None},
     }
@@ -65,7 +67,8 @@ def evaluation(subject: Subject) -> str:
     if repo is None or answers is None or answers.score is None:
         return ""
     entry: dict[str, Any] = {
-        "dataset": {"id": repo, "revision": data.source_sha256},
+        # The Hub wants a task's name of the dataset's `eval.yaml`, where it is a benchmark; there, it is the subset's.
+        "dataset": {"id": repo, "task_id": _config(data.source) or "default", "revision": data.source_sha256},
         "value": answers.score,
         "date": subject.result.created,
         "notes": f"{told(subject)}; {data.source}, by shipbench",
@@ -76,6 +79,16 @@ def evaluation(subject: Subject) -> str:
         url = f"{constants.ENDPOINT}/{subject.repo}/tree/main/{EVIDENCE}"
         entry["source"] = {"url": url, "name": "Rows, samples and verdicts"}
     return str(yaml_dump([entry], sort_keys=False))
+
+
+def _word(text: str) -> str:
+    """The text in what the Hub takes for a name: where there is another character, it refuses the whole upload."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") or "unknown"
+
+
+def _config(source: str) -> str | None:
+    """Of a dataset of the Hub that comes in several."""
+    return source.partition(" ")[2] or None
 
 
 def told(subject: Subject) -> str:

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+import yaml
+
 LARGE = (".safetensors", ".onnx", ".bin", ".parquet", ".png", ".model", ".spm")
 """Suffixes of what the Hub keeps as LFS objects, by sha256; it keeps the rest in git."""
 API = re.compile(
     r"/api/(?P<sort>models|datasets)/(?P<repo>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/?]+))?$"
 )
+DATASET = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
+"""What the Hub takes for a dataset in `model-index`."""
 FILE = re.compile(r"/(?P<sort>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)$")
 
 
@@ -153,8 +157,10 @@ class _Handler(BaseHTTPRequestHandler):
             assert path == f"/lfs/{sha256(content)}"
             state.objects[sha256(content)] = content
             self._tell({})
-        elif path in ("/api/validate-yaml", "/verify"):
-            self._tell({"errors": [], "warnings": []})
+        elif path == "/api/validate-yaml":
+            self._validate(json.loads(content)["content"])
+        elif path == "/verify":
+            self._tell({})
         elif self._role() != "write":
             self._fail(401 if self._role() is None else 403, "")
         elif path == "/api/repos/create":
@@ -165,6 +171,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(found["what"], found["repo"], content)
         else:
             self._fail(404, "EntryNotFound")
+
+    def _validate(self, card: str) -> None:
+        """As the Hub judges a card's metadata before it takes a commit."""
+        metadata = yaml.safe_load(card.split("---\n")[1])
+        wrong = [
+            f'"model-index[0].results[{place}].dataset.type" with value "{told}" fails to match the required pattern'
+            for place, result in enumerate(metadata["model-index"][0]["results"])
+            if not DATASET.fullmatch(told := result["dataset"]["type"])
+        ]
+        answer = {"errors": [{"message": message} for message in wrong], "warnings": []}
+        self._send(json.dumps(answer).encode(), 400 if wrong else 200)
 
     def _content(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

@@ -79,6 +79,20 @@ def test_an_export_answers_as_the_module_does_at_every_batch_and_length(lstm, ex
         np.testing.assert_allclose(reference.run(batch)["logits"], own.run(batch)["logits"], atol=1e-5)
 
 
+def test_an_export_says_nothing_of_the_machine_that_made_it(exported, tmp_path):
+    bag = Native("models/embedding_bag.py:EmbeddingBagClassifier")  # its graph has a loop
+    tokenizer = text_classification.processor(bag, None, TEXTS, ("text",))
+    model = checkpoint.create(bag, text_classification, SUITES, None, ("a", "b"), tokenizer)
+    encoded = one_each(text_classification.encode(tokenizer, TEXTS[:2], ("text",), 16))
+    (tmp_path / "made").mkdir()
+    (tmp_path / "out").mkdir()
+    example = text_classification.collate(tokenizer, encoded)
+    checkpoint.save(model, bag, SUITES, tmp_path / "made", tokenizer, example)
+    ONNXRUNTIME.build(tmp_path / "made", tmp_path / "out", text_classification)
+    for folder in (exported, tmp_path / "out"):
+        assert b".py" not in (folder / "model.onnx").read_bytes()
+
+
 def test_padding_does_not_change_an_answer(lstm):
     session = PYTORCH.load(lstm, Target("cpu", 1))
     alone, padded = session.run(texts(lstm, 1))["logits"], session.run(texts(lstm, 0, 1))["logits"]

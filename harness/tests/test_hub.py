@@ -10,11 +10,13 @@ import hubserver
 import pytest
 from toy_hub import COMMIT, MODEL, OTHER, parquet, server
 
+from conftest import REPOSITORY
 from harness import Task, text_classification
 from harness.commands import locking
 from harness.dataset import reading
 from harness.errors import HarnessError
 from harness.origins import hub, lock
+from harness.origins.licences import of_model
 from harness.origins.refusals import inert
 from harness.origins.sources import Hub
 
@@ -29,7 +31,7 @@ def names(folder: Path) -> set[str]:
 
 def test_of_a_model_comes_what_is_read_and_no_pickle_beside_safetensors(server, tmp_path):
     folder = hub.fetch(BERT, "model", tmp_path)
-    assert {"config.json", "model.safetensors", "tokenizer.json"} == names(folder)
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} == names(folder)
     assert MODEL["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 
@@ -37,7 +39,19 @@ def test_pickled_weights_come_where_there_are_no_others(server, tmp_path):
     old = {name: content for name, content in MODEL.items() if name != "model.safetensors"}
     server.put("model", "toys/old", COMMIT, old)
     folder = hub.fetch(Hub("toys/old", revision=COMMIT), "model", tmp_path)
-    assert {"config.json", "pytorch_model.bin", "tokenizer.json"} == names(folder)
+    assert {"README.md", "config.json", "pytorch_model.bin", "tokenizer.json"} == names(folder)
+
+
+@pytest.mark.parametrize(
+    ("card", "name"),
+    [("---\nlicense: mit\n---\n", "mit"), ("a model", "unknown"), ("---\nlicense: [\n---\n", "unknown")],
+)
+def test_the_licence_of_a_model_is_known_by_the_card_that_comes_with_it(server, tmp_path, monkeypatch, card, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    server.put("model", "toys/bert", COMMIT, MODEL | {"README.md": card.encode()})
+    hub.fetch(BERT, "model", tmp_path)
+    source = {"type": "Hub", "repo": "toys/bert", "revision": COMMIT}
+    assert name == of_model({"source": source}).name
 
 
 def test_of_a_dataset_comes_the_configuration_that_is_named(server, tmp_path):
@@ -251,7 +265,7 @@ def test_locking_writes_what_there_is_and_names_what_there_is_not(server, tmp_pa
 
     def locked_again() -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "harness", "lock", str(tmp_path)]
-        path = str(Path(hub.__file__).parents[1])
+        path = str(REPOSITORY)
         return subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
         )
@@ -261,9 +275,9 @@ def test_locking_writes_what_there_is_and_names_what_there_is_not(server, tmp_pa
     assert "toys/gone @ main: there is no" in first.stderr
     assert {"dataset toys/glue mrpc", "model toys/bert"} == set(lock.read(lock.path(tmp_path)))
     folder = hub.fetch(Hub("toys/bert"), "model", tmp_path)
-    assert {"config.json", "model.safetensors", "tokenizer.json"} == names(folder)
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} == names(folder)
     server.put("model", "toys/bert", OTHER, MODEL)
-    assert f"model toys/bert @ {OTHER}, 3 files, moved from {COMMIT}" in locked_again().stdout
+    assert f"model toys/bert @ {OTHER}, 4 files, moved from {COMMIT}" in locked_again().stdout
 
 
 # Refusals

@@ -110,9 +110,13 @@ def test_data_of_the_hub_has_a_file_of_results_that_the_hub_reads(tmp_path, caps
     shop.stock(tmp_path, data=data)
     assert 0 == publish(tmp_path)
     (found,) = safe_load((tmp_path / "out" / ".eval_results" / "shipbench.yaml").read_text())
-    assert {"id": "nyu-mll/glue", "revision": COMMIT} == found["dataset"]
+    # All that the Hub requires: https://huggingface.co/docs/hub/eval-results
+    assert {"id": "nyu-mll/glue", "task_id": "mrpc", "revision": COMMIT} == found["dataset"]
     assert (0.95, "2026-01-01T00:00:00+00:00") == (found["value"], str(found["date"]))
-    assert ["nyu-mll/glue"] == ModelCard.load(tmp_path / "out" / "README.md").data.datasets
+    known = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert ["nyu-mll/glue"] == known.datasets
+    (told,) = known.eval_results
+    assert ("nyu-mll/glue", "mrpc", "nyu-mll/glue mrpc") == (told.dataset_type, told.dataset_config, told.dataset_name)
     assert "was not written" not in capsys.readouterr().out
 
 
@@ -133,7 +137,9 @@ def test_names_of_others_are_inert_in_the_card(tmp_path):
     assert not re.search(r"(?<!\\)\]\(javascript", text)
     assert "\n# title" not in text
     assert 2 == len(re.findall("^```", text, re.MULTILINE))
-    assert hostile == ModelCard.load(tmp_path / "out" / "README.md").data.eval_results[0].dataset_type
+    (told,) = ModelCard.load(tmp_path / "out" / "README.md").data.eval_results
+    assert hostile == told.dataset_name
+    assert re.fullmatch(r"[\w.-]+", told.dataset_type, re.ASCII)  # all that the Hub takes
 
 
 def test_paths_of_this_machine_stay_here(tmp_path):

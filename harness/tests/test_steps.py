@@ -66,8 +66,18 @@ def test_a_step_of_5_percent_cannot_be_found_19_times_in_20_within_5_points_at_s
     size, alarms = math.log(1.05) / NOISE, 5 / EVERY  # 5 points have one false alarm 5 times in 1,000
     best = norm.cdf(size * math.sqrt(5) - norm.isf(alarms / 2))  # noise, old level, place and size known
     assert 0.797 == pytest.approx(best, abs=0.001)
+    assert 0.856 == pytest.approx(norm.cdf(size * math.sqrt(5) - norm.isf(alarms)), abs=0.001)  # its direction, too
     found = np.mean(delays(100, 1.05, 200, seed=9) <= 5)
     assert 0.25 <= found <= best
+
+
+def test_with_30_points_on_either_side_a_step_of_5_percent_is_placed_within_5_points_19_times_in_20():
+    dice, trials, placed = np.random.default_rng(10), 400, 0
+    for _ in range(trials):
+        values = noise(dice, 60)
+        values[30:] += math.log(1.05)
+        placed += any(abs(one.at - 30) <= 5 for one in steps(values))
+    assert 0.95 <= placed / trials
 
 
 @LAW

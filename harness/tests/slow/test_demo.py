@@ -158,6 +158,14 @@ def test_an_image_is_answered_by_both_as_measured_in_any_form(browser, served, t
     view.get_by_role("button", name="Answer").click()
     view.get_by_text("Choose an image first.").first.wait_for()
     view.close()
+    (tmp_path / "none.png").write_text("<script>document.title='gotcha'</script>")
+    view, _ = opened(browser, demo)
+    view.locator("input[type=file]").first.set_input_files(tmp_path / "none.png")
+    view.get_by_label("Remove Image").first.wait_for()
+    view.get_by_role("button", name="Answer").click()
+    view.get_by_text("cannot identify image file").first.wait_for()
+    assert "gotcha" != view.title()
+    view.close()
     pixels = np.asarray(rows(demo.toy, demo.result)[0][0], dtype=np.uint8)[:, :, 0]
     given = {
         "as it was": Image.fromarray(pixels),
