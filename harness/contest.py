@@ -24,7 +24,7 @@ from harness.records.findings import Contender, Findings
 from harness.records.schema import Result
 from harness.rounds import measure
 from harness.rounds.counters import load_average
-from harness.rounds.order import SEED, order_of
+from harness.rounds.order import SEED, batch_of, order_of
 from harness.rounds.samples import Arm, Load, Measurement
 from harness.stage import Stopped, stage, told
 from harness.verdicts.finals import Entry, Finals
@@ -104,7 +104,7 @@ def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
     order = order_of(len(split.test))
     found = measure.measure(
         [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
-        [Load(options.batches[0], SEED, lambda number: [order[number % len(order)]], arrays)],
+        [Load(options.batches[0], SEED, lambda number: batch_of(order, number, 1), arrays)],
         options.settings(first.device),
         lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
         lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),

@@ -92,6 +92,9 @@ class Backend:
     """Where `build` runs; None is the environment of pytest."""
     runs_in: Python | None = None
     """Where workers run; likewise. An artifact may well run elsewhere than it was built."""
+    packages: tuple[str, ...] = ()
+    """Distributions that decide what it answers, where no result names them yet: of another release, it is built anew,
+    and stored runs are not comparable. Of another environment everything installed counts without being named."""
     choices: Mapping[str, tuple[Option, ...]] = field(default_factory=dict, compare=False)
     """Options that `load` finds in `target.options`, and their values, the default's first; beside threads and
     spinning, which every backend is told."""
@@ -104,6 +107,8 @@ class Backend:
             raise HarnessError(f"backend {self.name}: devices={self.devices!r}; there are {', '.join(DEVICES)}")
         if self.batches_of is not None and self.batches_of < 1:
             raise HarnessError(f"backend {self.name}: batches_of={self.batches_of} answers no row at a time")
+        if isinstance(self.packages, str):
+            raise HarnessError(f"backend {self.name}: packages={self.packages!r}; it is a tuple of names")
         if self.build and self.calibrate:
             raise HarnessError(f"backend {self.name}: build= or calibrate=, not both; each writes the whole artifact")
         if self.builds_in and self.build is None:

@@ -92,7 +92,7 @@ class Workshop:
             return source
         rows = aside() if backend.calibrate and aside else None
         # Options are for what runs it; what is built is the same with all of them.
-        bare, installed = replace(_bare(backend), options={}), _installed(backend.builds_in)
+        bare, installed = replace(_bare(backend), options={}), _installed(backend.builds_in, backend.packages)
         made = (source.path.name, source.info, bare, installed, versions(), _machine(), _digests(ARTIFACTS))
         seen = (rows.sha256, rows.metric, rows.max_loss) if rows else ()
         order = Order(self.task.kind, rows, self.target.threads, self.timeout_s)
@@ -125,7 +125,7 @@ class Workshop:
                 return answers.collect(worker, inputs, self.task.metrics, out, self.progress)
 
         key = fingerprint(
-            (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in)),
+            (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in, backend.packages)),
             (self.target, self.task.metrics, versions(), _machine(), _digests(ANSWERS), part),
         )
         entry = self.store.get(self._name(f"{backend.name}.answers"), key, build)
@@ -149,8 +149,9 @@ def _bare(backend: Backend) -> Backend:
     return replace(backend, builds_in=None, runs_in=None)
 
 
-def _installed(python: Python | None) -> dict[str, str] | None:
-    return described(python) if python else None
+def _installed(python: Python | None, packages: tuple[str, ...] = ()) -> dict[str, str] | None:
+    """Of an environment beside pytest's, all; in pytest's own, these."""
+    return described(python) if python else versions(packages) or None
 
 
 def _machine() -> tuple[str, list[str], str | None]:

@@ -90,6 +90,7 @@ def _chosen(options: Any) -> dict[str, str]:
         "memory_pattern": str(options.enable_mem_pattern),
         "optimisation": levels[options.graph_optimization_level.name],
         "execution": options.execution_mode.name.removeprefix("ORT_").lower(),
+        "threads_between_nodes": str(options.inter_op_num_threads),
     }
 
 

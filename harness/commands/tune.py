@@ -17,7 +17,7 @@ from harness.environment import no_cuda, usable_cores
 from harness.errors import HarnessError
 from harness.options import LOCAL, MOST_THREADS
 from harness.progress import Progress
-from harness.rounds.order import SEED, order_of
+from harness.rounds.order import SEED, batch_of, order_of
 from harness.tuning.tuned import alternatives, lacking
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _field(case: Case, folder: Path, given: Given, progress: Progress) -> tuple[
     return Field(
         backend=made.backend,
         artifact=made.artifact.path,
-        load=Load(1, SEED, lambda number: [order[number % len(order)]], inputs.batch),
+        load=Load(1, SEED, lambda number: batch_of(order, number, 1), inputs.batch),
         settings=given.settings(case.device),
         check=lambda arm, rows, outputs: parity.check_timed(arm, scored, rows, outputs, "validation"),
         accept=accept,

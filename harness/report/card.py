@@ -84,6 +84,9 @@ def _facts(subject: Subject) -> Iterator[tuple[str, str]]:
         batch = result.series[0].workload.batch
         yield f"speed against PyTorch, batch {batch}", times(own_speedup(result.series[0]))
     yield "verdict", f"{said.word}: {'; '.join(said.reasons)}" if said else "reference"
+    options = result.process.settings.get("options") if result.process else None
+    if options:
+        yield "measured with", f"{options}, where the lines that load it leave the defaults"
     yield "environment", sentences.origin(result.environment)
     yield "measured", result.created
 

@@ -79,6 +79,7 @@ class _Run:
     def start(self, stack: ExitStack, tick: Callable[[], object]) -> None:
         """Fresh workers, which end with `stack`; their rounds of every load that is due; and what they say."""
         crew, due = Crew(self.found, self.arms[0].name, self.check), self.due()
+        crew.turn_to(due[0][0].batch, gated=due[0][0] is self.loads[0])  # whose memory is asked for by loading, too
         for arm in self.arms:
             if arm.name not in self.found.failed and self.found.fits(arm.name, due[0][0].batch):
                 crew.hire(arm, self.settings, stack)

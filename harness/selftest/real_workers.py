@@ -16,6 +16,7 @@ from harness.accuracy.parity import check_timed
 from harness.backends import PYTORCH
 from harness.contracts import Arrays
 from harness.rounds.measure import measure
+from harness.rounds.order import batch_of
 from harness.rounds.samples import Arm, Load, Samples, Settings
 from harness.selftest import figures, heavier
 from harness.selftest.part import Figure, Given, Part
@@ -67,7 +68,7 @@ def _measured(real: Real, seed: int, given: Given) -> Samples:
     arms = [Arm(name, PYTORCH, path) for name in SAME]
     arms += [Arm(name, toy("repeating", heavier.repeating), path) for name in MORE]
     order = np.random.default_rng([figures.SEED, seed]).permutation(len(real.inputs)).tolist()
-    load = Load(1, seed, lambda number: [order[number % len(order)]], real.inputs.batch)
+    load = Load(1, seed, lambda number: batch_of(order, number, 1), real.inputs.batch)
     settings = Settings(
         real.shop.target, looks=(figures.REAL_ROUNDS,), budget_s=figures.REAL_BUDGET_S, timeout_s=TIMEOUT_S, seed=seed
     )

@@ -56,7 +56,7 @@ def inputs(cases: Sequence[Case], folder: Path, options: Options) -> str:
             own,
             [described(home) for home in sorted(homes, key=str)],
             shaping,
-            versions(TRAINERS),
+            versions((*TRAINERS, *(name for backend in backends for name in backend.packages))),
             _harness(),
             _suite(folder.resolve(), options.artifacts.resolve()),
         )

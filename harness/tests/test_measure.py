@@ -117,6 +117,15 @@ def full_at_last(artifact, target):
     return session(run)
 
 
+def unloadable_at_last(artifact, target):
+    """Finds room to load in its first two lives."""
+    lives = artifact / "loads.txt"
+    lives.write_text((lives.read_text() if lives.exists() else "") + "x")
+    if len(lives.read_text()) > 2:
+        raise MemoryError("others take it all")
+    return session(honest)
+
+
 def none(artifact, target):
     """Has no room at all."""
     def run(arrays):
@@ -550,6 +559,15 @@ def test_an_arm_without_memory_leaves_starts_that_are_for_larger_batches_alone(r
     assert {"half": 16, "late": 16} == {name: full.batch for name, full in found.full.items()}
     assert [True, True, False, False] == [samples.has("late") for samples in found.samples]
     assert {"pytorch": 4, "control": 4, "half": 2, "late": 2} == {n: len(v.first_ns) for n, v in found.lives.items()}
+
+
+def test_an_arm_that_cannot_load_for_a_larger_batch_keeps_its_figures_of_smaller_ones(run):
+    loads = [load(batch=batch) for batch in SWEEP]
+    arms = {"pytorch": "ok", "control": "ok", "late": "unloadable_at_last"}
+    found = run(loads=loads, starts=2, looks=(4, 8), settled=lambda samples: samples.batch < 16, **arms)
+    assert {} == found.failed
+    assert {"late": 16} == {name: full.batch for name, full in found.full.items()}
+    assert [True, True, False, False] == [samples.has("late") for samples in found.samples]
 
 
 def test_the_error_rate_is_split_over_the_arms_that_a_batch_has(run):

@@ -269,6 +269,34 @@ def test_what_is_installed_elsewhere_is_part_of_what_is_built_there(elsewhere: P
     assert bare == _bare(replace(bare, runs_in=here))
 
 
+ECHO = """
+from harness.contracts import Session
+
+def load(artifact, target):
+    return Session(run=lambda arrays: arrays, device="cpu", settings={})
+"""
+
+
+def test_another_release_of_what_a_backend_names_is_another_backend_and_on_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    distribution(tmp_path, "a-runtime")
+    (tmp_path / "own.py").write_text(ECHO)
+    named = Backend(name="own", load=standing_in(tmp_path / "own.py")["load"], packages=("a-runtime",))
+    first = _installed(None, named.packages)
+    with Worker(named, tmp_path, Target("cpu", 1), 60) as worker:
+        assert "a-runtime 1.0" == worker.loaded["settings"]["packages"]
+    described = tmp_path / "a_runtime-1.0.dist-info" / "METADATA"
+    described.write_text(described.read_text().replace("1.0", "2.0"))
+    assert first != _installed(None, named.packages)
+
+
+def test_names_of_packages_are_a_tuple() -> None:
+    with pytest.raises(HarnessError, match=r"backend own: packages='tvm'; it is a tuple of names"):
+        Backend(name="own", load=text_classification.load_processor, packages="tvm")  # type: ignore[arg-type]
+
+
 def test_an_interpreter_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"nowhere is no Python that runs: .*; name an environment's bin/python"):
         described(Python(interpreter=str(tmp_path / "nowhere")))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.contracts import Arrays, Backend, Target
-from harness.environment import wait_policy
+from harness.environment import versions, wait_policy
 from harness.errors import WorkerError
 from harness.kind import Kind
 from harness.loading import import_path, name_of
@@ -92,6 +92,9 @@ class Worker(Child):
             self._send(order)
             self.loaded = self._receive()[0]
             """`import_ns`, `load_ns` (the rest of loading), the `device` as read back, the runtime's `settings`."""
+            if home is None and backend.packages:
+                known = versions(backend.packages)
+                self.loaded["settings"]["packages"] = ", ".join(f"{name} {known[name]}" for name in sorted(known))
             self.compile_ns = 0
             """What preparing for the first batch took; known once a batch was put."""
         except BaseException:
