@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.accuracy.loss import loss
+from harness.contracts import REFERENCE
 from harness.records.compare import comparisons, recommend
 from harness.records.schema import Result
 from harness.records.tidy import first_and_last
@@ -22,6 +24,7 @@ from harness.report.svg import inline
 from harness.report.tables import LENGTHS, phases
 from harness.report.template import rendered
 from harness.verdicts.finals import Finals
+from harness.verdicts.phrases import points
 
 FILTERS = ("task", "model", "backend", "device", "verdict")
 
@@ -37,6 +40,7 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         red=list(red(groups)),
         measured=sorted({result.created[:10] for group in groups for result in group}),
         columns=columns,
+        reference=REFERENCE,
         filters={name: sorted({row[name] for row in table}) for name in FILTERS},
         many_machines=len({group[0].environment.machine for group in groups}) > 1,
         comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
@@ -61,7 +65,9 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "chosen": chosen.backend if chosen else None,
         "why": why,
         "pictures": drawn,
-        "sentences": sentences.below(group),
+        "loss": _loss(chosen),
+        "sentences": sentences.said(group),
+        "disturbed": sentences.disturbed(group),
         "provenance": sentences.provenance(group).split("\n"),
         "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
@@ -71,6 +77,15 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "by_batch": {"title": TITLE} | _table(throughput(group)),
         "data": _data(group),
     }
+
+
+def _loss(chosen: Result | None) -> str:
+    """What the chosen backend loses, and may lose, in words; nothing of the reference, or where it is not known."""
+    lost = loss(chosen) if chosen is not None and chosen.backend != REFERENCE else None
+    if chosen is None or lost is None or chosen.data is None:
+        return ""
+    allowed = f", where {100 * chosen.promise.max_loss:g} may be lost" if chosen.promise else ""
+    return f"; loses {points(lost)} of {chosen.data.metric}{allowed}"
 
 
 def _flips(result: Result) -> dict[str, Any]:
@@ -86,7 +101,8 @@ def _data(group: list[Result]) -> list[tuple[str, str]]:
         return []
     found = known.data
     sizes = ", ".join(f"{count:,} {part}" for part, count in found.sizes.items())
-    recipe = ", ".join(f"{name} {value}" for name, value in known.recipe.items() if not isinstance(value, dict))
+    told = {name: value for name, value in known.recipe.items() if name != "type" and not isinstance(value, dict)}
+    recipe = ", ".join(f"{name} {value}" for name, value in told.items())
     return [
         ("rows", f"{found.source}; {sizes}; {found.duplicates} duplicates left out"),
         ("metric", found.metric),

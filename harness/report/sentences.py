@@ -23,14 +23,12 @@ def recommendation(group: list[Result], mark: str = "**") -> str:
 
 def below(group: list[Result]) -> list[str]:
     """What stands below a table in a file."""
-    return [
-        *_reasons(group),
-        *beside(group),
-        *_unbeaten(group),
-        *spread_of_seeds(group),
-        *_restarts(group),
-        *disturbed(group),
-    ]
+    return [*said(group), *disturbed(group)]
+
+
+def said(group: list[Result]) -> list[str]:
+    """What figures alone do not say."""
+    return [*_reasons(group), *beside(group), *_unbeaten(group), *spread_of_seeds(group), *_restarts(group)]
 
 
 def provenance(group: list[Result]) -> str:
