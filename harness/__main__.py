@@ -28,8 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     }
     try:
         return run[options.command](options)
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (HarnessError, OSError) as error:  # what the system refuses names the file, too
+        from harness.report.cells import harmless
+
+        print(f"error: {harmless(str(error))}", file=sys.stderr)
         return 4
 
 
@@ -45,7 +47,10 @@ def _report(options: argparse.Namespace) -> int:
         print(report.write_page(options.ship_results, options.html, options.machine))
         return 0
     if not options.check:
-        print(*report.write(options.ship_results), sep="\n")
+        written = report.write(options.ship_results)
+        if not written:
+            raise HarnessError(f"{options.ship_results}: holds no results; run pytest suites first")
+        print(*written, sep="\n")
         return 0
     try:
         report.check(options.ship_results)

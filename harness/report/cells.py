@@ -74,8 +74,10 @@ def quoted(text: str) -> str:
 
 
 def no_formula(cell: Any) -> Any:
-    """Text that a spreadsheet takes for text."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    """Text that a spreadsheet takes for text, in one line, in which a terminal and GitHub's runner see no command."""
+    if not isinstance(cell, str):
+        return cell
+    return ("'" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else "") + harmless(plain(cell))
 
 
 def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:

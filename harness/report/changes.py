@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.report import cells
-from harness.report.regressions import sentence, view
+from harness.report.regressions import reasons, sentence, view
 from harness.report.template import rendered
 from harness.runs.regress import Line
 from harness.statistics.stats import Interval
@@ -53,7 +53,8 @@ def short(lines: Sequence[Line], left: Sequence[str], link: str | None = None) -
     if changed:
         table = view(changed).map(cells.quoted)
         parts.append(table.to_markdown(index=False, disable_numparse=True))
-    parts += ["\n".join(f"- {cells.quoted(told)}" for told in left)] if left else []
+    why = [*reasons([line for line in lines if line.word != "regressed"]), *left]
+    parts += ["\n".join(f"- {cells.quoted(told)}" for told in why)] if why else []
     parts += [f"[What this job made]({link})"] if link else []
     return "\n\n".join(part for part in parts if part) + "\n"
 

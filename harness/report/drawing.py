@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.records.schema import Result
+from harness.report.cells import plain
 from harness.report.svg import SERIES
 from harness.statistics.stats import Interval
 
@@ -22,6 +24,10 @@ FARTHEST = 30.0
 DIGITS = (1, 1.1, 1.2, 1.25, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 TICKS = tuple(digit * 10.0**power for power in range(-4, 5) for digit in DIGITS)
 MOST_TICKS = 6
+MOST_LETTERS = 26
+"""Of a line of what stands beside a bar: it leaves the picture more than half of the width."""
+LINE = 0.2
+"""Inches that a line of text takes."""
 
 
 class Picture(NamedTuple):
@@ -74,6 +80,18 @@ def logarithmic(axes: Axes, unit: str) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}{unit}"))
 
 
+def rows(axes: Any, names: Sequence[str], pitch: float, rest: float) -> None:
+    """A bar a name from the top down, `pitch` inches each unless a name takes more, and `rest` for what is around."""
+    told = [textwrap.fill(plain(name), MOST_LETTERS) for name in names]
+    tallest = LINE * max(1 + name.count("\n") for name in told)
+    axes.figure.set_figheight(rest + max(pitch, tallest) * len(told))
+    axes.set_yticks(range(len(told)), told)
+    axes.set_ylim(len(told) - 0.5, -0.5)
+
+
 def legend(axes: Any) -> None:
-    """Above the axes, where it hides nothing."""
-    axes.figure.legend(loc="outside upper left", ncols=3, handlelength=1.2, columnspacing=1, borderpad=0)
+    """Above the axes, where it hides nothing: in as many columns as its names allow, and the figure grows by it."""
+    names = axes.get_legend_handles_labels()[1]
+    columns = max(1, min(3, int(WIDTH / (0.4 + 0.07 * max(map(len, names), default=0)))))
+    axes.figure.set_figheight(axes.figure.get_figheight() + LINE * (math.ceil(len(names) / columns) - 1))
+    axes.figure.legend(loc="outside upper left", ncols=columns, handlelength=1.2, columnspacing=1, borderpad=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import median
 
@@ -11,11 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from harness.contracts import REFERENCE
 from harness.records.schema import Result
 from harness.report import cells
-from harness.report.cells import plain
-from harness.report.drawing import WIDTH, Picture, canvas, legend, look
+from harness.report.drawing import WIDTH, Picture, canvas, legend, look, rows
 from harness.report.svg import PHASES
 from harness.verdicts.choice import memory_mb, size_mb
-from harness.verdicts.speed import break_even, startup_ms
+from harness.verdicts.speed import break_even, lead, startup_ms
 
 SIZES: tuple[tuple[str, Callable[[Result], float | None]], ...] = (
     ("peak memory, MB", memory_mb),
@@ -29,7 +29,7 @@ def starting(group: Sequence[Result]) -> Picture | None:
     known = [result for result in group if result.process is not None]
     if not known:
         return None
-    figure, axes = canvas(1.1 + 0.3 * len(known))
+    figure, axes = canvas(1)
     told = []
     for at, result in enumerate(known):
         assert result.process is not None
@@ -37,17 +37,14 @@ def starting(group: Sequence[Result]) -> Picture | None:
         parts = [median(ns) / 1e6 for ns in (found.import_ns, found.load_ns, found.compile_ns, found.first_ns)]
         left = 0.0
         for phase, part in enumerate(parts):
-            axes.barh(at, part, left=left, color=PHASES[phase], height=0.6, linewidth=0)
+            axes.barh(at, part, left=left, color=PHASES[phase], height=0.4, linewidth=0)
             left += part
-        pays = cells.requests(break_even(result)) if result.backend != REFERENCE else ""
-        said = f"pays off after {pays} requests" if pays not in ("", "0", "never") else ""
-        said = "never pays off" if pays == "never" else said
-        took = cells.number(startup_ms(found), 3)
-        axes.annotate(f" {took} ms {said}", (left, at), va="center")
+        took, said = cells.number(startup_ms(found), 3), _pays(result)
+        axes.annotate(f" {took} ms", (left, at), va="center")
+        axes.annotate(said, (0, at + 0.36), va="center", fontsize="small")
         told.append(f"{result.backend} {took} ms {said}".strip())
-    axes.set_yticks(range(len(known)), [plain(result.backend) for result in known])
-    axes.invert_yaxis()
-    axes.margins(x=0.45)
+    rows(axes, [result.backend for result in known], pitch=0.42 if any(map(_pays, known)) else 0.3, rest=0.9)
+    axes.margins(x=0.3)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
     for phase, name in enumerate(PHASE_NAMES):
@@ -58,20 +55,30 @@ def starting(group: Sequence[Result]) -> Picture | None:
     return Picture("Starting", hint, figure, f"Time to the first answer: {', '.join(told)}.")
 
 
+def _pays(result: Result) -> str:
+    """After how many requests a backend is ahead of the reference, or behind it, where one of them starts later."""
+    ahead, behind = break_even(result), lead(result)
+    if result.backend == REFERENCE or not ahead:
+        return ""
+    if behind:
+        return f"ahead for the first {cells.requests(behind)} requests"
+    return "never pays off" if math.isinf(ahead) else f"pays off after {cells.requests(ahead)} requests"
+
+
 def sizes(group: Sequence[Result]) -> Picture | None:
     """Memory of a worker, and files that ship."""
-    figure = Figure(figsize=(WIDTH, 1.0 + 0.28 * len(group)), layout="constrained")
-    told = []
-    for axes, (what, value) in zip(figure.subplots(1, 2, sharey=True), SIZES, strict=True):
+    figure = Figure(figsize=(WIDTH, 1), layout="constrained")
+    told, both = [], figure.subplots(1, 2, sharey=True)
+    for axes, (what, value) in zip(both, SIZES, strict=True):
         for at, result in enumerate(group):
-            found = value(result) or 0.0
-            axes.barh(at, found, color=look(group, result)[0], height=0.6, linewidth=0)
-            axes.annotate(f" {cells.number(found, 3)}", (found, at), va="center")
-            told.append(f"{result.backend} {cells.number(found, 3)} {what}")
+            found = value(result)
+            said = "not known" if found is None else cells.number(found, 3)
+            axes.barh(at, found or 0.0, color=look(group, result)[0], height=0.6, linewidth=0)
+            axes.annotate(f" {said}", (found or 0.0, at), va="center")
+            told.append(f"{result.backend} {said} {what}")
         axes.margins(x=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.set_xlabel(what)
-    axes.set_yticks(range(len(group)), [plain(result.backend) for result in group])
-    axes.invert_yaxis()
+    rows(both[0], [result.backend for result in group], pitch=0.28, rest=0.7)
     hint = "largest resident memory of a worker, median over starts; files that ship"
     return Picture("Memory and size", hint, figure, f"{'; '.join(told)}.")

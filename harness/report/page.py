@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from harness.contracts import REFERENCE
 from harness.records.compare import comparisons, recommend
 from harness.records.schema import Result
 from harness.records.tidy import first_and_last
@@ -37,6 +38,7 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         red=list(red(groups)),
         measured=sorted({result.created[:10] for group in groups for result in group}),
         columns=columns,
+        reference=REFERENCE,
         filters={name: sorted({row[name] for row in table}) for name in FILTERS},
         many_machines=len({group[0].environment.machine for group in groups}) > 1,
         comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
@@ -61,7 +63,8 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "chosen": chosen.backend if chosen else None,
         "why": why,
         "pictures": drawn,
-        "sentences": sentences.below(group),
+        "sentences": sentences.said(group),
+        "disturbed": sentences.disturbed(group),
         "provenance": sentences.provenance(group).split("\n"),
         "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
@@ -86,7 +89,8 @@ def _data(group: list[Result]) -> list[tuple[str, str]]:
         return []
     found = known.data
     sizes = ", ".join(f"{count:,} {part}" for part, count in found.sizes.items())
-    recipe = ", ".join(f"{name} {value}" for name, value in known.recipe.items() if not isinstance(value, dict))
+    told = {name: value for name, value in known.recipe.items() if name != "type" and not isinstance(value, dict)}
+    recipe = ", ".join(f"{name} {value}" for name, value in told.items())
     return [
         ("rows", f"{found.source}; {sizes}; {found.duplicates} duplicates left out"),
         ("metric", found.metric),

@@ -15,11 +15,23 @@ from harness.statistics.stats import Interval
 def table(lines: Sequence[Line]) -> str:
     """A row a case and workload; below it why, where a word does not say it."""
     align = ["left", "left", "right", "right", "right", "left"]
-    told = [
-        f"{cells.plain(line.case)} {sentence(line)}" for line in lines if line.word not in ("unchanged", "improved")
-    ]
+    told = reasons(lines)
     drawn = view(lines).to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=align)
     return "\n".join([drawn, *([""] if told else []), *told])
+
+
+def reasons(lines: Sequence[Line]) -> list[str]:
+    """Why the table has these words: of what regressed in figures, and once what is said of many lines alike."""
+    alike: dict[tuple[str, str], list[Line]] = {}
+    for at, line in enumerate(lines):
+        if line.word in ("unchanged", "improved"):
+            continue
+        alike.setdefault((line.word, str(at) if line.word == "regressed" else line.why), []).append(line)
+    return [
+        f"{cells.plain(same[0].case)} {sentence(same[0])}" if len(same) == 1
+        else f"{word}, {len(same)} lines: {cells.plain(why)}"
+        for (word, why), same in alike.items()
+    ]  # fmt: skip
 
 
 def view(lines: Sequence[Line]) -> pd.DataFrame:

@@ -26,6 +26,11 @@ def recommendation(group: list[Result], mark: str = "**") -> str:
 
 def below(group: list[Result]) -> list[str]:
     """What stands below a table in a file."""
+    return [*said(group), *disturbed(group)]
+
+
+def said(group: list[Result]) -> list[str]:
+    """What figures alone do not say."""
     return [
         *_reasons(group),
         *beside(group),
@@ -33,7 +38,6 @@ def below(group: list[Result]) -> list[str]:
         *_unbeaten(group),
         *spread_of_seeds(group),
         *_restarts(group),
-        *disturbed(group),
     ]
 
 

@@ -53,9 +53,9 @@ def status(groups: Sequence[Sequence[Result]], regressed: Mapping[str, Sequence[
     broken = sum(result.status == "ok" and bool(shortfalls(result)) for result in found)
     worse = sum(bool(regressed.get(result.name)) for result in found)
     counts = {"failed": failed, f"break{'s its' if broken == 1 else ' their'} gate": broken, "regressed": worse}
-    told += [f"{count} {word}" for word, count in counts.items() if count]
-    told += [f"{count} {word}" for word in ("undecided", "invalid") if (count := words.count(word))]
-    return "; ".join(told)
+    counts |= {word: words.count(word) for word in ("undecided", "invalid")}
+    cases = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return "; ".join([*told, *([f"of {len(found)} cases, {cases}"] if cases else [])])
 
 
 def run_link(environment: Mapping[str, str]) -> str | None:

@@ -12,7 +12,7 @@ from harness.accuracy.loss import loss
 from harness.contracts import REFERENCE
 from harness.records.schema import Result
 from harness.report.cells import plain
-from harness.report.drawing import Picture, canvas, ends, legend, logarithmic, look, near
+from harness.report.drawing import Picture, canvas, ends, legend, logarithmic, look, near, rows
 from harness.report.svg import BAND, FAINT, INK
 from harness.verdicts.choice import undominated
 from harness.verdicts.phrases import points, times
@@ -28,7 +28,7 @@ def speedups(group: Sequence[Result]) -> Picture | None:
     lines.sort(key=lambda line: line[1].workload.batch)
     if not lines:
         return None
-    figure, axes = canvas(0.9 + 0.26 * len(lines))
+    figure, axes = canvas(1)
     told = []
     for at, (result, series) in enumerate(lines):
         gain, noise = own_speedup(series), noise_floor(series)
@@ -41,8 +41,7 @@ def speedups(group: Sequence[Result]) -> Picture | None:
         axes.plot(gain.estimate, at, marker=marker, color=colour, markersize=6)
         told.append(f"{result.backend} at batch {series.workload.batch} {times(gain)}")
     axes.axvline(1, color=FAINT, linewidth=1)
-    axes.set_yticks(range(len(lines)), [plain(f"{r.backend}, batch {s.workload.batch}") for r, s in lines])
-    axes.invert_yaxis()
+    rows(axes, [f"{r.backend}, batch\N{NO-BREAK SPACE}{s.workload.batch}" for r, s in lines], pitch=0.26, rest=0.7)
     logarithmic(axes, "×")
     axes.set_xlabel("times the reference's speed")
     why = next((f"; invalid: {what}" for _, series in lines if (what := invalid(series))), "")

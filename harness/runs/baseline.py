@@ -111,7 +111,7 @@ class Compared:
 
 def compare(stored: Path, today: Path) -> Compared:
     """Hold the results in one folder against those in another; HarnessError if they have no case in common."""
-    before, now = by_case(read(stored)), by_case(read(today))
+    before, now = by_case(read(stored)), dict(sorted(by_case(read(today)).items()))
     machines = {result.environment.machine for runs in now.values() for result in runs}
     if len(machines) > 1:
         raise HarnessError(f"{today}: holds results of {', '.join(sorted(machines))}; name the folder of one machine")

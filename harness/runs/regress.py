@@ -55,12 +55,14 @@ def regressions(stored: Runs, today: Runs) -> list[Line]:
 
 def left_out(stored: Runs, today: Runs) -> Iterator[str]:
     """Which stored runs of today's cases could not be used, and why; and which stored cases did not run."""
+    alike: dict[str, list[str]] = {}
     for name, found in today.items():
         before = _others(stored.get(name, ()), found)
         reasons = Counter("; ".join(differences(r, found[-1])) or _speechless(r) for r in before)
         for why, number in reasons.items():
             if why:
-                yield f"{name}: {number} of {len(before)} stored runs cannot be used: {why}"
+                alike.setdefault(f"{number} of {len(before)} stored runs cannot be used: {why}", []).append(name)
+    yield from (f"{', '.join(names)}: {told}" for told, names in alike.items())
     yield from (f"{name} is stored and was not run today" for name in stored if name not in today)
 
 
@@ -85,7 +87,8 @@ def _case(stored: Runs, today: Runs, found: Sequence[Result]) -> Iterator[Line]:
     old = [result for result in before if not differences(result, newest)]
     new = [result for result in found if not differences(result, newest)]
     if not before:
-        yield Line(case=newest.name, word="not comparable", why="there is no stored run of it", asked=False)
+        why = "its stored run is the same measurement" if newest.name in stored else "there is no stored run of it"
+        yield Line(case=newest.name, word="not comparable", why=why, asked=False)
     elif not old:
         yield from _beside(stored, before, found)
     elif newest.error is not None:

@@ -55,7 +55,7 @@ def test_compare_ends_with_seven_only_if_decisions_are_required(tmp_path, today)
 
 def test_compare_of_a_folder_with_itself_finds_no_other_runs(stored, capsys):
     assert 0 == main(["compare", str(stored), str(stored)])
-    assert "there is no stored run of it" in capsys.readouterr().out
+    assert "its stored run is the same measurement" in capsys.readouterr().out
 
 
 def test_compare_lists_what_is_not_comparable_beside_what_is(stored, today, capsys):

@@ -10,6 +10,7 @@ from harness.__main__ import main
 from harness.records.results import save
 from harness.records.schema import Failure
 from harness.report import changes
+from harness.report.regressions import table
 from harness.runs.regress import left_out, regressions
 from harness.verdicts.alike import by_case
 
@@ -62,3 +63,40 @@ def test_the_command_writes_the_page_and_prints_the_lines(tmp_path, capsys):
     assert 1 == main(command)
     assert capsys.readouterr().out.startswith("### 1 regressed")
     assert "regressed at batch 1" in Reader(page.read_text()).text
+
+
+def test_what_is_said_of_many_lines_alike_is_said_once():
+    stored = by_case([run(0, (2.0,)), run(0, (2.0,), model="other")])
+    today = by_case([run(9, (2.0,)), run(9, (2.0,), model="other")])
+    lines = regressions(stored, today)
+    for text in (table(lines), changes.short(lines, [])):
+        assert 1 == text.count("it takes 5")
+        assert "undecided, 2 lines: 1 stored run, it takes 5" in text
+
+
+NOWHERE = ("a folder", "below a file")
+
+
+@pytest.mark.parametrize("where", NOWHERE)
+def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, capsys, where):
+    save(tmp_path / "stored", run(1))
+    save(tmp_path / "today", run(9))
+    (tmp_path / "file").write_text("")
+    page = {"a folder": tmp_path, "below a file": tmp_path / "file" / "page.html"}[where]
+    assert 4 == main(["compare", str(tmp_path / "stored"), str(tmp_path / "today"), "--html", str(page)])
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_names_of_files_do_nothing_to_the_terminal(tmp_path, capsys):
+    nasty = tmp_path / "toy" / "\x1b[2J\n::error::x.json"
+    nasty.parent.mkdir()
+    nasty.write_text("{")
+    assert 4 == main(["report", "--ship-results", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert not [line for line in said.splitlines() if line.strip().startswith("::")]
+
+
+def test_tables_of_nothing_are_not_written_in_silence(tmp_path, capsys):
+    assert 4 == main(["report", "--ship-results", str(tmp_path)])
+    assert "holds no results; run pytest suites first" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def test_the_fastest_backend_that_is_safe_is_chosen():
     name, why = chosen(result("onnxruntime", 1.5), result("onnxruntime-int8", 3.0), result("onnxruntime-o2", 2.0))
     assert "onnxruntime-int8" == name
     assert why.startswith("3.00x [")
-    lost = r"losing 0\.00 points \[-0\.\d\d, 0\.\d\d\] of the 1 allowed"
+    lost = r"losing 0\.00 points \[-0\.\d\d, 0\.\d\d\] of accuracy where 1 may be lost"
     assert re.search(rf"\] the reference's speed at batch 1, {lost}$", why)
 
 
@@ -37,7 +37,7 @@ def test_the_fastest_backend_that_is_safe_is_chosen():
 def test_those_that_may_be_as_fast_are_named(names, told):
     name, why = chosen(result("a", 3.0), *(result(name, 3.0) for name in names))
     assert "a" == name
-    assert why.endswith(f"allowed, not told apart from {told}")
+    assert why.endswith(f"may be lost, not told apart from {told}")
 
 
 OTHERS = {

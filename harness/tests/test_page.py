@@ -1,5 +1,6 @@
 """The page: everything that was found is on it, nothing of it is fetched, and no name on it does anything."""
 
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -11,9 +12,16 @@ from hypothesis import strategies as st
 from harness.records.evidence import Flip
 from harness.records.results import save
 from harness.report import write_page
+from harness.report.footprint import sizes, starting
 from harness.report.page import page
-from harness.report.speeds import MOST_MARKS
+from harness.report.speeds import MOST_MARKS, latencies, speedups, tradeoff
+from harness.report.svg import inline
+from harness.rounds.disturbance import Disturbance
 
+DISTURBED = Disturbance(
+    load_before=2.0, load_after=2.0, foreign_share=0.4, steal_share=None, pressure_share=None, throttled=None,
+    mhz_before=None, mhz_after=None, parent_cpu_share=None, switches={},
+)  # fmt: skip
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
 
@@ -73,6 +81,19 @@ def test_what_to_ship_is_the_first_thing_said():
     read = Reader(page(comparison()))
     assert [] == read.open
     assert "toy-task / toy-model on cpu: ship onnxruntime : 1.50x [" in read.text[:400]
+
+
+def test_the_first_screen_says_how_sure_it_is_of_speed_and_of_loss():
+    first = Reader(page(comparison())).text[:600]
+    assert "Speed is held against pytorch, the reference; brackets hold what the evidence leaves open (95 %)" in first
+    assert re.search(
+        r"ship onnxruntime : 1\.50x \[.*, losing 0\.20 points \[.*\] of accuracy where 1 may be lost", first
+    )
+
+
+def test_rows_that_flipped_stand_before_what_disturbed_the_run():
+    text = Reader(page([replace(one, disturbance=DISTURBED) for one in comparison()])).text
+    assert text.index("what was asked") < text.index("Disturbed: ") < text.index("Rows, recipe, rounds and environment")
 
 
 def test_every_case_has_its_line_and_what_was_not_measured_its_reason():
@@ -167,6 +188,48 @@ def test_whatever_became_of_a_comparison_it_is_drawn(case):
     read = Reader(page(ODD[case]))
     assert [] == read.open
     assert len(ODD[case]) == len([row for row in read.all("tr") if "data-backend" in row])
+
+
+def drawn_of(found):
+    """The picture as SVG."""
+    return inline(found.figure, found.told, "p")
+
+
+def height(found):
+    """Of the picture's axes, in inches, as they are drawn."""
+    drawn_of(found)
+    return found.figure.axes[0].get_position().height * found.figure.get_figheight()
+
+
+LONG = [factory.result(), *(factory.result(f"a-backend-of-a-very-long-name-number-{n}", 1 + n / 10) for n in range(18))]
+
+
+@pytest.mark.parametrize("draw", [tradeoff, latencies])
+def test_however_many_backends_the_legend_names_each_and_leaves_room(draw):
+    found = draw(LONG)
+    assert all(one.backend in drawn_of(found) for one in LONG)
+    assert height(found) > 1
+
+
+@pytest.mark.parametrize("draw", [speedups, starting, sizes])
+def test_beside_long_names_bars_have_half_of_the_width(draw):
+    found = draw(LONG)
+    drawn_of(found)
+    assert sum(axes.get_position().width for axes in found.figure.axes) > 0.5
+
+
+def test_what_a_slow_start_comes_to_is_inside_the_picture():
+    late = factory.result("compiled", 2.0, process=factory.process(90_000.0), series=(factory.series(1.001),))
+    found = starting([factory.result(), late])
+    drawn_of(found)
+    (said,) = (one for one in found.figure.axes[0].texts if "pays off after" in one.get_text())
+    assert said.get_window_extent().x1 < found.figure.bbox.x1
+    early = factory.result("early", 0.5, process=factory.process(1.8))
+    assert "early 1.80 ms ahead for the first 10 requests" in starting([factory.result(), early]).told
+
+
+def test_memory_that_nobody_knows_is_not_zero():
+    assert "x not known peak memory, MB" in sizes([factory.result("x", process=None)]).told
 
 
 def test_rows_of_several_lengths_are_drawn_against_them_and_no_more_marks_than_tell():

@@ -9,7 +9,7 @@ import pytest
 from harness.records.compare import comparisons
 from harness.records.tidy import tidy
 from harness.report import properties, run_link, short, status
-from harness.report.cells import harmless, no_formula, quoted
+from harness.report.cells import harmless, no_formula, plain, quoted
 from harness.report.files import _csv
 
 GITHUB = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "me/mine", "GITHUB_RUN_ID": "42"}
@@ -33,7 +33,7 @@ def test_what_failed_stands_before_the_table_with_its_reason():
 
 
 def test_a_run_in_one_line():
-    assert "1 of 1 comparisons may ship a faster backend; 1 failed; 1 breaks its gate" == status(
+    assert "1 of 1 comparisons may ship a faster backend; of 4 cases, 1 failed, 1 breaks its gate" == status(
         list(comparisons(run()))
     )
     assert "0 of 0 comparisons may ship a faster backend" == status([])
@@ -59,8 +59,15 @@ def test_no_line_is_a_command_to_the_runner():
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx"])
 def test_a_spreadsheet_takes_text_for_text(cell):
-    assert f"'{cell}" == no_formula(cell)
-    assert f",'{cell}" in _csv(tidy([factory.failed(message=cell)])).decode()
+    assert f"'{plain(cell)}" == no_formula(cell)
+    assert f",'{plain(cell)}" in _csv(tidy([factory.failed(message=cell)])).decode()
+
+
+def test_a_table_in_a_log_is_no_command():
+    text = _csv(tidy([factory.failed(message="a\x1b[2J\n::error::b\n##[add-mask]c")])).decode()
+    assert 2 == len(text.splitlines())
+    assert "\x1b" not in text
+    assert "##[" not in text
 
 
 def test_numbers_stay_numbers():

@@ -47,8 +47,10 @@ def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
 
 def _price(result: Result) -> str:
     """What a result that ships is known to lose, in words."""
-    lost, promise = loss(result), result.promise
-    return f", losing {points(lost)} of the {100 * promise.max_loss:g} allowed" if lost and promise else ""
+    lost, data, promise = loss(result), result.data, result.promise
+    if lost is None or data is None or promise is None:
+        return ""
+    return f", losing {points(lost)} of {data.metric} where {100 * promise.max_loss:g} may be lost"
 
 
 def _why_none(results: Sequence[Result]) -> str:

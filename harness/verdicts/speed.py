@@ -145,11 +145,31 @@ def break_even(result: Result) -> float | None:
     Infinite if it answers no faster; else zero if it starts no later; None where nothing was measured. Starting is
     everything up to the first answer.
     """
+    found = _later_and_saved(result)
+    if found is None:
+        return None
+    later_ms, saved_ms = found
+    return max(0, math.ceil(later_ms / saved_ms)) if saved_ms > 0 else math.inf
+
+
+def lead(result: Result) -> float | None:
+    """Requests that a backend is ahead for which starts earlier than the reference and answers no faster.
+
+    None of any other.
+    """
+    found = _later_and_saved(result)
+    if found is None or found[0] >= 0 or found[1] > 0:
+        return None
+    later_ms, saved_ms = found
+    return math.floor(later_ms / saved_ms) if saved_ms else math.inf
+
+
+def _later_and_saved(result: Result) -> tuple[float, float] | None:
+    """By how much later than the reference it starts, and what it saves a request; None where it was not measured."""
     if result.process is None or result.reference_process is None or not result.series:
         return None
     own_ms, reference_ms = (median(flat(ns)) / 1e6 for ns in (result.series[0].own_ns, result.series[0].reference_ns))
-    later_ms = startup_ms(result.process) - startup_ms(result.reference_process)
-    return max(0, math.ceil(later_ms / (reference_ms - own_ms))) if own_ms < reference_ms else math.inf
+    return startup_ms(result.process) - startup_ms(result.reference_process), reference_ms - own_ms
 
 
 def startup_ms(process: Process) -> float:
