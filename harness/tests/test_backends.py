@@ -4,6 +4,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from harness import (
@@ -90,7 +91,9 @@ def test_an_export_says_nothing_of_the_machine_that_made_it(exported, tmp_path):
     checkpoint.save(model, bag, SUITES, tmp_path / "made", tokenizer, example)
     ONNXRUNTIME.build(tmp_path / "made", tmp_path / "out", text_classification)
     for folder in (exported, tmp_path / "out"):
-        assert b".py" not in (folder / "model.onnx").read_bytes()
+        model = onnx.load(folder / "model.onnx")
+        del model.graph.initializer[:]  # random weights may spell anything
+        assert b".py" not in model.SerializeToString()
 
 
 def test_padding_does_not_change_an_answer(lstm):
