@@ -133,12 +133,6 @@ def again(toy: Toy, *options: str) -> tuple[Run, list[str]]:
     return run, changed
 
 
-def edit(toy: Toy, name: str, change: dict[str, object]) -> None:
-    """Change fields of a stored result."""
-    path = toy.folder / "results" / "local" / f"{name}.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-
-
 # ------------------------------------------------------------------------------------------------ whole sessions
 
 
@@ -168,23 +162,6 @@ def test_a_missing_result_has_its_comparison_measured_again_and_no_other(measure
     assert (0, NAMES[2:]) == (run.status, changed)
     assert "toy/other on cpu: measured, as there is no result of toy/other.numpy.cpu" in run.out
     assert "toy/bag on cpu: taken from " in run.text
-
-
-def test_a_failure_and_another_schema_are_measured_again(measured: Toy) -> None:
-    edit(measured, NAMES[0], {"status": "failed", "error": {"stage": "build", "message": "no", "status": "failed"}})
-    edit(measured, NAMES[3], {"schema": 1})
-    run, changed = again(measured)
-    assert (0, NAMES) == (run.status, changed)
-    assert f"toy/bag on cpu: measured, as {NAMES[0]} failed" in run.out
-    assert re.search(r"^toy/other on cpu: measured, as .*schema 1, this version reads \d", run.text, re.MULTILINE)
-
-
-def test_a_changed_suite_has_all_that_it_declares_measured_again(measured: Toy) -> None:
-    with (measured.folder / "own.py").open("a") as file:
-        file.write("\nCHANGED = True\n")
-    run, changed = again(measured)
-    assert (0, NAMES) == (run.status, changed)
-    assert 2 == run.text.count("came of other code, declarations or options than there are now")
 
 
 def test_a_gate_that_is_not_met_fails_a_result_from_disk_too(measured: Toy) -> None:

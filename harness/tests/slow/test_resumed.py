@@ -1,0 +1,33 @@
+"""Whole sessions that measure again what does not stand."""
+
+import json
+import re
+
+from test_resume import NAMES, again, measured  # noqa: F401  # a fixture
+
+from conftest import Toy
+
+pytest_plugins = "pytester"
+
+
+def edit(toy: Toy, name: str, change: dict[str, object]) -> None:
+    """Change fields of a stored result."""
+    path = toy.folder / "results" / "local" / f"{name}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+
+
+def test_a_failure_and_another_schema_are_measured_again(measured: Toy) -> None:  # noqa: F811
+    edit(measured, NAMES[0], {"status": "failed", "error": {"stage": "build", "message": "no", "status": "failed"}})
+    edit(measured, NAMES[3], {"schema": 1})
+    run, changed = again(measured)
+    assert (0, NAMES) == (run.status, changed)
+    assert f"toy/bag on cpu: measured, as {NAMES[0]} failed" in run.out
+    assert re.search(r"^toy/other on cpu: measured, as .*schema 1, this version reads \d", run.text, re.MULTILINE)
+
+
+def test_a_changed_suite_has_all_that_it_declares_measured_again(measured: Toy) -> None:  # noqa: F811
+    with (measured.folder / "own.py").open("a") as file:
+        file.write("\nCHANGED = True\n")
+    run, changed = again(measured)
+    assert (0, NAMES) == (run.status, changed)
+    assert 2 == run.text.count("came of other code, declarations or options than there are now")
