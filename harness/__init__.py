@@ -1,21 +1,17 @@
 """shipbench: which backend may this fine-tuned model ship on?
 
-Everything a suite needs is importable from here, and importing it costs neither torch nor transformers.
+The names that a suite needs. Importing them costs neither torch nor transformers; backends come from
+`harness.backends`, kinds of task from `harness.kinds`.
 """
 
-from harness import backends, kinds
-from harness.backends import *  # noqa: F403  # what its __all__ says, below too
-from harness.bench import Bench
-from harness.case import Case, cases
-from harness.contracts import Arrays, Backend, Session, Target
+from harness.contracts.backend import Backend, Python, Session, Target
+from harness.contracts.kind import Arrays, Kind
+from harness.contracts.sources import Folder, Hub, Local, Native, Package, Row, Scratch
 from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
-from harness.kind import Kind
-from harness.kinds import *  # noqa: F403
-from harness.origins.sources import Folder, Hub, Local, Native, Package, Row, Scratch
-from harness.pythons.interpreter import Python
-from harness.spec import Gate, Model, Recipe, Task
-from harness.tuning.tuned import tuned
-from harness.workers.padding import by_length
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, Task, cases
+
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Arrays",
@@ -41,9 +37,6 @@ __all__ = [
     "Task",
     "Unsupported",
     "WorkerError",
-    "by_length",
+    "__version__",
     "cases",
-    "tuned",
 ]
-__all__ += backends.__all__
-__all__ += kinds.__all__

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness import Package
+from harness.contracts.sources import Package
 
 
 def bbc_news(read: Callable[[Path], Iterable[dict[str, Any]]]) -> Package:

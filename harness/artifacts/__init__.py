@@ -1,1 +1,1 @@
-"""What is built once and kept."""
+"""TODO artifacts."""

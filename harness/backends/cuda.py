@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from harness.contracts import Arrays, Device
+from harness.contracts.backend import Device
+from harness.contracts.kind import Arrays
 
 PROVIDERS: dict[Device, list[tuple[str, dict[str, str]]]] = {
     "cpu": [("CPUExecutionProvider", {})],
@@ -14,11 +15,16 @@ PROVIDERS: dict[Device, list[tuple[str, dict[str, str]]]] = {
     "cuda": [("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})],
 }
 """ONNX Runtime's, with their options."""
+
 TENSORRT = "TensorrtExecutionProvider"
+
 ON_DEVICE = ("CUDAExecutionProvider", TENSORRT)
+
 PLACEMENT = "session.record_ep_graph_assignment_info"
 """Session option by which ONNX Runtime, since 1.24, tells which provider runs a node."""
+
 COPIED = "inputs and outputs bound on the device, copied in and out inside the window"
+
 TRANSFERS = {"transfers": "inputs copied to the device and outputs back inside the window"}
 """PyTorch's."""
 

@@ -1,21 +1,31 @@
-"""ONNX Runtime on a float export, its optimised graph, and its int8 form. Workers import no torch, but to generate."""
+"""ONNX Runtime on a float export, its optimised graph, and its int8 form. Workers import no torch, but to generate.
+
+ALSO: ONNX graphs in float16, with float32 at their edges.
+ALSO: Another release of a runtime beside the installed one, on the same artifact in the same rounds."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from harness import checkpoint
 from harness.backends.cuda import ON_DEVICE, PLACEMENT, PROVIDERS, bound, exact_onnxruntime, placement
-from harness.backends.onnx_graphs import FILE, export, giver, is_generating, optimise
-from harness.backends.onnx_guard import guard
-from harness.backends.onnx_int8 import calibrate_by_percentile, calibrate_by_range, quantise, quantise_optimised
-from harness.contracts import Arrays, Backend, Device, Session, Target
-from harness.quiet import quiet
-from harness.training import checkpoint
-from harness.tuning.tuned import Option
+from harness.backends.onnx_export import FILE, copy_settings, export, giver, is_generating, optimise
+from harness.backends.onnx_quantization import (
+    calibrate_by_percentile,
+    calibrate_by_range,
+    guard,
+    quantise,
+    quantise_optimised,
+)
+from harness.contracts.backend import Backend, Device, Option, Python, Session, Target
+from harness.contracts.kind import Arrays, Kind
+from harness.util.console import quiet
 
 
 def unavailable(device: Device) -> str | None:
@@ -130,14 +140,25 @@ LEVELS = {
     "disabled": "ORT_DISABLE_ALL",
 }
 """ONNX Runtime's own optimisations of a graph, made anew in every session."""
+
 CHOICES: dict[str, tuple[Option, ...]] = {
     "optimisation": tuple(LEVELS),
     "arena": (True, False),
     "memory_pattern": (True, False),
     "execution": ("sequential", "parallel"),
 }
-ONNXRUNTIME = Backend(name="onnxruntime", build=export, load=load, unavailable=unavailable, choices=CHOICES)
+
+ONNXRUNTIME = Backend(
+    name="onnxruntime",
+    imports=("onnxruntime",),
+    build=export,
+    load=load,
+    unavailable=unavailable,
+    choices=CHOICES,
+)
+
 ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise)
+
 ONNXRUNTIME_INT8 = replace(
     ONNXRUNTIME,
     name="onnxruntime-int8",
@@ -147,13 +168,64 @@ ONNXRUNTIME_INT8 = replace(
     # ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
     devices=("cpu",),
 )
+
 ONNXRUNTIME_O2_INT8 = replace(
     ONNXRUNTIME_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=quantise_optimised
 )
+
 ONNXRUNTIME_INT8_STATIC = replace(
     ONNXRUNTIME_INT8, name="onnxruntime-int8-static", build=None, calibrate=calibrate_by_range
 )
+
 ONNXRUNTIME_INT8_PERCENTILE = replace(
     ONNXRUNTIME_INT8, name="onnxruntime-int8-percentile", build=None, calibrate=calibrate_by_percentile
 )
+
 ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=guard)
+
+
+def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Weights and arithmetic in float16, by ONNX Runtime's own converter; inputs and outputs keep their types."""
+    import onnx
+    import onnxruntime
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    forms: Counter[str] = Counter()
+    for file in sorted(source.glob("*.onnx")):
+        with quiet():
+            graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
+        onnx.save(graph, out / file.name)
+        forms.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
+    copy_settings(source, out)
+    return {
+        "converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}",
+        "weights": ", ".join(f"{form} {count}" for form, count in sorted(forms.items())),
+    }
+
+
+ONNXRUNTIME_FP16 = Backend(
+    name="onnxruntime-fp16",
+    source=ONNXRUNTIME,
+    build=halve,
+    load=load,
+    imports=("onnxruntime",),
+    lossy=True,
+    # On the CPU float16 is cast to float32 and back around every node.
+    devices=("cuda",),
+    unavailable=unavailable,
+)
+
+PREPARING = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
+"""What workers need beside their runtime: numpy always, the others in the finals, where rows are prepared in there."""
+
+
+def onnxruntime_at(release: str) -> Backend:
+    """ONNX Runtime as PyPI had it then, "1.23.2" for instance, running what the installed one runs."""
+    return Backend(
+        name=f"onnxruntime-{re.sub('[^A-Za-z0-9]+', '-', release)}",
+        source=ONNXRUNTIME,
+        load=load,
+        imports=("onnxruntime",),
+        runs_in=Python(requirements=(f"onnxruntime=={release}", *PREPARING)),
+        devices=("cpu",),
+    )

@@ -6,12 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from harness.backends.onnx_graphs import FILE, giver, is_generating
+from harness.backends.onnx_export import FILE, giver, is_generating
 from harness.backends.onnxruntime import ONNXRUNTIME
-from harness.backends.torch_half import unavailable_on_cpu
-from harness.contracts import Arrays, Backend, Device, Session, Target
-from harness.environment import cpu_flags
+from harness.backends.pytorch import unavailable_on_cpu
+from harness.contracts.backend import Backend, Device, Session, Target
+from harness.contracts.kind import Arrays
 from harness.errors import Unsupported
+from harness.util.machine import cpu_flags
 
 ASKED = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
@@ -20,6 +21,7 @@ ASKED = {
     # Nobody else's threads are bound to a core either.
     "ENABLE_CPU_PINNING": "NO",
 }
+
 READ = (
     "INFERENCE_NUM_THREADS",
     "INFERENCE_PRECISION_HINT",
@@ -115,11 +117,20 @@ def _plain(value: object) -> str:
     return str(value).rpartition(".")[2]
 
 
-OPENVINO = Backend(name="openvino", source=ONNXRUNTIME, load=load, devices=("cpu",), unavailable=unavailable)
+OPENVINO = Backend(
+    name="openvino",
+    source=ONNXRUNTIME,
+    load=load,
+    imports=("openvino",),
+    devices=("cpu",),
+    unavailable=unavailable,
+)
+
 OPENVINO_BF16 = Backend(
     name="openvino-bf16",
     source=ONNXRUNTIME,
     load=load_bf16,
+    imports=("openvino",),
     lossy=True,
     devices=("cpu",),
     unavailable=unavailable_in_bf16,

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import onnxruntime as ort
+from harness.backends import onnxruntime
 from harness.backends.cuda import PROVIDERS, TENSORRT
-from harness.backends.onnx_graphs import is_generating
-from harness.contracts import Arrays, Backend, Device, Session, Target
+from harness.backends.onnx_export import is_generating
+from harness.contracts.backend import Backend, Device, Session, Target
+from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
-from harness.kind import Kind
 
 LONGEST = 512
 """Tokens that an engine is built for, where the model takes as many."""
@@ -24,7 +24,7 @@ LONGEST = 512
 
 def unavailable(device: Device) -> str | None:
     """It takes ONNX Runtime for GPUs, and NVIDIA's libraries beside it."""
-    if (reason := ort.unavailable(device)) is not None:
+    if (reason := onnxruntime.unavailable(device)) is not None:
         return reason
     return None if find_spec("tensorrt") else "TensorRT is not installed; run: python -m pip install tensorrt"
 
@@ -42,7 +42,7 @@ def load(artifact: Path, target: Target) -> Session:
     import tensorrt
 
     own = (TENSORRT, {"trt_fp16_enable": "0", "trt_engine_cache_enable": "0"})
-    session = ort.load_on([own, *PROVIDERS[target.device]], artifact, target)
+    session = onnxruntime.load_on([own, *PROVIDERS[target.device]], artifact, target)
     if not session.settings["providers"].startswith(TENSORRT):
         raise RuntimeError(f"asked for TensorRT, the runtime runs on {session.settings['providers']}")
     return session._replace(
@@ -81,9 +81,10 @@ def longest(artifact: Path) -> int:
 
 ONNXRUNTIME_TENSORRT = Backend(
     name="onnxruntime-tensorrt",
-    source=ort.ONNXRUNTIME,
+    source=onnxruntime.ONNXRUNTIME,
     build=take,
     load=load,
+    imports=("tensorrt", "onnxruntime"),
     devices=("cuda",),
     unavailable=unavailable,
 )

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from harness import checkpoint
 from harness.backends.pytorch import set_common
-from harness.contracts import Arrays, Backend, Device, Session, Target
+from harness.contracts.backend import Backend, Device, Session, Target
+from harness.contracts.kind import Arrays
 from harness.errors import Unsupported
-from harness.training import checkpoint
 
 
 def compiler() -> str | None:
@@ -54,7 +55,7 @@ def session(model: Any, target: Target, settings: dict[str, str]) -> Session:
 
     Inductor's cache is a new folder for each worker, gone once the graphs are made, so that the phase on record is
     what a machine pays that never saw the model: 37 s for MiniLM on two cores. With one cache for all, the figure would
-    tell which worker came first. Every start of a comparison pays it, outside all rounds.
+    tell which worker came first. Every launch of a comparison pays it, outside all rounds.
     """
     import torch
 
@@ -141,4 +142,4 @@ def _no_cache() -> Iterator[None]:
             shutdown_compile_workers()  # else idle processes would stay beside the rounds
 
 
-PYTORCH_COMPILE = Backend(name="pytorch-compile", load=load, unavailable=unavailable)
+PYTORCH_COMPILE = Backend(name="pytorch-compile", load=load, imports=("torch",), unavailable=unavailable)

@@ -6,15 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.backends.onnx_graphs import FILE
-from harness.backends.onnx_int8 import operators
+from harness import checkpoint
+from harness.backends.onnx_export import FILE
+from harness.backends.onnx_quantization import operators
 from harness.backends.onnxruntime import load, unavailable
-from harness.contracts import Backend
+from harness.contracts.backend import Backend, Python
+from harness.contracts.kind import Kind
 from harness.errors import Unsupported
-from harness.kind import Kind
-from harness.pythons.interpreter import Python
-from harness.quiet import quiet
-from harness.training import checkpoint
+from harness.util.console import quiet
 
 TRANSFORMERS5 = Python(
     requirements=(
@@ -65,14 +64,21 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
 
 
 ONNXRUNTIME_TF5 = Backend(
-    name="onnxruntime-tf5", build=export, builds_in=TRANSFORMERS5, load=load, unavailable=unavailable
+    name="onnxruntime-tf5",
+    build=export,
+    builds_in=TRANSFORMERS5,
+    load=load,
+    imports=("onnxruntime",),
+    unavailable=unavailable,
 )
+
 ONNXRUNTIME_TF5_INT8 = Backend(
     name="onnxruntime-tf5-int8",
     source=ONNXRUNTIME_TF5,
     build=quantise,
     builds_in=TRANSFORMERS5,
     load=load,
+    imports=("onnxruntime",),
     lossy=True,
     # As with Optimum's: the CUDA provider has no kernels for dynamically quantised matrix products.
     devices=("cpu",),

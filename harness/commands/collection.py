@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.case import Case
 from harness.errors import HarnessError
-from harness.plugin import SHIP, case_of
+from harness.pytest_plugin.plugin import SHIP, case_of
+from harness.spec import Case
 
 
 @dataclass
@@ -45,7 +45,9 @@ def collect(suite: str, expression: str | None = None) -> Collected:
     found = Collected()
     chosen = ["-k", expression] if expression else []
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
-        status = pytest.main([suite, "--collect-only", "-q", "-p", "harness.plugin", *chosen], plugins=[found])
+        status = pytest.main(
+            [suite, "--collect-only", "-q", "-p", "harness.pytest_plugin.plugin", *chosen], plugins=[found]
+        )
     if found.errors:
         raise HarnessError("\n".join(found.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -12,27 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts import Arrays
+from harness.contracts.kind import Arrays, EncodedRows, Example, Kind, own_label
+from harness.contracts.sources import Row
 from harness.errors import HarnessError
-from harness.kind import Asked, Example, Kind, own_label
-from harness.kinds import tokens
-from harness.kinds.labels import output
-from harness.origins.sources import Row
+from harness.kinds import common
+from harness.kinds.common import output
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     if len(inputs) != 1:
         raise HarnessError(f"inputs={inputs}: what is generated from is one column of text")
-    return tokens.encode(tokenizer, rows, inputs, max_length)
+    return common.encode(tokenizer, rows, inputs, max_length)
 
 
-def _targets(asked: Asked) -> list[list[Example]]:
+def _targets(asked: EncodedRows) -> list[list[Example]]:
     labels = [str(label) for label in own_label(asked)]
     encoded = asked.processor(text_target=labels, truncation=True, max_length=asked.max_length)["input_ids"]
     return [[{"labels": ids}] for ids in encoded]
 
 
-def _predict(asked: Asked, outputs: Sequence[Arrays]) -> list[Any]:
+def _predict(asked: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
     return [
         asked.processor.decode(output(row, "sequences")[0].tolist(), skip_special_tokens=True).strip()
         for row in outputs
@@ -50,13 +49,14 @@ translation = Kind(
     export="text2text-generation-with-past",
     metrics=("bleu", "chrf"),
     label="free",
-    processor=tokens.pretrained_processor,
-    load_processor=tokens.load_tokenizer,
+    processor=common.pretrained_processor,
+    load_processor=common.load_tokenizer,
     encode=_encode,
-    collate=tokens.collate,
+    collate=common.collate,
     targets=_targets,
     predict=_predict,
     tokens=_generated,
     axes=("batch", "sequence"),
 )
+
 summarization = replace(translation, name="summarization")

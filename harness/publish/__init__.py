@@ -1,1 +1,1 @@
-"""A measured case becomes a folder that stands alone, and goes to the Hub."""
+"""TODO publish."""

@@ -1,7 +1,7 @@
 """Tables for people and tools. Numbers are formatted here and nowhere else."""
 
 from harness.report.files import LOCAL, Stale, check, read, write, write_page
-from harness.report.short import properties, run_link, short, status
+from harness.report.github import properties, run_link, short, status
 from harness.report.tables import markdown, terminal
 
 __all__ = [

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from harness.contracts import REFERENCE
-from harness.verdicts.phrases import ends
+from harness.contracts.backend import REFERENCE
+from harness.stats.intervals import ends
+from harness.util.text import one_line
 
 
 def interval(row: Mapping[Any, Any], name: str, unit: str) -> str:
@@ -27,13 +27,13 @@ def bounds(row: Mapping[Any, Any], name: str, decimals: int) -> str:
     return ends(row[f"{name}_low"], row[f"{name}_high"], decimals)
 
 
-def loss(row: Mapping[Any, Any]) -> str:
-    """Points lost, with the bounds of the loss."""
-    if missing(row["loss"]):
+def drop(row: Mapping[Any, Any]) -> str:
+    """Points lost, with the bounds of the drop."""
+    if missing(row["drop"]):
         return ""
     if row["backend"] == REFERENCE:
         return "0"
-    estimate, low, high = (points(row[name]) for name in ("loss", "loss_low", "loss_high"))
+    estimate, low, high = (points(row[name]) for name in ("drop", "drop_low", "drop_high"))
     return f"{estimate} [{low}, {high}]"
 
 
@@ -53,31 +53,7 @@ def requests(value: float | None) -> str:
 
 def first_line(text: str) -> str:
     """Up to the first line break, inert."""
-    return plain(text.partition("\n")[0])
-
-
-def plain(text: str) -> str:
-    """Without control characters: they would move the terminal's cursor or end a table's row."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
-
-
-def harmless(text: str) -> str:
-    """Lines of others without control characters, none of which begins as a command to GitHub's runner would."""
-    lines = (plain(line).replace("##[", "## [") for line in text.split("\n"))
-    return "\n".join(re.sub(r"^\s*::", "| ::", line) for line in lines)
-
-
-def quoted(text: str) -> str:
-    """Text in the Markdown of a comment: nothing in it is a link, a mention, an emphasis or the end of a cell."""
-    marked = re.sub(r"([\\\[\]!*_~<>|`&])", r"\\\1", plain(text))
-    return re.sub(r"([@#])(?=\w)", "\\1\u200b", marked)  # which GitHub looks for in the text as it is read
-
-
-def no_formula(cell: Any) -> Any:
-    """Text that a spreadsheet takes for text, in one line, in which a terminal and GitHub's runner see no command."""
-    if not isinstance(cell, str):
-        return cell
-    return ("'" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else "") + harmless(plain(cell))
+    return one_line(text.partition("\n")[0])
 
 
 def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
@@ -93,8 +69,3 @@ def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
 def missing(value: Any) -> bool:
     """Whether there is no such value."""
     return value is None or bool(pd.isna(value))
-
-
-def inert(cell: str) -> str:
-    """Text that cannot break out of its table cell."""
-    return plain(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")

@@ -11,15 +11,14 @@ from pathlib import Path
 import pandas as pd
 
 from harness.errors import HarnessError
-from harness.records.compare import comparisons
-from harness.records.results import load_by_model, load_finals
-from harness.records.schema import Result
-from harness.records.tidy import Line, case_lines, table
-from harness.report import cells
 from harness.report.tables import document, finals_section, section
-from harness.verdicts.finals import Finals
+from harness.results.schema import Finals, Result
+from harness.results.store import load_by_model, load_finals
+from harness.util import text
+from harness.util.files import write_atomically
+from harness.verdicts.comparability import comparisons
 from harness.verdicts.speed import foresee_all
-from harness.whole import write_whole
+from harness.verdicts.table import Line, case_lines, table
 
 
 class Stale(HarnessError):
@@ -34,7 +33,7 @@ def write(folder: Path, machine: str | None = None) -> list[Path]:
     """Rebuild every table, or those that `machine` stands in, from the JSON; returns their paths."""
     tables = dict(_tables(folder, machine))
     for path, content in tables.items():
-        write_whole(path, content)
+        write_atomically(path, content)
     if machine is None:
         for path in _existing(folder) - tables.keys():
             path.unlink()
@@ -59,7 +58,7 @@ def write_page(folder: Path, path: Path, machine: str | None = None) -> Path:
     """The page of a machine's results, or of all committed ones, written to `path`."""
     from harness.report.page import page
 
-    write_whole(path, page(*read(folder, machine)).encode())
+    write_atomically(path, page(*read(folder, machine)).encode())
     return path
 
 
@@ -123,5 +122,5 @@ def _pair(folder: Path, lines: list[Line], parts: list[str]) -> Iterator[tuple[P
 
 
 def _csv(lines: pd.DataFrame) -> bytes:
-    texts = lines.select_dtypes(exclude="number").map(cells.no_formula)
+    texts = lines.select_dtypes(exclude="number").map(text.spreadsheet_safe)
     return lines.assign(**texts).to_csv(index=False, float_format="%.6g").encode()

@@ -1,15 +1,19 @@
-"""What became of cases since their stored runs, as text."""
+"""What became of cases since their stored runs, as text.
+
+ALSO: What became of cases since their stored runs, as a page and in a few lines."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from harness.report import cells
-from harness.runs.regress import Line
-from harness.statistics.stats import Interval
+from harness.regression.changes import Line, change_sentence, change_text, speedup_text
+from harness.report.page import rendered
+from harness.stats.intervals import Interval
+from harness.util import text
 
 
 def table(lines: Sequence[Line]) -> str:
@@ -20,6 +24,11 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([drawn, *([""] if told else []), *told])
 
 
+def terminal_text(lines: Sequence[Line], left: Sequence[str]) -> str:
+    """Return the table for the terminal; `left` says which stored runs were left out, and why."""
+    return "\n".join([table(lines), "", *map(text.one_line, left)]).rstrip()
+
+
 def reasons(lines: Sequence[Line]) -> list[str]:
     """Why the table has these words: of what regressed in figures, and once what is said of many lines alike."""
     alike: dict[tuple[str, str], list[Line]] = {}
@@ -28,57 +37,82 @@ def reasons(lines: Sequence[Line]) -> list[str]:
             continue
         alike.setdefault((line.word, str(at) if line.word == "regressed" else line.why), []).append(line)
     return [
-        f"{cells.plain(same[0].case)} {sentence(same[0])}" if len(same) == 1
-        else f"{word}, {len(same)} lines: {cells.plain(why)}"
+        f"{text.one_line(same[0].case)} {change_sentence(same[0])}" if len(same) == 1
+        else f"{word}, {len(same)} lines: {text.one_line(why)}"
         for (word, why), same in alike.items()
     ]  # fmt: skip
 
 
 def view(lines: Sequence[Line]) -> pd.DataFrame:
     """A row a case and workload."""
-    return pd.DataFrame([_row(line) for line in lines]).map(cells.plain)
-
-
-def sentence(line: Line) -> str:
-    """The line with its figures, in words."""
-    what = f" at {line.what}" if line.what.startswith("batch") else f" in {line.what}" if line.what else ""
-    why = cells.plain(line.why)
-    if line.stored is None or line.today is None or line.change is None:
-        figures = f"{_change(line)} against {_runs(line)}: " if line.change else ""
-        return f"{line.word}{what}: {figures}{why}"
-    return (
-        f"{line.word}{what}: speed-up {_times(line.today)} where {_runs(line)} had {_times(line.stored)}, "
-        f"{_change(line)}: {why}"
-    )
+    return pd.DataFrame([_row(line) for line in lines]).map(text.one_line)
 
 
 def _row(line: Line) -> dict[str, str]:
     return {
         "case": line.case,
         "what": line.what,
-        "stored (runs)": f"{_times(line.stored)} ({line.runs})" if line.stored else f"({line.runs})",
-        "today": _times(line.today) if line.today else "",
-        "change": _change(line),
+        "stored (runs)": f"{speedup_text(line.stored)} ({line.runs})" if line.stored else f"({line.runs})",
+        "today": speedup_text(line.today) if line.today else "",
+        "change": change_text(line),
         "": line.word,
     }
 
 
-def _runs(line: Line) -> str:
-    return f"{line.runs} stored run{'' if line.runs == 1 else 's'}"
+MARKS = {"regressed": "failed", "improved": "ship", "undecided": "undecided", "not comparable": "undecided"}
+"""Word → how a page marks it, as it marks verdicts."""
+
+FIGURES = ("stored", "today", "change")
 
 
-def _times(found: Interval) -> str:
-    return f"{found.estimate:.2f}x {_ends(found, '.2f')}"
+def page(lines: Sequence[Line], left: Sequence[str], before: Path, after: Path) -> str:
+    """HTML; `left` says which stored runs were left out, and why."""
+    table = [
+        {
+            **dict(zip(("case", "what", "stored", "today", "change", "word"), row, strict=True)),
+            "why": line.why,
+            "values": {name: _value(getattr(line, name)) for name in FIGURES},
+        }
+        for row, line in zip(view(lines).to_numpy().tolist(), lines, strict=True)
+    ]
+    return rendered(
+        "changes.html",
+        before=str(before),
+        after=str(after),
+        status=status(lines),
+        told=[f"{line.case} {change_sentence(line)}" for line in _worst(lines)],
+        filters={name: sorted({row[name] for row in table}) for name in ("word", "what")},
+        columns=("case", "what", "became", "stored (runs)", "today", "change", "why"),
+        rows=[row | {"mark": MARKS.get(row["word"], "")} for row in table],
+        left=left,
+    )
 
 
-def _change(line: Line) -> str:
-    """Of a speed-up in per cent, of rows right in points."""
-    if line.change is None:
-        return ""
-    offset, unit = (1, " %") if line.stored else (0, " points")
-    found = Interval(*(100 * (end - offset) for end in (line.change.estimate, line.change.low, line.change.high)))
-    return f"{found.estimate:+.1f}{unit} {_ends(found, '+.1f')}"
+def _value(found: Interval | None) -> str:
+    """What a column is sorted by."""
+    return "" if found is None else f"{found.estimate:.6g}"
 
 
-def _ends(found: Interval, form: str) -> str:
-    return f"[{found.low:{form}}, {found.high:{form}}]" if math.isfinite(found.high) else "[no interval]"
+def short(lines: Sequence[Line], left: Sequence[str], link: str | None = None) -> str:
+    """Markdown: what regressed first, then everything that is not unchanged."""
+    changed = [line for line in lines if line.word != "unchanged"]
+    parts = [f"### {status(lines)}"]
+    parts += ["\n".join(f"- {text.escape_markdown(f'{line.case} {change_sentence(line)}')}" for line in _worst(lines))]
+    if changed:
+        table = view(changed).map(text.escape_markdown)
+        parts.append(table.to_markdown(index=False, disable_numparse=True))
+    why = [*reasons([line for line in lines if line.word != "regressed"]), *left]
+    parts += ["\n".join(f"- {text.escape_markdown(told)}" for told in why)] if why else []
+    parts += [f"[What this job made]({link})"] if link else []
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def status(lines: Sequence[Line]) -> str:
+    """In one line."""
+    found = Counter[str](line.word for line in lines)
+    order = ("regressed", "improved", "undecided", "not comparable", "unchanged")
+    return ", ".join(f"{found[word]} {word}" for word in order if found[word]) or "nothing was held against anything"
+
+
+def _worst(lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line.word == "regressed"]

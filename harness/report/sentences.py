@@ -1,17 +1,43 @@
-"""What is said around a table: what to choose, why not, what disturbed it, and where it came from."""
+"""Seeds as text: how far apart they lie beside what backends differ by, and the floors they allow.
+
+ALSO: What is said around a table: what to choose, why not, what disturbed it, and where it came from."""
 
 from __future__ import annotations
 
-from harness.contracts import REFERENCE
-from harness.environment import Environment
-from harness.records.compare import recommend
-from harness.records.schema import Result
-from harness.report.seeds import spread_of_seeds
-from harness.rounds import gpu
-from harness.verdicts.choice import undominated
-from harness.verdicts.judge import verdict
-from harness.verdicts.phrases import ends, times
-from harness.verdicts.speed import against, flat, noise_floor, starts_differ_by
+from collections.abc import Sequence
+from statistics import stdev
+
+from harness.contracts.backend import REFERENCE
+from harness.measure import gpu
+from harness.results.schema import Result, Seed
+from harness.stats.intervals import ends, times
+from harness.util.machine import Environment
+from harness.verdicts.accuracy import drop
+from harness.verdicts.recommendation import recommend, undominated
+from harness.verdicts.seeds import collapse, is_collapsed, sound
+from harness.verdicts.speed import against, flat, launches_differ_by, noise_floor
+from harness.verdicts.verdict import verdict
+
+
+def spread_of_seeds(group: list[Result]) -> list[str]:
+    """How far apart fine-tunings with other seeds lie, beside what backends of one differ by; and who collapsed."""
+    seeds = max((result.seeds for result in group), key=len)
+    told = [_spread(seeds, group)] if len(sound(seeds)) > 1 else []
+    return told + [f"Fine-tuning with {collapse(seed)}." for seed in seeds if is_collapsed(seed)]
+
+
+def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
+    scores = sound(seeds)
+    count = f"{len(scores)} of {len(seeds)} seeds" if len(scores) < len(seeds) else f"{len(scores)} seeds"
+    told = (
+        f"Fine-tuned with {count}, the reference scores {min(scores):.4f} to {max(scores):.4f}: "
+        f"{100 * (max(scores) - min(scores)):.2f} points apart (standard deviation {100 * stdev(scores):.2f})"
+    )
+    lost = [abs(found.estimate) for r in group if r.backend != REFERENCE and (found := drop(r)) is not None]
+    return (
+        f"{told}; backends of one fine-tuning differ from it by {100 * max(lost):.2f} at most." if lost else f"{told}."
+    )
+
 
 SHOWN = 3
 """Layers that a sentence names; the result has all."""
@@ -63,7 +89,7 @@ def origin(found: Environment) -> str:
 def noise(group: list[Result]) -> list[str]:
     """The control's ratio for each measurement that the group holds."""
     found = {
-        # A contender's result, which comes later, knows the spread between starts better than the reference's alone.
+        # A contender's result, which comes later, knows the spread between launches better than the reference's alone.
         (result.measurement, series.workload.batch): (series.workload.batch, noise_floor(series), series)
         for result in group
         for series in result.series
@@ -71,7 +97,7 @@ def noise(group: list[Result]) -> list[str]:
     }
     return [
         f"The reference against itself, batch {batch}: {level.estimate:.3f} {ends(level.low, level.high, 3)} "
-        f"over {len(flat(series.own_ns))} rounds in {len(series.own_ns)} start{'s' if len(series.own_ns) > 1 else ''}."
+        f"over {len(flat(series.own_ns))} rounds in {len(series.own_ns)} launch{'es' if len(series.own_ns) > 1 else ''}."
         for batch, level, series in sorted(found.values(), key=lambda one: one[0])
     ]
 
@@ -115,13 +141,13 @@ def guarded(group: list[Result]) -> list[str]:
 
 def _unbeaten(group: list[Result]) -> list[str]:
     names = [result.backend for result in undominated(group)]
-    return [f"No other beats, on speed, loss and memory together: {', '.join(names)}."] if names else []
+    return [f"No other beats, on speed, drop and memory together: {', '.join(names)}."] if names else []
 
 
 def disturbed(group: list[Result]) -> list[str]:
     """What disturbed the rounds, once a measurement."""
     told = {
-        result.measurement: [*result.disturbance.sentences(), *gpu.sentences(result.gpu)]
+        result.measurement: [*result.disturbance.sentences(), *gpu.gpu_sentences(result.gpu)]
         for result in group
         if result.disturbance
     }
@@ -131,6 +157,6 @@ def disturbed(group: list[Result]) -> list[str]:
 
 def _restarts(group: list[Result]) -> list[str]:
     """How far apart fresh workers of each backend lie."""
-    spreads = {r.backend: starts_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
+    spreads = {r.backend: launches_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
     told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
-    return [f"Speed-ups differ between starts by (standard deviation): {', '.join(told)}."] if told else []
+    return [f"Speed-ups differ between launches by (standard deviation): {', '.join(told)}."] if told else []

@@ -1,27 +1,160 @@
-"""A comparison as text: Markdown for files, plain columns for the terminal."""
+"""Throughput by batch, where a run measured more than single rows and one batch.
+
+ALSO: Latency by length: what a short row costs beside a long one.
+ALSO: The finals of a task as text.
+ALSO: A comparison as text: Markdown for files, plain columns for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from harness.contracts import REFERENCE
-from harness.records.compare import comparisons
-from harness.records.schema import Result
-from harness.records.tidy import Ends, first_and_last
+from harness.contracts.backend import REFERENCE
 from harness.report import cells, sentences
-from harness.report.batches import by_batch
-from harness.report.lengths import by_length
-from harness.report.models import finals_notes, finals_sentence, finals_view
-from harness.report.seeds import spread_of_seeds
-from harness.verdicts.finals import Finals
-from harness.verdicts.judge import verdict
+from harness.report.sentences import spread_of_seeds
+from harness.results.schema import Finalist, Finals, Result, Series
+from harness.stats.intervals import Interval, ends
+from harness.util import text
+from harness.verdicts.comparability import batches, comparisons
+from harness.verdicts.recommendation import standing, winner
+from harness.verdicts.speed import flat, noise_floor, startup_ms
+from harness.verdicts.table import Ends, first_and_last, rows_per_s
+from harness.verdicts.verdict import verdict
+
+TITLE = "Rows a second by batch; empty where there was no memory for it, or it was not asked for:"
+
+
+def throughput(group: list[Result]) -> pd.DataFrame:
+    """One line a backend, one column a batch; empty where two columns of the table itself hold it all."""
+    sizes = batches(group)
+    if len(sizes) < 3:
+        return pd.DataFrame()
+    lines = [(result.backend, {s.workload.batch: rows_per_s(s) for s in result.series}) for result in group]
+    return pd.DataFrame(
+        {"backend": name} | {f"batch {size:,}": cells.number(found.get(size), 3) for size in sizes}
+        for name, found in lines
+        if found
+    )
+
+
+def by_batch(group: list[Result], form: str) -> list[str]:
+    """Title and table in one of tabulate's forms; nothing where there is no table."""
+    found = throughput(group).map(text.escape_cell)
+    aligned = ["left", *["right"] * (len(found.columns) - 1)]
+    if not len(found):
+        return []
+    return [TITLE, found.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=aligned)]
+
+
+def largest(groups: Iterable[list[Result]]) -> str:
+    """What a column of every comparison's largest batch is called: these may differ."""
+    sizes = sorted({max(found) for group in groups if (found := batches(group))} - {1}) or [16]
+    return f"batch {sizes[0]}" if len(sizes) == 1 else f"largest batch ({sizes[0]} to {sizes[-1]})"
+
+
+BUCKETS, FEWEST = 4, 5
+"""So many of equally many rounds, and no fewer rounds in each."""
+
+
+def by_length(group: list[Result]) -> pd.DataFrame:
+    """Median ms at batch 1, and times the reference's speed, a column a range of lengths of a row's first input.
+
+    Empty where all rows are of one length, or rounds are too few to tell ranges apart.
+    """
+    measured = [(result, result.series[0]) for result in group if result.series]
+    edges = _edges(measured[0][1]) if measured else []
+    if len(edges) <= 2:
+        return pd.DataFrame()
+    return pd.DataFrame([{"backend": result.backend, **_cells(series, edges)} for result, series in measured])
+
+
+def _edges(series: Series) -> list[int]:
+    """First lengths of the buckets, and the last one's end; fewer buckets where lengths or rounds are few."""
+    lengths = flat(series.lengths)
+    shares = np.linspace(0, 1, min(BUCKETS, len(lengths) // FEWEST) + 1)
+    found = np.quantile(lengths, shares, method="higher") if len(shares) > 1 else np.array([])
+    return [*np.unique(found[:-1]).tolist(), max(lengths) + 1]
+
+
+def _cells(series: Series, edges: list[int]) -> dict[str, str]:
+    rounds = list(zip(flat(series.lengths), flat(series.own_ns), flat(series.reference_ns), strict=True))
+    found = {}
+    for low, end in pairwise(edges):
+        inside = [(own, reference) for length, own, reference in rounds if low <= length < end]
+        name = f"{low:.0f} to {end - 1:.0f}" if end - 1 > low else f"{low:.0f}"
+        found[name] = (
+            f"{cells.number(median(own for own, _ in inside) / 1e6, 3)} "
+            f"({median(reference / own for own, reference in inside):.2f}×)"
+            if inside
+            else ""
+        )
+    return found
+
+
+def finals_view(finals: Finals) -> pd.DataFrame:
+    """One line a model, in the suite's order; `*` marks the winner."""
+    best, _ = winner(finals)
+    return pd.DataFrame([_line(finals, entry, entry is best) for entry in finals.entries])
+
+
+def finals_sentence(finals: Finals, mark: str = "**") -> str:
+    """Who wins, and why."""
+    best, why = winner(finals)
+    return f"{mark}Would choose {best.model} on {best.backend}{mark}: {why}."
+
+
+def finals_notes(finals: Finals) -> list[str]:
+    """What stands below the table: who is missing, what disturbed the rounds, and the noise."""
+    told = [f"{model} has no entry: {why}." for model, why in finals.absent.items()]
+    told += [f"{entry.model} on {entry.backend} failed: {entry.error}" for entry in finals.entries if entry.error]
+    disturbed = finals.disturbance.sentences() if finals.disturbance else []
+    told += [f"Disturbed: {'; '.join(disturbed)}."] if disturbed else []
+    others = [entry.series[0] for entry in finals.entries[1:] if entry.series]
+    if others:
+        noise = noise_floor(others[0])
+        told.append(
+            f"{finals.entries[0].model} on {finals.entries[0].backend} against itself: {noise.estimate:.3f} "
+            f"[{noise.low:.3f}, {noise.high:.3f}] over {len(flat(others[0].own_ns))} rounds in "
+            f"{len(others[0].own_ns)} launches; from raw rows to answers, batch {others[0].workload.batch}."
+        )
+    return told
+
+
+def _line(finals: Finals, entry: Finalist, best: bool) -> dict[str, str]:
+    found = standing(finals, entry)
+    times = [ns / 1e6 for ns in flat(entry.series[0].own_ns)] if entry.series else []
+    return {
+        "model": f"{entry.model}{' *' if best else ''}",
+        "backend": entry.backend,
+        "speed-up": "failed" if entry.error else _ratio(found.gain if found else None),
+        "ms from raw row": cells.number(median(times) if times else None, 3),
+        "score": cells.number(entry.score, decimals=4),
+        "drop, points": _points(found.lost) if found else "0",
+        "MB": cells.number(entry.size_bytes / 1e6, 3),
+        "startup, ms": cells.number(startup_ms(entry.process) if entry.process else None, 3),
+    }
+
+
+def _ratio(found: Interval | None) -> str:
+    if found is None:
+        return "1×"
+    return f"{found.estimate:.2f}× {ends(found.low, found.high, 2)}"
+
+
+def _points(found: Interval) -> str:
+    return f"{cells.points(found.estimate)} [{cells.points(found.low)}, {cells.points(found.high)}]"
+
 
 LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
+
 TOKENS = "tokens/s"
 """A column only where text is generated."""
+
 VRAM = "peak VRAM, MB"
 """Only where a GPU's driver tells."""
 
@@ -40,12 +173,12 @@ def section(group: list[Result]) -> str:
     """One comparison in Markdown."""
     first = group[0]
     cases = list(first_and_last(group))
-    view, started = _view(cases).map(cells.inert), phases(cases).map(cells.inert)
+    view, started = _view(cases).map(text.escape_cell), phases(cases).map(text.escape_cell)
     parts = [
         f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n",
         f"{sentences.recommendation(group)}\n",
         view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)),
-        "".join(f"\n- {cells.inert(sentence)}" for sentence in sentences.below(group)) + "\n",
+        "".join(f"\n- {text.escape_cell(sentence)}" for sentence in sentences.below(group)) + "\n",
     ]
     parts += [f"{part}\n" for part in by_batch(group, "pipe")]
     if len(started):
@@ -56,19 +189,19 @@ def section(group: list[Result]) -> str:
     if len(lengths):
         parts.append(f"\n{LENGTHS}\n")
         aligned = ["left", *["right"] * (len(lengths.columns) - 1)]
-        parts.append(lengths.map(cells.inert).to_markdown(index=False, disable_numparse=True, colalign=aligned))
+        parts.append(lengths.map(text.escape_cell).to_markdown(index=False, disable_numparse=True, colalign=aligned))
     return "\n".join([*parts, f"\n{sentences.provenance(group)}\n"])
 
 
 def finals_section(found: Finals) -> str:
     """One finals in Markdown."""
-    view = finals_view(found).map(cells.inert)
+    view = finals_view(found).map(text.escape_cell)
     return "\n".join(
         [
             f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n",
-            f"{cells.inert(finals_sentence(found))}\n",
+            f"{text.escape_cell(finals_sentence(found))}\n",
             view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]),
-            "".join(f"\n- {cells.inert(sentence)}" for sentence in finals_notes(found)) + "\n",
+            "".join(f"\n- {text.escape_cell(sentence)}" for sentence in finals_notes(found)) + "\n",
             f"{sentences.origin(found.environment)}\n",
         ]
     )
@@ -98,7 +231,7 @@ def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         view = finals_view(found)
         aligned = ["left", *_align(view)[:-1]]
         parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned))
-        parts += [cells.plain(finals_sentence(found, mark="")), *map(cells.plain, finals_notes(found)), ""]
+        parts += [text.one_line(finals_sentence(found, mark="")), *map(text.one_line, finals_notes(found)), ""]
     return "\n".join(parts)
 
 
@@ -111,7 +244,7 @@ def line(result: Result) -> str:
     said = verdict(result)
     return (
         f"{said.word if said else 'reference'}  {row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, "
-        f"loss {row['loss, points']}"
+        f"drop {row['drop, points']}"
     )
 
 
@@ -135,7 +268,7 @@ def _row(small: Mapping[str, Any], large: Mapping[str, Any], largest: int) -> di
         "rows/s": cells.number(large["rows_per_s"], 3),
         TOKENS: cells.number(large["tokens_per_s"], 3),
         "score": cells.number(small["score"], decimals=4),
-        "loss, points": cells.loss(small),
+        "drop, points": cells.drop(small),
         "MB": cells.number(small["size_mb"], 3),
         "peak RSS, MB": cells.number(small["peak_rss_mb"], 3),
         VRAM: cells.number(small["peak_vram_mb"], 3),
@@ -148,7 +281,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     if not cells.missing(row["error"]):
         return f"{row['status']}: {cells.first_line(row['error'])}"
     word = "reference" if row["backend"] == REFERENCE else str(row["verdict"])
-    if cells.missing(row["floor"]):
+    if cells.missing(row["min_score"]):
         return f"{word}, not judged: its test did not come to its gate"
     return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
 

@@ -1,5 +1,5 @@
-"""`python -m harness selftest`: the figures that the harness's numbers rest on, each shown to hold and to break.
+"""The experiments behind the numbers: `python -m harness selftest`.
 
-A part is one module with one `PART`, and one line in `parts.py`. Every count, seed and threshold stands in
-`figures.py`.
+Each part counts how often a safety works, and how often the error returns once the safety is switched off. Every seed,
+count and threshold is in `figures.py`; `command.py` lists the parts.
 """

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -17,8 +16,8 @@ import warm
 from filelock import FileLock
 from hypothesis import settings
 
-from harness.records import results
-from harness.records.schema import Result
+from harness.results import store
+from harness.results.schema import Result
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -77,11 +76,10 @@ class Toy:
 
         With a page, all is as a person has it: nothing was imported before.
         """
-        plugins = ("harness.plugin", "toydata.onelook") if undecided else ("harness.plugin",)
         words = [
             *("pytest", f"--basetemp={tempfile.mkdtemp(dir=self.pytester.path)}"),
-            *chain.from_iterable(("-p", name) for name in plugins),
-            *("--ship-starts=1", f"--ship-artifacts={self.artifacts}"),
+            *(("-p", "toydata.onelook") if undecided else ()),
+            *("--ship-launches=1", f"--ship-artifacts={self.artifacts}"),
             *(() if page else ("--ship-no-page",)),
             *options,
         ]
@@ -103,7 +101,7 @@ class Toy:
     @property
     def results(self) -> dict[str, Result]:
         """Results by name."""
-        return {result.name: result for result in results.load_all(self.folder / "results")}
+        return {result.name: result for result in store.load_all(self.folder / "results")}
 
 
 @pytest.fixture(scope="session")

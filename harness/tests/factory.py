@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.environment import Environment
-from harness.records.evidence import Answers, Process, Series, Workload
-from harness.records.schema import Built, Data, Failure, Promise, Result
+from harness.results.schema import Answers, Built, Data, Failure, Process, Result, Series, Workload
 from harness.spec import Gate
+from harness.util.machine import Environment
 
 HERE = Environment(
     machine="toy-machine",
@@ -25,7 +24,7 @@ HERE = Environment(
     dirty=False,
     load_before=0.1,
 )
-GATE = Gate(floor=0.9, max_loss=0.01)
+GATE = Gate(min_score=0.9, max_drop=0.01)
 REFERENCE_NS = 1_000_000
 
 
@@ -34,16 +33,16 @@ def elsewhere(**changed):
     return replace(HERE, **changed)
 
 
-def series(factor=1.0, batch=1, noise=0.001, loops=1, rounds=60, starts=4, control=1.0, seed=0, **changed):
+def series(factor=1.0, batch=1, noise=0.001, loops=1, rounds=60, launches=4, control=1.0, seed=0, **changed):
     """Rounds in which the case takes 1/`factor` of the reference's time and the control 1/`control`.
 
-    `rounds` of each of `starts`, on a machine as loud as `noise`. A factor of None makes it the reference's own.
+    `rounds` of each of `launches`, on a machine as loud as `noise`. A factor of None makes it the reference's own.
     """
     dice = np.random.default_rng(seed)
 
     def times(speed):
         return tuple(
-            tuple(map(int, REFERENCE_NS / speed * np.exp(dice.normal(0, noise, rounds)))) for _ in range(starts)
+            tuple(map(int, REFERENCE_NS / speed * np.exp(dice.normal(0, noise, rounds)))) for _ in range(launches)
         )
 
     own, reference = times(factor or 1), times(1)
@@ -53,8 +52,8 @@ def series(factor=1.0, batch=1, noise=0.001, loops=1, rounds=60, starts=4, contr
         own_ns=own if factor else reference,
         reference_ns=reference,
         control_ns=times(control),
-        rows=((0,) * rounds,) * starts,
-        lengths=((8,) * rounds,) * starts,
+        rows=((0,) * rounds,) * launches,
+        lengths=((8,) * rounds,) * launches,
         arms=1,
     )
     return replace(known, **changed)
@@ -81,22 +80,22 @@ def answers(lost=0, gained=0, rows=1000, score=0.95, **changed):
     return replace(known, **changed)
 
 
-def process(startup_ms=12.0, memory_mb=250.0, starts=2, **changed):
+def process(startup_ms=12.0, memory_mb=250.0, launches=2, **changed):
     """Workers that take so long up to their first answer, a quarter of it in each phase."""
-    phase = (int(startup_ms * 1e6 / 4),) * starts
+    phase = (int(startup_ms * 1e6 / 4),) * launches
     known = Process(
         import_ns=phase,
         load_ns=phase,
         compile_ns=phase,
         first_ns=phase,
-        peak_rss_bytes=(int(memory_mb * 1e6),) * starts,
+        peak_rss_bytes=(int(memory_mb * 1e6),) * launches,
         settings={},
     )
     return replace(known, **changed)
 
 
 def result(backend="pytorch", factor=1.0, **changed):
-    """A measured case that keeps its promise."""
+    """A measured case that keeps its gate."""
     factor = None if backend == "pytorch" else factor
     known = Result(
         task="toy-task",
@@ -124,14 +123,14 @@ def result(backend="pytorch", factor=1.0, **changed):
         process=process(),
         reference_process=process() if factor else None,
         series=(series(factor), series(factor, batch=16, rounds=5)),
-        promise=Promise(floor=GATE.floor, max_loss=GATE.max_loss),
+        gate=Gate(min_score=GATE.min_score, max_drop=GATE.max_drop),
     )
     return replace(known, **changed)
 
 
 def failed(backend="onnxruntime", message="out of memory", stage="build", **changed):
     """A case that ended before anything was measured."""
-    nothing = dict.fromkeys(("artifact", "answers", "process", "reference_process", "promise"))
+    nothing = dict.fromkeys(("artifact", "answers", "process", "reference_process", "gate"))
     error = Failure(stage=stage, message=message)
     return result(backend, status="failed", error=error, series=(), **(nothing | changed))
 

@@ -51,7 +51,7 @@ class Server:
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     trouble: str = ""
-    """429, 500, reset, truncated, wrong-hash, endless, more, silent; on answers to `trouble_at`."""
+    """429, 500, reset, truncated, wrong-hash, stalled, more, silent; on answers to `trouble_at`."""
     trouble_at: str = "resolve"
     tokens: dict[str, str] = field(default_factory=dict)
     """What each may do: `read` or `write`."""
@@ -266,22 +266,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         content = files[file]
         etag = sha256(content) if file.endswith(LARGE) else git_name(content)
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Content-Length": str(len(content))}
+        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if start and int(start[1]) >= len(content):
+            self._fail(416, "")
+            return
         if body and self.server_state.trouble == "more":
-            headers["X-Linked-Size"] = headers.pop("Content-Length")
+            content += b"more"
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{etag}"', "Content-Length": str(len(content))}
         self.send_response(200)
         for header, value in headers.items():
             self.send_header(header, value)
         self.end_headers()
         if body:
             self._body(content)
-
-    def _more(self, content: bytes) -> None:
-        """As much as anybody takes, of a length that is not said."""
-        self.close_connection = True
-        while True:
-            self.wfile.write(content.ljust(1 << 17))
-            time.sleep(0.3)
 
     def _body(self, content: bytes) -> None:
         match self.server_state.trouble:
@@ -291,13 +288,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.close()
             case "wrong-hash":
                 self.wfile.write(content[:-1] + bytes([content[-1] ^ 1]))
-            case "endless":  # a byte now and then
-                for byte in content:
-                    self.wfile.write(bytes([byte]))
-                    self.wfile.flush()
-                    time.sleep(0.5)
-            case "more":
-                self._more(content)
+            case "stalled":
+                self.wfile.write(content[: len(content) // 2])
+                time.sleep(60)
             case _:
                 self.wfile.write(content)
 
@@ -325,7 +318,7 @@ def hub() -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         state.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield state

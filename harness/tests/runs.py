@@ -5,16 +5,16 @@ from pathlib import Path
 import factory
 import numpy as np
 
-from harness.records import results
+from harness.results.store import save
 
 HERE = factory.elsewhere(packages={"torch": "2.13", "numpy": "2.4"})
 ROWS = 1000
 
 
-def series(factor=2.0, length=8, rounds=15, starts=4, **changed):
+def series(factor=2.0, length=8, rounds=15, launches=4, **changed):
     """Rounds in which the case is `factor` times faster than the reference, of rows that are so long."""
-    known = {"noise": 0.005, "lengths": ((length,) * rounds,) * starts}
-    return factory.series(factor, rounds=rounds, starts=starts, **(known | changed))
+    known = {"noise": 0.005, "lengths": ((length,) * rounds,) * launches}
+    return factory.series(factor, rounds=rounds, launches=launches, **(known | changed))
 
 
 def answers(wrong=0, first=0):
@@ -51,5 +51,5 @@ def drawn(middle, count, seed, noise=0.02, first=0, **changed):
 def store(folder: Path, runs):
     """Write every run to a sub-folder of its own, as somebody does who keeps them by day."""
     for number, result in enumerate(runs):
-        results.save(folder / f"day-{number}", result)
+        save(folder / f"day-{number}", result)
     return folder

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import factory
 
-from harness.cache import Store
-from harness.records import results
-from harness.records.schema import Built
+from harness.results.schema import Built
+from harness.results.store import load, save
+from harness.util.store import Store
 
 CASE = "toy-task/toy-model.onnxruntime.cpu"
 SLOWER_CASE = "toy-task/toy-model.onnxruntime-o2.cpu"
@@ -35,17 +35,17 @@ def stock(folder: Path, only_slower: bool = False, **changed) -> Path:
     store = Store(folder / "artifacts", print)
     made = {name: _build(store, name, files) for name, files in FILES.items()}
     known = {"recipe": RECIPE, "checkpoint": made["checkpoint"]} | changed
-    results.save(folder / "results", factory.result(artifact=made["checkpoint"], **known))
+    save(folder / "results", factory.result(artifact=made["checkpoint"], **known))
     for name, factor in (("onnxruntime", 2.0), ("onnxruntime-o2", 0.5), ("npz", 0.5)):
         if not (only_slower and factor > 1):
-            results.save(folder / "results", factory.result(name, factor, artifact=made[name], **known))
+            save(folder / "results", factory.result(name, factor, artifact=made[name], **known))
     return folder
 
 
 def change(folder: Path, case: str = CASE, machine: str = "toy-machine", **changed) -> None:
     """Save the case's result anew, with this changed."""
-    known = results.load(folder / "results" / "toy-machine" / f"{case}.json")
-    results.save(folder / "results", replace(known, environment=factory.elsewhere(machine=machine), **changed))
+    known = load(folder / "results" / "toy-machine" / f"{case}.json")
+    save(folder / "results", replace(known, environment=factory.elsewhere(machine=machine), **changed))
 
 
 def _build(store: Store, name: str, files: dict[str, str | bytes]) -> Built:

@@ -10,7 +10,7 @@ from pathlib import Path
 import factory
 
 import harness
-from harness.records.results import save
+from harness.results.store import save
 
 HERE = Path(harness.__file__).parents[1]
 HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
@@ -18,58 +18,55 @@ LIGHT = (
     "harness",
     "harness.errors",
     "harness.spec",
-    "harness.case",
-    "harness.kind",
+    "harness.spec",
+    "harness.contracts.kind",
     "harness.kinds",
     "harness.metrics",
     "harness.backends",
-    "harness.bench",
-    "harness.loading",
-    "harness.workers.front",
-    "harness.dataset.inputs",
-    "harness.accuracy.likeness",
-    "harness.workers.reduction",
-    "harness.workers.phases",
-    "harness.workers.wire",
-    "harness.workers.process",
-    "harness.workers.worker",
-    "harness.environment",
-    "harness.rounds.counters",
-    "harness.rounds.disturbance",
-    "harness.cache",
-    "harness.fingerprints",
-    "harness.progress",
-    "harness.quiet",
-    "harness.rounds.samples",
-    "harness.rounds.measure",
-    "harness.accuracy.score",
-    "harness.statistics.stats",
-    "harness.records.results",
-    "harness.records.beside",
-    "harness.whole",
-    "harness.verdicts.judge",
-    "harness.records.compare",
-    "harness.records.tidy",
+    "harness.pytest_plugin.bench",
+    "harness.util.symbols",
+    "harness.measure.adapters",
+    "harness.data.inputs",
+    "harness.contracts.kind",
+    "harness.measure.adapters",
+    "harness.measure.protocol",
+    "harness.measure.client",
+    "harness.measure.worker",
+    "harness.util.machine",
+    "harness.measure.system",
+    "harness.measure.system",
+    "harness.util.store",
+    "harness.util.fingerprints",
+    "harness.util.console",
+    "harness.util.console",
+    "harness.measure.samples",
+    "harness.measure.rounds",
+    "harness.evaluation.score",
+    "harness.stats.intervals",
+    "harness.results.store",
+    "harness.results.store",
+    "harness.util.files",
+    "harness.verdicts.verdict",
+    "harness.verdicts.comparability",
+    "harness.verdicts.table",
     "harness.report",
-    "harness.training.seeds",
-    "harness.training.proposal",
+    "harness.verdicts.seeds",
+    "harness.verdicts.seeds",
     "harness.commands.collection",
-    "harness.origins.content",
-    "harness.origins.lock",
-    "harness.commands.floors",
+    "harness.data.reading",
+    "harness.commands.gates",
     "harness.commands.tune",
-    "harness.tuning.tuned",
-    "harness.tuning.halving",
-    "harness.workers.pause",
-    "harness.runs.history",
-    "harness.runs.commits",
+    "harness.backends.variants",
+    "harness.measure.client",
+    "harness.regression.history",
+    "harness.regression.history",
     "harness.report.history",
-    "harness.plugin",
-    "harness.sessions.selection",
-    "harness.sessions.session",
-    "harness.sessions.closing",
-    "harness.commands.arguments",
-    "harness.__main__",
+    "harness.pytest_plugin.plugin",
+    "harness.pytest_plugin.session",
+    "harness.pytest_plugin.session",
+    "harness.pytest_plugin.closing",
+    "harness.commands.cli",
+    "harness.commands.cli",
 )
 
 
@@ -107,14 +104,14 @@ def test_declaring_a_suite_needs_no_library_but_numpy():
 
 def test_a_worker_needs_numpy_only():
     libraries = (*HEAVY, "pandas", "scipy", "pytest", "psutil", "msgspec", "tqdm")
-    assert {"harness.workers.worker": []} == loaded_after_each(["harness.workers.worker"], libraries)
+    assert {"harness.measure.worker": []} == loaded_after_each(["harness.measure.worker"], libraries)
 
 
 def test_the_table_is_rebuilt_without_torch(tmp_path):
     save(tmp_path, factory.result())
     program = (
         "import sys\n"
-        "from harness.__main__ import main\n"
+        "from harness.commands.cli import main\n"
         f"assert main(['report', '--ship-results', {str(tmp_path)!r}]) == 0\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))\n"
     )
@@ -123,7 +120,8 @@ def test_the_table_is_rebuilt_without_torch(tmp_path):
 
 SUITE = """
 import pytest
-from harness import Backend, Bench, Case, Gate, Model, Native, Package, Recipe, Task, cases, text_classification
+from harness import Backend, Bench, Case, Gate, Model, Native, Package, Recipe, Task, cases
+from harness.kinds import text_classification
 
 
 def load(artifact, target):
@@ -142,7 +140,7 @@ TASK = Task(
     calibration=10,
 )
 MODELS = {
-    Model(name=f"m{number}", source=Native("toy.py:Toy"), recipe=Recipe(loop="native")): Gate(floor=0, max_loss=0.1)
+    Model(name=f"m{number}", source=Native("toy.py:Toy"), recipe=Recipe(loop="native")): Gate(min_score=0, max_drop=0.1)
     for number in range(200)
 }
 BACKENDS = [Backend(name=f"backend-{number}", load=load) for number in range(5)]
@@ -150,13 +148,11 @@ BACKENDS = [Backend(name=f"backend-{number}", load=load) for number in range(5)]
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS, BACKENDS), ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(MODELS[case.model])
+    bench(case)
 """
 CONFTEST = f"""
 import sys
 from pathlib import Path
-
-pytest_plugins = ["harness.plugin"]
 
 
 def pytest_unconfigure(config):

@@ -9,20 +9,18 @@ from types import SimpleNamespace
 import pytest
 
 import harness
-from harness import ONNXRUNTIME_INT8_GUARDED, PYTORCH_INT8
-from harness.artifacts import workshop
-from harness.cache import Entry
-from harness.contracts import Target
-from harness.dataset import encoding
-from harness.progress import Progress
+from harness.artifacts import cache
+from harness.backends import ONNXRUNTIME_INT8_GUARDED, PYTORCH_INT8
+from harness.contracts.backend import Target
+from harness.data import encoding
+from harness.util.console import Progress
+from harness.util.store import Entry
 
 HERE = Path(harness.__file__).parent
 README = HERE.parent / "README.md"
 CLOCKS = {
     "workers/worker.py": "times answers, and is the only module that does",
     "cache.py": "tells what building something took: a cost to know, never compared",
-    "tuning/trials.py": "tells what a start takes, so that a search can be planned",
-    "tuning/search.py": "ends a search with its budget",
     "ready.py": "dates a measurement",
     "contest.py": "dates finals",
 }
@@ -88,14 +86,14 @@ def test_the_readmes_tree_names_every_module_once():
     assert sorted(name for name in found if not name.endswith("__init__.py")) == sorted(told)
 
 
-@pytest.mark.parametrize("listed", [workshop.CODE, workshop.ARTIFACTS, workshop.ANSWERS, encoding.CODE])
+@pytest.mark.parametrize("listed", [cache.CODE, cache.ARTIFACTS, cache.ANSWERS, encoding.CODE])
 def test_code_that_keys_what_is_kept_is_there(listed):
     """The digest of a file that is gone says nothing, and never changes again."""
     assert [] == [name for name in listed if not (HERE / name).exists()]
 
 
 MADE = Entry(Path("checkpoint-0123456789ab"), {}, 0.0)
-ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_loss=0.01)
+ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_drop=0.01)
 
 
 class Asked(Exception):
@@ -110,7 +108,7 @@ def key(monkeypatch):
         raise Asked(key)
 
     kind = SimpleNamespace(name="toy")
-    shop = workshop.Workshop(
+    shop = cache.Artifacts(
         task=SimpleNamespace(name="task", kind=kind, metrics=("accuracy",)),
         model=SimpleNamespace(name="model"),
         folder=HERE,
@@ -122,7 +120,7 @@ def key(monkeypatch):
     )
 
     def found(folder, ask):
-        monkeypatch.setattr(workshop, "HARNESS", folder)
+        monkeypatch.setattr(cache, "HARNESS", folder)
         with pytest.raises(Asked) as asked:
             ask(shop)
         return asked.value.args[0]

@@ -1,4 +1,4 @@
-"""A model and a dataset on a small hub, and the way to it."""
+"""A small hub with a model and a dataset, and a fixture that points `huggingface_hub` to it."""
 
 import io
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import hubserver
 import pandas as pd
 import pytest
 
-from harness.origins import hub
+from harness.data import hub
 
 COMMIT, OTHER = "a" * 40, "b" * 40
 CARD = """---
@@ -52,12 +52,18 @@ DATASET = {
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubserver.Server]:
     with hubserver.hub() as server:
-        for name, value in {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "home")}.items():
+        home = str(tmp_path / "home")
+        for name, value in {"HF_ENDPOINT": server.endpoint, "HF_HOME": home}.items():
             monkeypatch.setenv(name, value)
-            monkeypatch.setattr(f"huggingface_hub.constants.{name.replace('HF_ENDPOINT', 'ENDPOINT')}", value)
+        # The library has read its environment by now.
+        template = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        constants = {"ENDPOINT": server.endpoint, "HF_HOME": home, "HF_HUB_CACHE": f"{home}/hub"}
+        for name, constant in (constants | {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False}).items():
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", constant)
         for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
             monkeypatch.delenv(name, raising=False)
         server.put("model", "toys/bert", COMMIT, MODEL)
         server.put("dataset", "toys/glue", COMMIT, DATASET)
-        hub.tried.cache_clear()
+        hub.attempt.cache_clear()
         yield server

@@ -1,1 +1,1 @@
-"""A model and rows become a checkpoint."""
+"""TODO training."""

@@ -1,1 +1,1 @@
-"""What the evidence allows to be said, and which backend it recommends."""
+"""TODO verdicts."""

@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 
-from harness.contracts import CONTROL
-from harness.records.evidence import Process, Series
-from harness.records.schema import Result
-from harness.rounds.samples import Samples
-from harness.statistics.paired import Claim, PerStart, foresee, speedup
-from harness.statistics.stats import Interval
+from harness.contracts.backend import CONTROL
+from harness.measure.samples import Samples
+from harness.results.schema import Process, Result, Series
+from harness.stats.intervals import Interval
+from harness.stats.speedup import Claim, PerLaunch, foresee, speedup
 
 TOLERANCE = 1.02
 """A speed-up within this factor of 1 is no difference."""
+
 Pace = Literal["faster", "same", "slower", "undecided"]
 
 
@@ -39,8 +39,8 @@ def noise_floor(series: Series) -> Interval:
     return speedup(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
 
 
-def _beside_control(series: Series) -> PerStart:
-    """In the reference's own result there is no third worker to know the spread between starts by."""
+def _beside_control(series: Series) -> PerLaunch:
+    """In the reference's own result there is no third worker to know the spread between launches by."""
     return series.own_ns if series.own_ns != series.reference_ns else ()
 
 
@@ -56,11 +56,11 @@ def _claims(series: Series) -> Iterator[Claim]:
         yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
 
 
-def starts_differ_by(series: Series) -> float | None:
-    """How far starts of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
+def launches_differ_by(series: Series) -> float | None:
+    """How far launches of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
     medians = [
-        median(math.log(reference / own) for reference, own in zip(*start, strict=True))
-        for start in zip(series.reference_ns, series.own_ns, strict=True)
+        median(math.log(reference / own) for reference, own in zip(*launch, strict=True))
+        for launch in zip(series.reference_ns, series.own_ns, strict=True)
     ]
     return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
 
@@ -79,10 +79,10 @@ def reaches(found: Interval, factor: float) -> bool | None:
     return True if found.low >= factor else False if found.high < factor else None
 
 
-def both(reference_ns: PerStart, own_ns: PerStart, control_ns: PerStart, arms: int) -> list[Interval]:
+def both(reference_ns: PerLaunch, own_ns: PerLaunch, control_ns: PerLaunch, arms: int) -> list[Interval]:
     """The speed-up against each of the reference's two workers: what is claimed of speed must hold against either.
 
-    One of them may be unlucky in every start, which no spread between starts tells.
+    One of them may be unlucky in every launch, which no spread between launches tells.
     """
     gains = [speedup(reference_ns, own_ns, control_ns, arms)]
     if control_ns:
@@ -140,7 +140,7 @@ def invalid(series: Series) -> str | None:
 
 
 def break_even(result: Result) -> float | None:
-    """Requests at batch 1 after which a slower start has paid for itself, against the reference of the same starts.
+    """Requests at batch 1 after which a slower launch has paid for itself, against the reference of the same launches.
 
     Infinite if it answers no faster; else zero if it starts no later; None where nothing was measured. Starting is
     everything up to the first answer.
@@ -173,11 +173,11 @@ def _later_and_saved(result: Result) -> tuple[float, float] | None:
 
 
 def startup_ms(process: Process) -> float:
-    """From a fresh interpreter to the first answer: median over starts."""
+    """From a fresh interpreter to the first answer: median over launches."""
     phases = zip(process.import_ns, process.load_ns, process.compile_ns, process.first_ns, strict=True)
     return median(map(sum, phases)) / 1e6
 
 
 def flat(samples: Iterable[Iterable[int]]) -> list[int]:
-    """Samples of all starts in one list."""
+    """Samples of all launches in one list."""
     return list(chain.from_iterable(samples))

@@ -1,4 +1,4 @@
-"""A native model small enough to be trained in a second."""
+"""A native model that trains in a second."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ class Bag(nn.Module):
         self.classifier = nn.Linear(16, num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Arrays of shape (batch, length) → logits of shape (batch, labels)."""
+        """Map ids of shape (batch, length) to logits of shape (batch, labels)."""
         weights = attention_mask.to(torch.float32)
         summed = self.embedding(input_ids, per_sample_weights=weights)
         logits: Tensor = self.classifier(summed / weights.sum(dim=1, keepdim=True))

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import PYTORCH, PYTORCH_COMPILE, PYTORCH_INT8, Target
-from harness.workers.process import Worker
+from harness.backends import PYTORCH, PYTORCH_COMPILE, PYTORCH_INT8
+from harness.contracts.backend import Target
+from harness.measure.client import Worker
 
 TARGET = Target("cpu", 1)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from test_page_in_browser import CHROMIUM, browser  # noqa: F401  # a fixture
 from test_published_models import measured, rows  # noqa: F401  # likewise
 
-from harness.__main__ import main
+from harness.commands.cli import main
 
 pytest_plugins = "pytester"
 pytestmark = [

@@ -1,7 +1,6 @@
 """Every suite of the Hub, unchanged, against a small one: fetched, fine-tuned, exported, measured, judged."""
 
 import resource
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import tiny_hub
 
 from conftest import REPOSITORY, Run
-from harness.records import results
+from harness.results import store
 
 pytest_plugins = "pytester"
 
@@ -24,6 +23,7 @@ SUITES = (
     "test_gaps.py",
 )
 PICKLED = ("test_opus.py",)
+BEANS = "27aa014ce09b193e1a6f58112d4a66e0eddb69c5"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def hub_home(server: hubserver.Server, tmp_path: Path, monkeypatch: pytest.Monke
 
 def run(pytester: pytest.Pytester, suites: Path, *options: str) -> Run:
     done = pytester.runpytest_subprocess(
-        str(suites), "-p", "harness.plugin", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=5",
+        str(suites), "-p", "no:randomly", "-m", "not cuda", "--ship-budget=5",
         f"--ship-results={pytester.path / 'results'}", f"--ship-artifacts={pytester.path / 'artifacts'}", *options,
         timeout=900,
     )  # fmt: skip
@@ -58,7 +58,7 @@ def run(pytester: pytest.Pytester, suites: Path, *options: str) -> Run:
 
 
 def copied(pytester: pytest.Pytester, *names: str) -> Path:
-    """The suites in a folder of their own, where a lock may be written."""
+    """Return a folder that holds only these suites."""
     folder = pytester.path / "suites"
     folder.mkdir()
     for name in (*names, "models"):
@@ -69,10 +69,9 @@ def copied(pytester: pytest.Pytester, *names: str) -> Path:
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_suite_runs_from_the_hub_to_the_table(suite, hub_home, pytester):
     suites = copied(pytester, suite)
-    assert 0 == pytester.run(sys.executable, "-m", "harness", "lock", str(suites)).ret
     done = run(pytester, suites, "--ship-hub")
     assert done.status in (0, 1), done.text  # a toy need not reach the floor
-    found = list(results.load_all(pytester.path / "results"))
+    found = list(store.load_all(pytester.path / "results"))
     assert found
     assert {"ok"} == {result.status for result in found if result.backend != "onnxruntime-o2"}, done.text
     assert "would choose" in done.text.lower()
@@ -90,11 +89,18 @@ def test_without_being_asked_for_the_hub_is_not(server, hub_home, pytester):
     assert before == len(server.asked)
 
 
-def test_a_suite_without_a_commit_says_how_to_lock_it(hub_home, pytester):
-    done = run(pytester, copied(pytester, "test_beans.py"), "--ship-hub")
+def test_unpinned_source_stops_before_training(hub_home, pytester):
+    suites = pytester.path / "suites"
+    suites.mkdir()
+    pinned = (REPOSITORY / "suites" / "test_beans.py").read_text()
+    (suites / "test_beans.py").write_text(pinned.replace(f', revision="{BEANS}"', ""))
+    done = run(pytester, suites, "--ship-hub")
     assert 4 == done.status
-    assert "AI-Lab-Makerere/beans: no commit is pinned" in done.text
-    assert "run: python -m harness lock" in done.text
+    message = (
+        f"AI-Lab-Makerere/beans: revision= is missing; pin the commit: Hub('AI-Lab-Makerere/beans', revision='{BEANS}')"
+    )
+    assert message in done.text
+    assert not (pytester.path / "artifacts").exists()
 
 
 def test_a_model_of_stars_is_judged_as_it_is_and_again_without_any_connection(server, hub_home, pytester, monkeypatch):
@@ -102,7 +108,7 @@ def test_a_model_of_stars_is_judged_as_it_is_and_again_without_any_connection(se
     options = ("--ship-hub", "-k", "sentiment and (pytorch or int8)")
     done = run(pytester, suites, *options)
     assert 0 == done.status, done.text
-    (found,) = [r for r in results.load_all(pytester.path / "results") if r.backend == "onnxruntime-int8"]
+    (found,) = [r for r in store.load_all(pytester.path / "results") if r.backend == "onnxruntime-int8"]
     assert found.answers is not None
     assert found.answers.reference_score is not None
     assert 0.5 < found.answers.reference_score

@@ -7,8 +7,8 @@ import factory
 import numpy as np
 import pandas as pd
 
-from harness.records.results import load_all, save
-from harness.records.tidy import COLUMNS, tidy
+from harness.results.store import load_all, save
+from harness.verdicts.table import COLUMNS, tidy
 
 MODELS = 2_500
 FACTORS = {"pytorch": None, "onnxruntime": 1.5, "onnxruntime-o2": 1.6, "onnxruntime-int8": 3.0}

@@ -9,11 +9,10 @@ import pytest
 from runs import drawn, run
 from test_page import comparison
 
+from harness.regression.history import Commit, History, key_of
+from harness.regression.trends import point, trends
 from harness.report import history
 from harness.report.page import page
-from harness.runs.commits import Commit
-from harness.runs.history import History, key_of
-from harness.runs.trend import point, trends
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(

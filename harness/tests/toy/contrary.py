@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 from own import NUMPY
 
-from harness import PYTORCH, Arrays, Backend, Kind, Python, Session, Target, Unsupported
+from harness.backends import PYTORCH
+from harness.contracts.backend import Backend, Python, Session, Target
+from harness.contracts.kind import Arrays, Kind
+from harness.errors import Unsupported
 
 ELSEWHERE = Python(interpreter="INTERPRETER")
 LONG = 20

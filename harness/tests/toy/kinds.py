@@ -2,21 +2,10 @@
 
 import pytest
 
-from harness import (
-    Bench,
-    Case,
-    Folder,
-    Gate,
-    Local,
-    Model,
-    Recipe,
-    Task,
-    cases,
-    fill_mask,
-    question_answering,
-    summarization,
-    translation,
-)
+from harness.contracts.sources import Folder, Local
+from harness.kinds import fill_mask, question_answering, summarization, translation
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
 PARTS = {"test": 400, "validation": 60, "calibration": 40}
 TASKS = (
@@ -38,7 +27,7 @@ TASKS = (
     ),
 )  # fmt: skip
 RECIPE = Recipe(epochs=4, learning_rate=3e-3, batch_size=16)
-GATE = Gate(floor=0.0, max_loss=0.1)
+GATE = Gate(min_score=0.0, max_drop=0.1)
 
 
 def models(task):
@@ -50,4 +39,4 @@ def models(task):
 
 @pytest.mark.parametrize("case", [case for task in TASKS for case in cases(task, models(task))], ids=str)
 def test_kind(case: Case, bench: Bench) -> None:
-    bench(case).meets(GATE)
+    bench(case)

@@ -5,7 +5,7 @@ from pathlib import Path
 import toydata
 from own import NUMPY
 
-from harness import Backend, Session, Target
+from harness.contracts.backend import Backend, Session, Target
 
 
 def load(artifact: Path, target: Target) -> Session:

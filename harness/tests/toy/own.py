@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness import Backend, Session, Target
-from harness.contracts import Arrays
+from harness.contracts.backend import Backend, Session, Target
+from harness.contracts.kind import Arrays
 
 
 def load(artifact: Path, target: Target) -> Session:

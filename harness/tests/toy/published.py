@@ -8,22 +8,11 @@ import numpy as np
 import pytest
 from toydata import TASK
 
-from harness import (
-    ONNXRUNTIME,
-    ONNXRUNTIME_INT8,
-    PYTORCH,
-    Bench,
-    Case,
-    Gate,
-    Model,
-    Native,
-    Package,
-    Recipe,
-    Scratch,
-    Task,
-    cases,
-    image_classification,
-)
+from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, PYTORCH
+from harness.contracts.sources import Native, Package, Scratch
+from harness.kinds import image_classification
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, Task, cases
 
 
 def scans(file: Path) -> Iterator[dict[str, Any]]:
@@ -68,9 +57,10 @@ BAG = Model(
     max_length=16,
 )
 BACKENDS = [PYTORCH, ONNXRUNTIME, ONNXRUNTIME_INT8]
-CASES = cases(TASK, [BAG], BACKENDS) + cases(DIGITS, [VIT], BACKENDS)
+GATE = Gate(min_score=0.1, max_drop=0.3)
+CASES = cases(TASK, {BAG: GATE}, BACKENDS) + cases(DIGITS, {VIT: GATE}, BACKENDS)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(Gate(floor=0.1, max_loss=0.3))
+    bench(case)

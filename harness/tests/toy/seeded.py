@@ -6,7 +6,10 @@ import pytest
 from own import NUMPY
 from toydata import TASK
 
-from harness import PYTORCH, Bench, Case, Gate, Model, Native, Recipe, cases
+from harness.backends import PYTORCH
+from harness.contracts.sources import Native
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, cases
 
 MOODY = Model(
     name="moody",
@@ -16,9 +19,9 @@ MOODY = Model(
 )
 DULL = replace(MOODY, name="dull", recipe=replace(MOODY.recipe, seed=3))
 object.__setattr__(PYTORCH, "load", NUMPY.load)  # no worker of this suite needs seconds to import torch
-MODELS = {MOODY: Gate(floor=0.9, max_loss=0.1), DULL: Gate(floor=0.8, max_loss=0.1)}
+MODELS = {MOODY: Gate(min_score=0.9, max_drop=0.1), DULL: Gate(min_score=0.8, max_drop=0.1)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS, [PYTORCH, NUMPY]), ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(MODELS[case.model])
+    bench(case)

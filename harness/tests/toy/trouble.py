@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from own import NUMPY
 
-from harness import Backend, Kind, Session, Target
-from harness.contracts import Arrays
+from harness.contracts.backend import Backend, Session, Target
+from harness.contracts.kind import Arrays, Kind
 
 FEW = 60
 """More calls than it takes to answer every test row, fewer than it takes to measure."""

@@ -6,7 +6,10 @@ from needy import NEEDY
 from own import NUMPY
 from toydata import TASK
 
-from harness import PYTORCH, Bench, Case, Gate, Model, Native, Recipe, cases
+from harness.backends import PYTORCH
+from harness.contracts.sources import Native
+from harness.pytest_plugin.bench import Bench
+from harness.spec import Case, Gate, Model, Recipe, cases
 
 BAG = Model(
     name="bag",
@@ -25,7 +28,7 @@ ASLEEP = Model(
     recipe=Recipe(loop="native", learning_rate=1e-12, batch_size=16),
 )
 object.__setattr__(PYTORCH, "load", NUMPY.load)  # no worker of this suite needs seconds to import torch
-GATE = Gate(floor=0.9, max_loss=0.1)
+GATE = Gate(min_score=0.9, max_drop=0.1)
 BACKENDS = [
     PYTORCH,
     NUMPY,
@@ -43,9 +46,9 @@ BACKENDS = [
     trouble.SHIFTED_INT4,
     trouble.SHIFTED,
 ]
-CASES = cases(TASK, [BAG], BACKENDS) + cases(TASK, [DIVERGING, ASLEEP], [PYTORCH, NUMPY])
+CASES = cases(TASK, {BAG: GATE}, BACKENDS) + cases(TASK, {DIVERGING: GATE, ASLEEP: GATE}, [PYTORCH, NUMPY])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_toy(case: Case, bench: Bench) -> None:
-    bench(case).meets(GATE)
+    bench(case)

@@ -4,7 +4,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness import Package, Task, text_classification
+from harness.contracts.sources import Package
+from harness.kinds import text_classification
+from harness.spec import Task
 
 
 def sentences(file: Path) -> Iterator[dict[str, str]]:

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from harness.rounds import measure, samples
+from harness.measure import rounds, samples
+from harness.stats import speedup
 
-samples.Settings = partial(samples.Settings, looks=samples.LOOKS[:1])  # type: ignore[misc,assignment]
-measure.BLOCK_NS, measure.LONGEST_BLOCK_NS = 500_000, 10_000_000
+samples.Settings = partial(samples.Settings, looks=speedup.LOOKS[:1])  # type: ignore[misc,assignment]
+rounds.BLOCK_NS, rounds.LONGEST_BLOCK_NS = 500_000, 10_000_000

@@ -1,1 +1,0 @@
-"""What was answered, whether it is the same, and what it scores."""

@@ -1,0 +1,271 @@
+"""Explain a failed request to the Hugging Face Hub in one sentence that says what to do.
+
+ALSO: Download repositories of the Hugging Face Hub at a pinned commit, and verify every file.
+
+Files are checked against the digests of the Hub's own metadata. No code of a repository is ever executed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from huggingface_hub import HfApi, constants, errors, hf_hub_download, metadata_load
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from harness.contracts.sources import COMMIT, Hub, RepoType
+from harness.errors import HarnessError
+from harness.util.files import write_atomically
+
+
+def explain(error: BaseException, repo_type: RepoType, repo: str, revision: str) -> str:
+    """Return what went wrong and what to do. The sentence holds no secret."""
+    # The Hub's library wraps the failed request when the file is not in the cache either, or a fresh copy was forced.
+    while isinstance(error, (errors.LocalEntryNotFoundError, ValueError)) and error.__cause__ is not None:
+        error = error.__cause__
+    page = repository_page(repo_type, repo)
+    match error:
+        case HarnessError():
+            return str(error)
+        case errors.GatedRepoError():
+            return f"it is gated: accept its terms at {page}, and set HF_TOKEN to a token of that account"
+        case errors.RepositoryNotFoundError():
+            return f"{page} does not exist, or it is private and HF_TOKEN is not a token that may read it"
+        case errors.RevisionNotFoundError():
+            return f"revision {revision} does not exist; {page}/commits/main lists the commits"
+        case errors.EntryNotFoundError():
+            return f"a file is missing at commit {revision}: {inert(str(error))}"
+    status = status_of(error)
+    if status is not None:
+        return _explain_status(status)
+    if isinstance(error, OSError):
+        return (
+            f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {inert(str(error))}); check the "
+            "network, and run again: complete files are kept"
+        )
+    return f"{type(error).__name__}: {inert(str(error))}"
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of the answer that an error is about, if it came to an answer."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def repository_page(repo_type: RepoType, repo: str) -> str:
+    """Return the address of a repository's page."""
+    return f"{constants.ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
+
+
+def inert(text: str) -> str:
+    """Shorten foreign text to one line and drop URL queries, which may hold a signature."""
+    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
+
+
+def _explain_status(status: int) -> str:
+    match status:
+        case 401:
+            return "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository"
+        case 403:
+            return "HF_TOKEN may not read it (403); give the token that right, or use another account's"
+        case 429:
+            return "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which has a higher limit"
+        case _:
+            return f"the Hub failed with status {status}; run again later: complete files are kept"
+
+
+CARD = "README.md"
+
+CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
+
+DATA_SUFFIXES = (
+    ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+)  # fmt: skip
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Record of a complete download. The Hub's cache does not tell a partial one from a complete one."""
+
+    path: str
+    files: dict[str, str]
+    """File → `sha256:…` where the Hub keeps it as LFS object, else `git:…`, the SHA-1 by which git names it."""
+
+
+def fetch(source: Hub, repo_type: RepoType) -> Path:
+    """Return the folder with the verified files of a repository; HarnessError with the cause otherwise."""
+    outcome = attempt(source, repo_type)
+    if isinstance(outcome, HarnessError):
+        raise outcome
+    return outcome
+
+
+@cache
+def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
+    """Return the folder or the error, so that a session waits only once for a Hub that does not answer."""
+    try:
+        return _fetch(source, repo_type)
+    except HarnessError as error:
+        return error
+
+
+def _fetch(source: Hub, repo_type: RepoType) -> Path:
+    if not source.pinned:
+        raise HarnessError(_how_to_pin(source, repo_type))
+    commit = source.commit
+    note_file = _note_file(source, repo_type, commit)
+    folder = _noted_folder(note_file)
+    if folder is not None:
+        return folder
+    if constants.HF_HUB_OFFLINE:
+        raise HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it once")
+    try:
+        note = _download(source, repo_type, commit)
+    except Exception as error:
+        # Without the original error, whose addresses may be signed.
+        raise HarnessError(f"{source} @ {commit}: {explain(error, repo_type, source.repo, commit)}") from None
+    write_atomically(note_file, msgspec.json.encode(note))
+    return Path(note.path)
+
+
+def _how_to_pin(source: Hub, repo_type: RepoType) -> str:
+    """Return the message for a source without a commit. It names the current one if the Hub can be asked."""
+    problem = f"revision={source.revision!r} is not a commit" if source.revision else "revision= is missing"
+    commits = f"{repository_page(repo_type, source.repo)}/commits/{source.revision or 'main'}"
+    commit, hint = "<40 hex digits>", f"; {commits} lists the commits"
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            info = HfApi().repo_info(
+                source.repo, repo_type=repo_type, revision=source.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
+            if COMMIT.fullmatch(str(info.sha)):
+                commit, hint = str(info.sha), ""
+        except Exception as error:
+            cause = explain(error, repo_type, source.repo, source.revision or "main")
+            hint += f" (the Hub could not be asked: {cause})"
+    arguments = ", ".join(repr(name) for name in (source.repo, source.config) if name is not None)
+    return f"{source}: {problem}; pin the commit: Hub({arguments}, revision={commit!r}){hint}"
+
+
+def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
+    info = HfApi().repo_info(
+        source.repo, repo_type=repo_type, revision=commit, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
+    )
+    if info.sha != commit:
+        raise HarnessError(f"the Hub answers with commit {info.sha} when asked for {commit}")
+    digests = {file.rfilename: _digest(file) for file in info.siblings or ()}
+    constants.HF_HUB_DISABLE_XET = True  # plain HTTP has read timeouts
+    disable_progress_bars("huggingface_hub.http_get")
+
+    def verified(name: str) -> Path:
+        arguments = {"repo_id": source.repo, "repo_type": repo_type, "revision": commit, "filename": name}
+        return _verified(arguments, digests[name])
+
+    if repo_type == "model":
+        names = _model_files(digests)
+    else:
+        names = _dataset_files(digests, source.config, metadata_load(verified(CARD)) if CARD in digests else None)
+    if not {*names} - {CARD}:
+        raise HarnessError(f"it has no files of a supported type: {', '.join(DATA_SUFFIXES)}")
+    paths = {name: verified(name) for name in sorted({*names})}
+    name, path = next(iter(paths.items()))
+    folder = path.parents[len(Path(name).parts) - 1]
+    return Note(path=str(folder), files={name: digests[name] for name in paths})
+
+
+def _model_files(names: Collection[str]) -> list[str]:
+    """Select card, configuration, vocabulary and weights; pickled weights only where there are no safetensors."""
+    top = [name for name in names if "/" not in name]
+    weights = fnmatch.filter(top, "model*.safetensors") or fnmatch.filter(top, "pytorch_model*.bin")
+    if not weights:
+        raise HarnessError("it has neither model.safetensors nor pytorch_model.bin")
+    other_index = ".bin.index.json" if weights[0].endswith(".safetensors") else ".safetensors.index.json"
+    configuration = [name for name in top if name.endswith(CONFIGURATION_SUFFIXES) and not name.endswith(other_index)]
+    return [*weights, *configuration, *({CARD} & {*top})]
+
+
+def _dataset_files(names: Collection[str], config: str | None, card: dict[str, Any] | None) -> list[str]:
+    """Select the files of a configuration, and the card that names them; `card` holds its metadata."""
+    supported = [name for name in names if name.lower().endswith(DATA_SUFFIXES)]
+    if CARD not in names:  # the Hub's own conversion to parquet: one folder per configuration
+        return [name for name in supported if name.startswith(f"{config}/")] or supported
+    configs = {entry["config_name"]: entry for entry in (card or {}).get("configs", ())}
+    if config is not None and configs and config not in configs:
+        raise HarnessError(f"unknown configuration {config!r}; expected one of {', '.join(configs)}")
+    chosen = configs.get(config or "default") or (next(iter(configs.values())) if len(configs) == 1 else None)
+    if configs and chosen is None:
+        raise HarnessError(f"it has the configurations {', '.join(configs)}; name one: Hub(repo, config)")
+    if chosen is None or "data_files" not in chosen:
+        return [CARD, *supported]
+    patterns = list(_patterns(chosen["data_files"]))
+    selected = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
+    unsupported = sorted({*selected} - {*supported})
+    if unsupported:
+        raise HarnessError(f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}")
+    return [CARD, *selected]
+
+
+def _patterns(data_files: Any) -> Iterator[str]:
+    """Yield the patterns of a card's `data_files`: a pattern, a list of them, or a list of splits with either."""
+    if isinstance(data_files, str):
+        yield from (data_files, data_files.replace("**/", ""))
+    elif isinstance(data_files, dict):
+        yield from _patterns(data_files["path"])
+    else:
+        for entry in data_files:
+            yield from _patterns(entry)
+
+
+def _verified(arguments: dict[str, Any], digest: str) -> Path:
+    """Return the file if its content has the Hub's digest; a damaged copy is downloaded again once."""
+    path = None
+    for force in (False, True):
+        try:
+            path = Path(hf_hub_download(**arguments, force_download=force))
+        except OSError as error:
+            # Plain OSError: a copy of the wrong length. 416: a partial copy that is too long to be continued.
+            if force or (type(error) is not OSError and status_of(error) != 416):
+                raise
+        else:
+            if matches(path, digest):
+                return path
+    assert path is not None
+    path.resolve().unlink()
+    raise HarnessError(f"{arguments['filename']} does not have the digest that the Hub states ({digest}); deleted")
+
+
+def _digest(file: Any) -> str:
+    return f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
+
+
+def matches(path: Path, digest: str) -> bool:
+    """Return whether the content of a file has a digest."""
+    kind, _, expected = digest.partition(":")
+    # Git names a blob by SHA-1, and so does the Hub where it keeps no sha256.
+    actual = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git":
+        actual.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while content := file.read(1 << 24):
+            actual.update(content)
+    return actual.hexdigest() == expected
+
+
+def _noted_folder(note_file: Path) -> Path | None:
+    """Return the folder of an earlier download if all its files are still as the Hub stated them."""
+    try:
+        note = msgspec.json.decode(note_file.read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    folder = Path(note.path)
+    intact = all((folder / name).exists() and matches(folder / name, digest) for name, digest in note.files.items())
+    return folder if intact else None
+
+
+def _note_file(source: Hub, repo_type: RepoType, commit: str) -> Path:
+    name = "--".join([repo_type, *source.repo.split("/"), source.config or "default", commit])
+    return Path(constants.HF_HOME) / "shipbench" / f"{name}.json"

@@ -1,1 +1,0 @@
-"""Rows of a source become splits, and splits arrays."""

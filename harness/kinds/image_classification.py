@@ -1,0 +1,79 @@
+"""Image classification: one label an image.
+
+Rows hold arrays of shape (height, width) or (height, width, channels), uint8. Batches hold `pixel_values` of shape
+(batch, channels, height, width), float32.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.contracts.kind import Arrays, Example, Kind
+from harness.contracts.sources import Native, Row, Scratch, Source
+from harness.errors import HarnessError
+from harness.kinds.common import likeliest_label, logits_alone, taught_label
+
+
+def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    import transformers
+
+    if isinstance(source, Scratch):
+        settings = dict(source.processor)
+        name = settings.pop("image_processor_type", "")
+        processor = getattr(transformers, name, None)
+        if processor is None:
+            raise HarnessError(f"Scratch(processor=…): transformers has no image_processor_type {name!r}")
+        return processor(**settings)
+    if isinstance(source, Native):
+        height, width = np.asarray(rows[0][inputs[0]]).shape[:2]
+        return transformers.ViTImageProcessor(do_resize=True, size={"height": height, "width": width})
+    assert pretrained is not None
+    return load_image_processor(pretrained)
+
+
+def load_image_processor(folder: Path) -> Any:
+    """The image processor in `folder`; HarnessError if there is none."""
+    import transformers
+
+    file = folder / "preprocessor_config.json"
+    try:
+        # The class by name, since AutoImageProcessor insists on torchvision's variants where they exist.
+        return getattr(transformers, json.loads(file.read_text())["image_processor_type"]).from_pretrained(folder)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise HarnessError(f"{file}: no usable image processor: {error}") from error
+
+
+def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    images = [np.asarray(row[inputs[0]], dtype=np.uint8) for row in rows]
+    images = [image[:, :, None] if image.ndim == 2 else image for image in images]
+    pixels = processor(images, return_tensors="np", input_data_format="channels_last")["pixel_values"]
+    return [[{"pixel_values": image.astype(np.float32)}] for image in pixels]
+
+
+def _collate(processor: Any, examples: list[Example]) -> Arrays:
+    return {"pixel_values": np.stack([np.asarray(row["pixel_values"], dtype=np.float32) for row in examples])}
+
+
+def _native_arguments(processor: Any, num_labels: int) -> dict[str, int]:
+    return {"num_labels": num_labels}
+
+
+image_classification = Kind(
+    name="image-classification",
+    auto_class="AutoModelForImageClassification",
+    metrics=("accuracy", "f1", "f1-macro", "off-by-one-accuracy"),
+    processor=_processor,
+    load_processor=load_image_processor,
+    encode=_encode,
+    collate=_collate,
+    targets=taught_label,
+    reduce=logits_alone,
+    predict=likeliest_label,
+    native_arguments=_native_arguments,
+    axes=("batch",),
+)

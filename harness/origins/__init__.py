@@ -1,1 +1,0 @@
-"""Where data and models come from, and how they are fetched and pinned."""

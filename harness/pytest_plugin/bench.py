@@ -1,0 +1,119 @@
+"""The fixture's value: what a suite's test function holds in its hands.
+
+ALSO: Recorded samples, played back through pytest-benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.spec import Case
+
+if TYPE_CHECKING:
+    from harness.results.schema import Result
+
+SHOWN = 5
+"""Flipped rows in a failure's message; the result holds more."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A measured case, already on disk."""
+
+    result: Result
+    again: str
+    """Command that runs this case alone, as it was run."""
+    regressions: tuple[str, ...] = ()
+    """Proven regressions against the stored runs, one sentence each."""
+    log: Path | None = None
+    """File with the traceback and the worker's output, if the case failed."""
+
+    def meets(self, *gates: object) -> None:
+        """Raise HarnessError: the method's job is done by calling `bench`."""
+        raise HarnessError("bench(case) judges by the case's own gate now: write bench(case) and delete .meets(…)")
+
+    def judge(self) -> None:
+        """Pass, skip (the combination does not exist), or fail with every shortfall and the command to reproduce it.
+
+        Insufficient evidence fails nothing: the summary warns, and `--ship-require decided` ends with status 7.
+        """
+        import pytest
+
+        from harness.util.text import terminal_safe
+        from harness.verdicts.verdict import shortfalls
+
+        __tracebackhide__ = True
+        result = self.result
+        if result.status == "unsupported" and result.error is not None:
+            pytest.skip(terminal_safe(result.error.message))
+        problems = [*shortfalls(result), *self.regressions]
+        if problems:
+            log = [f"full log: {self.log}"] if self.log else []
+            lines = [*problems, *_collapse(result), *_flips(result), *log, f"run it again: {self.again}"]
+            pytest.fail("\n".join([result.name, *(f"  {terminal_safe(line)}" for line in lines)]), pytrace=False)
+
+
+def _collapse(result: Result) -> Iterator[str]:
+    """That the fine-tuning which was measured had led nowhere, if so."""
+    from harness.verdicts.seeds import collapse, is_collapsed
+
+    yield from (collapse(seed) for seed in result.seeds[:1] if is_collapsed(seed))
+
+
+def _flips(result: Result) -> Iterator[str]:
+    for flip in result.answers.flips[:SHOWN] if result.answers else ():
+        told = f"row {flip.row} is answered differently"
+        if flip.label:
+            told = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this {flip.own}"
+        yield f"{told}  {flip.text}".rstrip()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The `bench` fixture: call it with a case to measure and judge it."""
+
+    run: Callable[[Case], Outcome]
+
+    def __call__(self, case: Case) -> Outcome:
+        """Measure `case`, unless its comparison already ran in this session, and judge it by its gate."""
+        __tracebackhide__ = True
+        outcome = self.run(case)
+        outcome.judge()
+        return outcome
+
+
+class ReplayTimer:
+    """pytest-benchmark's `timer`: gives recorded samples back, so that its tools see them as if it had measured."""
+
+    def __init__(self) -> None:
+        self.samples_s: list[float] = []
+        self._calls = 0
+
+    def __call__(self) -> float:
+        """Zero at the start of a round, the round's sample at its end."""
+        self._calls += 1
+        return 0.0 if self._calls % 2 else self.samples_s[self._calls // 2 - 1]
+
+
+def replay(benchmark: Any, timer: ReplayTimer, result: Result) -> None:
+    """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
+    if not result.series:
+        return
+    from harness.verdicts.table import tidy
+
+    timer.samples_s = [sample / 1e9 for launch in result.series[0].own_ns for sample in launch]
+    # What is judged later, or among others, is not known yet; and JSON has no infinity.
+    known = tidy([result]).drop(
+        columns=["verdict", "reasons", "chosen", "undominated", "min_score", "max_drop", "min_speedup", "broken_gate"]
+    )
+    rows = known.replace([math.inf, -math.inf], math.nan).to_dict("records")
+    benchmark.extra_info |= {"shipbench": [{k: v for k, v in row.items() if v is not None and v == v} for row in rows]}
+    benchmark.pedantic(_nothing, rounds=len(timer.samples_s), iterations=1)
+
+
+def _nothing() -> None:
+    """What pytest-benchmark calls between two readings of the replayed clock."""

@@ -1,1 +1,0 @@
-"""Python environments beside the one that pytest runs in."""

@@ -1,1 +1,0 @@
-"""Every backend answers the same batches in turn, until the evidence suffices."""

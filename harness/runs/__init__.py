@@ -1,1 +1,0 @@
-"""Runs of other days: what became of a case since."""

@@ -1,1 +1,0 @@
-"""One pytest session: what it selects, checks, resumes and leaves behind."""

@@ -1,1 +1,0 @@
-"""Intervals and decision rules: pure functions on arrays."""

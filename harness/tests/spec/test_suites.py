@@ -1,0 +1,85 @@
+"""The contract that every file in suites/ keeps, checked without running any of them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.contracts.sources import Hub, Native, Package
+from harness.spec import Case, Gate
+from harness.util.symbols import load_symbol
+
+SUITES = sorted((Path(__file__).parents[3] / "suites").glob("test_*.py"))
+
+
+def cases_of(suite: Path) -> list[Case]:
+    test = load_symbol(str(suite), suite.stem)
+    return [case for mark in test.pytestmark if mark.name == "parametrize" for case in mark.args[1]]
+
+
+@pytest.fixture(params=SUITES, ids=lambda path: path.stem)
+def suite(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_there_are_suites():
+    assert {
+        "test_bbc_news",
+        "test_beans",
+        "test_dbpedia",
+        "test_digits",
+        "test_headline_match",
+        "test_mrpc",
+        "test_yelp",
+    } <= {path.stem for path in SUITES}
+
+
+def test_a_suite_says_what_it_asks(suite):
+    assert suite.read_text().startswith('"""')
+
+
+def test_everything_a_suite_takes_is_pinned(suite):
+    sources = [source for case in cases_of(suite) for source in (case.task.dataset, case.model.source)]
+    pins = {source.sha256 for source in sources if isinstance(source, Package)}
+    assert [] == [source.repo for source in sources if isinstance(source, Hub) and not source.pinned]
+    assert pins or {source for source in sources if isinstance(source, Hub)}
+    assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{64}", pin)] == []
+
+
+def test_every_model_has_a_gate_that_can_fail(suite):
+    models = load_symbol(str(suite), "MODELS")
+    assert {case.model for case in cases_of(suite)} == set(models)
+    for gate in models.values():
+        assert isinstance(gate, Gate)
+        assert 0 < gate.min_score < 1
+        assert 0 < gate.max_drop < 0.1
+
+
+def test_every_case_has_its_reference_beside_it(suite):
+    names = {str(case) for case in cases_of(suite)}
+    assert set() == {
+        str(case)
+        for case in cases_of(suite)
+        if f"{case.task.name}/{case.model.name}.pytorch.{case.device}" not in names
+    }
+
+
+def test_native_models_lie_beside_the_suite(suite):
+    for case in cases_of(suite):
+        if isinstance(case.model.source, Native):
+            path, name = case.model.source.locate(suite.parent)
+            assert f"class {name}(" in path.read_text()
+
+
+def test_enough_rows_are_set_apart_to_prove_the_loss_that_is_allowed(suite):
+    # Zero rows lost of n bound the drop at 1 - 0.05 ** (1 / n): a gate below that could never be met with certainty.
+    models = load_symbol(str(suite), "MODELS")
+    if any(case.task.test is None for case in cases_of(suite)):
+        pytest.skip("only the Hub knows how many test rows there are; preflight holds the gate to them")
+    for case in cases_of(suite):
+        assert 1 - 0.05 ** (1 / case.task.test) < models[case.model].max_drop
+
+
+def test_names_are_unique_over_all_suites():
+    names = [str(case) for path in SUITES for case in cases_of(path)]
+    assert len(names) == len(set(names))

@@ -1,0 +1,106 @@
+"""Digests that change with what they describe: files, folders, code and declarations."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+
+PACKAGE = Path(__file__).parents[1]
+
+
+@cache
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes; remembered, so only for files that do not change during a session."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_sha256(path: Path) -> str:
+    """Digest of a file, or of a folder's sorted `path sha256` lines; byte code is left out."""
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    lines = "".join(f"{p.relative_to(path).as_posix()} {file_sha256(p)}\n" for p in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def code_digest(*files: Path) -> str:
+    """Return a digest of these Python files and of every harness module that they import at run time, at any depth.
+
+    Formatting, comments, docstrings and imports for type checkers alone do not count. Packages (`__init__.py`) are not
+    followed: they only gather names.
+    """
+    pending, seen = [file.resolve() for file in files], set[Path]()
+    while pending:
+        file = pending.pop()
+        if file not in seen:
+            seen.add(file)
+            pending += _code(file)[1]
+    return hashlib.sha256("".join(sorted(_code(file)[0] for file in seen)).encode()).hexdigest()
+
+
+def module_file(name: str) -> Path:
+    """Return the file of a module of the harness, named as in an import: `harness.training.train`."""
+    return PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+
+
+@cache
+def _code(file: Path) -> tuple[str, list[Path]]:
+    """Return the digest of one file's code, and the harness modules that it imports."""
+    tree = _RunTimeCode().visit(ast.parse(file.read_bytes()))
+    names = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    modules = [module_file(name) for name in sorted(names) if name.startswith("harness.")]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), [path for path in modules if path.is_file()]
+
+
+class _RunTimeCode(ast.NodeTransformer):
+    """Drops docstrings and what only type checkers read."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # ast's name for it
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:  # likewise
+        is_typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if is_typing else self.generic_visit(node)
+
+
+def canonical(value: Any) -> Any:
+    """`value` as plain JSON data: functions by name and code, dataclasses by the fields that are compared."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [canonical(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((canonical(item) for item in value), key=json.dumps)
+    if inspect.isfunction(value):
+        return f"{value.__qualname__}@{code_digest(Path(inspect.getfile(value)))}"
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Path | Enum):
+        return str(value)
+    # Anything else might print its address, and be another thing in every session.
+    raise HarnessError(f"{value!r} cannot be fingerprinted; use plain values and functions of a module")
+
+
+def fingerprint(*parts: Any) -> str:
+    """Twelve hex digits that change whenever anything in `parts` does."""
+    text = json.dumps(canonical(parts), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
