@@ -1,40 +1,42 @@
-"""Laws of the tree: every module is told of in the README, few may read a clock, and lists of files name files."""
+"""Rules that the whole tree keeps: size, docstrings, links, public names, and who may read a clock."""
 
 import ast
 import re
-import shutil
+from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import harness
-from harness.artifacts import cache
-from harness.backends import ONNXRUNTIME_INT8_GUARDED, PYTORCH_INT8
-from harness.contracts.backend import Target
-from harness.data import encoding
-from harness.util.console import Progress
-from harness.util.store import Entry
 
 HERE = Path(harness.__file__).parent
-README = HERE.parent / "README.md"
+ROOT = HERE.parent
 CLOCKS = {
-    "workers/worker.py": "times answers, and is the only module that does",
-    "cache.py": "tells what building something took: a cost to know, never compared",
-    "ready.py": "dates a measurement",
-    "contest.py": "dates finals",
+    "measure/worker.py": "times answers; no other module does",
+    "pipeline/finals.py": "dates finals",
+    "pipeline/prepare.py": "dates a measurement",
+    "util/store.py": "records how long a build took, which is shown but never compared",
 }
-"""Modules that may read a clock, and what for; those of `selftest/` time the harness itself, and tests themselves."""
+"""Modules that may read a clock, and why. `selftest/` times the harness itself."""
 READERS = re.compile(r"(time|monotonic|perf_counter|process_time|thread_time|clock_gettime)(_ns)?|(utc)?now|today")
+BAD_OPENING = re.compile(r"\s*(What|Of|That|Whether|Why|How|Likewise|None of)\b")
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+MARKDOWN = sorted(
+    path
+    for path in chain(
+        ROOT.glob("*.md"), *(ROOT.glob(f"{top}/**/*.md") for top in (".github", "harness", "suites", "results"))
+    )
+    if "local" not in path.relative_to(ROOT).parts
+)
 
 
 def modules(*without):
-    found = {path.relative_to(HERE).as_posix(): path for path in HERE.rglob("*.py")}
-    return {name: path for name, path in found.items() if not name.startswith(without)}
+    paths = {path.relative_to(HERE).as_posix(): path for path in HERE.rglob("*.py")}
+    return {name: path for name, path in paths.items() if not name.startswith(without)}
 
 
 def reads_clock(code):
-    """Whether a program takes a reading from `time` or `datetime`, or the means to."""
+    """Return True if code takes the time from `time` or `datetime`, or imports a function that does."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module == "time":
             if any(READERS.fullmatch(name.name) for name in node.names):
@@ -46,9 +48,16 @@ def reads_clock(code):
     return False
 
 
-def test_only_a_few_modules_read_a_clock_each_for_a_reason():
-    found = {name for name, path in modules("tests/", "selftest/").items() if reads_clock(path.read_text())}
-    assert set(CLOCKS) == found
+def docstrings(code):
+    """Yield the line and text of every docstring, including those of attributes."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def test_only_listed_modules_read_a_clock():
+    readers = {name for name, path in modules("tests/", "selftest/").items() if reads_clock(path.read_text())}
+    assert set(CLOCKS) == readers
 
 
 @pytest.mark.parametrize(
@@ -61,84 +70,51 @@ def test_only_a_few_modules_read_a_clock_each_for_a_reason():
         "import datetime\ndatetime.datetime.now()",
     ],
 )
-def test_a_clock_is_found_however_it_is_read(code):
+def test_every_way_to_read_a_clock_is_detected(code):
     assert reads_clock(code)
 
 
 @pytest.mark.parametrize(
-    "code", ["import time\ntime.sleep(1)", "from time import sleep", "datetime.fromisoformat(text)", "found.today"]
+    "code", ["import time\ntime.sleep(1)", "from time import sleep", "datetime.fromisoformat(text)", "menu.today"]
 )
-def test_what_only_waits_or_holds_a_date_reads_no_clock(code):
+def test_sleeping_and_parsing_dates_read_no_clock(code):
     assert not reads_clock(code)
 
 
-def test_the_readmes_tree_names_every_module_once():
-    tree = re.search(r"^harness/\n(.*?)^\S", README.read_text(), re.DOTALL | re.MULTILINE)[1]
-    told, room = [], ""
-    for indent, name in re.findall(r"^( +)(\S+)", tree, re.MULTILINE):
-        room = "" if len(indent) == 2 else room
-        told.append(room + name)
-        room = name if name.endswith("/") else room
-    listed = {one.split("/")[0] for one in told if one.count("/") == 1 and not one.endswith("/")}
-    found = {f"{path.parent.name}/" for path in HERE.glob("*/__init__.py")} | {"tests/"}
-    found |= {path.name for path in HERE.glob("*.py")}
-    found |= {f"{room}/{path.name}" for room in listed for path in (HERE / room).glob("*.py")}
-    assert sorted(name for name in found if not name.endswith("__init__.py")) == sorted(told)
+def test_every_folder_says_what_it_is_for():
+    folders = {path.parent for path in HERE.glob("*/*.py")} - {HERE / "tests"}
+    docs = {path.name: ast.get_docstring(ast.parse((path / "__init__.py").read_text())) for path in folders}
+    assert [] == [name for name, doc in docs.items() if not doc or "TODO" in doc]
 
 
-@pytest.mark.parametrize("listed", [cache.CODE, cache.ARTIFACTS, cache.ANSWERS, encoding.CODE])
-def test_code_that_keys_what_is_kept_is_there(listed):
-    """The digest of a file that is gone says nothing, and never changes again."""
-    assert [] == [name for name in listed if not (HERE / name).exists()]
+def test_docstrings_open_in_plain_english():
+    assert [] == [
+        f"{name}:{line}: {text.strip().splitlines()[0]}"
+        for name, path in modules("tests/").items()
+        for line, text in docstrings(path.read_text())
+        if BAD_OPENING.match(text)
+    ]
 
 
-MADE = Entry(Path("checkpoint-0123456789ab"), {}, 0.0)
-ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_drop=0.01)
+def test_attribute_docstrings_are_checked_too():
+    assert ["Whether it runs."] == [text for _, text in docstrings('class A:\n    x: int\n    """Whether it runs."""')]
 
 
-class Asked(Exception):
-    """By which key the store was asked."""
+def test_code_outside_tests_stays_small():
+    paths = modules("tests/").values()
+    assert len(paths) <= 140
+    assert sum(len(path.read_text().splitlines()) for path in paths) <= 18_000
 
 
-@pytest.fixture
-def key(monkeypatch):
-    """The key that a workshop whose harness is the copy in a folder asks the store by."""
-
-    def get(name, key, build):
-        raise Asked(key)
-
-    kind = SimpleNamespace(name="toy")
-    shop = cache.Artifacts(
-        task=SimpleNamespace(name="task", kind=kind, metrics=("accuracy",)),
-        model=SimpleNamespace(name="model"),
-        folder=HERE,
-        target=Target("cpu", 1),
-        store=SimpleNamespace(get=get),
-        progress=Progress(),
-        timeout_s=1.0,
-        retrain=False,
-    )
-
-    def found(folder, ask):
-        monkeypatch.setattr(cache, "HARNESS", folder)
-        with pytest.raises(Asked) as asked:
-            ask(shop)
-        return asked.value.args[0]
-
-    return found
+def test_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= 10_240
 
 
-@pytest.mark.parametrize(
-    ("changed", "ask"),
-    [
-        ("onnx_int8.py", lambda shop: shop.artifact(ONNXRUNTIME_INT8_GUARDED, MADE, lambda: ROWS)),
-        ("torch_compile.py", lambda shop: shop.answers(PYTORCH_INT8, MADE, None)),
-    ],
-)
-def test_what_a_backend_takes_from_another_ones_file_is_part_of_its_key(tmp_path, key, changed, ask):
-    there = shutil.copytree(HERE, tmp_path / "there", ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    other = shutil.copytree(there, tmp_path / "other")
-    assert key(there, ask) == key(other, ask)
-    later = shutil.copytree(there, tmp_path / "later")
-    (later / "backends" / changed).write_text("# nothing as it was")
-    assert key(there, ask) != key(later, ask)
+def test_public_names_are_few_and_exist():
+    assert len(harness.__all__) <= 30
+    assert [] == [name for name in harness.__all__ if not hasattr(harness, name)]
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_relative_links_lead_to_files(path):
+    assert [] == [link for link in LINK.findall(path.read_text()) if not (path.parent / link).exists()]
