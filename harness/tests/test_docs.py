@@ -1,0 +1,64 @@
+"""The documents say what the code does: their examples compile, their imports, options and commands exist."""
+
+import ast
+import contextlib
+import importlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from harness.commands import cli
+from harness.pytest_plugin import options
+
+DOCUMENTS = sorted(
+    path
+    for path in (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md"), *REPOSITORY.glob("harness/*/README.md"))
+    if path.name not in ("CHANGELOG.md", "LOG.md", "comparison.md")
+)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def name(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+PYTHON = [
+    pytest.param(code, id=f"{name(path)}-{at}") for path in DOCUMENTS for at, code in enumerate(blocks(path, "python"))
+]
+SHELL = [line for path in DOCUMENTS for code in blocks(path, "sh") for line in code.replace("\\\n", " ").splitlines()]
+COMMANDS = sorted(
+    {part.strip() for line in SHELL for part in re.split(r"&&|\|", line) if part.strip().startswith("shipbench ")}
+)
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_example_compiles_and_imports_what_exists(code: str) -> None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "harness":
+            module = importlib.import_module(node.module)
+            assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_mentioned_options_exist(path: Path) -> None:
+    declared = set()
+    options.declare(lambda flag, **_: declared.add(flag))
+    mentioned = set(re.findall(r"--ship-[a-z-]*[a-z]", path.read_text()))
+    assert mentioned <= declared | {"--ship"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_mentioned_command_parses(command: str) -> None:
+    words = shlex.split(re.sub(r"[\[\]]", "", command), comments=True)[1:]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.parser().parse_args(words)
+    except SystemExit as ended:
+        assert ended.code == 0, command
