@@ -1,30 +1,30 @@
-"""What an author declares: frozen, keyword-only values that cost nothing to import.
+"""What an author declares: tasks, models, recipes and gates, and the cases that follow from them.
 
-Nothing here touches torch, transformers or the disk, so that collecting thousands of cases is free.
-
-
-ALSO: Cases: a suite's tasks and models on every backend and device. Collecting thousands of them is free, as in `spec`."""
+Frozen values that touch neither torch nor the disk: collecting thousands of cases costs next to nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self, overload
 
-from harness import kinds
-from harness.contracts.backend import CONTROL, DEVICES, REFERENCE, Backend, Device, check_name
+from harness.contracts.backend import CONTROL, DEVICES, REFERENCE, Backend, Device
+from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
+from harness.kinds import KINDS
 from harness.metrics import METRICS
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 
 
+@explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a model is fine-tuned."""
@@ -34,40 +34,35 @@ class Recipe:
     learning_rate: float = 5e-5
     batch_size: int = 16
     warmup: float = 0.1
-    """Fraction of the steps over which the learning rate rises; it falls linearly afterwards."""
+    """Share of the steps over which the learning rate rises; it falls linearly afterwards."""
     weight_decay: float = 0.0
     seed: int = 0
     rows: int | None = None
-    """Train on this many rows of the training split; None takes all."""
+    """Number of training rows to use; None uses all."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` trains under autocast; weights stay fp32."""
     loop: Literal["trainer", "native"] = "trainer"
+    """`trainer` is Transformers' Trainer, `native` a plain PyTorch loop (required for native modules)."""
     keep: Literal["best", "last"] = "best"
-    """Which epoch's weights: the first that scores best on validation rows, or the last."""
+    """Epoch whose weights are kept: the first with the best score on validation rows, or the last."""
     trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """Anything else of `transformers.TrainingArguments`; only with `loop="trainer"`."""
+    """Further `transformers.TrainingArguments`; only with `loop="trainer"`."""
     report_to: tuple[str, ...] = field(default=(), compare=False)
-    """Trackers that Trainer tells how training goes: mlflow, tensorboard, trackio, wandb; only with `loop="trainer"`.
-    It changes no weights, so that a kept checkpoint stays."""
+    """Trackers to which Trainer reports: mlflow, tensorboard, trackio, wandb; only with `loop="trainer"`.
+
+    Not compared, because it changes no weights: a kept checkpoint is used again.
+    """
 
     def __post_init__(self) -> None:
-        if self.loop not in ("trainer", "native"):
-            raise HarnessError(f"Recipe(loop={self.loop!r}): there are 'trainer' and 'native'")
-        if self.precision not in ("fp32", "bf16"):
-            raise HarnessError(f"Recipe(precision={self.precision!r}): there are 'fp32' and 'bf16'")
-        if self.keep not in ("best", "last"):
-            raise HarnessError(f"Recipe(keep={self.keep!r}): there are 'best' and 'last'")
-        if self.trainer and self.loop == "native":
-            raise HarnessError(
-                f"Recipe(trainer={dict(self.trainer)}): these are TrainingArguments; use them with loop='trainer'"
-            )
-        unknown = [name for name in self.report_to if name not in TRACKERS]
-        if isinstance(self.report_to, str) or unknown:
-            raise HarnessError(
-                f"Recipe(report_to={self.report_to!r}): a tuple of {', '.join(TRACKERS)}, as in ('tensorboard',)"
-            )
-        if self.report_to and self.loop == "native":
-            raise HarnessError(f"Recipe(report_to={self.report_to}): Trainer reports; use it with loop='trainer'")
+        check_choice("Recipe", "loop", self.loop, ("trainer", "native"))
+        check_choice("Recipe", "precision", self.precision, ("fp32", "bf16"))
+        check_choice("Recipe", "keep", self.keep, ("best", "last"))
+        check_tuple("Recipe", "report_to", self.report_to, "('tensorboard',)")
+        for tracker in self.report_to:
+            check_choice("Recipe", "tracker", tracker, TRACKERS)
+        for name in ("trainer", "report_to"):
+            if getattr(self, name) and self.loop == "native":
+                raise HarnessError(f"Recipe: {name}= configures Trainer and needs loop='trainer'")
         counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
         if min(counts) < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.warmup <= 1:
             raise HarnessError(
@@ -75,88 +70,110 @@ class Recipe:
             )
 
 
-AS_IT_IS = Recipe(epochs=0)
-
-
+@explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A pretrained checkpoint or a native module, and how it is fine-tuned."""
 
     name: str
     source: Source
-    recipe: Recipe = AS_IT_IS
+    recipe: Recipe = Recipe(epochs=0)
+    """By default the model is used as it is."""
     max_length: int = 128
-    """Longest text in tokens; what is longer is cut, for question answering into windows. Ignored without text."""
+    """Longest text in tokens. Longer texts are cut, or for question answering split into windows."""
     labels: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
-    """What the task calls the answers of a model used as it is, where that calls them otherwise: all of them in their
-    order, or a mapping from the model's name to the task's."""
+    """The task's names for the labels of a model that is used as it is, where the model's own names differ: all names
+    in the model's order, or a mapping from the model's name to the task's."""
 
     def __post_init__(self) -> None:
         check_name("model", self.name)
         if self.max_length < 1:
-            raise HarnessError(f"model {self.name}: max_length={self.max_length} leaves nothing of a text")
-        if self.is_as_it_is and isinstance(self.source, Native | Scratch):
+            raise HarnessError(f"model {self.name}: max_length={self.max_length} must be positive")
+        if self.is_used_as_is and isinstance(self.source, Native | Scratch):
             raise HarnessError(f"model {self.name}: its weights are random, so it needs a Recipe with epochs")
-        if self.labels and not self.is_as_it_is:
-            raise HarnessError(f"model {self.name}: labels={self.labels} are of no use where a new head is trained")
+        if self.labels and not self.is_used_as_is:
+            raise HarnessError(f"model {self.name}: labels= is for a model used as it is; leave it out or the recipe")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 
     @property
-    def is_as_it_is(self) -> bool:
+    def is_used_as_is(self) -> bool:
         """Whether nothing is trained: the checkpoint's own head answers."""
         return self.recipe.epochs == 0
 
 
+class _KindByName:
+    """Field that is assigned a kind or its name and holds the kind."""
+
+    @overload
+    def __get__(self, task: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, task: Task, owner: type) -> Kind: ...
+    def __get__(self, task: Task | None, owner: type) -> Kind | Self:
+        if task is None:
+            raise AttributeError("kind")  # so that dataclasses finds no default
+        kind: Kind = vars(task)["kind"]
+        return kind
+
+    def __set__(self, task: Task, kind: Kind | str) -> None:
+        resolved = KINDS.get(kind) if isinstance(kind, str) else kind
+        if not isinstance(resolved, Kind):
+            raise HarnessError(f"task {task.name}: {unknown('kind', kind, (*KINDS, 'a harness.Kind'))}")
+        vars(task)["kind"] = resolved
+
+
+@explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a model is fine-tuned to do: data, inputs, label, metric, and how many rows are set apart."""
+    """What a model is asked to do: dataset, inputs, label and metric."""
 
     name: str
-    kind: Kind
+    kind: _KindByName = _KindByName()
+    """Hugging Face's name for the task, `"text-classification"` for instance, or a Kind of your own."""
     dataset: Rows
     inputs: tuple[str, ...]
-    """Columns that the model is given; `a.b` is the field b of the column a."""
+    """Columns that the model is given; `a.b` is field b of column a."""
     label: str | None = None
-    """Column with what is to be answered; None for kinds whose rows hold it themselves."""
+    """Column with the expected answer; None for kinds whose rows contain it, `fill-mask` for instance."""
     metric: str
-    """What gates and verdicts are about."""
+    """The score: gates and verdicts are about this metric."""
     also: tuple[str, ...] = ()
-    """Metrics that are told beside it."""
-    test: int | None
-    """So many rows; None takes all that the data itself sets apart for it."""
-    validation: int | None
-    calibration: int
+    """Further metrics to report."""
+    test: int | None = None
+    """Number of test rows; None takes the data's own split, or 30 % of the rows where it has none."""
+    validation: int | None = None
+    """Number of validation rows; None takes the data's own split, or 10 % of the rows where it has none."""
+    calibration: int | None = None
+    """Number of training rows to hold out for calibration; None takes 10 %, at most 200."""
     split_seed: int = 0
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
-        if not isinstance(self.kind, Kind):
-            raise HarnessError(
-                f"task {self.name}: kind {self.kind!r} is none; there are {', '.join(kinds.__all__)}, or a "
-                "harness.Kind of your own"
-            )
-        if (self.label is None) != (self.kind.label == "none"):
-            wanted = "has no label: its rows hold their answers" if self.label else "needs label=, a column's name"
-            raise HarnessError(f"task {self.name}: {self.kind.name} {wanted}")
-        if isinstance(self.inputs, str) or not self.inputs:
-            raise HarnessError(f"task {self.name}: inputs={self.inputs!r} must be a tuple of column names: ('text',)")
-        if min(size for size in (self.test, self.validation, self.calibration) if size is not None) < 1:
-            raise HarnessError(f"task {self.name}: test, validation and calibration need at least a row each")
+        check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
+        check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
+        self._check_columns()
+        for part in ("test", "validation", "calibration"):
+            size = getattr(self, part)
+            if size is not None and size < 1:
+                raise HarnessError(f"task {self.name}: {part}={size} must be positive; leave it out for the default")
+        for metric in self.metrics:
+            check_choice(f"task {self.name}", f"{self.kind.name} metric", metric, self.kind.metrics)
+        for metric in self.kind.metrics:
+            check_choice(f"kind {self.kind.name}", "metric", metric, METRICS)
+
+    def _check_columns(self) -> None:
+        if not self.inputs:
+            raise HarnessError(f"task {self.name}: inputs=() must name a column")
         if "label" in self.inputs:
             raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
-        unknown = [name for name in (self.metric, *self.also) if name not in self.kind.metrics]
-        if unknown:
-            raise HarnessError(
-                f"task {self.name}: no metric {unknown[0]!r} for {self.kind.name}; there are "
-                f"{', '.join(self.kind.metrics)}"
-            )
-        if not set(self.kind.metrics) <= set(METRICS):
-            raise HarnessError(f"kind {self.kind.name}: unknown metrics {set(self.kind.metrics) - set(METRICS)}")
+        if self.label is None and self.kind.label != "none":
+            raise HarnessError(f"task {self.name}: {self.kind.name} needs label=, the column with the expected answer")
+        if self.label is not None and self.kind.label == "none":
+            raise HarnessError(f"task {self.name}: {self.kind.name} takes no label=, because its rows hold the answer")
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The task's metric, then those told beside it."""
+        """The task's metric, then the further ones."""
         return tuple(dict.fromkeys((self.metric, *self.also)))
 
     @property
@@ -165,22 +182,23 @@ class Task:
         return self.inputs if self.label is None else (*self.inputs, self.label)
 
 
+@explain_arguments(floor="min_score", max_loss="max_drop")
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a suite promises of a model."""
+    """What a suite promises of a model on every backend; a broken gate fails the test."""
 
     min_score: float
-    """Smallest score on the test rows, for every backend."""
+    """Smallest score on the test rows."""
     max_drop: float
-    """Largest score a backend may lose against the reference on the same rows."""
+    """Largest drop in score against the reference on the same rows."""
     min_speedup: float | None = None
-    """Smallest speed-up against the reference at batch 1; None asks for none."""
+    """Smallest speed-up against the reference at batch 1; None requires none."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1:
-            raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 one point")
+            raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 is one point")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
-            raise HarnessError(f"{self}: a speed-up is a ratio; 1.5 is half as fast again as the reference")
+            raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is half as fast again as the reference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +210,9 @@ class Case:
     backend: Backend
     device: Device
     gate: Gate | None = None
-    """What the suite promises, where it is known at collection: `cases()` takes it from a mapping of models."""
+    """The model's gate; `cases()` takes it from a mapping of models to gates."""
     on_request: bool = False
-    """Whether it is measured only where `--ship-backends` names its backend."""
+    """Whether it runs only if `--ship-backends` names its backend."""
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
@@ -208,47 +226,44 @@ class Case:
 def cases(
     task: Task, models: Mapping[Model, Gate] | Iterable[Model], backends: Sequence[Backend] | None = None
 ) -> list[Case]:
-    """Every case of a suite, CUDA ones included; `backends` defaults to `harness.DEFAULT_BACKENDS`, and on request
-    `harness.MORE_BACKENDS`.
+    """Return every case of a suite, CUDA ones included.
 
-    With a mapping, every case knows its gate before anything runs: one that no answers could meet is refused, and
-    rounds go on until its smallest speed-up is decided too.
+    `backends` defaults to `DEFAULT_BACKENDS`, with `MORE_BACKENDS` on request. With a mapping from models to gates,
+    every gate is known before anything runs: one that the test rows cannot prove is refused, and rounds go on until its
+    smallest speed-up is decided.
     """
     from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS, PYTORCH
 
+    on_request = MORE_BACKENDS if backends is None else ()
     chosen = (*DEFAULT_BACKENDS, *MORE_BACKENDS) if backends is None else tuple(backends)
-    _check_names(chosen, PYTORCH)
-    gates: list[tuple[Model, Gate | None]]
-    gates = list(models.items()) if isinstance(models, Mapping) else [(model, None) for model in models]
-    on_request = () if backends is not None else MORE_BACKENDS
-    found = list(_cases(task, gates, chosen, on_request))
-    twice = [name for name, count in Counter(map(str, found)).items() if count > 1]
-    if twice:
-        said = f"two cases share a name ({twice[0]}); models and backends need distinct names"
-        raise HarnessError(f"task {task.name}: {said}")
-    return found
+    _check_backend_names(chosen, PYTORCH)
+    gates: Iterable[tuple[Model, Gate | None]]
+    gates = models.items() if isinstance(models, Mapping) else [(model, None) for model in models]
+    suite = [
+        Case(task=task, model=model, backend=backend, device=device, gate=gate, on_request=backend in on_request)
+        for model, gate in gates
+        for device in DEVICES
+        for backend in chosen
+        if device in backend.devices
+    ]
+    repeated = [name for name, count in Counter(map(str, suite)).items() if count > 1]
+    if repeated:
+        raise HarnessError(
+            f"task {task.name}: two cases share a name ({repeated[0]}); models and backends need distinct names"
+        )
+    return suite
 
 
-def _check_names(backends: Iterable[Backend], reference: Backend) -> None:
-    """HarnessError where one name means two things, be one of them only what another backend is built from."""
-    known: dict[str, Backend] = {}
+def _check_backend_names(backends: Iterable[Backend], reference: Backend) -> None:
+    """Raise HarnessError where two backends, or backends that others are built from, share a name and differ."""
+    by_name: dict[str, Backend] = {}
     for backend in backends:
-        one: Backend | None = backend
-        while one is not None:
-            if one.name in (REFERENCE, CONTROL) and one is not reference:
-                raise HarnessError(f"backend {one.name!r}: the reference and its control own that name; take another")
-            made = replace(one, source=None, devices=DEVICES, unavailable=None)  # where it may run changes no artifact
-            if known.setdefault(one.name, made) != made:
-                raise HarnessError(f"backend {one.name!r}: two have that name, and are not the same; take another")
-            one = one.source
-
-
-def _cases(
-    task: Task, gates: Iterable[tuple[Model, Gate | None]], backends: Sequence[Backend], on_request: Sequence[Backend]
-) -> Iterator[Case]:
-    for model, gate in gates:
-        for device in DEVICES:
-            for backend in backends:
-                if device in backend.devices:
-                    asked = backend in on_request
-                    yield Case(task=task, model=model, backend=backend, device=device, gate=gate, on_request=asked)
+        link: Backend | None = backend
+        while link is not None:
+            if link.name in (REFERENCE, CONTROL) and link is not reference:
+                raise HarnessError(f"backend {link.name!r}: this name is reserved for the reference; choose another")
+            # Where a backend may run changes no artifact.
+            bare = replace(link, source=None, devices=DEVICES, unavailable=None)
+            if by_name.setdefault(link.name, bare) != bare:
+                raise HarnessError(f"backend {link.name!r}: two different backends share this name; rename one")
+            link = link.source

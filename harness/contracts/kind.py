@@ -1,6 +1,7 @@
-"""How far two backends' outputs for one row lie apart, and how far they may: for numbers, embeddings and tokens.
+"""The contract of a kind of task: a frozen value that names module-level functions, and what these are given.
 
-ALSO: What a kind of task must provide: a frozen value that names module-level functions, and what these are given."""
+Also when two backends' outputs for one row count as equal: for numbers, embeddings and tokens.
+"""
 
 from __future__ import annotations
 
@@ -12,162 +13,179 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.contracts.declarations import explain_arguments
 from harness.contracts.sources import Row, Source
+from harness.errors import HarnessError
 
 Arrays = dict[str, "NDArray[Any]"]
 
-ABSOLUTE, RELATIVE = 1e-3, 1e-3
-"""A float form may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
+Example = dict[str, Any]
+"""One entry of a batch: numbers, lists and arrays by name."""
 
-ANGLE = 1e-5
-"""One less the cosine of two embeddings. Two runtimes differ by 1e-7; a layer 1 % too large by more than this."""
+TARGETS = ("labels", "start_positions", "end_positions")
+"""Names that Transformers' heads give to what they are trained on."""
+
+IGNORE_INDEX = -100
+"""Target of a token that the loss ignores, as in PyTorch."""
+
+NO_LABEL = "(a label of no row)"
+
+NO_ANSWER = "(no answer)"
+"""Label of a word beyond `max_length`."""
+
+Labels = Literal["one", "each", "free", "none"]
+"""What a task's label column holds: one name a row; one for each part of a row, words for instance; anything the kind
+reads from it, answers for instance; or nothing, where a row contains its own answer."""
+
+ATOL, RTOL = 1e-3, 1e-3
+"""A float export may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
+
+MAX_COSINE_DISTANCE = 1e-5
+"""Two runtimes differ by 1e-7; a layer that is 1 % too large moves embeddings further than this."""
 
 
 class Tolerance(NamedTuple):
-    """A rule by which a float form passes for its source."""
+    """How far the outputs of a float export may lie from its source's."""
 
     distance: Callable[[NDArray[Any], NDArray[Any]], float]
-    """Of two outputs for one row, as it is put on record."""
+    """(own output, source's output) for one row → the distance that is recorded."""
     excess: Callable[[NDArray[Any], NDArray[Any]], float]
-    """(own, the source's) → how much of it is too much; at most 0 where nothing is."""
-    allowed: str
-    """The same in words."""
-    share: float = 0.0
-    """Of the rows, so many may lie too far apart."""
-    sized: bool = True
-    """Whether outputs must have the same shape; generated ones may not."""
+    """(own output, source's output) for one row → how far they lie beyond the tolerance; at most 0 within it."""
+    description: str
+    """The tolerance in words."""
+    max_share: float = 0.0
+    """Share of the rows that may lie beyond it."""
+    same_shape: bool = True
+    """Whether outputs must have the same shape; generated text need not."""
 
 
-def _largest(own: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(np.abs(own - other).max(initial=0.0))
+def _largest_difference(own: NDArray[Any], source: NDArray[Any]) -> float:
+    return float(np.abs(own - source).max(initial=0.0))
 
 
-def _beyond(own: NDArray[Any], other: NDArray[Any]) -> float:
-    return float((np.abs(own - other) - RELATIVE * np.abs(other)).max(initial=0.0)) - ABSOLUTE
+def _elementwise_excess(own: NDArray[Any], source: NDArray[Any]) -> float:
+    return float((np.abs(own - source) - RTOL * np.abs(source)).max(initial=0.0)) - ATOL
 
 
-def _angle(own: NDArray[Any], other: NDArray[Any]) -> float:
-    product = (own * other).sum(axis=-1)
-    lengths = np.linalg.norm(own, axis=-1) * np.linalg.norm(other, axis=-1)
+def _cosine_distance(own: NDArray[Any], source: NDArray[Any]) -> float:
+    product = (own * source).sum(axis=-1)
+    lengths = np.linalg.norm(own, axis=-1) * np.linalg.norm(source, axis=-1)
     return float((1 - product / np.maximum(lengths, np.finfo(np.float32).tiny)).max(initial=0.0))
 
 
-def _too_wide(own: NDArray[Any], other: NDArray[Any]) -> float:
-    return _angle(own, other) - ANGLE
+def _cosine_excess(own: NDArray[Any], source: NDArray[Any]) -> float:
+    return _cosine_distance(own, source) - MAX_COSINE_DISTANCE
 
 
-def _other_tokens(own: NDArray[Any], other: NDArray[Any]) -> float:
-    """How many tokens differ, place by place.
+def _different_tokens(own: NDArray[Any], source: NDArray[Any]) -> float:
+    """Count the tokens that differ, place by place.
 
-    What one has beyond the other's end differs as well, unless it is padding: where text ends is a token of its own.
+    Tokens beyond the end of the shorter output count too, unless they are padding: text ends with a token of its own.
     """
-    width = min(own.shape[-1], other.shape[-1])
-    rest = (own if own.shape[-1] > width else other)[..., width:]
-    more = rest.size if rest.size and (rest != rest[..., :1]).any() else 0
-    return float((own[..., :width] != other[..., :width]).sum() + more)
+    width = min(own.shape[-1], source.shape[-1])
+    rest = (own if own.shape[-1] > width else source)[..., width:]
+    extra = rest.size if rest.size and (rest != rest[..., :1]).any() else 0
+    return float((own[..., :width] != source[..., :width]).sum() + extra)
 
 
-ELEMENTWISE = Tolerance(_largest, _beyond, f"{ABSOLUTE:g} + {RELATIVE:g} of the value")
+ELEMENTWISE = Tolerance(_largest_difference, _elementwise_excess, f"{ATOL:g} + {RTOL:g} of the value")
 
-COSINE = Tolerance(_angle, _too_wide, f"{ANGLE:g} of one less the cosine")
+COSINE = Tolerance(_cosine_distance, _cosine_excess, f"a cosine distance of {MAX_COSINE_DISTANCE:g}")
 
-# Of two words that a model finds equally good, rounding chooses: at one place in a hundred thousand.
-TOKENS = Tolerance(_other_tokens, _other_tokens, "no token, but in one row of 100", share=0.01, sized=False)
-
-Example = dict[str, Any]
-"""What one entry of a batch is made of: numbers, lists and arrays by name."""
-
-TARGETS = ("labels", "start_positions", "end_positions")
-"""What Transformers' heads call what they are taught."""
-
-IGNORE_INDEX = -100
-"""Target of a token that no loss counts, as PyTorch's losses have it."""
-
-Labels = Literal["one", "each", "free", "none"]
-"""What a task's label is: one name a row; one for each of a row's parts, words for instance; whatever the kind reads
-from it, an answer in words for instance; or nothing, where a row holds its own answer."""
+# Rounding chooses between two words that a model finds equally good: at one place in a hundred thousand.
+TOKENS = Tolerance(
+    _different_tokens, _different_tokens, "the same tokens in 99 of 100 rows", max_share=0.01, same_shape=False
+)
 
 
 class EncodedRows(NamedTuple):
-    """Rows, as a kind has encoded them."""
+    """Rows and the examples that a kind encoded them as."""
 
     processor: Any
     rows: Sequence[Row]
     inputs: tuple[str, ...]
     """Columns that the model is given."""
     examples: Sequence[Sequence[Example]]
-    """Of each row."""
+    """Examples of each row."""
     max_length: int | None = None
-    """Longest text in tokens, of what is taught too; None where nothing is cut."""
+    """Longest text in tokens, of targets too; None where nothing is cut."""
 
 
 def column(rows: Any, name: str) -> list[Any]:
-    """One column of rows; of a `datasets.Dataset` without reading the others, images for instance."""
+    """Return one column of rows; of a `datasets.Dataset` without reading the others, images for instance."""
     return list(rows[name]) if hasattr(rows, "column_names") else [row[name] for row in rows]
 
 
-def own_label(asked: EncodedRows) -> list[Any]:
-    """Each row's `label`."""
-    return column(asked.rows, "label")
+def row_labels(encoded: EncodedRows) -> list[Any]:
+    """Return each row's `label`."""
+    return column(encoded.rows, "label")
 
 
-def without(arrays: Arrays, names: Collection[str]) -> Arrays:
-    """The arrays but for `names`."""
+def omit(arrays: Arrays, names: Collection[str]) -> Arrays:
+    """Return the arrays without those called `names`."""
     return {name: array for name, array in arrays.items() if name not in names}
 
 
 def truncate(example: Example, length: int) -> Example:
-    """The example, cut to `length` tokens."""
+    """Return the example, cut to `length` tokens."""
     return {name: values[:length] for name, values in example.items()}
 
 
+@explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """How rows of a sort of task become tensors, and tensors predictions. Functions are module-level."""
 
     name: str
+    """Hugging Face's name for the task."""
     auto_class: str
     """Transformers' Auto class that puts the head on a checkpoint."""
     export: str = ""
-    """Optimum's name of the export task; empty where it is the kind's."""
+    """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
+    """Metrics that a task of this kind may name."""
     label: Labels = "one"
-    processor: Callable[[Source, Path | None, Sequence[Row], tuple[str, ...]], Any]
-    """(source, folder of the pretrained checkpoint, training rows, input columns) → has `save_pretrained`."""
     load_processor: Callable[[Path], Any]
+    """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
+    new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None
+    """(source, training rows, input columns) → a processor for a model that has no checkpoint yet; None if none can be
+    made."""
     encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[list[Example]]]
-    """(processor, rows, input columns, max_length) → for each row its examples, unpadded: one, or windows of it."""
+    """(processor, rows, input columns, max_length) → each row's unpadded examples: one, or windows of it."""
     collate: Callable[[Any, list[Example]], Arrays]
-    """(processor, examples) → batch arrays, an entry an example, padded to the longest."""
+    """(processor, examples) → batch arrays, one entry an example, padded to the longest."""
     problem: Callable[[Row, tuple[str, ...]], str] | None = None
-    """(row with its `label`, input columns) → what is wrong with it, in words; empty if nothing is."""
+    """(row with its `label`, input columns) → what is wrong with the row, in words; empty if nothing is."""
     targets: Callable[[EncodedRows], list[list[Example]]]
-    """For each example of rows to train on, what the model is to answer, by the name its `forward` has for that.
+    """Training rows → each example's targets, named as the model's `forward` names them.
 
-    An example of whose tokens none is taught anything is left out.
+    An example whose targets are all IGNORE_INDEX is left out of training.
     """
-    aside: tuple[str, ...] = ()
+    reduce_inputs: tuple[str, ...] = ()
     """Arrays of a batch that `reduce` needs and the model is not given."""
     reduce: Callable[[Arrays, Arrays], Arrays] | None = None
-    """(batch, outputs) → what is kept of the outputs; called in the worker, after the timed window."""
+    """(batch, outputs) → the outputs to keep; called in the worker, after the timed window."""
     predict: Callable[[EncodedRows, Sequence[Arrays]], list[Any]]
-    """Outputs of each row → its prediction, a plain value; for labels their index among the model's answers."""
-    truths: Callable[[EncodedRows], list[Any]] = own_label
-    """What each row's prediction should be."""
+    """(rows, each row's outputs) → each row's prediction, a plain value: for labels the index of the model's label."""
+    truths: Callable[[EncodedRows], list[Any]] = row_labels
+    """Rows → each row's correct prediction."""
     tokens: Callable[[Any, Arrays], int] | None = None
-    """(processor, outputs of a row) → how many tokens were generated; None where none are."""
-    likeness: Tolerance = ELEMENTWISE
-    """What makes an export's outputs the same as its source's."""
+    """(processor, a row's outputs) → number of generated tokens; None for kinds that generate none."""
+    tolerance: Tolerance = ELEMENTWISE
+    """When an export's outputs count as equal to its source's."""
     native_arguments: Callable[[Any, int], dict[str, int]] | None = None
-    """(processor, number of labels) → what a native module's constructor is given; None where there are none."""
+    """(processor, number of labels) → arguments of a native module's constructor; None if the kind takes no modules."""
     axes: tuple[str, ...]
-    """Names of the leading axes of every input that may change from call to call."""
+    """Names of the leading axes of every input whose sizes change from call to call."""
     shorten: Callable[[Example, int], Example] = truncate
-    spare: tuple[str, ...] = ()
-    """Beginnings of names of weights that no answer depends on, so that a checkpoint may lack them."""
+    """(example, length) → the example cut to that length, to probe an export with padded batches."""
+    optional_weights: tuple[str, ...] = ()
+    """Prefixes of weight names that no answer depends on: a checkpoint used as it is may lack them."""
 
-
-NO_LABEL = "(a label of no row)"
-
-NO_ANSWER = "(no answer)"
-"""Of a word beyond `max_length`."""
+    def processor(self, source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+        """Return the processor of the checkpoint in `pretrained`, or a new one; HarnessError if there is neither."""
+        if pretrained is not None:
+            return self.load_processor(pretrained)
+        if self.new_processor is None:
+            raise HarnessError(f"{source}: {self.name} needs a pretrained model: use a Package, a Hub or a Local")
+        return self.new_processor(source, rows, inputs)

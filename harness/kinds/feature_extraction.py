@@ -1,34 +1,25 @@
 """Feature extraction: texts become vectors. A row is a query and the document that answers it; both are embedded.
 
-A row's prediction are the documents nearest to its query, of all documents that the rows have. Vectors are the mean
-over a text's tokens, of length 1, as Sentence Transformers' default pooling has it; for another one,
+A row's prediction is the list of documents nearest to its query, among the documents of all rows. A vector is the mean
+over a text's tokens, scaled to length 1, which is Sentence Transformers' default pooling; for another one write
 `dataclasses.replace(feature_extraction, reduce=…)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.contracts.kind import COSINE, Arrays, EncodedRows, Example, Kind, column
-from harness.contracts.sources import Row, Source
+from harness.contracts.sources import Row
 from harness.errors import HarnessError, Unsupported
 from harness.kinds import common
 from harness.kinds.common import output
 
 NEAREST = 10
-"""Documents that a prediction names, the nearest first."""
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    return common.load_aligned(folder, fast=False)
-
-
-def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
-    return _load_tokenizer(common.folder_of(source, pretrained))
+"""Documents that a prediction lists, the nearest first."""
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -38,35 +29,29 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
     return [[*query, *document] for query, document in zip(*columns, strict=True)]
 
 
-def mean_over_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
+def _mean_over_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
     """`last_hidden_state` of shape (batch, length, size) → `embedding` of shape (batch, size), each of length 1."""
     mask = batch["attention_mask"][:, :, None].astype(np.float32)
     vectors = (output(outputs, "last_hidden_state") * mask).sum(axis=1) / mask.sum(axis=1)
     return {"embedding": vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)}
 
 
-def _targets(asked: EncodedRows) -> list[list[Example]]:
+def _targets(encoded: EncodedRows) -> list[list[Example]]:
     raise Unsupported("feature extraction uses models as they are; leave out the recipe")
 
 
-def _documents(asked: EncodedRows) -> tuple[list[int], list[int]]:
-    """For each row the number of its document, and for each document the first row that has it."""
+def _documents(encoded: EncodedRows) -> list[int]:
+    """Return the number of each row's document; equal documents share a number."""
     numbers: dict[str, int] = {}
-    texts = column(asked.rows, asked.inputs[1])
-    own = [numbers.setdefault(text, len(numbers)) for text in texts]
-    return own, [own.index(number) for number in range(len(numbers))]
+    return [numbers.setdefault(text, len(numbers)) for text in column(encoded.rows, encoded.inputs[1])]
 
 
-def _predict(asked: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
+def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
     vectors = np.stack([output(row, "embedding") for row in outputs])
-    _, firsts = _documents(asked)
-    documents = vectors[firsts, 1].T
-    # One after the other, since all at once would take memory by the square of the rows.
+    _, first_rows = np.unique(_documents(encoded), return_index=True)
+    documents = vectors[first_rows, 1].T
+    # One query after the other: all at once would take memory quadratic in the rows.
     return [np.argsort(-(query @ documents), kind="stable")[:NEAREST].tolist() for query in vectors[:, 0]]
-
-
-def _truths(asked: EncodedRows) -> list[Any]:
-    return _documents(asked)[0]
 
 
 feature_extraction = Kind(
@@ -74,15 +59,14 @@ feature_extraction = Kind(
     auto_class="AutoModel",
     metrics=("accuracy@1", "mrr"),
     label="none",
-    processor=_processor,
-    load_processor=_load_tokenizer,
+    load_processor=common.load_masking_tokenizer,
     encode=_encode,
     collate=common.collate,
     targets=_targets,
-    reduce=mean_over_tokens,
+    reduce=_mean_over_tokens,
     predict=_predict,
-    truths=_truths,
-    likeness=COSINE,
+    truths=_documents,
+    tolerance=COSINE,
     axes=("batch", "sequence"),
-    spare=("pooler.",),
+    optional_weights=("pooler.",),
 )

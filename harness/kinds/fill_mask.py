@@ -1,8 +1,8 @@
-"""Fill-mask: a word of each text is covered, and the model says which it may be.
+"""Fill-mask: one word of each text is masked, and the model predicts it.
 
-Which word is drawn from the text alone, so that every model is asked the same: one of four letters and more among the
-first of the text. It is covered by one mask, as in Transformers' pipeline; a word that a tokenizer cuts into several
-tokens can therefore not be answered, and counts as wrong.
+The text alone determines the word, so that every model gets the same one: a word of at least four letters near the
+beginning. It is replaced by a single mask token, as in Transformers' pipeline, so a word that a tokenizer splits into
+several tokens cannot be predicted and counts as wrong.
 """
 
 from __future__ import annotations
@@ -16,69 +16,69 @@ from typing import Any
 import numpy as np
 
 from harness.contracts.kind import IGNORE_INDEX, Arrays, EncodedRows, Example, Kind, truncate
-from harness.contracts.sources import Row, Source
+from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
 from harness.kinds.common import output
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 
-FIRST = 16
-"""The covered word is one of so many, so that few are cut off by `max_length`; one that is counts as wrong."""
+FIRST_WORDS = 16
+"""The masked word is one of the first so many, so that `max_length` rarely cuts it off; such a row counts as wrong."""
 
 BEST = 5
+"""Words that a prediction lists, the likeliest first."""
 
 
 def _load_tokenizer(folder: Path) -> Any:
-    tokenizer = common.load_aligned(folder, fast=False)
+    tokenizer = common.load_masking_tokenizer(folder)
     if tokenizer.mask_token_id is None:
-        raise HarnessError(f"{folder}: the tokenizer has no mask token, so no word can be covered")
+        raise HarnessError(f"{folder}: the tokenizer has no mask token, so no word can be masked")
     return tokenizer
-
-
-def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
-    return _load_tokenizer(common.folder_of(source, pretrained))
 
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     text = row[inputs[0]]
     if not isinstance(text, str) or WORD.search(text):
         return ""
-    return "there is no word of four letters in it; leave such rows out"
+    return "it has no word of four letters; leave such rows out"
 
 
-def covered(text: str) -> re.Match[str]:
-    """The word of `text` that is asked for."""
-    words = list(WORD.finditer(text))[:FIRST]
+def masked_word(text: str) -> re.Match[str]:
+    """Return the word of `text` to be predicted."""
+    words = list(WORD.finditer(text))[:FIRST_WORDS]
     return words[int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % len(words)]
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     if len(inputs) != 1:
         raise HarnessError(f"inputs={inputs}: fill-mask reads one column of text")
-    asked = []
+    masked = []
     for text in common.texts(rows, inputs[0]):
-        start, end = covered(text).span()
-        asked.append({inputs[0]: text[:start] + tokenizer.mask_token + text[end:]})
-    found = common.encode(tokenizer, asked, inputs, max_length)
-    for (example,) in found:
+        start, end = masked_word(text).span()
+        masked.append({inputs[0]: text[:start] + tokenizer.mask_token + text[end:]})
+    encoded = common.encode(tokenizer, masked, inputs, max_length)
+    for (example,) in encoded:
         ids = list(example["input_ids"])
         example["mask_position"] = [ids.index(tokenizer.mask_token_id) if tokenizer.mask_token_id in ids else 0]
-    return found
+    return encoded
 
 
 def _collate(tokenizer: Any, examples: list[Example]) -> Arrays:
-    at = np.array([row["mask_position"][0] for row in examples], dtype=np.int64)
-    return {**common.collate(tokenizer, examples), "mask_position": at}
+    positions = np.array([row["mask_position"][0] for row in examples], dtype=np.int64)
+    return {**common.collate(tokenizer, examples), "mask_position": positions}
 
 
 def _shorten(example: Example, length: int) -> Example:
     return truncate(example, length) | {"mask_position": [min(int(example["mask_position"][0]), length - 1)]}
 
 
-def best_of_mask(batch: Arrays, outputs: Arrays) -> Arrays:
-    """`logits` of shape (batch, length, vocabulary) → at the mask the `BEST` tokens, their logits, and of all logits
-    the log of summed exponentials, which changes with any of them."""
+def _best_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
+    """`logits` of shape (batch, length, vocabulary) → the `BEST` tokens at the mask and their logits.
+
+    Also the log of the sum of exponentials of all logits at the mask, which changes with any of them: parity sees a
+    difference anywhere in the vocabulary.
+    """
     logits = output(outputs, "logits")
     at_mask = logits[np.arange(len(logits)), batch["mask_position"]]
     best = np.argsort(-at_mask, axis=1, kind="stable")[:, :BEST]
@@ -88,35 +88,36 @@ def best_of_mask(batch: Arrays, outputs: Arrays) -> Arrays:
     return {"tokens": best, "logits": values, "logsumexp": total}
 
 
-def _targets(asked: EncodedRows) -> list[list[Example]]:
-    found = []
-    for row, (example,) in zip(asked.rows, asked.examples, strict=True):
-        taught = [IGNORE_INDEX] * len(example["input_ids"])
-        token = _single_token(asked.processor, covered(row[asked.inputs[0]]).group())
-        if token is not None and example["input_ids"][example["mask_position"][0]] == asked.processor.mask_token_id:
-            taught[int(example["mask_position"][0])] = token
-        found.append([{"labels": taught}])
-    return found
+def _targets(encoded: EncodedRows) -> list[list[Example]]:
+    targets = []
+    for row, (example,) in zip(encoded.rows, encoded.examples, strict=True):
+        labels = [IGNORE_INDEX] * len(example["input_ids"])
+        position = int(example["mask_position"][0])
+        token = _single_token(encoded.processor, masked_word(row[encoded.inputs[0]]).group())
+        if token is not None and example["input_ids"][position] == encoded.processor.mask_token_id:
+            labels[position] = token
+        targets.append([{"labels": labels}])
+    return targets
 
 
 def _single_token(tokenizer: Any, word: str) -> int | None:
-    """The one token of `word` inside a sentence, if it is one."""
+    """Return the token of `word` inside a sentence; None if it is split into several."""
     ids = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
     return int(ids[0]) if len(ids) == 1 and ids[0] != tokenizer.unk_token_id else None
 
 
-def _predict(asked: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
-    return [[asked.processor.decode([token]).strip() for token in output(row, "tokens")[0]] for row in outputs]
+def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
+    return [[encoded.processor.decode([token]).strip() for token in output(row, "tokens")[0]] for row in outputs]
 
 
-def _truths(asked: EncodedRows) -> list[Any]:
-    found = []
-    for row in asked.rows:
-        word = covered(row[asked.inputs[0]]).group()
-        token = _single_token(asked.processor, word)
-        # As this tokenizer writes it: an uncased one knows no capitals.
-        found.append(word if token is None else asked.processor.decode([token]).strip())
-    return found
+def _truths(encoded: EncodedRows) -> list[Any]:
+    truths = []
+    for row in encoded.rows:
+        word = masked_word(row[encoded.inputs[0]]).group()
+        token = _single_token(encoded.processor, word)
+        # As the tokenizer writes it: an uncased one has no capitals.
+        truths.append(word if token is None else encoded.processor.decode([token]).strip())
+    return truths
 
 
 fill_mask = Kind(
@@ -124,14 +125,13 @@ fill_mask = Kind(
     auto_class="AutoModelForMaskedLM",
     metrics=("top-1", "top-5"),
     label="none",
-    processor=_processor,
     load_processor=_load_tokenizer,
     encode=_encode,
     collate=_collate,
     problem=_problem,
     targets=_targets,
-    aside=("mask_position",),
-    reduce=best_of_mask,
+    reduce_inputs=("mask_position",),
+    reduce=_best_tokens,
     predict=_predict,
     truths=_truths,
     axes=("batch", "sequence"),

@@ -14,12 +14,24 @@ from typing import Any
 import numpy as np
 
 from harness.contracts.kind import Arrays, Example, Kind
-from harness.contracts.sources import Native, Row, Scratch, Source
+from harness.contracts.sources import Row, Scratch, Source
 from harness.errors import HarnessError
-from harness.kinds.common import likeliest_label, logits_alone, taught_label
+from harness.kinds import common
 
 
-def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+def _load_processor(folder: Path) -> Any:
+    import transformers
+
+    file = folder / "preprocessor_config.json"
+    try:
+        # The class by name, because AutoImageProcessor insists on torchvision's variants where they exist.
+        return getattr(transformers, json.loads(file.read_text())["image_processor_type"]).from_pretrained(folder)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise HarnessError(f"{file}: no usable image processor: {error}") from error
+
+
+def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    """Return the processor that a Scratch declares; for a native module one that keeps the size of the first image."""
     import transformers
 
     if isinstance(source, Scratch):
@@ -29,23 +41,8 @@ def _processor(source: Source, pretrained: Path | None, rows: Sequence[Row], inp
         if processor is None:
             raise HarnessError(f"Scratch(processor=…): transformers has no image_processor_type {name!r}")
         return processor(**settings)
-    if isinstance(source, Native):
-        height, width = np.asarray(rows[0][inputs[0]]).shape[:2]
-        return transformers.ViTImageProcessor(do_resize=True, size={"height": height, "width": width})
-    assert pretrained is not None
-    return load_image_processor(pretrained)
-
-
-def load_image_processor(folder: Path) -> Any:
-    """The image processor in `folder`; HarnessError if there is none."""
-    import transformers
-
-    file = folder / "preprocessor_config.json"
-    try:
-        # The class by name, since AutoImageProcessor insists on torchvision's variants where they exist.
-        return getattr(transformers, json.loads(file.read_text())["image_processor_type"]).from_pretrained(folder)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise HarnessError(f"{file}: no usable image processor: {error}") from error
+    height, width = np.asarray(rows[0][inputs[0]]).shape[:2]
+    return transformers.ViTImageProcessor(do_resize=True, size={"height": height, "width": width})
 
 
 def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -67,13 +64,13 @@ image_classification = Kind(
     name="image-classification",
     auto_class="AutoModelForImageClassification",
     metrics=("accuracy", "f1", "f1-macro", "off-by-one-accuracy"),
-    processor=_processor,
-    load_processor=load_image_processor,
+    load_processor=_load_processor,
+    new_processor=_new_processor,
     encode=_encode,
     collate=_collate,
-    targets=taught_label,
-    reduce=logits_alone,
-    predict=likeliest_label,
+    targets=common.label_targets,
+    reduce=common.keep_logits,
+    predict=common.predict_label,
     native_arguments=_native_arguments,
     axes=("batch",),
 )

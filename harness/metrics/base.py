@@ -1,4 +1,4 @@
-"""What all metrics share: each is a function of sums over rows, so that rows can be drawn again by adding."""
+"""The base of all metrics: a metric is a function of sums over rows, so that a bootstrap only has to add rows up."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 
 class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ships no types
-    """A metric by its name in a task, from 0 to 1."""
+    """A metric from 0 to 1."""
 
     key: ClassVar[str]
-    whole_rows: ClassVar[bool] = False
-    """Whether a row is right or wrong, and nothing between."""
+    """Its name in a task."""
+    binary_rows: ClassVar[bool] = False
+    """Whether a row is either correct or wrong, with nothing in between."""
     columns: ClassVar[dict[str, Any]]
-    """Of predictions and references, as `datasets` has them."""
+    """Features of predictions and references, for `datasets`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -30,48 +31,50 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
         )
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        return {self.key: float(self.of(self.statistics(predictions, references).sum(axis=0)))}
+        return {self.key: float(self.score_sums(self.statistics(predictions, references).sum(axis=0)))}
 
     @abstractmethod
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
-        """Shape (rows, k): what is summed over rows."""
+        """Return what is summed over rows, shape (rows, k)."""
 
     @abstractmethod
-    def of(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums of shape (…, k) → the metric, shape (…)."""
+    def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of shape (…, k) → scores of shape (…)."""
 
-    def head(self, prediction: Any) -> Any:
-        """What of a prediction is looked at."""
+    def compared_part(self, prediction: Any) -> Any:
+        """Return the part of a prediction that the metric depends on."""
         return prediction
 
-    def right(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
-        """Whether each row is wholly right."""
+    def correct_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
+        """Return whether each row is entirely correct."""
         return [own == truth for own, truth in zip(predictions, references, strict=True)]
 
 
 class MeanMetric(SummedMetric):
-    """The mean of a figure that each row has."""
-
-    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
-        """(a row's figure, 1)."""
-        pairs = zip(predictions, references, strict=True)
-        return np.array([[self.figure(own, truth), 1.0] for own, truth in pairs])
-
-    def of(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of figures over number of rows."""
-        found: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
-        return found
+    """The mean of a score that each row has."""
 
     @abstractmethod
-    def figure(self, prediction: Any, reference: Any) -> float:
-        """Of one row, from 0 to 1."""
+    def row_score(self, prediction: Any, reference: Any) -> float:
+        """Return one row's score, from 0 to 1."""
 
-    def right(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
-        """Whether each row's figure is 1."""
-        return [self.figure(own, truth) == 1 for own, truth in zip(predictions, references, strict=True)]
+    def _row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[float]:
+        return [self.row_score(own, truth) for own, truth in zip(predictions, references, strict=True)]
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
+        """Return (a row's score, 1)."""
+        return np.array([[score, 1.0] for score in self._row_scores(predictions, references)])
+
+    def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of scores / number of rows."""
+        mean: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+        return mean
+
+    def correct_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
+        """Return whether each row's score is 1."""
+        return [score == 1 for score in self._row_scores(predictions, references)]
 
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    """above / below, 0 where below is 0: how scikit-learn and seqeval read an F1 of nothing."""
-    found: NDArray[np.float64] = np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
-    return found
+    """above / below, and 0 where below is 0: scikit-learn's and seqeval's reading of an F1 over nothing."""
+    quotient: NDArray[np.float64] = np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
+    return quotient
