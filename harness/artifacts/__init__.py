@@ -1,1 +1,1 @@
-"""TODO artifacts."""
+"""Build checkpoints, artifacts and answers once, and keep them."""

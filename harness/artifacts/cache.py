@@ -1,4 +1,4 @@
-"""What is built once and kept: checkpoints, artifacts and answers, each found again by its fingerprint."""
+"""Checkpoints, artifacts and answers of one comparison, each found again by its fingerprint."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts import build
-from harness.artifacts.build import BuildOrder, HeldOutRows, build_artifact, lend_calibration
-from harness.contracts.backend import Backend, Python, Target
-from harness.data import reading, splits
+from harness.artifacts import calibration
+from harness.artifacts.build import build_artifact, lend_copy
+from harness.artifacts.calibration import HeldOutRows
 from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
-from harness.environments import interpreters
-from harness.environments.interpreters import describe_interpreter
+from harness.environments.interpreters import describe_interpreter, resolve_environments
 from harness.evaluation import predictions
-from harness.evaluation.predictions import Scored
 from harness.measure import gpu, worker
 from harness.measure.client import Worker
 from harness.metrics import METRICS
-from harness.spec import Model, Task
 from harness.training import train
 from harness.util.console import Progress, quiet
 from harness.util.fingerprints import code_digest, fingerprint, module_file
 from harness.util.machine import accelerator, cpu_flags, versions
 from harness.util.store import Entry, Store
 
-Part = Literal["test", "calibration", "validation"]
+if TYPE_CHECKING:
+    from harness.contracts.backend import Backend, Python, Target
+    from harness.data.splits import Split
+    from harness.evaluation.predictions import Evaluation
+    from harness.spec import Model, Task
 
-ASIDE: tuple[Part, Part] = ("calibration", "validation")
+SplitName = Literal["test", "calibration", "validation"]
 
-TRAINERS = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
-"""Packages that decide what a checkpoint holds; another ONNX Runtime is no reason to train again."""
+TRAINING_PACKAGES = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
+"""Packages that decide what a checkpoint holds. ONNX Runtime is not one: another release does not train anew."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where the parts of one comparison are made. Holds nothing but what it was told."""
+    """Builds the parts of one comparison, or reads them from the store."""
 
     task: Task
     model: Model
     folder: Path
-    """The suite's: native modules are found from here."""
+    """The suite's; native modules and local files are relative to it."""
     target: Target
     store: Store
     progress: Progress
@@ -51,115 +52,116 @@ class Artifacts:
     """Longest wait for a worker's answer."""
     retrain: bool
     max_drop: float | None = None
-    """What the gate allows to be lost, where it is known beforehand."""
+    """The gate's largest drop; None where the suite declares no gate."""
 
-    def checkpoint(self, split: splits.Split) -> Entry:
-        """The fine-tuned model."""
-        origin = reading.of_model(self.model.source, self.folder)
-        rows = (self.task.kind, self.task.inputs, self.task.metric, split.labels, self._known(split))
-        place = train.Place(self.folder, self.store, self._known(split), self.target.threads, self.progress)
+    def checkpoint(self, split: Split) -> Entry:
+        """Return the fine-tuned model."""
+        task, threads, rows_key = self.task, self.target.threads, _rows_key(split)
+        workspace = train.Workspace(self.folder, self.store, rows_key, threads, self.progress)
         key = fingerprint(
-            self.model, origin, rows, self.target.threads, versions(TRAINERS), _machine(), self._code(train.__file__)
+            (self.model, self.model.source.content(self.folder)),
+            (task.kind, task.inputs, task.metric, split.labels, rows_key),
+            (threads, versions(TRAINING_PACKAGES), _machine(), self._code_key(train)),
         )
-        made = self.store.get(
-            self._name("checkpoint"),
+        entry = self.store.get(
+            self._entry_name("checkpoint"),
             key,
-            lambda out: train.fine_tune(self.task, self.model, split, place, out),
+            lambda out: train.fine_tune(task, self.model, split, workspace, out),
             fresh=self.retrain,
         )
-        gpu.release()
-        return made
+        gpu.release_memory()
+        return entry
 
-    def at_home(self, backend: Backend) -> Backend:
-        """The backend, with an interpreter for every environment that it names."""
-        return interpreters.resolve_environments(backend, self.store, self.progress)
-
-    def artifact(self, backend: Backend, source: Entry, aside: Callable[[], HeldOutRows] | None = None) -> Entry:
-        """What the backend, at home, runs; the source itself if it builds nothing. One that calibrates needs the rows
-        `aside`."""
-        if backend.build is None and backend.calibrate is None:
-            return source
-        rows = aside() if backend.calibrate and aside else None
-        # Options are for what runs it; what is built is the same with all of them.
-        bare, installed = replace(_bare(backend), options={}), _installed(backend.builds_in, backend.packages)
-        made = (
-            source.path.name,
-            source.info,
-            bare,
-            installed,
-            versions(),
-            _machine(),
-            code_digest(Path(build.__file__)),
-        )
-        seen = (rows.sha256, rows.metric, rows.max_drop) if rows else ()
-        order = BuildOrder(self.task.kind, rows, self.target.threads, self.timeout_s)
-        with self.progress.bar(f"build {backend.name}", None):
-            return self.store.get(
-                self._name(backend.name),
-                fingerprint(*made, *seen),
-                lambda out: build_artifact(backend, source, out, order),
-            )
-
-    def inputs(self, split: splits.Split, made: Entry, part: Part = "test") -> Inputs:
-        """Rows of one part as every backend is given them."""
-        processor = self.task.kind.load_processor(made.path)
+    def inputs(self, split: Split, checkpoint: Entry, part: SplitName = "test") -> Inputs:
+        """Return the rows of one split, encoded; every backend receives these."""
+        processor = self.task.kind.load_processor(checkpoint.path)
         encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
-            asked = encoder.asked(getattr(split, part), f"{self._known(split)} {part}")
-        return Inputs(self.task.kind, asked, split.labels, made.info.get("order"))
+            encoded = encoder.encode(getattr(split, part), f"{_rows_key(split)} {part}")
+        return Inputs(self.task.kind, encoded, split.labels, checkpoint.info.get("order"))
 
-    def aside(self, split: splits.Split, made: Entry) -> HeldOutRows:
-        """What a build may look at besides its source."""
-        calibration, validation = (self.inputs(split, made, part) for part in ASIDE)
-        return HeldOutRows(calibration, validation, self.task.metric, self.max_drop, self._known(split))
+    def calibration(self, split: Split, checkpoint: Entry) -> HeldOutRows:
+        """Return the rows and the accuracy budget for builds that calibrate."""
+        return HeldOutRows(
+            calibration=self.inputs(split, checkpoint, "calibration"),
+            validation=self.inputs(split, checkpoint, "validation"),
+            metric=self.task.metric,
+            max_drop=self.max_drop,
+            sha256=_rows_key(split),
+        )
 
-    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, part: Part = "test") -> Scored:
-        """The answers of the backend, at home, on every row of one part, from a worker of its own."""
+    def resolve(self, backend: Backend) -> Backend:
+        """Return the backend with an interpreter for each environment that it names."""
+        return resolve_environments(backend, self.store, self.progress)
 
-        def answer(out: Path) -> dict[str, Any]:
+    def artifact(self, backend: Backend, source: Entry, rows: Callable[[], HeldOutRows] | None = None) -> Entry:
+        """Return the artifact of a resolved backend; `source` itself if the backend builds none.
+
+        `rows` is called for a backend that calibrates.
+        """
+        if backend.build is None and backend.calibrate is None:
+            return source
+        held_out = rows() if backend.calibrate and rows else None
+        # Options only concern workers: all variants run the same artifact.
+        builder = replace(_without_environments(backend), options={})
+        key = fingerprint(
+            (source.path.name, source.info, builder, _installed(backend.builds_in, backend.packages)),
+            (versions(), _machine()),
+            (held_out.sha256, held_out.metric, held_out.max_drop, self._code_key(calibration)) if held_out else (),
+        )
+
+        def build(out: Path) -> dict[str, str]:
+            return build_artifact(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s)
+
+        with self.progress.bar(f"build {backend.name}", None):
+            return self.store.get(self._entry_name(backend.name), key, build)
+
+    def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, part: SplitName = "test") -> Evaluation:
+        """Return a resolved backend's answers to every row of `inputs`, from a worker of its own."""
+
+        def collect(out: Path) -> dict[str, Any]:
             with (
-                lend_calibration(artifact, out) as given,
-                Worker(backend, given, self.target, self.timeout_s, kind=self.task.kind) as process,
+                lend_copy(artifact, out) as folder,
+                Worker(backend, folder, self.target, self.timeout_s, kind=self.task.kind) as process,
             ):
                 return predictions.collect(process, inputs, self.task.metrics, out, self.progress)
 
+        runner, installed = _without_environments(backend), _installed(backend.runs_in, backend.packages)
         key = fingerprint(
-            (artifact.path.name, artifact.info, _bare(backend), _installed(backend.runs_in, backend.packages)),
-            (
-                self.target,
-                self.task.metrics,
-                versions(),
-                _machine(),
-                self._code(predictions.__file__, worker.__file__),
-                part,
-            ),
+            (artifact.path.name, artifact.info, runner, installed),
+            (self.target, self.task.metrics, part),
+            (versions(), _machine(), self._code_key(predictions, worker)),
         )
-        entry = self.store.get(self._name(f"{backend.name}.answers"), key, answer)
+        entry = self.store.get(self._entry_name(f"{backend.name}.answers"), key, collect)
         return predictions.read(entry.path, entry.info)
 
-    def _known(self, split: splits.Split) -> str:
-        """Changes with what the rows hold, white space too: digests fold it, for duplicates; some tokenizers do not."""
-        return fingerprint(split.sha256, split.content)
+    def _code_key(self, *modules: ModuleType) -> str:
+        """Digest these modules, what they import, and the task's metrics.
 
-    def _code(self, *files: str) -> str:
-        """Digest the code of these modules and of the task's metrics; functions of kinds and backends bring their own."""
-        metrics = {METRICS[name].path.partition(":")[0] for name in self.task.metrics}
-        return code_digest(*map(Path, files), *map(module_file, sorted(metrics)))
+        Functions of kinds and backends are fingerprinted where they occur as values.
+        """
+        metrics = {METRICS[name].module for name in self.task.metrics}
+        return code_digest(*(Path(str(module.__file__)) for module in modules), *map(module_file, sorted(metrics)))
 
-    def _name(self, part: str) -> str:
-        return f"{self.task.name}/{self.model.name}/{part}"
+    def _entry_name(self, name: str) -> str:
+        return f"{self.task.name}/{self.model.name}/{name}"
 
 
-def _bare(backend: Backend) -> Backend:
-    """Without its environments: what is installed there counts, not where they lie."""
+def _rows_key(split: Split) -> str:
+    """Fingerprint the rows, white space included: their digest ignores it, and some tokenizers do not."""
+    return fingerprint(split.sha256, split.content)
+
+
+def _without_environments(backend: Backend) -> Backend:
+    """Leave out the environments: keys depend on what is installed there, not on where they lie."""
     return replace(backend, builds_in=None, runs_in=None)
 
 
 def _installed(python: Python | None, packages: tuple[str, ...] = ()) -> dict[str, str] | None:
-    """Of an environment beside pytest's, all; in pytest's own, these."""
+    """Return all packages of another environment; of pytest's own, those that the backend names."""
     return describe_interpreter(python) if python else versions(packages) or None
 
 
 def _machine() -> tuple[str, list[str], str | None]:
-    """What the same instructions may give other numbers on."""
+    """Return the properties of this machine that change numbers."""
     return platform.machine(), sorted(cpu_flags()), accelerator()

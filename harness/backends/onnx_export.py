@@ -16,6 +16,7 @@ from harness.util.console import quiet
 FILE = "model.onnx"
 
 ENCODER = "encoder_model.onnx"
+"""The encoder's graph; only a model that generates text has it."""
 
 
 def export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -34,16 +35,15 @@ def _export(source: Path, out: Path, kind: Kind) -> str:
     from optimum.exporters.tasks import TasksManager
 
     model: Any = checkpoint.load(source)
-    known = TasksManager.get_supported_tasks_for_model_type(
-        model.config.model_type, "onnx", library_name="transformers"
-    )
+    model_type = model.config.model_type
+    tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "onnx", library_name="transformers")
     task = kind.export or kind.name
-    if task not in known:
-        raise Unsupported(f"Optimum exports no {task} head for {model.config.model_type}; it has {', '.join(known)}")
+    if task not in tasks:
+        raise Unsupported(f"Optimum exports no {task} head for {model_type}; it exports {', '.join(tasks)}")
     # Optimum's validation only warns; the pipeline compares every answer with the reference instead. A decoder's two
-    # graphs stay apart: merged, they are branches, which the quantiser does not enter.
-    apart = checkpoint.generates(model)
-    onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=apart)
+    # graphs stay separate: merged, they are branches, which the quantiser does not enter.
+    separate = checkpoint.generates(model)
+    onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=separate)
     return f"optimum-onnx {version('optimum-onnx')}"
 
 
@@ -62,29 +62,27 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
     )
     assert program is not None
     model = program.model_proto
-    # The quantiser transposes weights in place; shapes noted for the old ones would make it stumble.
+    # The quantiser transposes weights in place and fails on shapes that were recorded before.
     del model.graph.value_info[:]
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        _forget_places(nodes)
+        _remove_source_paths(nodes)
     onnx.save(model, out / FILE)
     return f"torch.onnx {torch.__version__}"
 
 
-def _forget_places(nodes: Iterable[Any]) -> None:
-    """Take out of nodes in which files of this machine each was called: it would be published with the graph."""
+def _remove_source_paths(nodes: Iterable[Any]) -> None:
+    """Remove the source files of this machine that each node names: they would be published with the graph."""
     for node in nodes:
         del node.metadata_props[:]
         for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):  # of a loop, its body
-                _forget_places(inner.node)
+            for body in (attribute.g, *attribute.graphs):  # of loops and branches
+                _remove_source_paths(body.node)
 
 
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Optimum's O2: ONNX Runtime's basic and extended optimisations and its transformer fusions, all in float."""
+    """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
     if not (source / "config.json").exists():
-        raise Unsupported(
-            "ORTOptimizer needs a Transformers model type to choose its fusions; a native module has none"
-        )
+        raise Unsupported("ORTOptimizer chooses fusions by Transformers model type; a native module has none")
     from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 
@@ -100,25 +98,25 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     return {"optimizer": f"ORTOptimizer O2, optimum-onnx {version('optimum-onnx')}"}
 
 
-def giver(inputs: Sequence[str]) -> Callable[[Arrays], Arrays]:
-    """What a graph with these inputs is given of a batch; ValueError if that lacks one."""
+def input_selector(names: Sequence[str]) -> Callable[[Arrays], Arrays]:
+    """Return a function that selects a graph's inputs from a batch; ValueError if the batch lacks one."""
 
-    def given(arrays: Arrays) -> Arrays:
+    def select(arrays: Arrays) -> Arrays:
         try:
-            return {name: arrays[name] for name in inputs}
+            return {name: arrays[name] for name in names}
         except KeyError as missing:
-            raise ValueError(f"the graph asks for {missing}, the processor gives {', '.join(arrays)}") from None
+            raise ValueError(f"the graph has an input {missing}; the processor gives {', '.join(arrays)}") from None
 
-    return given
+    return select
 
 
 def copy_settings(source: Path, out: Path) -> None:
-    """What a generating model is loaded by, beside its graphs."""
+    """Copy the settings that a model that generates is loaded with."""
     if is_generating(source):
         for settings in source.glob("*config.json"):
             shutil.copyfile(settings, out / settings.name)
 
 
 def is_generating(artifact: Path) -> bool:
-    """Whether an artifact answers with text that it generates: then its encoder is a graph of its own."""
+    """Return whether the artifact is of a model that generates text."""
     return (artifact / ENCODER).exists()

@@ -1,7 +1,7 @@
-"""ONNX Runtime on a float export, its optimised graph, and its int8 form. Workers import no torch, but to generate.
+"""ONNX Runtime: the float export, its optimised graph, its int8 and float16 forms, and other releases of the runtime.
 
-ALSO: ONNX graphs in float16, with float32 at their edges.
-ALSO: Another release of a runtime beside the installed one, on the same artifact in the same rounds."""
+Workers import no torch, except for models that generate text.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends.cuda import ON_DEVICE, PLACEMENT, PROVIDERS, bound, exact_onnxruntime, placement
-from harness.backends.onnx_export import FILE, copy_settings, export, giver, is_generating, optimise
+from harness.backends.cuda import (
+    GPU_PROVIDERS,
+    PROVIDERS,
+    RECORD_PLACEMENT,
+    bound_run,
+    node_placement,
+    onnxruntime_settings,
+)
+from harness.backends.onnx_export import FILE, copy_settings, export, input_selector, is_generating, optimise
 from harness.backends.onnx_quantization import (
     calibrate_by_percentile,
     calibrate_by_range,
@@ -27,9 +34,27 @@ from harness.contracts.backend import Backend, Device, Option, Python, Session, 
 from harness.contracts.kind import Arrays, Kind
 from harness.util.console import quiet
 
+OPTIMISATION_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "disabled": "ORT_DISABLE_ALL",
+}
+"""ONNX Runtime's own optimisations of a graph, which every session repeats."""
+
+CHOICES: dict[str, tuple[Option, ...]] = {
+    "optimisation": tuple(OPTIMISATION_LEVELS),
+    "arena": (True, False),
+    "memory_pattern": (True, False),
+    "execution": ("sequential", "parallel"),
+}
+
+FINALS_REQUIREMENTS = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
+"""Packages that workers need besides the runtime: numpy always, the others in the finals, where workers preprocess."""
+
 
 def unavailable(device: Device) -> str | None:
-    """The CPU-only distribution knows no CUDA."""
+    """Return why ONNX Runtime cannot use the device: only its GPU distribution supports CUDA."""
     try:
         version("onnxruntime-gpu")
     except PackageNotFoundError:
@@ -38,63 +63,66 @@ def unavailable(device: Device) -> str | None:
 
 
 def load(artifact: Path, target: Target) -> Session:
-    """An inference session on the device's own execution provider, whose idle threads sleep unless told to spin."""
+    """Return a session on the device's execution provider."""
     return load_on(PROVIDERS[target.device], artifact, target)
 
 
 def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target: Target) -> Session:
-    """Likewise, on these execution providers, each with its options; the first that can runs a node."""
+    """Return a session on these execution providers, each with its options; a node runs on the first that supports it.
+
+    Idle threads sleep unless the target asks for spinning.
+    """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = target.threads
-    options.inter_op_num_threads = 1
-    _choose(options, target, onnxruntime)
-    options.log_severity_level = 3
-    spinning = "1" if target.spinning else "0"
-    for pool in ("intra_op", "inter_op"):  # the latter has threads in parallel execution
-        options.add_session_config_entry(f"session.{pool}.allow_spinning", spinning)
     if target.device == "cuda":
         onnxruntime.preload_dlls()
-    options.add_session_config_entry(PLACEMENT, "1")
+    options = _session_options(target)
     if is_generating(artifact):
-        run, session = _generating(artifact, options, providers[0], target)
+        run, session = _load_generating(artifact, options, providers[0], target)
     else:
         session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=providers)
-        given = giver([node.name for node in session.get_inputs()])
-        run = _answering(session, given) if target.device == "cpu" else bound(session, target.device, given)
-    found = session.get_providers()
+        select = input_selector([node.name for node in session.get_inputs()])
+        run = _host_run(session, select) if target.device == "cpu" else bound_run(session, target.device, select)
+    active = session.get_providers()
     return Session(
         run=run,
-        device="cuda" if found[0] in ON_DEVICE else "cpu",
+        device="cuda" if active[0] in GPU_PROVIDERS else "cpu",
         settings={
             "onnxruntime": onnxruntime.__version__,
-            "providers": ",".join(found),
-            "placement": placement(session),
+            "providers": ",".join(active),
+            "placement": node_placement(session),
             "threads": str(session.get_session_options().intra_op_num_threads),
-            "allow_spinning": spinning,
-            **exact_onnxruntime(session),
-            **_chosen(session.get_session_options()),
+            "allow_spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+            **onnxruntime_settings(session),
+            **_chosen_options(session.get_session_options()),
         },
     )
 
 
-def _choose(options: Any, target: Target, runtime: Any) -> None:
-    """What CHOICES leave open; by default as ONNX Runtime has it."""
-    chosen = target.options
+def _session_options(target: Target) -> Any:
+    """Return session options for the target; what it does not choose is ONNX Runtime's default."""
+    import onnxruntime
+
+    options, chosen = onnxruntime.SessionOptions(), target.options
+    parallel = chosen.get("execution") == "parallel"
+    options.intra_op_num_threads = target.threads
+    options.inter_op_num_threads = target.threads if parallel else 1
+    if parallel:
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     options.enable_cpu_mem_arena = chosen.get("arena", True)
     options.enable_mem_pattern = chosen.get("memory_pattern", True)
-    options.graph_optimization_level = getattr(
-        runtime.GraphOptimizationLevel, LEVELS[str(chosen.get("optimisation", "all"))]
-    )
-    if chosen.get("execution") == "parallel":
-        options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
-        options.inter_op_num_threads = target.threads
+    level = OPTIMISATION_LEVELS[str(chosen.get("optimisation", "all"))]
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.log_severity_level = 3
+    for pool in ("intra_op", "inter_op"):  # parallel execution has threads in the latter
+        options.add_session_config_entry(f"session.{pool}.allow_spinning", "1" if target.spinning else "0")
+    options.add_session_config_entry(RECORD_PLACEMENT, "1")
+    return options
 
 
-def _chosen(options: Any) -> dict[str, str]:
-    """The same, read back from a session."""
-    levels = {level: name for name, level in LEVELS.items()}
+def _chosen_options(options: Any) -> dict[str, str]:
+    """Return the options of CHOICES as a session reports them."""
+    levels = {level: name for name, level in OPTIMISATION_LEVELS.items()}
     return {
         "arena": str(options.enable_cpu_mem_arena),
         "memory_pattern": str(options.enable_mem_pattern),
@@ -104,19 +132,19 @@ def _chosen(options: Any) -> dict[str, str]:
     }
 
 
-def _answering(session: Any, given: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
+def _host_run(session: Any, select_inputs: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
-        return dict(zip(outputs, session.run(outputs, given(arrays)), strict=True))
+        return dict(zip(outputs, session.run(outputs, select_inputs(arrays)), strict=True))
 
     return run
 
 
-def _generating(
+def _load_generating(
     artifact: Path, options: Any, provider: tuple[str, dict[str, str]], target: Target
 ) -> tuple[Callable[[Arrays], Arrays], Any]:
-    """`generate` over sessions of encoder and decoder, and one of these. The loop is Transformers' and needs torch."""
+    """Return `generate` over encoder and decoder sessions, and the decoder's. The loop is Transformers', in torch."""
     import torch
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
 
@@ -130,31 +158,30 @@ def _generating(
             use_merged=False,
             local_files_only=True,
         )
-    return checkpoint.answering(model, target.device), model.decoder.session
+    return checkpoint.make_run(model, target.device), model.decoder.session
 
 
-LEVELS = {
-    "all": "ORT_ENABLE_ALL",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "basic": "ORT_ENABLE_BASIC",
-    "disabled": "ORT_DISABLE_ALL",
-}
-"""ONNX Runtime's own optimisations of a graph, made anew in every session."""
+def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Convert weights and arithmetic to float16 with ONNX Runtime's converter; inputs and outputs keep their types."""
+    import onnx
+    import onnxruntime
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-CHOICES: dict[str, tuple[Option, ...]] = {
-    "optimisation": tuple(LEVELS),
-    "arena": (True, False),
-    "memory_pattern": (True, False),
-    "execution": ("sequential", "parallel"),
-}
+    formats: Counter[str] = Counter()
+    for file in sorted(source.glob("*.onnx")):
+        with quiet():
+            graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
+        onnx.save(graph, out / file.name)
+        formats.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
+    copy_settings(source, out)
+    return {
+        "converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}",
+        "weights": ", ".join(f"{name} {count}" for name, count in sorted(formats.items())),
+    }
+
 
 ONNXRUNTIME = Backend(
-    name="onnxruntime",
-    imports=("onnxruntime",),
-    build=export,
-    load=load,
-    unavailable=unavailable,
-    choices=CHOICES,
+    name="onnxruntime", imports=("onnxruntime",), build=export, load=load, unavailable=unavailable, choices=CHOICES
 )
 
 ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise)
@@ -183,49 +210,24 @@ ONNXRUNTIME_INT8_PERCENTILE = replace(
 
 ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=guard)
 
-
-def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Weights and arithmetic in float16, by ONNX Runtime's own converter; inputs and outputs keep their types."""
-    import onnx
-    import onnxruntime
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    forms: Counter[str] = Counter()
-    for file in sorted(source.glob("*.onnx")):
-        with quiet():
-            graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
-        onnx.save(graph, out / file.name)
-        forms.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
-    copy_settings(source, out)
-    return {
-        "converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}",
-        "weights": ", ".join(f"{form} {count}" for form, count in sorted(forms.items())),
-    }
-
-
-ONNXRUNTIME_FP16 = Backend(
+ONNXRUNTIME_FP16 = replace(
+    ONNXRUNTIME,
     name="onnxruntime-fp16",
     source=ONNXRUNTIME,
     build=halve,
-    load=load,
-    imports=("onnxruntime",),
     lossy=True,
-    # On the CPU float16 is cast to float32 and back around every node.
+    # On the CPU every node would cast float16 to float32 and back.
     devices=("cuda",),
-    unavailable=unavailable,
 )
-
-PREPARING = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
-"""What workers need beside their runtime: numpy always, the others in the finals, where rows are prepared in there."""
 
 
 def onnxruntime_at(release: str) -> Backend:
-    """ONNX Runtime as PyPI had it then, "1.23.2" for instance, running what the installed one runs."""
+    """Return a backend that runs the float export on another release of ONNX Runtime, such as "1.23.2"."""
     return Backend(
         name=f"onnxruntime-{re.sub('[^A-Za-z0-9]+', '-', release)}",
         source=ONNXRUNTIME,
         load=load,
         imports=("onnxruntime",),
-        runs_in=Python(requirements=(f"onnxruntime=={release}", *PREPARING)),
+        runs_in=Python(requirements=(f"onnxruntime=={release}", *FINALS_REQUIREMENTS)),
         devices=("cpu",),
     )

@@ -1,14 +1,15 @@
-"""The ONNX exporter of Transformers 5 beside Optimum's: built in an environment of its own, run by the same runtime."""
+"""The ONNX exporter of Transformers 5: built in an environment of its own, run by the installed ONNX Runtime."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
 from harness.backends.onnx_export import FILE
-from harness.backends.onnx_quantization import operators
+from harness.backends.onnx_quantization import quantised_operators
 from harness.backends.onnxruntime import load, unavailable
 from harness.contracts.backend import Backend, Python
 from harness.contracts.kind import Kind
@@ -25,13 +26,13 @@ TRANSFORMERS5 = Python(
         "pillow>=10",
     )
 )
-"""The ranges are those of this project; Optimum admits no Transformers 5, so that both cannot stand in one."""
+"""Optimum does not admit Transformers 5, so the two need separate environments. The ranges are this project's."""
 
 
 def export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """The checkpoint as `OnnxExporter` writes it, its axes as free as the kind has them."""
+    """Export the checkpoint with `OnnxExporter`; the kind's axes stay dynamic."""
     if checkpoint.is_native(source):
-        raise Unsupported("Transformers exports its own models; a native module is none")
+        raise Unsupported("Transformers exports only its own models, not native modules")
     import torch
     from transformers.exporters import OnnxConfig
     from transformers.exporters.exporter_onnx import OnnxExporter
@@ -39,16 +40,16 @@ def export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     with quiet():
         model: Any = checkpoint.load(source)
         if checkpoint.generates(model):
-            raise Unsupported("its parts of a model that generates are not those that the worker's loop runs")
+            raise Unsupported("OnnxExporter splits a model that generates into other parts than the worker's loop runs")
         example = {name: torch.from_numpy(array) for name, array in checkpoint.example(source).items()}
-        free = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
-        exported = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=free))
-        OnnxExporter.save_program(exported.program, out / FILE)
+        shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
+        export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
+        OnnxExporter.save_program(export.program, out / FILE)
     return {"exporter": f"OnnxExporter, transformers {version('transformers')}", "torch": torch.__version__}
 
 
 def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Dynamic int8 by Transformers' own quantizer, as it comes."""
+    """Quantise dynamically with Transformers' own quantizer and its defaults."""
     from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
     from transformers.exporters.configs import ExportFormat
     from transformers.exporters.exporter_onnx import OnnxExporter
@@ -59,7 +60,7 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
         OnnxExporter.save_program(program, out / FILE)
     return {
         "quantizer": f"OnnxRuntimeQuantizer dynamic, transformers {version('transformers')}",
-        "operators": operators(out),
+        "operators": quantised_operators(out),
     }
 
 
@@ -72,14 +73,12 @@ ONNXRUNTIME_TF5 = Backend(
     unavailable=unavailable,
 )
 
-ONNXRUNTIME_TF5_INT8 = Backend(
+ONNXRUNTIME_TF5_INT8 = replace(
+    ONNXRUNTIME_TF5,
     name="onnxruntime-tf5-int8",
     source=ONNXRUNTIME_TF5,
     build=quantise,
-    builds_in=TRANSFORMERS5,
-    load=load,
-    imports=("onnxruntime",),
     lossy=True,
-    # As with Optimum's: the CUDA provider has no kernels for dynamically quantised matrix products.
+    # The CUDA provider has no kernels for dynamically quantised matrix products.
     devices=("cpu",),
 )

@@ -1,1 +1,1 @@
-"""TODO environments."""
+"""Python environments other than pytest's, in which backends build and run."""

@@ -1,6 +1,7 @@
-"""Python environments beside the one that pytest runs in: what a backend asks for, and what is installed there.
+"""Other Python environments: check the interpreters that backends name, install the ones that they require.
 
-ALSO: Environments built from requirements: once, with pip as its user has configured it, and kept in the store."""
+An environment is installed once, by pip with the user's configuration, and kept in the store.
+"""
 
 from __future__ import annotations
 
@@ -15,122 +16,123 @@ import sysconfig
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from harness.contracts.backend import Backend, Python
-from harness.environments import installed
+from harness.contracts.backend import Python
+from harness.environments import bootstrap
 from harness.errors import HarnessError
-from harness.util.console import Progress
 from harness.util.fingerprints import fingerprint
-from harness.util.store import Store
+
+if TYPE_CHECKING:
+    from harness.contracts.backend import Backend
+    from harness.util.console import Progress
+    from harness.util.store import Store
 
 OLDEST = (3, 11)
-"""What the harness itself is written for."""
+"""The Python version that the harness is written for."""
 
-FOREIGN = ("PYTHONHOME", "__PYVENV_LAUNCHER__")
-"""Variables that bind an interpreter to the environment of another one."""
+INTERPRETER_VARIABLES = ("PYTHONHOME", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
+"""Environment variables that bind an interpreter to another one's environment."""
 
-
-def describe_interpreter(python: Python) -> dict[str, str]:
-    """What `installed` says in it; HarnessError unless a worker could run there."""
-    return _described(python.executable)
-
-
-@cache
-def _described(executable: str) -> dict[str, str]:
-    command = [executable, "-P", installed.__file__]
-    environment = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=True)
-        found: dict[str, str] = json.loads(done.stdout)
-        version = tuple(map(int, re.findall(r"\d+", found["python"])[:2]))
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr.strip().splitlines() or ["nothing"])[0]
-        raise HarnessError(f"{executable} is no Python from {_told(OLDEST)} on: it says {said!r}") from error
-    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
-        raise HarnessError(f"{executable} is no Python that runs: {error}; name an environment's bin/python") from error
-    if version < OLDEST:
-        raise HarnessError(f"{executable} is Python {found['python']}; workers need {_told(OLDEST)} or later")
-    if not re.search(r"(^|, )numpy ", found["packages"]):
-        raise HarnessError(f"{executable} has no numpy, which every worker needs; install it there: pip install numpy")
-    return found
-
-
-def harness_file(name: str) -> str:
-    """Path of a file of this harness, named from its folder, that any interpreter can run."""
-    return str(Path(__file__).parents[1] / name)
-
-
-def _told(version: tuple[int, int]) -> str:
-    return ".".join(map(str, version))
-
-
-SHOWN_LINES = 5
-"""Lines of what pip says is wrong."""
+PIP_ERROR_LINES = 5
+"""Lines of pip's error that a message quotes."""
 
 
 def resolve_environments(backend: Backend, store: Store, progress: Progress) -> Backend:
-    """The backend with interpreters in place of requirements; HarnessError for one that cannot be had or used."""
-    found = {}
-    for python in filter(None, (backend.builds_in, backend.runs_in)):
-        if python not in found:
-            found[python] = _interpreter(python, store, progress)
-            describe_interpreter(found[python])
-    if not found:
+    """Return the backend with interpreters in place of requirements; HarnessError for one that cannot be used."""
+
+    def resolve(python: Python | None) -> Python | None:
+        if python is None:
+            return None
+        resolved = python if python.interpreter else _install(python, store, progress)
+        describe_interpreter(resolved)
+        return resolved
+
+    if backend.builds_in is None and backend.runs_in is None:
         return backend
-    builds, runs = (python and found[python] for python in (backend.builds_in, backend.runs_in))
-    return replace(backend, builds_in=builds, runs_in=runs)
+    return replace(backend, builds_in=resolve(backend.builds_in), runs_in=resolve(backend.runs_in))
 
 
-def _interpreter(python: Python, store: Store, progress: Progress) -> Python:
-    if python.interpreter is not None:
-        return python
-    wanted = sorted(python.requirements)
-    name, key = "environments/python", environment_key(python)
+def describe_interpreter(python: Python) -> dict[str, str]:
+    """Return the interpreter's version and packages; HarnessError unless a worker could run in it."""
+    return _describe(python.executable)
 
-    def build(out: Path) -> dict[str, str]:
-        with progress.bar(f"install {', '.join(python.requirements)}", None):
-            _run(sys.executable, ["venv", str(out)], python)
-            pip = ["pip", "install", "--no-input", "--disable-pip-version-check"]
-            _run(str(_executable(out)), [*pip, *wanted], python)
-        _moved(out, store.folder(name, key))
-        return {"requirements": ", ".join(wanted)}
 
-    # Tens of thousands of files: to hash them would take longer than to measure.
-    entry = store.get(name, key, build, by_size=True)
-    return Python(interpreter=str(_executable(entry.path)))
+@cache
+def _describe(executable: str) -> dict[str, str]:
+    oldest = ".".join(map(str, OLDEST))
+    command = [executable, "-P", bootstrap.__file__]
+    environment = {name: value for name, value in os.environ.items() if name not in INTERPRETER_VARIABLES}
+    try:
+        process = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=True)
+        description: dict[str, str] = json.loads(process.stdout)
+        version = tuple(map(int, re.findall(r"\d+", description["python"])[:2]))
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+        reason = ((getattr(error, "stderr", None) or "").strip() or str(error)).splitlines()[0]
+        raise HarnessError(
+            f"{executable} is not a working Python ≥ {oldest}: {reason}; name the bin/python of an environment"
+        ) from error
+    if version < OLDEST:
+        raise HarnessError(f"{executable} is Python {description['python']}; workers need {oldest} or later")
+    if not re.search(r"(^|, )numpy ", description["packages"]):
+        raise HarnessError(f"{executable} has no numpy, which every worker needs; install it there: pip install numpy")
+    return description
+
+
+def harness_file(name: str) -> str:
+    """Return the path of a harness file, named from its folder, for another interpreter to run."""
+    return str(Path(__file__).parents[1] / name)
 
 
 def environment_key(python: Python) -> str:
-    """Fingerprint of an environment that is built."""
+    """Return the fingerprint of an environment that is built from requirements."""
     base = platform.python_version(), sysconfig.get_platform(), sys.base_prefix
     return fingerprint(sorted(python.requirements), base)
 
 
-def _run(interpreter: str, words: list[str], python: Python) -> None:
-    """A module that ends with this process, in its environment: pip finds its configuration and its index there."""
-    # What is on PYTHONPATH would count as installed.
-    environment = {n: value for n, value in os.environ.items() if n not in (*FOREIGN, "PYTHONPATH", "VIRTUAL_ENV")}
+def _install(python: Python, store: Store, progress: Progress) -> Python:
+    """Return the interpreter of an environment with these requirements; build it if the store has none."""
+    requirements = sorted(python.requirements)
+    name, key = "environments/python", environment_key(python)
+
+    def build(out: Path) -> dict[str, str]:
+        with progress.bar(f"install {', '.join(python.requirements)}", None):
+            _run_module(sys.executable, ["venv", str(out)], python)
+            pip = ["pip", "install", "--no-input", "--disable-pip-version-check"]
+            _run_module(str(_executable(out)), [*pip, *requirements], python)
+        _relocate_scripts(out, store.folder(name, key))
+        return {"requirements": ", ".join(requirements)}
+
+    # By size, because hashing tens of thousands of files would take longer than measuring.
+    entry = store.get(name, key, build, by_size=True)
+    return Python(interpreter=str(_executable(entry.path)))
+
+
+def _run_module(interpreter: str, arguments: list[str], python: Python) -> None:
+    """Run a module that ends when this process ends; it inherits the variables that configure pip."""
+    # pip would take packages on PYTHONPATH for installed ones.
+    excluded = (*INTERPRETER_VARIABLES, "PYTHONPATH")
     with subprocess.Popen(
-        [interpreter, "-P", harness_file("measure/lifeline.py"), *words],
-        stdin=subprocess.PIPE,  # never written to: it ends when this process does
+        [interpreter, "-P", harness_file("measure/lifeline.py"), *arguments],
+        stdin=subprocess.PIPE,  # never written to: it closes when this process ends
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=environment,
+        env={name: value for name, value in os.environ.items() if name not in excluded},
         text=True,
         start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
-            said = process.stdout.read().splitlines()
+            output = process.stdout.read().splitlines()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode:
-        wrong = [line for line in said if line.lower().startswith("error")] or said
-        told = "".join(f"\n  | {line}" for line in wrong[-SHOWN_LINES:])
+        errors = [line for line in output if line.lower().startswith("error")] or output
         raise HarnessError(
-            f"no environment could be built from {', '.join(python.requirements)}: mend the requirements, or what pip "
-            f"is told of its index (python -m pip config list), or name an interpreter that is there{told}"
+            f"cannot install {', '.join(python.requirements)}: correct the requirements or pip's index (python -m pip "
+            "config list), or name the interpreter of an existing environment"
+            + "".join(f"\n  | {line}" for line in errors[-PIP_ERROR_LINES:])
         )
 
 
@@ -138,9 +140,9 @@ def _executable(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _moved(here: Path, there: Path) -> None:
-    """Scripts name their interpreter by its path, and the store moves what it has built."""
-    for path in (here / "bin").iterdir():
+def _relocate_scripts(built: Path, kept: Path) -> None:
+    """Replace the path of the environment in its scripts: the store moves what it has built."""
+    for path in (built / "bin").iterdir():
         content = b"" if path.is_symlink() else path.read_bytes()
-        if os.fsencode(here) in content:
-            path.write_bytes(content.replace(os.fsencode(here), os.fsencode(there)))
+        if os.fsencode(built) in content:
+            path.write_bytes(content.replace(os.fsencode(built), os.fsencode(kept)))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from test_own_model import TEAMS, save_model, suite, tickets
+from users import TEAMS, save_suite, suite
 
 from conftest import Once, Run, Toy
 
@@ -24,9 +24,8 @@ def measured(once: Once) -> tuple[Toy, Run]:
 
     def make(toy: Toy) -> Run:
         own = suite().replace("cases(TASK, MODELS)", f"cases(TASK, MODELS, {BACKENDS})")
-        (toy.folder / "test_tickets.py").write_text(own.replace("import Bench", f"import {NAMES}, Bench"))
-        tickets().to_csv(toy.folder / "tickets.csv", index=False)
-        save_model(toy.folder / "my-model", TEAMS)
+        own = own.replace("import pytest\n", f"import pytest\nfrom harness.backends import {NAMES}\n", 1)
+        save_suite(toy.folder, TEAMS, own)
         return toy.run("test_tickets.py", "-p", "no:randomly", "-m", "not cuda", timeout_s=1800)
 
     return once("environments", make)

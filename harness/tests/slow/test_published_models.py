@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from test_own_model import save_model, suite, tickets
+from users import save_suite
 
 from conftest import Once, Run, Toy
 from harness.commands.cli import main
@@ -31,10 +31,8 @@ print(sorted(name for name in sys.modules if name.partition(".")[0] == "harness"
 def measured(once: Once) -> tuple[Toy, Run]:
     def make(toy: Toy) -> Run:
         toy.copy("published.py", "bag.py")
-        (toy.folder / "test_tickets.py").write_text(suite())
-        tickets().to_csv(toy.folder / "tickets.csv", index=False)
         # Not in the order of the alphabet, which is that of the task's labels.
-        save_model(toy.folder / "my-model", ("repairs", "billing", "delivery"))
+        save_suite(toy.folder, ("repairs", "billing", "delivery"))
         return toy.run(
             "-p", "no:randomly", "-m", "not cuda", "--ship-budget=5",
             "--ship-backends=pytorch,onnxruntime,onnxruntime-int8",
@@ -78,7 +76,7 @@ def test_a_folder_answers_every_row_as_recorded(measured, installed, tmp_path, m
     file = toy.folder / "results" / "local" / f"{result.name}.parquet"
     table = pd.read_parquet(file)
     right = "".join(str(int(own == label)) for own, label in zip(answers, truths(toy, result), strict=True))
-    assert result.answers.right == right
+    assert result.answers.correct == right
     if "prediction" in table and result.task != "tickets":
         assert table["prediction"].tolist() == answers
 
