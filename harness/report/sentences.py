@@ -1,6 +1,4 @@
-"""Seeds as text: how far apart they lie beside what backends differ by, and the floors they allow.
-
-ALSO: What is said around a table: what to choose, why not, what disturbed it, and where it came from."""
+"""Sentences around the tables: the recommendation, reasons for verdicts, seeds, disturbances, noise, provenance."""
 
 from __future__ import annotations
 
@@ -8,155 +6,170 @@ from collections.abc import Sequence
 from statistics import stdev
 
 from harness.contracts.backend import REFERENCE
-from harness.measure import gpu
-from harness.results.schema import Result, Seed
-from harness.stats.intervals import ends, times
+from harness.measure.gpu import gpu_sentences
+from harness.results.schema import Finals, Result, Seed, Series
+from harness.stats.intervals import format_bounds, format_ratio
 from harness.util.machine import Environment
-from harness.verdicts.accuracy import drop
-from harness.verdicts.recommendation import recommend, undominated
-from harness.verdicts.seeds import collapse, is_collapsed, sound
-from harness.verdicts.speed import against, flat, launches_differ_by, noise_floor
+from harness.verdicts.accuracy import score_drop
+from harness.verdicts.recommendation import pareto_front, recommend, winner
+from harness.verdicts.seeds import collapse_sentence, is_collapsed, sound_scores
+from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
 from harness.verdicts.verdict import verdict
 
-
-def spread_of_seeds(group: list[Result]) -> list[str]:
-    """How far apart fine-tunings with other seeds lie, beside what backends of one differ by; and who collapsed."""
-    seeds = max((result.seeds for result in group), key=len)
-    told = [_spread(seeds, group)] if len(sound(seeds)) > 1 else []
-    return told + [f"Fine-tuning with {collapse(seed)}." for seed in seeds if is_collapsed(seed)]
-
-
-def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
-    scores = sound(seeds)
-    count = f"{len(scores)} of {len(seeds)} seeds" if len(scores) < len(seeds) else f"{len(scores)} seeds"
-    told = (
-        f"Fine-tuned with {count}, the reference scores {min(scores):.4f} to {max(scores):.4f}: "
-        f"{100 * (max(scores) - min(scores)):.2f} points apart (standard deviation {100 * stdev(scores):.2f})"
-    )
-    lost = [abs(found.estimate) for r in group if r.backend != REFERENCE and (found := drop(r)) is not None]
-    return (
-        f"{told}; backends of one fine-tuning differ from it by {100 * max(lost):.2f} at most." if lost else f"{told}."
-    )
-
-
-SHOWN = 3
+LAYERS_SHOWN = 3
 """Layers that a sentence names; the result has all."""
 
 
 def recommendation(group: list[Result], mark: str = "**") -> str:
-    """Which backend to choose, and why."""
-    chosen, why = recommend(group)
-    name = chosen.backend if chosen else "nothing"
-    return f"{mark}Would choose {name}{mark}: {why}."
+    """Name the backend of a comparison to ship, and the reason."""
+    result, reason = recommend(group)
+    return f"{mark}Ship {result.backend if result else 'nothing'}{mark}: {reason}."
 
 
-def below(group: list[Result]) -> list[str]:
-    """What stands below a table in a file."""
-    return [*said(group), *disturbed(group)]
+def finals_recommendation(finals: Finals, mark: str = "**") -> str:
+    """Name the model and backend of a task to ship, and the reason."""
+    best, reason = winner(finals)
+    return f"{mark}Ship {best.model} on {best.backend}{mark}: {reason}."
 
 
-def said(group: list[Result]) -> list[str]:
-    """What figures alone do not say."""
+def finals_notes(finals: Finals) -> list[str]:
+    """Name models without an entry, failures, disturbances, and the noise of the rounds."""
+    notes = [f"{model} did not take part: {reason}." for model, reason in finals.absent.items()]
+    notes += [f"{entry.model} on {entry.backend} failed: {entry.error}" for entry in finals.entries if entry.error]
+    disturbances = finals.disturbance.sentences() if finals.disturbance else []
+    notes += [f"Disturbed: {'; '.join(disturbances)}."] if disturbances else []
+    measured = [entry.series[0] for entry in finals.entries[1:] if entry.series]
+    if measured:
+        first, series = finals.entries[0], measured[0]
+        notes.append(f"{_noise(f'{first.model} on {first.backend}', series)}; preprocessing is included.")
+    return notes
+
+
+def explanations(group: list[Result]) -> list[str]:
+    """Say what the figures of a comparison do not show by themselves."""
     return [
         *_reasons(group),
-        *beside(group),
-        *guarded(group),
-        *_unbeaten(group),
+        *other_scores(group),
+        *float_layers(group),
+        *_pareto(group),
         *spread_of_seeds(group),
-        *_restarts(group),
-    ]
-
-
-def provenance(group: list[Result]) -> str:
-    """Where the group's numbers came from, once for each place and commit."""
-    origins: dict[str, list[str]] = {}
-    for result in group:
-        origins.setdefault(origin(result.environment), []).append(result.backend)
-    whose = (f"{', '.join(backends)}: " if len(origins) > 1 else "" for backends in origins.values())
-    return "\n".join([*map("".join, zip(whose, origins, strict=True)), *noise(group)])
-
-
-def origin(found: Environment) -> str:
-    """Machine, versions and commit."""
-    versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
-    return (
-        f"{found.cpu}, {found.cores} cores, {found.threads} threads ({found.wait_policy}), {found.system}, "
-        f"Python {found.python}, {versions}; commit {(found.commit or 'unknown')[:12]}"
-        f"{' with changes' if found.dirty else ''}."
-    )
-
-
-def noise(group: list[Result]) -> list[str]:
-    """The control's ratio for each measurement that the group holds."""
-    found = {
-        # A contender's result, which comes later, knows the spread between launches better than the reference's alone.
-        (result.measurement, series.workload.batch): (series.workload.batch, noise_floor(series), series)
-        for result in group
-        for series in result.series
-        if series.control_ns
-    }
-    return [
-        f"The reference against itself, batch {batch}: {level.estimate:.3f} {ends(level.low, level.high, 3)} "
-        f"over {len(flat(series.own_ns))} rounds in {len(series.own_ns)} launch{'es' if len(series.own_ns) > 1 else ''}."
-        for batch, level, series in sorted(found.values(), key=lambda one: one[0])
+        *_launches(group),
     ]
 
 
 def _reasons(group: list[Result]) -> list[str]:
-    """Why a case may not ship, where its verdict leaves that open."""
-    found = ((result, verdict(result)) for result in group)
+    judged = ((result, judgement) for result in group if (judgement := verdict(result)) is not None)
     return [
-        f"{result.backend} is {said.word}: {'; '.join(said.reasons)}."
-        for result, said in found
-        if said is not None and said.word not in ("ship", "failed")
+        f"{result.backend} ({judgement.word}): {'; '.join(judgement.reasons)}."
+        for result, judgement in judged
+        if judgement.word not in ("ship", "failed")
     ]
 
 
-def beside(group: list[Result]) -> list[str]:
-    """What the backends score by other metrics than the task's."""
-    found: dict[str, list[str]] = {}
+def other_scores(group: list[Result]) -> list[str]:
+    """List what the backends score by the task's further metrics."""
+    scores: dict[str, list[str]] = {}
     for result in group:
-        for name, value in result.answers.others.items() if result.answers else ():
-            found.setdefault(name, []).append(f"{result.backend} {value:.4f}")
-    return [f"By {name}: {', '.join(scores)}." for name, scores in found.items()]
+        for metric, score in result.answers.other_scores.items() if result.answers else ():
+            scores.setdefault(metric, []).append(f"{result.backend} {score:.4f}")
+    return [f"{metric}: {', '.join(texts)}." for metric, texts in scores.items()]
 
 
-def guarded(group: list[Result]) -> list[str]:
-    """Which layers a guard kept in float, and what that cost in speed."""
-    known = {(result.measurement, result.backend): result.series for result in group}
-    told = []
+def float_layers(group: list[Result]) -> list[str]:
+    """Name the layers that guarded backends kept in float, and their speed against the unguarded ones."""
+    measured = {(result.measurement, result.backend): result.series for result in group}
+    sentences = []
     for result in group:
         info = result.artifact.info if result.artifact else {}
         if "float_layers" not in info:
             continue
-        plain = known.get((result.measurement, info.get("guards", "")))
+        layers = info["float_layers"].split(", ")
+        more = f" and {len(layers) - LAYERS_SHOWN} more" if len(layers) > LAYERS_SHOWN else ""
+        plain = measured.get((result.measurement, info.get("guards", "")))
         cost = ""
         if plain and result.series:
-            cost = f"; it is {times(against(plain[0], result.series[0]))} as fast as {info['guards']} at batch 1"
-        layers = info["float_layers"].split(", ")
-        more = f" and {len(layers) - SHOWN} more" if len(layers) > SHOWN else ""
-        told.append(f"{result.backend}, layers kept in float: {', '.join(layers[:SHOWN])}{more}{cost}.")
-    return told
+            gain = format_ratio(speedup_over(plain[0], result.series[0]))
+            cost = f"; at batch 1 it is {gain} as fast as {info['guards']}"
+        sentences.append(f"{result.backend} keeps layers in float: {', '.join(layers[:LAYERS_SHOWN])}{more}{cost}.")
+    return sentences
 
 
-def _unbeaten(group: list[Result]) -> list[str]:
-    names = [result.backend for result in undominated(group)]
-    return [f"No other beats, on speed, drop and memory together: {', '.join(names)}."] if names else []
+def _pareto(group: list[Result]) -> list[str]:
+    names = [result.backend for result in pareto_front(group)]
+    return [f"Pareto-optimal in speed, drop and memory: {', '.join(names)}."] if names else []
 
 
-def disturbed(group: list[Result]) -> list[str]:
-    """What disturbed the rounds, once a measurement."""
-    told = {
-        result.measurement: [*result.disturbance.sentences(), *gpu.gpu_sentences(result.gpu)]
+def spread_of_seeds(group: list[Result]) -> list[str]:
+    """Compare the spread between fine-tuning seeds with the differences between backends; name collapsed seeds."""
+    seeds = max((result.seeds for result in group), key=len)
+    sentences = [_spread(seeds, group)] if len(sound_scores(seeds)) > 1 else []
+    return sentences + [f"Fine-tuning with {collapse_sentence(seed)}." for seed in seeds if is_collapsed(seed)]
+
+
+def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
+    scores = sound_scores(seeds)
+    count = f"{len(scores)} of {len(seeds)}" if len(scores) < len(seeds) else f"{len(scores)}"
+    spread = (
+        f"Fine-tuned with {count} seeds, the reference scores {min(scores):.4f} to {max(scores):.4f}: a range of "
+        f"{100 * (max(scores) - min(scores)):.2f} points (standard deviation {100 * stdev(scores):.2f})"
+    )
+    drops = [abs(drop.estimate) for r in group if r.backend != REFERENCE and (drop := score_drop(r)) is not None]
+    return f"{spread}; backends differ from it by at most {100 * max(drops):.2f} points." if drops else f"{spread}."
+
+
+def _launches(group: list[Result]) -> list[str]:
+    spreads = {r.backend: launch_spread(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
+    texts = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
+    return [f"Standard deviation of speed-ups between launches: {', '.join(texts)}."] if texts else []
+
+
+def disturbances(group: list[Result]) -> list[str]:
+    """Say what disturbed the rounds, each disturbance once."""
+    by_measurement = {
+        result.measurement: [*result.disturbance.sentences(), *gpu_sentences(result.gpu)]
         for result in group
         if result.disturbance
     }
-    sentences = dict.fromkeys(sentence for sentences in told.values() for sentence in sentences)
-    return [f"Disturbed: {'; '.join(sentences)}."] if sentences else []
+    unique = dict.fromkeys(sentence for sentences in by_measurement.values() for sentence in sentences)
+    return [f"Disturbed: {'; '.join(unique)}."] if unique else []
 
 
-def _restarts(group: list[Result]) -> list[str]:
-    """How far apart fresh workers of each backend lie."""
-    spreads = {r.backend: launches_differ_by(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
-    told = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
-    return [f"Speed-ups differ between launches by (standard deviation): {', '.join(told)}."] if told else []
+def noise(group: list[Result]) -> list[str]:
+    """Give the control's ratio for each measurement and batch size."""
+    # A contender's result, which comes later, knows the spread between launches better than the reference's alone.
+    levels = {
+        (result.measurement, series.workload.batch): series
+        for result in group
+        for series in result.series
+        if series.control_ns
+    }
+    ordered = sorted(levels.values(), key=lambda series: series.workload.batch)
+    return [f"{_noise('The reference', series)}." for series in ordered]
+
+
+def _noise(name: str, series: Series) -> str:
+    level, launches = noise_floor(series), len(series.own_ns)
+    return (
+        f"{name} against itself, batch {series.workload.batch}: {level.estimate:.3f} "
+        f"{format_bounds(level.low, level.high, 3)} over {len(flatten(series.own_ns))} rounds in {launches} "
+        f"launch{'' if launches == 1 else 'es'}"
+    )
+
+
+def provenance(group: list[Result]) -> str:
+    """Describe where the numbers came from, a line for each environment, and the noise there."""
+    origins: dict[str, list[str]] = {}
+    for result in group:
+        origins.setdefault(origin(result.environment), []).append(result.backend)
+    lines = [f"{', '.join(names)}: {text}" if len(origins) > 1 else text for text, names in origins.items()]
+    return "\n".join([*lines, *noise(group)])
+
+
+def origin(environment: Environment) -> str:
+    """Describe a machine, the versions on it, and the commit."""
+    versions = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    return (
+        f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads ({environment.wait_policy}), "
+        f"{environment.system}, Python {environment.python}, {versions}; commit "
+        f"{(environment.commit or 'unknown')[:12]}{' with uncommitted changes' if environment.dirty else ''}."
+    )

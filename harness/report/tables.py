@@ -1,304 +1,321 @@
-"""Throughput by batch, where a run measured more than single rows and one batch.
-
-ALSO: Latency by length: what a short row costs beside a long one.
-ALSO: The finals of a task as text.
-ALSO: A comparison as text: Markdown for files, plain columns for the terminal."""
+"""Comparisons and finals as tables with sentences: Markdown for files, plain columns for the terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from harness.contracts.backend import REFERENCE
-from harness.report import cells, sentences
-from harness.report.sentences import spread_of_seeds
+from harness.report import sentences
 from harness.results.schema import Finalist, Finals, Result, Series
-from harness.stats.intervals import Interval, ends
-from harness.util import text
-from harness.verdicts.comparability import batches, comparisons
+from harness.stats.intervals import Interval, format_bounds
+from harness.util.text import escape_cell, one_line
+from harness.verdicts.comparability import batch_sizes, comparisons
 from harness.verdicts.recommendation import standing, winner
-from harness.verdicts.speed import flat, noise_floor, startup_ms
-from harness.verdicts.table import Ends, first_and_last, rows_per_s
+from harness.verdicts.speed import flatten, median_ms, startup_ms
+from harness.verdicts.table import Cells, first_and_last, rows_per_s
 from harness.verdicts.verdict import verdict
 
-TITLE = "Rows a second by batch; empty where there was no memory for it, or it was not asked for:"
+THROUGHPUT = "Rows/s by batch size; empty where not measured or out of memory:"
 
+STARTUP = "Startup in ms, median over fresh processes, and upper bounds of latency percentiles, batch 1:"
 
-def throughput(group: list[Result]) -> pd.DataFrame:
-    """One line a backend, one column a batch; empty where two columns of the table itself hold it all."""
-    sizes = batches(group)
-    if len(sizes) < 3:
-        return pd.DataFrame()
-    lines = [(result.backend, {s.workload.batch: rows_per_s(s) for s in result.series}) for result in group]
-    return pd.DataFrame(
-        {"backend": name} | {f"batch {size:,}": cells.number(found.get(size), 3) for size in sizes}
-        for name, found in lines
-        if found
-    )
-
-
-def by_batch(group: list[Result], form: str) -> list[str]:
-    """Title and table in one of tabulate's forms; nothing where there is no table."""
-    found = throughput(group).map(text.escape_cell)
-    aligned = ["left", *["right"] * (len(found.columns) - 1)]
-    if not len(found):
-        return []
-    return [TITLE, found.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=aligned)]
-
-
-def largest(groups: Iterable[list[Result]]) -> str:
-    """What a column of every comparison's largest batch is called: these may differ."""
-    sizes = sorted({max(found) for group in groups if (found := batches(group))} - {1}) or [16]
-    return f"batch {sizes[0]}" if len(sizes) == 1 else f"largest batch ({sizes[0]} to {sizes[-1]})"
-
+LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:"
 
 BUCKETS, FEWEST = 4, 5
-"""So many of equally many rounds, and no fewer rounds in each."""
+"""Ranges of lengths with equally many rounds each, and the fewest rounds in one."""
 
 
-def by_length(group: list[Result]) -> pd.DataFrame:
-    """Median ms at batch 1, and times the reference's speed, a column a range of lengths of a row's first input.
-
-    Empty where all rows are of one length, or rounds are too few to tell ranges apart.
-    """
-    measured = [(result, result.series[0]) for result in group if result.series]
-    edges = _edges(measured[0][1]) if measured else []
-    if len(edges) <= 2:
-        return pd.DataFrame()
-    return pd.DataFrame([{"backend": result.backend, **_cells(series, edges)} for result, series in measured])
-
-
-def _edges(series: Series) -> list[int]:
-    """First lengths of the buckets, and the last one's end; fewer buckets where lengths or rounds are few."""
-    lengths = flat(series.lengths)
-    shares = np.linspace(0, 1, min(BUCKETS, len(lengths) // FEWEST) + 1)
-    found = np.quantile(lengths, shares, method="higher") if len(shares) > 1 else np.array([])
-    return [*np.unique(found[:-1]).tolist(), max(lengths) + 1]
-
-
-def _cells(series: Series, edges: list[int]) -> dict[str, str]:
-    rounds = list(zip(flat(series.lengths), flat(series.own_ns), flat(series.reference_ns), strict=True))
-    found = {}
-    for low, end in pairwise(edges):
-        inside = [(own, reference) for length, own, reference in rounds if low <= length < end]
-        name = f"{low:.0f} to {end - 1:.0f}" if end - 1 > low else f"{low:.0f}"
-        found[name] = (
-            f"{cells.number(median(own for own, _ in inside) / 1e6, 3)} "
-            f"({median(reference / own for own, reference in inside):.2f}×)"
-            if inside
-            else ""
-        )
-    return found
-
-
-def finals_view(finals: Finals) -> pd.DataFrame:
-    """One line a model, in the suite's order; `*` marks the winner."""
-    best, _ = winner(finals)
-    return pd.DataFrame([_line(finals, entry, entry is best) for entry in finals.entries])
-
-
-def finals_sentence(finals: Finals, mark: str = "**") -> str:
-    """Who wins, and why."""
-    best, why = winner(finals)
-    return f"{mark}Would choose {best.model} on {best.backend}{mark}: {why}."
-
-
-def finals_notes(finals: Finals) -> list[str]:
-    """What stands below the table: who is missing, what disturbed the rounds, and the noise."""
-    told = [f"{model} has no entry: {why}." for model, why in finals.absent.items()]
-    told += [f"{entry.model} on {entry.backend} failed: {entry.error}" for entry in finals.entries if entry.error]
-    disturbed = finals.disturbance.sentences() if finals.disturbance else []
-    told += [f"Disturbed: {'; '.join(disturbed)}."] if disturbed else []
-    others = [entry.series[0] for entry in finals.entries[1:] if entry.series]
-    if others:
-        noise = noise_floor(others[0])
-        told.append(
-            f"{finals.entries[0].model} on {finals.entries[0].backend} against itself: {noise.estimate:.3f} "
-            f"[{noise.low:.3f}, {noise.high:.3f}] over {len(flat(others[0].own_ns))} rounds in "
-            f"{len(others[0].own_ns)} launches; from raw rows to answers, batch {others[0].workload.batch}."
-        )
-    return told
-
-
-def _line(finals: Finals, entry: Finalist, best: bool) -> dict[str, str]:
-    found = standing(finals, entry)
-    times = [ns / 1e6 for ns in flat(entry.series[0].own_ns)] if entry.series else []
-    return {
-        "model": f"{entry.model}{' *' if best else ''}",
-        "backend": entry.backend,
-        "speed-up": "failed" if entry.error else _ratio(found.gain if found else None),
-        "ms from raw row": cells.number(median(times) if times else None, 3),
-        "score": cells.number(entry.score, decimals=4),
-        "drop, points": _points(found.lost) if found else "0",
-        "MB": cells.number(entry.size_bytes / 1e6, 3),
-        "startup, ms": cells.number(startup_ms(entry.process) if entry.process else None, 3),
-    }
-
-
-def _ratio(found: Interval | None) -> str:
-    if found is None:
-        return "1×"
-    return f"{found.estimate:.2f}× {ends(found.low, found.high, 2)}"
-
-
-def _points(found: Interval) -> str:
-    return f"{cells.points(found.estimate)} [{cells.points(found.low)}, {cells.points(found.high)}]"
-
-
-LENGTHS = "Median ms (times the reference's speed) by length of a row's first input, batch 1:"
-
-TOKENS = "tokens/s"
-"""A column only where text is generated."""
-
-VRAM = "peak VRAM, MB"
-"""Only where a GPU's driver tells."""
-
-
-def markdown(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
-    """Every comparison with its table, its recommendation, and where the numbers came from; then every finals."""
+def markdown_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
+    """Return every comparison and every finals in Markdown."""
     return document([*map(section, comparisons(results)), *map(finals_section, finals)])
 
 
 def document(sections: Iterable[str]) -> str:
-    """Sections under one heading."""
+    """Return Markdown sections under one heading."""
     return "\n".join(["# Comparison\n", *sections])
 
 
 def section(group: list[Result]) -> str:
-    """One comparison in Markdown."""
-    first = group[0]
-    cases = list(first_and_last(group))
-    view, started = _view(cases).map(text.escape_cell), phases(cases).map(text.escape_cell)
+    """Return one comparison in Markdown: recommendation, tables, explanations, provenance."""
+    first, cases = group[0], list(first_and_last(group))
     parts = [
-        f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}\n",
-        f"{sentences.recommendation(group)}\n",
-        view.to_markdown(index=False, disable_numparse=True, colalign=_align(view)),
-        "".join(f"\n- {text.escape_cell(sentence)}" for sentence in sentences.below(group)) + "\n",
+        f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}",
+        sentences.recommendation(group),
+        _markdown(_case_view(cases)),
+        _bullets([*sentences.explanations(group), *sentences.disturbances(group)]),
     ]
-    parts += [f"{part}\n" for part in by_batch(group, "pipe")]
-    if len(started):
-        aligned = [*_align(started)[:-1], "right"]
-        parts.append("Times in ms, batch 1, from fresh processes:\n")
-        parts.append(started.to_markdown(index=False, disable_numparse=True, colalign=aligned))
-    lengths = by_length(group)
-    if len(lengths):
-        parts.append(f"\n{LENGTHS}\n")
-        aligned = ["left", *["right"] * (len(lengths.columns) - 1)]
-        parts.append(lengths.map(text.escape_cell).to_markdown(index=False, disable_numparse=True, colalign=aligned))
-    return "\n".join([*parts, f"\n{sentences.provenance(group)}\n"])
+    for title, view in ((THROUGHPUT, throughput(group)), (STARTUP, startup(cases)), (LENGTHS, by_length(group))):
+        parts += [title, _markdown(view)] if len(view) else []
+    return "\n\n".join(part for part in [*parts, sentences.provenance(group)] if part) + "\n"
 
 
-def finals_section(found: Finals) -> str:
-    """One finals in Markdown."""
-    view = finals_view(found).map(text.escape_cell)
-    return "\n".join(
-        [
-            f"## {found.task} on {found.device}: models, machine {found.environment.machine}\n",
-            f"{text.escape_cell(finals_sentence(found))}\n",
-            view.to_markdown(index=False, disable_numparse=True, colalign=["left", *_align(view)[:-1]]),
-            "".join(f"\n- {text.escape_cell(sentence)}" for sentence in finals_notes(found)) + "\n",
-            f"{sentences.origin(found.environment)}\n",
-        ]
-    )
+def finals_section(finals: Finals) -> str:
+    """Return one finals in Markdown."""
+    parts = [
+        f"## {finals.task} on {finals.device}: models, machine {finals.environment.machine}",
+        escape_cell(sentences.finals_recommendation(finals)),
+        _markdown(finals_view(finals)),
+        _bullets(sentences.finals_notes(finals)),
+        sentences.origin(finals.environment),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def terminal(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
-    """The same, narrower."""
+def _markdown(view: pd.DataFrame) -> str:
+    return render(view.map(escape_cell), "pipe")
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {escape_cell(line)}" for line in lines)
+
+
+def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
+    """Return the same for the terminal: fewer columns, verdicts in one word."""
     parts = []
     for group in comparisons(results):
-        first = group[0]
-        parts.append(f"{first.task} / {first.model} on {first.device}")
-        view = _view(list(first_and_last(group))).drop(columns=["MB", "peak RSS, MB"])
+        view = _case_view(list(first_and_last(group))).drop(columns=["MB", "peak RSS (MB)"])
         view["verdict"] = view["verdict"].str.partition(":")[0]
-        parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=_align(view)))
+        by_batch = throughput(group)
         parts += [
-            *by_batch(group, "simple"),
-            f"{sentences.recommendation(group, mark='')}",
-            *sentences.beside(group),
-            *sentences.guarded(group),
-            *spread_of_seeds(group),
-            *sentences.disturbed(group),
+            f"{group[0].task} / {group[0].model} on {group[0].device}",
+            render(view),
+            *([THROUGHPUT, render(by_batch)] if len(by_batch) else []),
+            sentences.recommendation(group, mark=""),
+            *sentences.other_scores(group),
+            *sentences.float_layers(group),
+            *sentences.spread_of_seeds(group),
+            *sentences.disturbances(group),
             *sentences.noise(group),
             "",
         ]
-    for found in finals:
-        parts.append(f"{found.task} on {found.device}: models, each on its best backend")
-        view = finals_view(found)
-        aligned = ["left", *_align(view)[:-1]]
-        parts.append(view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned))
-        parts += [text.one_line(finals_sentence(found, mark="")), *map(text.one_line, finals_notes(found)), ""]
+    for entries in finals:
+        lines = [sentences.finals_recommendation(entries, mark=""), *sentences.finals_notes(entries)]
+        parts += [
+            f"{entries.task} on {entries.device}: models, each on its recommended backend",
+            render(finals_view(entries)),
+            *map(one_line, lines),
+            "",
+        ]
     return "\n".join(parts)
 
 
-def line(result: Result) -> str:
-    """One case in one line."""
+def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("backend", "model", "verdict")) -> str:
+    """Return a table in one of tabulate's forms; columns are right-aligned but for those in `left`."""
+    aligned = ["left" if name in left else "right" for name in view.columns]
+    return view.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=aligned)
+
+
+def case_line(result: Result) -> str:
+    """Summarise one case in a line."""
     if result.error is not None:
-        return f"{result.status} at {result.error.stage}: {cells.first_line(result.error.message)}"
-    ((small, large),) = first_and_last([result])
-    row = _row(small, large, 0)
-    said = verdict(result)
+        return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
+    ((first, _),) = first_and_last([result])
+    judgement = verdict(result)
     return (
-        f"{said.word if said else 'reference'}  {row['speed-up, batch 1']} ({row['ms']} ms), {row['score']}, "
-        f"drop {row['drop, points']}"
+        f"{judgement.word if judgement else 'reference'}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
+        f"{number(first['score'], decimals=4)}, drop {drop_cell(first)}"
     )
 
 
-def _view(cases: Sequence[Ends]) -> pd.DataFrame:
-    largest = max((large["batch"] for _, large in cases if large["batch"]), default=16)
-    view = pd.DataFrame([_row(small, large, largest) for small, large in cases])
-    return view.drop(columns=[name for name in (TOKENS, VRAM) if not view[name].any()])
+class Column(NamedTuple):
+    """A figure of a case."""
+
+    title: str
+    """`{}` stands for the largest batch."""
+    name: str
+    """In the tidy table."""
+    text: Callable[[Mapping[str, Any]], str]
+    largest: bool = False
+    """Taken at the largest batch instead of batch 1."""
+    optional: bool = False
+    """Left out where no case has it."""
 
 
-def _align(view: pd.DataFrame) -> list[str]:
-    return ["left", *["right"] * (len(view.columns) - 2), "left"]
+def _numeric(title: str, name: str, digits: int = 3, decimals: int | None = None, **changed: bool) -> Column:
+    return Column(title, name, lambda cells: number(cells[name], digits, decimals), **changed)
 
 
-def _row(small: Mapping[str, Any], large: Mapping[str, Any], largest: int) -> dict[str, str]:
-    """One case's cells, of its lines at batch 1 and at the `largest` batch."""
+def speedup_cell(cells: Mapping[str, Any]) -> str:
+    """Write a speed-up with its interval; the reference's is 1."""
+    if is_missing(cells["speedup"]):
+        return ""
+    if cells["backend"] == REFERENCE:
+        return "1×"
+    return _ratio(Interval(cells["speedup"], cells["speedup_low"], cells["speedup_high"]))
+
+
+def drop_cell(cells: Mapping[str, Any]) -> str:
+    """Write a drop in points with its bounds; the reference's is 0."""
+    if is_missing(cells["drop"]):
+        return ""
+    if cells["backend"] == REFERENCE:
+        return "0"
+    return signed_points(Interval(cells["drop"], cells["drop_low"], cells["drop_high"]))
+
+
+COLUMNS = (
+    Column("speed-up, batch 1", "speedup", speedup_cell),
+    _numeric("ms", "median_ms"),
+    Column("speed-up, {}", "speedup", speedup_cell, largest=True),
+    _numeric("rows/s", "rows_per_s", largest=True),
+    _numeric("tokens/s", "tokens_per_s", largest=True, optional=True),
+    _numeric("score", "score", decimals=4),
+    Column("drop (points)", "drop", drop_cell),
+    _numeric("MB", "size_mb"),
+    _numeric("peak RSS (MB)", "peak_rss_mb"),
+    _numeric("peak VRAM (MB)", "peak_vram_mb", optional=True),
+)
+"""Figures that tables and the page show of a case."""
+
+
+def _case_view(cases: Sequence[tuple[Cells, Cells]]) -> pd.DataFrame:
+    """Return one row per case; `*` marks the recommended one."""
+    largest = max((last["batch"] for _, last in cases if last["batch"]), default=16)
+    view = pd.DataFrame(
+        {"backend": f"{first['backend']}{' *' if first['recommended'] else ''}"}
+        | {c.title.format(f"batch {largest}"): c.text(last if c.largest else first) for c in COLUMNS}
+        | {"verdict": _verdict_cell(first)}
+        for first, last in cases
+    )
+    return view.drop(columns=[c.title for c in COLUMNS if c.optional and not view[c.title].any()])
+
+
+def _verdict_cell(cells: Mapping[str, Any]) -> str:
+    if not is_missing(cells["error"]):
+        return f"{cells['status']}: {first_line(cells['error'])}"
+    word = "reference" if cells["backend"] == REFERENCE else str(cells["verdict"])
+    if is_missing(cells["min_score"]):
+        return f"{word}, gate not evaluated"
+    return word if is_missing(cells["broken_gate"]) else f"{word}, breaks its gate: {cells['broken_gate']}"
+
+
+def throughput(group: list[Result]) -> pd.DataFrame:
+    """Return rows/s by batch size; empty for fewer than three sizes, which the main table shows."""
+    sizes = batch_sizes(group)
+    if len(sizes) < 3:
+        return pd.DataFrame()
+    rates = {result.backend: {s.workload.batch: rows_per_s(s) for s in result.series} for result in group}
+    return pd.DataFrame(
+        {"backend": name} | {f"batch {size:,}": number(rate.get(size), 3) for size in sizes}
+        for name, rate in rates.items()
+        if rate
+    )
+
+
+def startup(cases: Iterable[tuple[Cells, Cells]]) -> pd.DataFrame:
+    """Return the phases of each backend's startup, when it pays off, and bounds of its latency's percentiles."""
+    return pd.DataFrame(
+        {
+            "backend": cells["backend"],
+            **{
+                name.replace("_", " "): number(cells[f"{name}_ms"], 3)
+                for name in ("import", "load", "compile", "first_answer", "startup")
+            },
+            "pays off after (requests)": requests(cells["break_even_requests"]),
+            **{f"p{share} ≤": number(cells[f"p{share}_bound_ms"], 3) for share in (90, 95, 99)},
+        }
+        for cells, _ in cases
+        if cells["startup_ms"] is not None
+    )
+
+
+def by_length(group: list[Result]) -> pd.DataFrame:
+    """Return median ms and speed-up at batch 1, a column for each range of input lengths.
+
+    Empty where all rows have one length, or rounds are too few to fill several ranges.
+    """
+    measured = [(result, result.series[0]) for result in group if result.series]
+    edges = _length_edges(measured[0][1]) if measured else []
+    if len(edges) <= 2:
+        return pd.DataFrame()
+    return pd.DataFrame({"backend": result.backend, **_length_cells(series, edges)} for result, series in measured)
+
+
+def _length_edges(series: Series) -> list[int]:
+    """Return the first length of every range and the end of the last; fewer where lengths or rounds are few."""
+    lengths = flatten(series.lengths)
+    shares = np.linspace(0, 1, min(BUCKETS, len(lengths) // FEWEST) + 1)
+    starts = np.quantile(lengths, shares, method="higher")[:-1] if len(shares) > 1 else np.array([])
+    return [*np.unique(starts).tolist(), max(lengths) + 1]
+
+
+def _length_cells(series: Series, edges: list[int]) -> dict[str, str]:
+    rounds = list(zip(flatten(series.lengths), flatten(series.own_ns), flatten(series.reference_ns), strict=True))
+    cells = {}
+    for low, end in pairwise(edges):
+        inside = [(own, reference) for length, own, reference in rounds if low <= length < end]
+        title = f"{low:.0f} to {end - 1:.0f}" if end - 1 > low else f"{low:.0f}"
+        cells[title] = (
+            f"{number(median(own for own, _ in inside) / 1e6, 3)} "
+            f"({median(reference / own for own, reference in inside):.2f}×)"
+            if inside
+            else ""
+        )
+    return cells
+
+
+def finals_view(finals: Finals) -> pd.DataFrame:
+    """Return one row per model, in the suite's order; `*` marks the winner."""
+    best, _ = winner(finals)
+    return pd.DataFrame(_finals_row(finals, entry, entry is best) for entry in finals.entries)
+
+
+def _finals_row(finals: Finals, entry: Finalist, is_best: bool) -> dict[str, str]:
+    compared = standing(finals, entry)
     return {
-        "backend": f"{small['backend']}{' *' if small['chosen'] else ''}",
-        "speed-up, batch 1": cells.interval(small, "speedup", "×"),
-        "ms": cells.number(small["median_ms"], 3),
-        f"speed-up, batch {largest}": cells.interval(large, "speedup", "×"),
-        "rows/s": cells.number(large["rows_per_s"], 3),
-        TOKENS: cells.number(large["tokens_per_s"], 3),
-        "score": cells.number(small["score"], decimals=4),
-        "drop, points": cells.drop(small),
-        "MB": cells.number(small["size_mb"], 3),
-        "peak RSS, MB": cells.number(small["peak_rss_mb"], 3),
-        VRAM: cells.number(small["peak_vram_mb"], 3),
-        "verdict": _verdict(small),
+        "model": f"{entry.model}{' *' if is_best else ''}",
+        "backend": entry.backend,
+        "speed-up": "failed" if entry.error else _ratio(compared.gain) if compared else "1×",
+        "ms with preprocessing": number(median_ms(entry.series[0].own_ns) if entry.series else None, 3),
+        "score": number(entry.score, decimals=4),
+        "drop (points)": signed_points(compared.drop) if compared else "0",
+        "MB": number(entry.size_bytes / 1e6, 3),
+        "startup (ms)": number(startup_ms(entry.process) if entry.process else None, 3),
     }
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
-    """The verdict in a word, and with it what is red."""
-    if not cells.missing(row["error"]):
-        return f"{row['status']}: {cells.first_line(row['error'])}"
-    word = "reference" if row["backend"] == REFERENCE else str(row["verdict"])
-    if cells.missing(row["min_score"]):
-        return f"{word}, not judged: its test did not come to its gate"
-    return word if cells.missing(row["broken_gate"]) else f"{word}, breaks its gate: {row['broken_gate']}"
+def _ratio(gain: Interval) -> str:
+    return f"{gain.estimate:.2f}× {format_bounds(gain.low, gain.high)}"
 
 
-def phases(cases: Iterable[Ends]) -> pd.DataFrame:
-    """How each backend starts, what that costs, and its tail."""
-    rows = [
-        {
-            "backend": row["backend"],
-            **{
-                name.replace("_", " "): cells.number(row[f"{name}_ms"], 3)
-                for name in ("import", "load", "compile", "first_answer", "startup")
-            },
-            "pays off after": cells.requests(row["break_even_requests"]),
-            **{f"p{share} ≤": cells.number(row[f"p{share}_bound_ms"], 3) for share in (90, 95, 99)},
-        }
-        for row, _ in cases
-        if row["startup_ms"] is not None
-    ]
-    return pd.DataFrame(rows)
+def signed_points(drop: Interval) -> str:
+    """Write a drop in percentage points with its bounds, each with its sign; zero has none."""
+    estimate, low, high = (
+        f"{rounded:+.2f}" if (rounded := round(100 * share, 2)) else "0.00"
+        for share in (drop.estimate, drop.low, drop.high)
+    )
+    return f"{estimate} [{low}, {high}]"
+
+
+def requests(count: float | None) -> str:
+    """Write a number of requests; infinity is "never"."""
+    if count is None or is_missing(count):
+        return ""
+    return "never" if math.isinf(count) else f"{count:,.0f}"
+
+
+def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
+    """Write a number with `digits` significant digits, but never rounded above the unit; or with fixed decimals."""
+    if is_missing(value):
+        return ""
+    if decimals is None:
+        rounded = float(f"{abs(value):.{max(digits - 1, 0)}e}")  # 0.9999 has the digits of 1
+        decimals = max(0, digits - 1 - math.floor(math.log10(rounded))) if value and digits else 0
+    return f"{value:,.{decimals}f}"
+
+
+def first_line(text: str) -> str:
+    """Return the text up to its first line break, without control characters."""
+    return one_line(text.partition("\n")[0])
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a cell of the tidy table has no value."""
+    return value is None or bool(pd.isna(value))

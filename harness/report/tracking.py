@@ -1,4 +1,4 @@
-"""The final tables in an experiment tracker: one new run for each comparison."""
+"""Final tables in an experiment tracker: a new run for each comparison."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.report.cells import missing
-from harness.report.tables import section
+from harness.report.tables import is_missing, section
 from harness.results.schema import Result
 from harness.training.loops import RUNS
 from harness.util.text import error_text
@@ -31,20 +30,17 @@ def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iter
         name = f"{first.task}.{first.model}.{first.device}"
         # TensorBoard and Trackio would add to an earlier run of the same name.
         folder = artifacts / RUNS / f"{name}.{first.created.replace(':', '-')}"
+        figures = {
+            f"{figure}/{cells['backend']}": float(cells[figure])
+            for cells, _ in first_and_last(group)
+            for figure in FIGURES
+            if not is_missing(cells[figure])
+        }
         try:
-            _log(tracker, name, folder, section(group), _figures(group))
+            _log(tracker, name, folder, section(group), figures)
         except Exception as error:  # every tracker has its own
             raise HarnessError(f"{name} was not logged to {tracker}: {error_text(error)}") from error
         yield name
-
-
-def _figures(group: list[Result]) -> Figures:
-    return {
-        f"{name}/{case['backend']}": float(case[name])
-        for case, _ in first_and_last(group)
-        for name in FIGURES
-        if not missing(case[name])
-    }
 
 
 def _log(tracker: str, name: str, folder: Path, table: str, figures: Figures) -> None:

@@ -1,1 +1,1 @@
-"""TODO verdicts."""
+"""How results are judged: speed, accuracy, the verdict, the recommendation, and what may be compared at all."""

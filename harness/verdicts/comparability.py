@@ -1,12 +1,10 @@
-"""What must be equal for results of different days to be held against each other.
+"""Which results may be compared: those of one comparison with each other, and those of today with stored runs.
 
-The environment (machine, processor, system, packages, threads, wait policy), the packages of environments that a
-backend has of its own, the test rows and the source of the model; for speed also the workload with its drawn order, and
-the lengths of the rows: each of these changes the speed-up of unchanged code. What is under test may differ: the
-commit, the recipe, and with it the weights, on whose values the time of an architecture does not depend.
-
-
-ALSO: Results that stand side by side: comparisons, the refusal of what cannot be compared, and what to ship."""
+Equal must be the environment (machine, processor, system, packages, threads, wait policy), the packages of a backend's
+own environment, the test rows and the source of the model; for speed also the workload with its drawn order and the
+lengths of the rows. Each of these changes the speed-up of unchanged code. Across days the commit, the recipe and with
+it the weights may differ: they are under test, and the time of an architecture does not depend on its weights.
+"""
 
 from __future__ import annotations
 
@@ -18,54 +16,92 @@ from harness.contracts.backend import DEVICES, REFERENCE
 from harness.errors import Incomparable
 from harness.results.schema import Result, Series
 from harness.util.machine import Environment
-from harness.verdicts.speed import flat
+from harness.verdicts.speed import flatten
+
+COMPARISON_KEY = ["machine", "task", "model", "device"]
+"""Fields that the cases of one comparison share."""
 
 StoredRuns = Mapping[str, Sequence[Result]]
-"""Case → its results, one a run, the newest last."""
+"""Case → its results, one per run, newest last."""
+
+
+def comparisons(results: Iterable[Result]) -> Iterator[list[Result]]:
+    """Group results by comparison, the reference first in each."""
+
+    def key(result: Result) -> tuple[str, str, str, int]:
+        return result.environment.machine, result.task, result.model, DEVICES.index(result.device)
+
+    ordered = sorted(results, key=lambda r: (*key(r), r.backend != REFERENCE, r.backend))
+    for _, group in groupby(ordered, key):
+        yield list(group)
+
+
+def batch_sizes(group: Iterable[Result]) -> list[int]:
+    """Return the batch sizes at which any of the cases was timed, smallest first."""
+    return sorted({series.workload.batch for result in group for series in result.series})
+
+
+def check_comparable(results: Iterable[Result]) -> None:
+    """Raise Incomparable, naming the fields, if environments, test rows or checkpoints differ."""
+    first, *others = results
+    own = _identity(first)
+    for other in others:
+        theirs = _identity(other)
+        unequal = [f"{name}: {own[name]} and {theirs[name]}" for name in own if own[name] != theirs[name]]
+        if unequal:
+            raise Incomparable(f"{first.name} and {other.name} differ in {'; '.join(unequal)}; run both again")
+
+
+def _identity(result: Result) -> dict[str, Any]:
+    fields = {f"environment {name}": value for name, value in result.environment.comparable().items()}
+    return fields | {
+        "test rows": result.data.sha256.get("test") if result.data else None,
+        "checkpoint": result.checkpoint.info.get("weights_sha256") if result.checkpoint else None,
+    }
 
 
 def by_case(results: Iterable[Result]) -> StoredRuns:
-    """Results by case; a run that is there twice, by its measurement id, counts once."""
-    found: dict[str, dict[str, Result]] = {}
+    """Group results by case; copies of one run, recognised by its measurement id, count once."""
+    runs: dict[str, dict[str, Result]] = {}
     for result in sorted(results, key=lambda r: (r.created, r.measurement)):
-        found.setdefault(result.name, {})[result.measurement] = result
-    return {name: list(runs.values()) for name, runs in found.items()}
+        runs.setdefault(result.name, {})[result.measurement] = result
+    return {name: list(results.values()) for name, results in runs.items()}
 
 
 def differences(stored: Result, today: Result) -> list[str]:
-    """Every field that is not equal though it must be; what a failed run could not record is no difference."""
-    found = environment_differences(stored.environment, today.environment)
-    before, now = _elsewhere(stored), _elsewhere(today)
+    """Name every field that must be equal and is not; fields that a failed run could not record are skipped."""
+    unequal = environment_differences(stored.environment, today.environment)
+    before, now = _own_environments(stored), _own_environments(today)
     for place in (place for place in before if place in now):
-        found += _unequal(before[place], now[place])
-    for name, (one, other) in {
+        unequal += _unequal(before[place], now[place])
+    for name, (old, new) in {
         "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
         "model source": [result.recipe.get("source") for result in (stored, today)],
         "model files": [result.recipe.get("source_content") for result in (stored, today)],
     }.items():
-        if one is not None and other is not None and one != other:
-            found.append(f"{name} {one} stored, {other} today")
-    return found
+        if old is not None and new is not None and old != new:
+            unequal.append(f"{name} {old} stored, {new} today")
+    return unequal
 
 
 def environment_differences(stored: Environment, today: Environment) -> list[str]:
-    """The same for where they ran, package by package."""
+    """Name every field, and every package, in which two environments differ."""
     return _unequal(_fields(stored), _fields(today))
 
 
-def length_differences(stored: Sequence[Series], today: Series) -> str:
-    """The first batch that is longer or shorter than it was, in words; empty if there is none."""
+def series_length_difference(stored: Sequence[Series], today: Series) -> str:
+    """Name the first batch whose length changed; empty if none did."""
     lengths = lengths_of(today)
-    return next((told for series in stored if (told := other_length(lengths_of(series), lengths))), "")
+    return next((text for series in stored if (text := length_difference(lengths_of(series), lengths))), "")
 
 
 def lengths_of(series: Series) -> dict[int, int]:
-    """The first row of a batch → its length."""
-    return dict(zip(flat(series.rows), flat(series.lengths), strict=True))
+    """Return the length of each batch by its first row."""
+    return dict(zip(flatten(series.rows), flatten(series.lengths), strict=True))
 
 
-def other_length(stored: Mapping[int, int], today: Mapping[int, int]) -> str:
-    """Likewise, of lengths by row."""
+def length_difference(stored: Mapping[int, int], today: Mapping[int, int]) -> str:
+    """Name the first row whose length changed; empty if none did."""
     for row, length in stored.items():
         if today.get(row, length) != length:
             return f"length of the batch that begins with test row {row}: {length} stored, {today[row]} today"
@@ -77,15 +113,18 @@ def _fields(environment: Environment) -> dict[str, Any]:
     return fields | {f"package {name}": version for name, version in fields.pop("packages").items()}
 
 
-def _elsewhere(result: Result) -> dict[str, dict[str, str]]:
-    """Packages of the environments, not pytest's, that its backend was built and run in, by place and name."""
-    told = {
+def _own_environments(result: Result) -> dict[str, dict[str, str]]:
+    """Return the packages of environments other than pytest's in which the backend was built and run."""
+    packages = {
         "where it was built": result.artifact.info.get("built_packages") if result.artifact else None,
         "where it runs": result.process.settings.get("packages") if result.process else None,
     }
     return {
-        place: {f"package {name} {place}": version for name, version in (one.split(" ", 1) for one in text.split(", "))}
-        for place, text in told.items()
+        place: {
+            f"package {name} {place}": version
+            for name, version in (package.split(" ", 1) for package in text.split(", "))
+        }
+        for place, text in packages.items()
         if text
     }
 
@@ -96,41 +135,3 @@ def _unequal(stored: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
         for name in dict.fromkeys((*stored, *today))
         if stored.get(name) != today.get(name)
     ]
-
-
-PAIR = ["machine", "task", "model", "device"]
-"""What the cases of one comparison share."""
-
-
-def comparisons(results: Iterable[Result]) -> Iterator[list[Result]]:
-    """Results by comparison, the reference first in each."""
-
-    def key(result: Result) -> tuple[str, str, str, int]:
-        return result.environment.machine, result.task, result.model, DEVICES.index(result.device)
-
-    ordered = sorted(results, key=lambda r: (*key(r), r.backend != REFERENCE, r.backend))
-    for _, group in groupby(ordered, key):
-        yield list(group)
-
-
-def check_comparable(results: Iterable[Result]) -> None:
-    """Incomparable, field by field, if the results come from unequal environments, data or checkpoints."""
-    first, *others = results
-    for other in others:
-        mine, theirs = _identity(first), _identity(other)
-        unequal = [f"{name}: {mine[name]} and {theirs[name]}" for name in mine if mine[name] != theirs[name]]
-        if unequal:
-            raise Incomparable(f"{first.name} and {other.name} differ in {'; '.join(unequal)}; run both again")
-
-
-def batches(group: Iterable[Result]) -> list[int]:
-    """Sizes that any case has figures of, the smallest first."""
-    return sorted({series.workload.batch for result in group for series in result.series})
-
-
-def _identity(result: Result) -> dict[str, Any]:
-    known = {f"environment {name}": value for name, value in result.environment.comparable().items()}
-    return known | {
-        "test rows": result.data.sha256.get("test") if result.data else None,
-        "checkpoint": result.checkpoint.info.get("weights_sha256") if result.checkpoint else None,
-    }

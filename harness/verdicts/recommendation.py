@@ -1,6 +1,4 @@
-"""Which backend of a comparison to ship, and which ones no other beats.
-
-ALSO: What the finals of a task found out, and who wins them: models held against each other, each on its best backend."""
+"""Which backend of a comparison to ship, which are Pareto-optimal, and which model wins the finals."""
 
 from __future__ import annotations
 
@@ -11,225 +9,219 @@ from typing import NamedTuple
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError, Incomparable
-from harness.results.schema import Finalist, Finals, Result
-from harness.stats.intervals import Interval, drop_interval, listed, points, times
-from harness.verdicts.accuracy import drop
+from harness.results.schema import NO_CONSTRAINTS, Finalist, Finals, Result
+from harness.stats.intervals import Interval, drop_interval, format_points, format_ratio, join_names
+from harness.verdicts.accuracy import format_drop, magnitude, score_drop
 from harness.verdicts.comparability import check_comparable
-from harness.verdicts.speed import Pace, agreed, flat, invalid, noise_floor, own_speedup, own_speedups
+from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
 from harness.verdicts.verdict import shortfalls, verdict
 
 SAME_MEMORY = 1.02
-"""Resident memory within this factor is the same: allocators differ by more from run to run than models do by less."""
+"""Resident memory within this factor counts as equal: allocators differ by more between runs."""
 
 
-def choose(results: Iterable[Result]) -> tuple[Result | None, str]:
-    """The result to ship of one comparison, and why; None where nothing may be shipped.
+def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
+    """Return the result to ship from one comparison, or None if nothing may be shipped, and the reason.
 
-    The fastest with verdict `ship` that keeps its gate and the constraints of the run; else the reference, if it does.
+    The fastest with verdict `ship` that passes its gate and meets the constraints of the run; else the reference, if it
+    does both.
     """
-    results = list(results)
-    usable = [r for r in results if r.status == "ok" and r.series and not shortfalls(r)]
-    within = [r for r in usable if not list(_beyond(r))]
-    shippable = [r for r in within if _word(r) == "ship"]
-    if shippable:
-        best = max(shippable, key=_gain)
-        gain = own_speedup(best.series[0])
-        why = f"{times(gain)} the reference's speed at batch 1{_price(best)}"
-        level = [r.backend for r in shippable if r is not best and _speed(r)[2] >= gain.low]
-        return best, why + (f", not told apart from {listed(level)}" if level else "")
-    if not usable:
-        return None, "no backend was measured that keeps its promise"
-    if not within:
-        broken = [f"{r.backend}: {', '.join(_beyond(r))}" for r in usable]
-        return None, f"nothing keeps the constraints of this run ({'; '.join(broken)})"
-    reference = next((r for r in within if r.backend == REFERENCE), None)
-    if reference is None:
-        return None, f"the reference, {REFERENCE}, was not selected or keeps no promise, and {_why_none(within)}"
-    return reference, _why_none(within)
-
-
-def _price(result: Result) -> str:
-    """What a result that ships is known to lose, in words."""
-    lost, data, promise = drop(result), result.data, result.gate
-    if lost is None or data is None or promise is None:
-        return ""
-    return f", losing {points(lost)} of {data.metric} where {100 * promise.max_drop:g} may be lost"
-
-
-def _why_none(results: Sequence[Result]) -> str:
-    contenders = [r for r in results if r.backend != REFERENCE]
-    if not contenders:
-        return "nothing else was measured that keeps its promise"
-    why = invalid(contenders[0].series[0])
-    if why is not None:
-        return f"speed is invalid here, because {why}; measure again on a quieter machine"
-    words = ", ".join(f"{r.backend} {_word(r)}" for r in contenders)
-    return f"nothing beside it is proven both faster and no worse ({words})"
-
-
-def _beyond(result: Result) -> Iterator[str]:
-    """Every constraint that the result breaks, in words."""
-    values = {"max_latency_ms": latency_ms(result), "max_memory_mb": memory_mb(result), "max_size_mb": size_mb(result)}
-    for name, limit in asdict(result.constraints).items():
-        value = values[name]
-        if limit is not None and value is not None and value > limit:
-            what, unit = name.removeprefix("max_").rsplit("_", 1)
-            yield f"{what} {value:.3g} {unit.replace('mb', 'MB')} is over {limit:g}"
-
-
-def undominated(results: Iterable[Result]) -> list[Result]:
-    """Those of one comparison that no other beats beyond doubt on speed, drop and memory, in the order given.
-
-    One beats another that is no better in any of the three by estimate, if it is proven faster, proven more accurate,
-    or needs less memory by more than SAME_MEMORY.
-    """
-    measured = [(r, _standing(r)) for r in results if r.status == "ok" and r.series and r.answers is not None]
-    known = [standing for _, standing in measured if standing is not None]
-    return [r for r, own in measured if own is None or not any(_beats(other, own) for other in known)]
-
-
-class _Standing(NamedTuple):
-    """What a result is compared by."""
-
-    measurement: str
-    valid: bool
-    speed: tuple[float, float, float]
-    lost: Interval
-    memory: float
-
-
-def _standing(result: Result) -> _Standing | None:
-    """None where something is not known."""
-    lost, memory = drop(result), memory_mb(result)
-    if lost is None or memory is None:
-        return None
-    return _Standing(result.measurement, invalid(result.series[0]) is None, _speed(result), lost, memory)
-
-
-def _beats(one: _Standing, other: _Standing) -> bool:
-    if not one.valid or one.measurement != other.measurement:
-        return False
-    no_worse = (
-        one.speed[1] >= other.speed[1]
-        and one.lost.estimate <= other.lost.estimate
-        and one.memory <= other.memory * SAME_MEMORY
-    )
-    better = one.speed[0] > other.speed[2] or one.lost.high < other.lost.low or one.memory * SAME_MEMORY < other.memory
-    return no_worse and better
-
-
-def _speed(result: Result) -> tuple[float, float, float]:
-    """Low end, estimate and high end of the speed-up; the reference's are those of the control around 1."""
-    if result.backend == REFERENCE:
-        noise = noise_floor(result.series[0])
-        return min(1.0, noise.low), 1.0, max(1.0, noise.high)
-    gain = own_speedup(result.series[0])
-    return gain.low, gain.estimate, gain.high
-
-
-def _gain(result: Result) -> float:
-    return own_speedup(result.series[0]).estimate
-
-
-def _word(result: Result) -> str | None:
-    found = verdict(result)
-    return found.word if found else None
-
-
-def latency_ms(result: Result) -> float | None:
-    """Median time of a call of batch 1."""
-    return median(flat(result.series[0].own_ns)) / 1e6 if result.series else None
-
-
-def memory_mb(result: Result) -> float | None:
-    """Largest resident memory of the case's workers: median over launches."""
-    return median(result.process.peak_rss_bytes) / 1e6 if result.process else None
-
-
-def vram_mb(result: Result) -> float | None:
-    """Likewise, of the GPU's memory."""
-    return median(result.process.peak_vram_bytes) / 1e6 if result.process and result.process.peak_vram_bytes else None
-
-
-def size_mb(result: Result) -> float | None:
-    """Artifact on disk."""
-    return result.artifact.size_bytes / 1e6 if result.artifact else None
-
-
-def recommend(results: list[Result]) -> tuple[Result | None, str]:
-    """The case to ship of one comparison and why, or why none can be named."""
     measured = [result for result in results if result.status == "ok"]
     try:
         if measured:
             check_comparable(measured)
     except Incomparable as error:
-        return None, f"not comparable: {error}"
-    return choose(measured)
+        return None, f"results are not comparable: {error}"
+    passing = [result for result in measured if result.series and not shortfalls(result)]
+    eligible = [result for result in passing if not list(_exceeded_limits(result))]
+    shippable = [result for result in eligible if _word(result) == "ship"]
+    if shippable:
+        return _fastest(shippable)
+    if not passing:
+        return None, "no measured backend passes its gate"
+    if not eligible:
+        exceeded = [f"{result.backend}: {', '.join(_exceeded_limits(result))}" for result in passing]
+        return None, f"no backend meets the constraints of this run ({'; '.join(exceeded)})"
+    reference = next((result for result in eligible if result.backend == REFERENCE), None)
+    if reference is None:
+        return None, f"{REFERENCE}, the reference, was not measured or does not qualify, and {_why_no_other(eligible)}"
+    return reference, _why_no_other(eligible)
+
+
+def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
+    best = max(shippable, key=lambda result: own_speedup(result.series[0]).estimate)
+    gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
+    reason = f"{format_ratio(gain)} the reference's speed at batch 1"
+    if drop is not None and best.data is not None and gate is not None:
+        reason += f", {best.data.metric} {format_drop(drop)} (allowed: {100 * gate.max_drop:g})"
+    level = [result.backend for result in shippable if result is not best and _speed(result).high >= gain.low]
+    return best, reason + (f"; {join_names(level)} may be as fast" if level else "")
+
+
+def _why_no_other(eligible: Sequence[Result]) -> str:
+    contenders = [result for result in eligible if result.backend != REFERENCE]
+    if not contenders:
+        constraints = "" if eligible[0].constraints == NO_CONSTRAINTS else " and meets the constraints of this run"
+        return f"no other measured backend passes its gate{constraints}"
+    problem = why_invalid(contenders[0].series[0])
+    if problem is not None:
+        return f"speed is not valid, because {problem}; measure again on a quieter machine"
+    words = ", ".join(f"{result.backend}: {_word(result)}" for result in contenders)
+    return f"no other backend is proven faster within the allowed drop ({words})"
+
+
+def _exceeded_limits(result: Result) -> Iterator[str]:
+    """Yield every constraint of the run that the result exceeds, as a phrase."""
+    values = {"max_latency_ms": latency_ms(result), "max_memory_mb": memory_mb(result), "max_size_mb": size_mb(result)}
+    for name, limit in asdict(result.constraints).items():
+        value = values[name]
+        if limit is not None and value is not None and value > limit:
+            quantity, unit = name.removeprefix("max_").rsplit("_", 1)
+            yield f"{quantity} {value:.3g} {unit.replace('mb', 'MB')} exceeds {limit:g}"
+
+
+def _word(result: Result) -> str | None:
+    judgement = verdict(result)
+    return judgement.word if judgement else None
+
+
+def _speed(result: Result) -> Interval:
+    """Return the speed-up at batch 1; the reference's is 1 with the bounds of the control."""
+    if result.backend == REFERENCE:
+        noise = noise_floor(result.series[0])
+        return Interval(1.0, min(1.0, noise.low), max(1.0, noise.high))
+    return own_speedup(result.series[0])
+
+
+class _Figures(NamedTuple):
+    """Values by which one result beats another."""
+
+    measurement: str
+    is_valid: bool
+    speed: Interval
+    drop: Interval
+    memory: float
+
+
+def pareto_front(results: Iterable[Result]) -> list[Result]:
+    """Return the results of one comparison that no other beats on speed, drop and memory, in the order given.
+
+    One beats another if by estimate it is no worse in any of the three, and it is proven faster, proven more accurate,
+    or needs less memory by more than SAME_MEMORY. A result without all three figures is never beaten.
+    """
+    measured = [(r, _figures(r)) for r in results if r.status == "ok" and r.series and r.answers is not None]
+    complete = [figures for _, figures in measured if figures is not None]
+    return [r for r, own in measured if own is None or not any(_beats(other, own) for other in complete)]
+
+
+def _figures(result: Result) -> _Figures | None:
+    drop, memory = score_drop(result), memory_mb(result)
+    if drop is None or memory is None:
+        return None
+    return _Figures(result.measurement, why_invalid(result.series[0]) is None, _speed(result), drop, memory)
+
+
+def _beats(first: _Figures, second: _Figures) -> bool:
+    if not first.is_valid or first.measurement != second.measurement:
+        return False
+    no_worse = (
+        first.speed.estimate >= second.speed.estimate
+        and first.drop.estimate <= second.drop.estimate
+        and first.memory <= second.memory * SAME_MEMORY
+    )
+    better = (
+        first.speed.low > second.speed.high
+        or first.drop.high < second.drop.low
+        or first.memory * SAME_MEMORY < second.memory
+    )
+    return no_worse and better
+
+
+def latency_ms(result: Result) -> float | None:
+    """Return the median time of a call at batch 1."""
+    return median_ms(result.series[0].own_ns) if result.series else None
+
+
+def memory_mb(result: Result) -> float | None:
+    """Return the peak resident memory of the case's workers: median over launches."""
+    return median(result.process.peak_rss_bytes) / 1e6 if result.process else None
+
+
+def vram_mb(result: Result) -> float | None:
+    """Return the peak GPU memory of the case's workers: median over launches."""
+    return median(result.process.peak_vram_bytes) / 1e6 if result.process and result.process.peak_vram_bytes else None
+
+
+def size_mb(result: Result) -> float | None:
+    """Return the size of the artifact on disk."""
+    return result.artifact.size_bytes / 1e6 if result.artifact else None
 
 
 @dataclass(frozen=True)
 class Standing:
-    """An entry against the first."""
+    """An entry of the finals compared with the first entry."""
 
     gain: Interval
-    """Times faster, tokenisation included."""
+    """Speed-up, preprocessing included."""
     pace: Pace | None
     """None where speed is invalid."""
-    lost: Interval
-    """Score lost; of a share of rows: those that the first has right and this one wrong, less the reverse."""
+    drop: Interval
+    """Score lost; for a share of rows, those that only the first answers correctly less those that only this does."""
     why_invalid: str | None
 
     def may_replace(self, max_drop: float | None) -> bool:
-        """Whether it is proven faster, and proven to lose no more than allowed."""
-        return self.pace == "faster" and max_drop is not None and self.lost.high < max_drop
+        """Return whether it is proven faster, and proven to drop no more than allowed."""
+        return self.pace == "faster" and max_drop is not None and self.drop.high < max_drop
 
 
 def standing(finals: Finals, entry: Finalist) -> Standing | None:
-    """None for the first entry, and for one that was not measured."""
+    """Compare an entry with the first; None for the first itself, and for one that was not measured."""
     first = finals.entries[0]
     if entry is first or not entry.series:
         return None
-    pairs = list(zip(first.right, entry.right, strict=True))
-    lost, gained = pairs.count(("1", "0")), pairs.count(("0", "1"))
-    gain, why = own_speedup(entry.series[0]), invalid(entry.series[0])
-    said = agreed(own_speedups(entry.series[0])) if why is None else None
-    found = drop_interval(lost, gained, len(pairs))
-    if entry.bounds is not None and entry.score is not None and first.score is not None:
-        found = Interval(first.score - entry.score, entry.bounds.low, entry.bounds.high)
-    return Standing(gain, said, found, why)
+    pairs = list(zip(first.correct, entry.correct, strict=True))
+    drop = drop_interval(pairs.count(("1", "0")), pairs.count(("0", "1")), len(pairs))
+    if entry.drop_bounds is not None and entry.score is not None and first.score is not None:
+        drop = Interval(first.score - entry.score, entry.drop_bounds.low, entry.drop_bounds.high)
+    problem = why_invalid(entry.series[0])
+    entry_pace = agreed_pace(own_speedups(entry.series[0])) if problem is None else None
+    return Standing(own_speedup(entry.series[0]), entry_pace, drop, problem)
 
 
 def winner(finals: Finals) -> tuple[Finalist, str]:
-    """The fastest entry that may replace the first, or the first; and why, in a sentence."""
+    """Return the fastest entry that may replace the first, else the first, and the reason."""
     if not finals.entries:
         raise HarnessError(f"{finals.task}: finals without an entry; delete the file and run the suite again")
     first, *others = finals.entries
-    held = [(entry, found) for entry in others if (found := standing(finals, entry)) is not None]
-    able = [(entry, found) for entry, found in held if found.may_replace(finals.max_drop)]
+    compared = [(entry, found) for entry in others if (found := standing(finals, entry)) is not None]
+    able = [(entry, found) for entry, found in compared if found.may_replace(finals.max_drop)]
+    against = f"{first.model} on {first.backend}"
     if able:
         entry, found = max(able, key=lambda pair: pair[1].gain.estimate)
-        return entry, f"{_told(entry, found)} than {first.model} on {first.backend}, which it may replace"
-    told = [f"{_told(entry, found)}{_open(found, finals.max_drop)}" for entry, found in held]
-    return first, "; ".join(told) or "no other model was measured"
+        return entry, f"{_compare(entry, found, against)}, which it may replace"
+    reasons = [f"{_compare(entry, found, against)}{_obstacle(found, finals.max_drop)}" for entry, found in compared]
+    return first, "; ".join(reasons) or "no other model was measured"
 
 
-def _told(entry: Finalist, found: Standing) -> str:
-    lost = found.lost
-    speed = f"{times(found.gain)} as fast" if found.why_invalid is None else f"of no valid speed ({found.why_invalid})"
-    fewer = lost.estimate >= 0
-    change = points(lost if fewer else Interval(-lost.estimate, -lost.high, -lost.low))
-    if entry.bounds is not None:
-        rows = f"scores {change} {'less' if fewer else 'more'}"
+def _compare(entry: Finalist, found: Standing, against: str) -> str:
+    is_worse = found.drop.estimate >= 0
+    change = format_points(magnitude(found.drop))
+    if entry.drop_bounds is not None:
+        score = f"scores {change} {'less' if is_worse else 'more'} than {against}"
     else:
-        rows = f"has {change} {'fewer' if fewer else 'more'} rows right"
-    return f"{entry.model} on {entry.backend} is {speed} and {rows}"
+        score = f"has {change} {'fewer' if is_worse else 'more'} rows right than {against}"
+    name = f"{entry.model} on {entry.backend}"
+    if found.why_invalid is not None:
+        return f"{name} {score}, and its speed is not valid ({found.why_invalid})"
+    return f"{name} is {format_ratio(found.gain)} as fast and {score}"
 
 
-def _open(found: Standing, max_drop: float | None) -> str:
+def _obstacle(found: Standing, max_drop: float | None) -> str:
+    """Say what keeps an entry from replacing the first."""
     if max_drop is None:
-        return ", and no gate says what may be lost"
-    if found.lost.low > max_drop:
+        return ", but no gate sets a max_drop"
+    if found.drop.low > max_drop:
         return f", proven more than the {100 * max_drop:g} allowed"
-    if found.lost.high >= max_drop:
-        return f", which leaves open whether it loses more than the {100 * max_drop:g} allowed"
-    return "" if found.pace == "faster" else ", and is not proven faster"
+    if found.drop.high >= max_drop:
+        return f", perhaps more than the {100 * max_drop:g} allowed"
+    return "" if found.pace in ("faster", None) else ", but is not proven faster"

@@ -1,4 +1,4 @@
-"""What the stored rounds say of speed: ratios to the reference, their intervals, and what they allow to be said."""
+"""The speed rule: ratios to the reference from stored rounds, their intervals, and what they prove."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.contracts.backend import CONTROL
 from harness.measure.samples import Samples
 from harness.results.schema import Process, Result, Series
 from harness.stats.intervals import Interval
-from harness.stats.speedup import Claim, PerLaunch, foresee, speedup
+from harness.stats.speedup import Claim, PerLaunch, precompute, speedup
 
 TOLERANCE = 1.02
 """A speed-up within this factor of 1 is no difference."""
@@ -23,66 +23,19 @@ Pace = Literal["faster", "same", "slower", "undecided"]
 
 
 def own_speedup(series: Series) -> Interval:
-    """Of the case's backend."""
+    """Return the backend's speed-up against the reference."""
     return speedup(series.reference_ns, series.own_ns, series.control_ns, series.arms)
 
 
-def against(other: Series, series: Series) -> Interval:
-    """Of the case's backend, to another than the reference that was measured in the same rounds."""
-    return speedup(other.own_ns, series.own_ns, series.reference_ns, series.arms)
+def own_speedups(series: Series) -> tuple[Interval, ...]:
+    """Return the backend's speed-ups against the reference and against the control."""
+    return tuple(paired_speedups(series.reference_ns, series.own_ns, series.control_ns, series.arms))
 
 
-def noise_floor(series: Series) -> Interval:
-    """Of the control, a second worker of the reference, as if it were a contender: 1 on a quiet machine."""
-    if not series.control_ns:
-        return Interval(math.nan, -math.inf, math.inf)
-    return speedup(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
+def paired_speedups(reference_ns: PerLaunch, own_ns: PerLaunch, control_ns: PerLaunch, arms: int) -> list[Interval]:
+    """Return the speed-up against each of the reference's two workers; a claim about speed must hold against both.
 
-
-def _beside_control(series: Series) -> PerLaunch:
-    """In the reference's own result there is no third worker to know the spread between launches by."""
-    return series.own_ns if series.own_ns != series.reference_ns else ()
-
-
-def foresee_all(results: Iterable[Result]) -> None:
-    """Work out at once what tables will ask of the results, one by one."""
-    foresee(claim for result in results for series in result.series for claim in _claims(series))
-
-
-def _claims(series: Series) -> Iterator[Claim]:
-    yield Claim(series.reference_ns, series.own_ns, series.control_ns, series.arms)
-    if series.control_ns:
-        yield Claim(series.reference_ns, series.control_ns, _beside_control(series), series.arms)
-        yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
-
-
-def launches_differ_by(series: Series) -> float | None:
-    """How far launches of the same worker lie apart: standard deviation of their speed-ups, as a share; None of one."""
-    medians = [
-        median(math.log(reference / own) for reference, own in zip(*launch, strict=True))
-        for launch in zip(series.reference_ns, series.own_ns, strict=True)
-    ]
-    return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
-
-
-def pace(found: Interval, factor: float = 1.0) -> Pace:
-    """How a speed-up stands to `factor`, up to the tolerance; only if the whole interval says so."""
-    if found.low > factor * TOLERANCE:
-        return "faster"
-    if found.high < factor / TOLERANCE:
-        return "slower"
-    return "same" if found.low >= factor / TOLERANCE and found.high <= factor * TOLERANCE else "undecided"
-
-
-def reaches(found: Interval, factor: float) -> bool | None:
-    """Whether a speed-up is at least `factor`; None where its interval holds both."""
-    return True if found.low >= factor else False if found.high < factor else None
-
-
-def both(reference_ns: PerLaunch, own_ns: PerLaunch, control_ns: PerLaunch, arms: int) -> list[Interval]:
-    """The speed-up against each of the reference's two workers: what is claimed of speed must hold against either.
-
-    One of them may be unlucky in every launch, which no spread between launches tells.
+    One of them may be unlucky in every launch, which the spread between launches does not show.
     """
     gains = [speedup(reference_ns, own_ns, control_ns, arms)]
     if control_ns:
@@ -90,47 +43,94 @@ def both(reference_ns: PerLaunch, own_ns: PerLaunch, control_ns: PerLaunch, arms
     return gains
 
 
-def own_speedups(series: Series) -> tuple[Interval, ...]:
-    """`both` of a result's series."""
-    return tuple(both(series.reference_ns, series.own_ns, series.control_ns, series.arms))
+def speedup_over(other: Series, series: Series) -> Interval:
+    """Return the speed-up of `series` over another backend of the same rounds."""
+    return speedup(other.own_ns, series.own_ns, series.reference_ns, series.arms)
 
 
-def agreed(gains: Sequence[Interval]) -> Pace:
-    """What all of them say; `undecided` where they do not say the same."""
+def noise_floor(series: Series) -> Interval:
+    """Return the control's speed-up against the reference: 1 on a quiet machine; NaN without a control."""
+    if not series.control_ns:
+        return Interval(math.nan, -math.inf, math.inf)
+    return speedup(series.reference_ns, series.control_ns, _third_worker(series), series.arms)
+
+
+def _third_worker(series: Series) -> PerLaunch:
+    """Return the worker that helps estimate the spread between launches; the reference's own result has none."""
+    return series.own_ns if series.own_ns != series.reference_ns else ()
+
+
+def precompute_speedups(results: Iterable[Result]) -> None:
+    """Compute all intervals of the results at once, which is faster than one by one; later calls find them cached."""
+    precompute(claim for result in results for series in result.series for claim in _claims(series))
+
+
+def _claims(series: Series) -> Iterator[Claim]:
+    yield Claim(series.reference_ns, series.own_ns, series.control_ns, series.arms)
+    if series.control_ns:
+        yield Claim(series.reference_ns, series.control_ns, _third_worker(series), series.arms)
+        yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
+
+
+def launch_spread(series: Series) -> float | None:
+    """Return the standard deviation of the speed-up between launches, as a share; None for one launch."""
+    medians = [
+        median(math.log(reference / own) for reference, own in zip(*launch, strict=True))
+        for launch in zip(series.reference_ns, series.own_ns, strict=True)
+    ]
+    return float(np.std(medians, ddof=1)) if len(medians) > 1 else None
+
+
+def pace(gain: Interval, factor: float = 1.0) -> Pace:
+    """Compare a speed-up with `factor`, up to the tolerance; decided only if the whole interval agrees."""
+    if gain.low > factor * TOLERANCE:
+        return "faster"
+    if gain.high < factor / TOLERANCE:
+        return "slower"
+    return "same" if gain.low >= factor / TOLERANCE and gain.high <= factor * TOLERANCE else "undecided"
+
+
+def agreed_pace(gains: Sequence[Interval]) -> Pace:
+    """Return the pace of all speed-ups; `undecided` where they disagree."""
     paces = {pace(gain) for gain in gains}
     return paces.pop() if len(paces) == 1 else "undecided"
 
 
+def reaches(gain: Interval, factor: float) -> bool | None:
+    """Return whether a speed-up is at least `factor`; None where its interval contains it."""
+    return True if gain.low >= factor else False if gain.high < factor else None
+
+
 def all_reach(gains: Sequence[Interval], factor: float) -> bool | None:
-    """Likewise, of a smallest speed-up."""
+    """Return whether every speed-up is at least `factor`; None where one is open or they disagree."""
     reached = {reaches(gain, factor) for gain in gains}
     return reached.pop() if len(reached) == 1 else None
 
 
 def is_decided(gains: Sequence[Interval], min_speedup: float | None) -> bool:
-    """Whether more rounds could change nothing of what is asked."""
-    known = min_speedup is None or all_reach(gains, min_speedup) is not None
-    return known and agreed(gains) != "undecided"
+    """Return whether the pace, and `min_speedup` if the gate has one, are decided."""
+    reached = min_speedup is None or all_reach(gains, min_speedup) is not None
+    return reached and agreed_pace(gains) != "undecided"
 
 
-def is_settled(samples: Samples, reference: str, wanted: Mapping[str, float | None]) -> bool:
-    """Whether every arm named in `wanted` that is still there is decided, and its smallest speed-up with it.
+def is_settled(samples: Samples, reference: str, min_speedups: Mapping[str, float | None]) -> bool:
+    """Return whether measuring may stop: every surviving arm of `min_speedups` is decided.
 
     Or the control lies outside the tolerance: more rounds would not make speed valid.
     """
     rounds = list(map(len, samples.ns[reference]))
     whole = {name: ns for name, ns in samples.ns.items() if list(map(len, ns)) == rounds}
-    contenders = [name for name in wanted if name in whole]
+    contenders = [name for name in min_speedups if name in whole]
     control, arms = whole.get(CONTROL, ()), len(contenders)
     return all(
-        is_decided(both(whole[reference], whole[name], control, arms), wanted[name])
+        is_decided(paired_speedups(whole[reference], whole[name], control, arms), min_speedups[name])
         or (control and pace(speedup(whole[reference], control, whole[name], arms)) in ("faster", "slower"))
         for name in contenders
     )
 
 
-def invalid(series: Series) -> str | None:
-    """Why speed cannot be judged, if so: the reference's two workers differ beyond the tolerance."""
+def why_invalid(series: Series) -> str | None:
+    """Say why speed cannot be judged; None if it can. The control must not differ from the reference."""
     noise = noise_floor(series)
     if math.isnan(noise.estimate):
         return "the control was lost"
@@ -140,44 +140,45 @@ def invalid(series: Series) -> str | None:
 
 
 def break_even(result: Result) -> float | None:
-    """Requests at batch 1 after which a slower launch has paid for itself, against the reference of the same launches.
+    """Return the requests at batch 1 after which a slower startup has paid for itself; None if not measured.
 
-    Infinite if it answers no faster; else zero if it starts no later; None where nothing was measured. Starting is
-    everything up to the first answer.
+    Infinite if the backend answers no faster; else zero if it starts no later.
     """
-    found = _later_and_saved(result)
-    if found is None:
+    costs = _later_and_saved(result)
+    if costs is None:
         return None
-    later_ms, saved_ms = found
+    later_ms, saved_ms = costs
     return max(0, math.ceil(later_ms / saved_ms)) if saved_ms > 0 else math.inf
 
 
-def lead(result: Result) -> float | None:
-    """Requests that a backend is ahead for which starts earlier than the reference and answers no faster.
-
-    None of any other.
-    """
-    found = _later_and_saved(result)
-    if found is None or found[0] >= 0 or found[1] > 0:
+def requests_ahead(result: Result) -> float | None:
+    """Return for how many requests a backend that starts earlier but answers no faster is ahead; None for others."""
+    costs = _later_and_saved(result)
+    if costs is None or costs[0] >= 0 or costs[1] > 0:
         return None
-    later_ms, saved_ms = found
+    later_ms, saved_ms = costs
     return math.floor(later_ms / saved_ms) if saved_ms else math.inf
 
 
 def _later_and_saved(result: Result) -> tuple[float, float] | None:
-    """By how much later than the reference it starts, and what it saves a request; None where it was not measured."""
+    """Return the startup beyond the reference's and the time saved per request, in ms."""
     if result.process is None or result.reference_process is None or not result.series:
         return None
-    own_ms, reference_ms = (median(flat(ns)) / 1e6 for ns in (result.series[0].own_ns, result.series[0].reference_ns))
+    own_ms, reference_ms = (median_ms(ns) for ns in (result.series[0].own_ns, result.series[0].reference_ns))
     return startup_ms(result.process) - startup_ms(result.reference_process), reference_ms - own_ms
 
 
 def startup_ms(process: Process) -> float:
-    """From a fresh interpreter to the first answer: median over launches."""
+    """Return the time from a fresh interpreter to the first answer: median over launches."""
     phases = zip(process.import_ns, process.load_ns, process.compile_ns, process.first_ns, strict=True)
     return median(map(sum, phases)) / 1e6
 
 
-def flat(samples: Iterable[Iterable[int]]) -> list[int]:
-    """Samples of all launches in one list."""
+def median_ms(samples: Iterable[Iterable[int]]) -> float:
+    """Return the median over all rounds of all launches."""
+    return median(flatten(samples)) / 1e6
+
+
+def flatten(samples: Iterable[Iterable[int]]) -> list[int]:
+    """Return the samples of all launches in one list."""
     return list(chain.from_iterable(samples))

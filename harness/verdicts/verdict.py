@@ -1,4 +1,4 @@
-"""The verdict on a case, and the ways in which it breaks its gate: pure functions of a result."""
+"""The verdict on a case, and how the case breaks its gate: pure functions of a result."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Literal
 
 from harness.contracts.backend import REFERENCE
 from harness.results.schema import Result
-from harness.stats.intervals import points, times
-from harness.verdicts.accuracy import counts_rows, drops, judge_accuracy, provable_drop
-from harness.verdicts.speed import Pace, agreed, all_reach, invalid, own_speedup, own_speedups
+from harness.stats.intervals import format_ratio
+from harness.verdicts.accuracy import counts_rows, format_drop, judge_accuracy, provable_drop, score_drops
+from harness.verdicts.speed import Pace, agreed_pace, all_reach, own_speedups, why_invalid
 
 Word = Literal["failed", "worse", "invalid", "slower", "undecided", "same", "ship"]
 
@@ -19,94 +19,89 @@ WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "invalid", "slower", "undeci
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the evidence allows, and why."""
+    """One of seven words, with its reasons."""
 
     word: Word
     reasons: tuple[str, ...]
 
 
 def verdict(result: Result) -> Verdict | None:
-    """The worst of what can be said; None for the reference, which is what others are held against, and where the
-    combination does not exist."""
+    """Return the worse of the verdicts on speed and accuracy.
+
+    None for the reference, which others are compared with, and for an unsupported combination.
+    """
     if result.status == "failed" and result.error is not None:
         return Verdict("failed", (f"failed at {result.error.stage}: {result.error.message}",))
     if result.backend == REFERENCE or result.status == "unsupported":
         return None
-    said = [*_of_speed(result), *_of_accuracy(result)]
-    worst = min((word for word, _ in said), key=WORST_FIRST.index)
-    return Verdict(worst, tuple(reason for word, reason in said if word == worst))
+    reasons = [*_judge_speed(result), *_judge_accuracy(result)]
+    worst = min((word for word, _ in reasons), key=WORST_FIRST.index)
+    return Verdict(worst, tuple(reason for word, reason in reasons if word == worst))
 
 
-def _of_speed(result: Result) -> Iterator[tuple[Word, str]]:
+def _judge_speed(result: Result) -> Iterator[tuple[Word, str]]:
     if not result.series:
-        yield "invalid", "no speed was measured"
+        yield "invalid", "speed was not measured"
         return
     series = result.series[0]
-    why = invalid(series)
-    if why is not None:
-        yield "invalid", f"speed says nothing here: {why}"
+    problem = why_invalid(series)
+    if problem is not None:
+        yield "invalid", f"speed is not valid: {problem}"
         return
     words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
     gains = own_speedups(series)
-    told = ", ".join(
-        f"{times(gain)} against {name}" for gain, name in zip(gains, ("the reference", "its control"), strict=False)
-    )
-    yield words[agreed(gains)], f"its speed-up is {told} at batch {series.workload.batch}"
+    workers = zip(gains, ("the reference", "the control"), strict=False)
+    against = ", ".join(f"{format_ratio(gain)} against {name}" for gain, name in workers)
+    yield words[agreed_pace(gains)], f"speed-up {against} (batch {series.workload.batch})"
     wanted = result.gate.min_speedup if result.gate else None
     if wanted is not None and all_reach(gains, wanted) is None:
-        yield "undecided", f"{times(gains[0])} does not tell whether {wanted:g} is reached"
+        yield "undecided", f"speed-up {format_ratio(gains[0])} may or may not reach min_speedup={wanted:g}"
 
 
-def _of_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
+def _judge_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
     answers = result.answers
     if answers is None or result.data is None:
-        yield "undecided", "no answers were scored"
+        yield "undecided", "no predictions were scored"
     elif answers.score is None or answers.reference_score is None:
         yield "undecided", f"{result.data.metric} is undefined (NaN) on these {answers.rows} rows"
     elif result.gate is None:
-        yield "undecided", "no gate says which drop is allowed"
+        yield "undecided", "no gate sets a max_drop"
     else:
         words: dict[str, Word] = {"not worse": "ship", "worse": "worse", "undecided": "undecided"}
-        found = "; ".join(f"{points(interval)} against {name}" for name, interval in drops(result))
-        best = f"; {answers.rows} rows can exclude {100 * provable_drop(answers):.2f} at best"
-        yield (
-            words[judge_accuracy(result)],
-            f"loses {found} where {100 * result.gate.max_drop:g} are allowed"
-            + (best if counts_rows(result.data.metric) else ""),
-        )
+        against = " and ".join(f"{format_drop(drop)} against {name}" for name, drop in score_drops(result))
+        reason = f"score {against} (allowed: {100 * result.gate.max_drop:g})"
+        if counts_rows(result.data.metric):
+            margin = f"{100 * provable_drop(answers):.2f} points"
+            reason += f"; {answers.rows} rows with this many flips can only rule out drops above {margin}"
+        yield words[judge_accuracy(result)], reason
 
 
 def shortfalls(result: Result) -> list[str]:
-    """Every way in which the result breaks its promise, in words; a drop or a missing speed-up only when proven."""
+    """Return every way in which the result breaks its gate; a drop or a missing speed-up only if proven."""
     if result.status == "failed" and result.error is not None:
         return [f"failed at {result.error.stage}: {result.error.message}"]
-    if result.answers is None or result.gate is None:
+    answers, gate = result.answers, result.gate
+    if answers is None or gate is None:
         return []
-    answers, held = result.answers, result.gate
     problems = []
-    if answers.score is not None and answers.score < held.min_score:
-        of_reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
+    if answers.score is not None and answers.score < gate.min_score:
+        reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
         problems.append(
-            f"score {answers.score:.4f} on {answers.rows} rows is under the floor {held.min_score:g}"
-            f" (the reference has {of_reference})"
+            f"score {answers.score:.4f} on {answers.rows} rows is below min_score={gate.min_score:g} "
+            f"(reference: {reference})"
         )
     if result.backend == REFERENCE:
         return problems
-    for (name, found), flips in zip(drops(result), _flips(result), strict=False):
-        if found.low > held.max_drop:
+    flips = ((answers.lost, answers.gained), (answers.source_lost, answers.source_gained))
+    for (name, drop), (lost, gained) in zip(score_drops(result), flips, strict=False):
+        if drop.low > gate.max_drop:
             problems.append(
-                f"loses {points(found)} against {name}, more than the {100 * held.max_drop:g} allowed: {flips}"
+                f"score {format_drop(drop)} against {name}, more than the {100 * gate.max_drop:g} allowed "
+                f"({lost} of {answers.rows} rows lost, {gained} gained)"
             )
             break
-    if held.min_speedup is not None and result.series and invalid(result.series[0]) is None:
-        gain = own_speedup(result.series[0])
-        if all_reach(own_speedups(result.series[0]), held.min_speedup) is False:
-            problems.append(f"speed-up {times(gain)} is under the {held.min_speedup:g} asked for")
+    if gate.min_speedup is not None and result.series and why_invalid(result.series[0]) is None:
+        gains = own_speedups(result.series[0])
+        if all_reach(gains, gate.min_speedup) is False:
+            problems.append(f"speed-up {format_ratio(gains[0])} is below min_speedup={gate.min_speedup:g}")
     return problems
-
-
-def _flips(result: Result) -> Iterator[str]:
-    assert result.answers is not None
-    found = result.answers
-    yield f"{found.lost} rows lost, {found.gained} gained of {found.rows}"
-    yield f"{found.source_lost} rows lost, {found.source_gained} gained of {found.rows}"
