@@ -1,8 +1,7 @@
-"""Explain a failed request to the Hugging Face Hub in one sentence that says what to do.
+"""Download repositories of the Hugging Face Hub at a pinned commit, and verify every file.
 
-ALSO: Download repositories of the Hugging Face Hub at a pinned commit, and verify every file.
-
-Files are checked against the digests of the Hub's own metadata. No code of a repository is ever executed.
+Files are checked against the digests in the Hub's own metadata. No code of a repository is ever executed. Errors say in
+one sentence what to do, and hold no secret.
 """
 
 from __future__ import annotations
@@ -23,62 +22,6 @@ from harness.contracts.sources import COMMIT, Hub, RepoType
 from harness.errors import HarnessError
 from harness.util.files import write_atomically
 
-
-def explain(error: BaseException, repo_type: RepoType, repo: str, revision: str) -> str:
-    """Return what went wrong and what to do. The sentence holds no secret."""
-    # The Hub's library wraps the failed request when the file is not in the cache either, or a fresh copy was forced.
-    while isinstance(error, (errors.LocalEntryNotFoundError, ValueError)) and error.__cause__ is not None:
-        error = error.__cause__
-    page = repository_page(repo_type, repo)
-    match error:
-        case HarnessError():
-            return str(error)
-        case errors.GatedRepoError():
-            return f"it is gated: accept its terms at {page}, and set HF_TOKEN to a token of that account"
-        case errors.RepositoryNotFoundError():
-            return f"{page} does not exist, or it is private and HF_TOKEN is not a token that may read it"
-        case errors.RevisionNotFoundError():
-            return f"revision {revision} does not exist; {page}/commits/main lists the commits"
-        case errors.EntryNotFoundError():
-            return f"a file is missing at commit {revision}: {inert(str(error))}"
-    status = status_of(error)
-    if status is not None:
-        return _explain_status(status)
-    if isinstance(error, OSError):
-        return (
-            f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {inert(str(error))}); check the "
-            "network, and run again: complete files are kept"
-        )
-    return f"{type(error).__name__}: {inert(str(error))}"
-
-
-def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status of the answer that an error is about, if it came to an answer."""
-    return getattr(getattr(error, "response", None), "status_code", None)
-
-
-def repository_page(repo_type: RepoType, repo: str) -> str:
-    """Return the address of a repository's page."""
-    return f"{constants.ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{repo}"
-
-
-def inert(text: str) -> str:
-    """Shorten foreign text to one line and drop URL queries, which may hold a signature."""
-    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
-
-
-def _explain_status(status: int) -> str:
-    match status:
-        case 401:
-            return "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository"
-        case 403:
-            return "HF_TOKEN may not read it (403); give the token that right, or use another account's"
-        case 429:
-            return "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which has a higher limit"
-        case _:
-            return f"the Hub failed with status {status}; run again later: complete files are kept"
-
-
 CARD = "README.md"
 
 CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
@@ -86,6 +29,12 @@ CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
 DATA_SUFFIXES = (
     ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
 )  # fmt: skip
+
+STATUS = {
+    401: "HF_TOKEN is not accepted (401); renew it, or unset it for a public repository",
+    403: "HF_TOKEN may not read it (403); give the token that right, or use another account's",
+    429: "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which has a higher limit",
+}
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -113,11 +62,17 @@ def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
         return error
 
 
+def inert(text: str) -> str:
+    """Shorten foreign text to one line and drop URL queries, which may hold a signature."""
+    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
+
+
 def _fetch(source: Hub, repo_type: RepoType) -> Path:
-    if not source.pinned:
+    if not source.is_pinned:
         raise HarnessError(_how_to_pin(source, repo_type))
     commit = source.commit
-    note_file = _note_file(source, repo_type, commit)
+    name = "--".join([repo_type, *source.repo.split("/"), source.config or "default", commit])
+    note_file = Path(constants.HF_HOME) / "shipbench" / f"{name}.json"
     folder = _noted_folder(note_file)
     if folder is not None:
         return folder
@@ -127,37 +82,51 @@ def _fetch(source: Hub, repo_type: RepoType) -> Path:
         note = _download(source, repo_type, commit)
     except Exception as error:
         # Without the original error, whose addresses may be signed.
-        raise HarnessError(f"{source} @ {commit}: {explain(error, repo_type, source.repo, commit)}") from None
+        raise HarnessError(f"{source} @ {commit}: {_explain(error, source, repo_type, commit)}") from None
     write_atomically(note_file, msgspec.json.encode(note))
     return Path(note.path)
+
+
+def _noted_folder(note_file: Path) -> Path | None:
+    """Return the folder of an earlier download if all its files are still as the Hub stated them."""
+    try:
+        note = msgspec.json.decode(note_file.read_bytes(), type=Note)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    folder = Path(note.path)
+    intact = all((folder / name).exists() and _matches(folder / name, digest) for name, digest in note.files.items())
+    return folder if intact else None
 
 
 def _how_to_pin(source: Hub, repo_type: RepoType) -> str:
     """Return the message for a source without a commit. It names the current one if the Hub can be asked."""
     problem = f"revision={source.revision!r} is not a commit" if source.revision else "revision= is missing"
-    commits = f"{repository_page(repo_type, source.repo)}/commits/{source.revision or 'main'}"
-    commit, hint = "<40 hex digits>", f"; {commits} lists the commits"
+    revision = source.revision or "main"
+    commit, hint = "<40 hex digits>", f"; {_page(source, repo_type)}/commits/{revision} lists the commits"
     if not constants.HF_HUB_OFFLINE:
         try:
-            info = HfApi().repo_info(
-                source.repo, repo_type=repo_type, revision=source.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
-            )
-            if COMMIT.fullmatch(str(info.sha)):
-                commit, hint = str(info.sha), ""
+            current = str(_repo_info(source, repo_type, source.revision).sha)
+            if COMMIT.fullmatch(current):
+                commit, hint = current, ""
         except Exception as error:
-            cause = explain(error, repo_type, source.repo, source.revision or "main")
-            hint += f" (the Hub could not be asked: {cause})"
+            hint += f" (the Hub could not be asked: {_explain(error, source, repo_type, revision)})"
     arguments = ", ".join(repr(name) for name in (source.repo, source.config) if name is not None)
     return f"{source}: {problem}; pin the commit: Hub({arguments}, revision={commit!r}){hint}"
 
 
+def _repo_info(source: Hub, repo_type: RepoType, revision: str | None) -> Any:
+    wait_s = constants.HF_HUB_ETAG_TIMEOUT
+    return HfApi().repo_info(source.repo, repo_type=repo_type, revision=revision, files_metadata=True, timeout=wait_s)
+
+
 def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
-    info = HfApi().repo_info(
-        source.repo, repo_type=repo_type, revision=commit, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT
-    )
+    info = _repo_info(source, repo_type, commit)
     if info.sha != commit:
         raise HarnessError(f"the Hub answers with commit {info.sha} when asked for {commit}")
-    digests = {file.rfilename: _digest(file) for file in info.siblings or ()}
+    digests = {
+        file.rfilename: f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
+        for file in info.siblings or ()
+    }
     constants.HF_HUB_DISABLE_XET = True  # plain HTTP has read timeouts
     disable_progress_bars("huggingface_hub.http_get")
 
@@ -173,8 +142,7 @@ def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
         raise HarnessError(f"it has no files of a supported type: {', '.join(DATA_SUFFIXES)}")
     paths = {name: verified(name) for name in sorted({*names})}
     name, path = next(iter(paths.items()))
-    folder = path.parents[len(Path(name).parts) - 1]
-    return Note(path=str(folder), files={name: digests[name] for name in paths})
+    return Note(path=str(path.parents[name.count("/")]), files={name: digests[name] for name in paths})
 
 
 def _model_files(names: Collection[str]) -> list[str]:
@@ -228,21 +196,17 @@ def _verified(arguments: dict[str, Any], digest: str) -> Path:
             path = Path(hf_hub_download(**arguments, force_download=force))
         except OSError as error:
             # Plain OSError: a copy of the wrong length. 416: a partial copy that is too long to be continued.
-            if force or (type(error) is not OSError and status_of(error) != 416):
+            if force or (type(error) is not OSError and _status_of(error) != 416):
                 raise
         else:
-            if matches(path, digest):
+            if _matches(path, digest):
                 return path
     assert path is not None
     path.resolve().unlink()
     raise HarnessError(f"{arguments['filename']} does not have the digest that the Hub states ({digest}); deleted")
 
 
-def _digest(file: Any) -> str:
-    return f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
-
-
-def matches(path: Path, digest: str) -> bool:
+def _matches(path: Path, digest: str) -> bool:
     """Return whether the content of a file has a digest."""
     kind, _, expected = digest.partition(":")
     # Git names a blob by SHA-1, and so does the Hub where it keeps no sha256.
@@ -255,17 +219,39 @@ def matches(path: Path, digest: str) -> bool:
     return actual.hexdigest() == expected
 
 
-def _noted_folder(note_file: Path) -> Path | None:
-    """Return the folder of an earlier download if all its files are still as the Hub stated them."""
-    try:
-        note = msgspec.json.decode(note_file.read_bytes(), type=Note)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    folder = Path(note.path)
-    intact = all((folder / name).exists() and matches(folder / name, digest) for name, digest in note.files.items())
-    return folder if intact else None
+def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: str) -> str:
+    """Return what went wrong and what to do."""
+    # The Hub's library wraps the failed request when the file is not in the cache either, or a fresh copy was forced.
+    while isinstance(error, (errors.LocalEntryNotFoundError, ValueError)) and error.__cause__ is not None:
+        error = error.__cause__
+    page = _page(source, repo_type)
+    match error:
+        case HarnessError():
+            return str(error)
+        case errors.GatedRepoError():
+            return f"it is gated: accept its terms at {page}, and set HF_TOKEN to a token of that account"
+        case errors.RepositoryNotFoundError():
+            return f"{page} does not exist, or it is private and HF_TOKEN is not a token that may read it"
+        case errors.RevisionNotFoundError():
+            return f"revision {revision} does not exist; {page}/commits/main lists the commits"
+        case errors.EntryNotFoundError():
+            return f"a file is missing at commit {revision}: {inert(str(error))}"
+    status = _status_of(error)
+    if status is not None:
+        return STATUS.get(status, f"the Hub failed with status {status}; run again later: complete files are kept")
+    problem = f"{type(error).__name__}: {inert(str(error))}"
+    if not isinstance(error, OSError):
+        return problem
+    return (
+        f"no complete answer from {constants.ENDPOINT} ({problem}); check the network, and run again: "
+        "complete files are kept"
+    )
 
 
-def _note_file(source: Hub, repo_type: RepoType, commit: str) -> Path:
-    name = "--".join([repo_type, *source.repo.split("/"), source.config or "default", commit])
-    return Path(constants.HF_HOME) / "shipbench" / f"{name}.json"
+def _status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of the response that an error is about, if there was one."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _page(source: Hub, repo_type: RepoType) -> str:
+    return f"{constants.ENDPOINT}/{'datasets/' if repo_type == 'dataset' else ''}{source.repo}"

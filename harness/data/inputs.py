@@ -1,117 +1,128 @@
-"""Encoded rows: the same objects for every backend, and what is made of its outputs."""
+"""Encoded rows of a task: the batches that every backend gets, and predictions from its outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import NO_ANSWER, Arrays, EncodedRows, Example, Kind
-from harness.kinds.common import label_name
+from harness.contracts.kind import NO_ANSWER, NO_LABEL
+
+if TYPE_CHECKING:
+    from harness.contracts.kind import Arrays, EncodedRows, Example, Kind
 
 PROBE_BATCHES = (2, 16)
-"""Besides every row alone, this many rows together, padded: an export may be right at one shape only."""
+"""Sizes of the padded probe batches: an export may be correct for a single shape only."""
 
 CUT = 16
-"""So many entries, each cut to another length, are probed together where a kind's rows have a length. Test rows that
-all fill `max_length` need no padding, and would hide a lost mask, the wrong padding side, and a length folded in."""
+"""Entries in the probe batch of rows cut to different lengths.
+
+Test rows that all fill `max_length` need no padding. They would hide a lost mask, padding on the wrong side, and a
+length that the exporter took for a constant.
+"""
 
 SHORTEST = 8
-"""None is cut shorter than this or the shortest real one: the reference itself may need some length."""
+"""Tokens that a cut keeps at least, if the shortest row has as many: the reference itself may need some length."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Rows as a model is given them."""
+    """Encoded rows of one part, with the labels of their task."""
 
     kind: Kind
-    asked: EncodedRows
+    encoded: EncodedRows
     labels: tuple[str, ...] = ()
-    """The task's, where it has any."""
+    """The task's labels; empty for kinds without labels."""
     order: Sequence[int] | None = None
-    """For each answer that the model can give, its index among `labels`; None where they are the same."""
+    """Index in `labels` of each label of the model's head; None where both are the same."""
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self.asked.examples)
+        return len(self.encoded.examples)
 
     def batch(self, rows: Sequence[int]) -> Arrays:
-        """The batch of these rows."""
-        return self._collated([example for row in rows for example in self.asked.examples[row]])
+        """Return these rows as one padded batch."""
+        return self._collate([example for row in rows for example in self.encoded.examples[row]])
 
     def entries(self, rows: Sequence[int]) -> list[int]:
-        """How many entries of a batch each of these rows takes."""
-        return [len(self.asked.examples[row]) for row in rows]
+        """Return how many entries of a batch each of these rows takes."""
+        return [len(self.encoded.examples[row]) for row in rows]
 
     def probes(self) -> list[Arrays]:
-        """The padded batches: first rows as they are, then, where rows have a length, some cut to several lengths."""
+        """Return padded batches: the first rows as they are and, where rows have a length, cut to different lengths."""
         whole = [self.batch(range(size)) for size in PROBE_BATCHES if size <= len(self)]
         cut = self._cut()
-        return [*whole, self._collated(cut)] if cut else whole
+        return [*whole, self._collate(cut)] if cut else whole
 
-    def probed(self) -> list[str]:
-        """What each entry of the probes is called."""
+    def probe_names(self) -> list[str]:
+        """Return a name for each entry of the probes."""
         sizes = [size for size in PROBE_BATCHES if size <= len(self)]
-        whole = [row for size in sizes for row in range(size) for _ in self.asked.examples[row]]
-        cut = [row for row in range(min(CUT, len(self))) for _ in self.asked.examples[row]][:CUT]
+        whole = [row for size in sizes for row in range(size) for _ in self.encoded.examples[row]]
+        cut = [row for row in range(min(CUT, len(self))) for _ in self.encoded.examples[row]][:CUT]
         return [*(f"{row} in a padded batch" for row in whole), *(f"{row} cut short in a padded batch" for row in cut)]
 
     def predictions(self, outputs: Sequence[Arrays]) -> list[Any]:
-        """What is answered to each row: where the task has labels their index, below 0 for one that no row has, or
-        for each part of a row their name; else what the kind reads."""
-        found = self.kind.predict(self.asked, outputs)
+        """Return the prediction of each row.
+
+        This is an index into `labels` where a row has one label (negative for a label of no row), a list of names
+        where each part of a row has one, and otherwise what the kind predicts.
+        """
+        predictions = self.kind.predict(self.encoded, outputs)
         if self.kind.label == "one":
-            return [self._own(label) for label in found]
+            return [self._index(label) for label in predictions]
         if self.kind.label == "each":
-            return [[self._tag(label) for label in parts] for parts in found]
-        return found
+            return [
+                [NO_ANSWER if label < 0 else self._name(self._index(label)) for label in parts] for parts in predictions
+            ]
+        return predictions
 
     def truths(self) -> list[Any]:
-        """What each row's prediction should be."""
-        found = self.kind.truths(self.asked)
-        return [[self.labels[i] for i in parts] for parts in found] if self.kind.label == "each" else found
+        """Return the correct prediction of each row."""
+        truths = self.kind.truths(self.encoded)
+        return [[self.labels[i] for i in parts] for parts in truths] if self.kind.label == "each" else truths
 
-    def tell(self, prediction: Any) -> str:
-        """A prediction, or what it should be, in words."""
+    def describe(self, prediction: Any) -> str:
+        """Return a prediction or a truth as text."""
         if self.kind.label == "one":
-            return label_name(self.labels, prediction)
+            return self._name(prediction)
         if isinstance(prediction, list):
             return " ".join(map(str, prediction))
         return str(prediction)
 
     def tokens(self, outputs: Sequence[Arrays]) -> tuple[int, ...]:
-        """Tokens generated for each row; empty for a kind that generates none."""
+        """Return the number of tokens generated for each row; empty for a kind that generates none."""
         count = self.kind.tokens
-        return () if count is None else tuple(count(self.asked.processor, row) for row in outputs)
+        return () if count is None else tuple(count(self.encoded.processor, row) for row in outputs)
 
-    def _tag(self, label: int) -> str:
-        return NO_ANSWER if label < 0 else label_name(self.labels, self._own(label))
+    def _name(self, index: int) -> str:
+        return self.labels[index] if index >= 0 else NO_LABEL
 
-    def _own(self, label: int) -> int:
+    def _index(self, label: int) -> int:
         return label if self.order is None else self.order[label]
 
-    def _collated(self, examples: list[Example]) -> Arrays:
-        return self.kind.collate(self.asked.processor, examples)
+    def _collate(self, examples: list[Example]) -> Arrays:
+        return self.kind.collate(self.encoded.processor, examples)
 
     def _cut(self) -> list[Example]:
-        """The first entries at lengths from the shortest to half the longest; none where that leaves no two lengths."""
+        """Return the first entries cut to lengths from SHORTEST to half the longest; empty if all would be equal."""
         if len(self.kind.axes) < 2:
             return []
         first: list[Example] = []
         lengths: list[int] = []
-        for examples in self.asked.examples:
+        for examples in self.encoded.examples:
             first += examples[: CUT - len(first)]
             lengths += [len(next(iter(example.values()))) for example in examples]
         low, high = max(1, min(SHORTEST, *lengths)), max(lengths) // 2
-        wanted = np.linspace(low, max(low, high), len(first), dtype=int).tolist()
-        cut = [self.kind.shorten(example, to) for example, to in zip(first, wanted, strict=True)]
-        return cut if high > low else []
+        if high <= low:
+            return []
+        targets = np.linspace(low, high, len(first), dtype=int).tolist()
+        return [self.kind.shorten(example, length) for example, length in zip(first, targets, strict=True)]
 
 
 def split_rows(outputs: Arrays, entries: Sequence[int]) -> list[Arrays]:
-    """Outputs of a batch as those of its rows, each of which takes so many of its entries."""
+    """Return the outputs of each row of a batch, in which the rows take so many `entries`."""
     ends = np.cumsum(entries)[:-1]
     parts = {name: np.split(values, ends) for name, values in outputs.items()}
     return [{name: parts[name][row] for name in parts} for row in range(len(entries))]

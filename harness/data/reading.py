@@ -1,7 +1,8 @@
-"""Identify the content of a source: the commit of a repository, or a digest of local files.
+"""Read the rows of a task from their source, and locate pretrained checkpoints.
 
-ALSO: A table held to what its task reads: its columns are there, whole, and of the right sort.
-ALSO: Rows as their source has them: one table for each split that it comes in, with a task's columns alone."""
+Rows come as one table per split of the source, with the task's columns only. `datasets` infers splits and file formats
+from names; a single file is the split `train`.
+"""
 
 from __future__ import annotations
 
@@ -9,114 +10,18 @@ import math
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-from datasets import ClassLabel, Dataset, Image, LargeList, List, Value, concatenate_datasets, load_dataset
-
-from harness.contracts.sources import Folder, Hub, Local, Native, Package, Row, Rows, Scratch, Source
+from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.data import hub
 from harness.errors import HarnessError
-from harness.spec import Task
 from harness.util.fingerprints import tree_sha256
 
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-def of_rows(source: Rows, folder: Path) -> str:
-    """Return the identity of a task's rows for a suite in `folder`; HarnessError if they are missing or not pinned."""
-    match source:
-        case Package():
-            return source.sha256
-        case Hub():
-            return source.commit
-        case Folder():
-            return tree_sha256(source.locate(folder))
-
-
-def of_model(source: Source, folder: Path) -> str | None:
-    """Return the identity of a model before training; None for an architecture with random weights."""
-    match source:
-        case Package():
-            return source.sha256
-        case Hub():
-            return source.commit
-        case Local():
-            return tree_sha256(source.locate(folder))
-        case Native():
-            return tree_sha256(source.locate(folder)[0])
-        case Scratch():
-            return None
-
-
-def of_task(task: Task, split: str, rows: Dataset) -> Dataset:
-    """The task's inputs and its `label`; HarnessError for a column that is missing, and for a row that lacks one."""
-    rows = _with_fields(task, rows)
-    missing = [name for name in task.columns if name not in rows.column_names]
-    if missing:
-        raise HarnessError(
-            f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(rows.flatten().column_names)}"
-        )
-    for name in task.columns:
-        nothing = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
-        if any(nothing):
-            raise HarnessError(
-                f"task {task.name}: row {nothing.index(True)} of {split} has nothing in {name} "
-                f"({sum(nothing)} rows have); leave them out of the file"
-            )
-    if not len(rows):
-        raise HarnessError(f"task {task.name}: {split} has no rows")
-    found = rows.select_columns(list(task.inputs))
-    if task.label is not None:
-        values, feature = _labels(task, split, rows, task.label)
-        found = found.add_column("label", values, feature=feature)
-    for name in task.inputs:
-        if isinstance(found.features[name], Image):
-            found = found.cast_column(name, Image(mode="RGB"))
-    return found
-
-
-def _with_fields(task: Task, rows: Dataset) -> Dataset:
-    """The rows, and for a column `a.b` that the task wants the field b of their column a."""
-    wanted = [name for name in task.columns if name not in rows.column_names and "." in name]
-    flat = rows.flatten() if wanted else rows
-    found = [name for name in wanted if name in flat.column_names]
-    return concatenate_datasets([rows, flat.select_columns(found)], axis=1) if found else rows
-
-
-def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[Any], Any]:
-    """Values of the label column and their feature: names as their source lists them, or as text if it lists none.
-
-    HarnessError where `datasets` has -1, which is how it writes that a label is not published.
-    """
-    feature, values = rows.features[column], list(rows[column])
-    if task.kind.label == "free":
-        return values, feature
-    each = task.kind.label == "each"
-    if not each and not isinstance(feature, ClassLabel | Value):
-        raise HarnessError(
-            f"task {task.name}: column {column} of {split} is to hold one label a row, and holds "
-            f"{type(values[0]).__name__}"
-        )
-    if each and not isinstance(feature, List | LargeList):
-        raise HarnessError(
-            f"task {task.name}: column {column} of {split} is to hold a label for each word, and holds "
-            f"{type(values[0]).__name__}"
-        )
-    inner = feature.feature if each else feature
-    empty = [number for number, value in enumerate(values) if each and None in value]
-    if empty:
-        raise HarnessError(f"task {task.name}: row {empty[0]} of {split} has a word without a label in {column}")
-    if not isinstance(inner, ClassLabel):
-        texts = [[str(part) for part in value] for value in values] if each else [str(value) for value in values]
-        return texts, List(Value("string")) if each else Value("string")
-    hidden = sum(min(value, default=0) < 0 if each else value < 0 for value in values)
-    if hidden:
-        raise HarnessError(
-            f"task {task.name}: {hidden} of {len(values)} rows of {split} have no label (-1): those of this "
-            "set are not published; take another one"
-        )
-    return values, List(inner) if each else feature
-
+    from harness.contracts.sources import Row, Source
+    from harness.spec import Task
 
 READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("csv", {}),
@@ -125,32 +30,13 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".jsonl": ("json", {}),
     ".parquet": ("parquet", {}),
 }
-"""Suffix of a file of rows → the reader of `datasets` for it."""
+"""Suffix of a file of rows → reader of `datasets` and its arguments."""
 
 SPLITS = ("train", "validation", "test")
 
 
-def locate(package: Package) -> Path:
-    """Where the package's files lie, verified; HarnessError if it is missing or of another hash."""
-    try:
-        path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
-    except metadata.PackageNotFoundError:
-        raise HarnessError(
-            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
-        ) from None
-    if not path.exists():
-        raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")
-    found = tree_sha256(path)
-    if found != package.sha256:
-        raise HarnessError(
-            f"{package.distribution}: {package.path} has sha256 {found}, the suite pins {package.sha256}; "
-            "install the version the suite was written for, or pin the new hash"
-        )
-    return path
-
-
 def pretrained(source: Source, folder: Path) -> Path | None:
-    """Where a model's checkpoint lies, verified, for a suite in `folder`; None where it starts from random weights."""
+    """Return the verified folder of a model's checkpoint for a suite in `folder`; None for random weights."""
     match source:
         case Package():
             return locate(source)
@@ -162,102 +48,193 @@ def pretrained(source: Source, folder: Path) -> Path | None:
             return None
 
 
-def _path(source: Rows, folder: Path) -> Path:
-    match source:
-        case Package():
-            return locate(source)
-        case Hub():
-            return hub.fetch(source, "dataset")
-        case Folder():
-            return source.locate(folder)
+def locate(package: Package) -> Path:
+    """Return the path of a package's files; HarnessError if they are missing or have another hash."""
+    try:
+        path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
+    except metadata.PackageNotFoundError:
+        raise HarnessError(
+            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
+        ) from None
+    if not path.exists():
+        raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")
+    digest = tree_sha256(path)
+    if digest != package.sha256:
+        raise HarnessError(
+            f"{package.distribution}: {package.path} has sha256 {digest}, the suite pins {package.sha256}; "
+            "install the version the suite was written for, or pin the new hash"
+        )
+    return path
 
 
 def read(task: Task, folder: Path) -> dict[str, Dataset]:
-    """Split → rows, in the source's order; columns are the task's inputs and `label`. There is `train`."""
-    path, known = _path(task.dataset, folder), of_rows(task.dataset, folder)
+    """Return split → rows in the source's order, `train` included; columns are the task's inputs and `label`."""
     match task.dataset:
         case Package(read=None):
             raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
-        case Package(read=reader):
+        case Package(read=reader) as package:
             assert reader is not None
-            return {"train": _package(task, path, reader)}
-        case Hub():  # what else it comes in, unlabelled rows for one, is nobody's mistake
-            tables = _tables(task, path, known)
-            unknown = sorted(set(task.dataset.sample) - set(tables))
-            if unknown:
-                raise HarnessError(f"{task.dataset}: sample= names {', '.join(unknown)}; it has {', '.join(tables)}")
-            parts = task.dataset.splits or {name: name for name in SPLITS if name in tables}
-            missing = sorted({*parts.values()} - {*tables})
-            if missing:
-                raise HarnessError(f"{task.dataset}: splits= names {', '.join(missing)}; it has {', '.join(tables)}")
-            found = {part: _sampled(task.dataset, name, tables[name]) for part, name in parts.items()}
-        case Folder():
-            found = _tables(task, path, known)
-    if "train" not in found or set(found) - set(SPLITS):
-        mend = "name its files after train, validation and test, or have one split only"
-        if isinstance(task.dataset, Hub):
-            mend = f"splits= names train, validation and test after those it has: {', '.join(tables)}"
-        raise HarnessError(f"task {task.name}: {path} comes in {', '.join(found) or 'none of them'}; {mend}")
-    return {name: of_task(task, name, rows) for name, rows in found.items()}
+            tables = {"train": _read_package(task, locate(package), reader)}
+        case Hub() as source:
+            tables = _hub_splits(source, _read_files(task, hub.fetch(source, "dataset"), source.commit, source.config))
+        case Folder() as source:
+            path = source.locate(folder)
+            tables = _read_files(task, path, source.content(folder))
+            if "train" not in tables or set(tables) - set(SPLITS):
+                raise HarnessError(
+                    f"task {task.name}: {path} has the splits {', '.join(tables)}; "
+                    "name its files after train, validation and test, or have one split only"
+                )
+    return {name: _select_columns(task, name, rows) for name, rows in tables.items()}
 
 
-def _package(task: Task, path: Path, reader: Callable[[Path], Iterable[Row]]) -> Dataset:
+def _read_package(task: Task, path: Path, reader: Callable[[Path], Iterable[Row]]) -> Dataset:
+    from datasets import Dataset
+
     try:
         rows = list(reader(path))
     except Exception as error:
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
-    wanted = dict.fromkeys(name if rows and name in rows[0] else name.partition(".")[0] for name in task.columns)
-    for number, row in enumerate(rows):
-        missing = [name for name in wanted if name not in row]
-        if missing:
-            raise HarnessError(
-                f"task {task.name}: row {number} has no column {', '.join(missing)}; its columns are {', '.join(row)}"
-            )
-        empty = [name for name in wanted if _is_nothing(row[name])]
-        if empty:
-            raise HarnessError(
-                f"task {task.name}: row {number} has nothing in {', '.join(empty)}; leave it out in read()"
-            )
     if not rows:
-        raise HarnessError(f"task {task.name}: {path} gave no rows")
-    found = Dataset.from_dict({name: [row[name] for row in rows] for name in wanted})
-    return of_task(task, "train", found)
+        raise HarnessError(f"task {task.name}: {path} has no rows")
+    columns = dict.fromkeys(name if name in rows[0] else name.partition(".")[0] for name in task.columns)
+    _check_columns(task, "train", [name for name in columns if name not in rows[0]], rows[0])
+    return Dataset.from_dict({name: [_value(row, name) for row in rows] for name in columns})
 
 
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _value(row: Row, name: str) -> Any:
+    value = row.get(name)
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _tables(task: Task, path: Path, known: str) -> dict[str, Dataset]:
-    """What is a split, and how a file is read, is told by names, as `datasets` does; a file is one split.
+def _read_files(task: Task, path: Path, content: str, config: str | None = None) -> dict[str, Dataset]:
+    """Return split → rows of a file or a folder.
 
-    `datasets` knows files again by path and time; it is given a cache for each content, `known`, of its own.
+    `datasets` recognises files by path and time, so each `content` gets a cache of its own.
     """
-    config = task.dataset.config if isinstance(task.dataset, Hub) else None
-    if config is not None and (path / config).is_dir() and not (path / "README.md").exists():
+    from datasets import config as settings
+    from datasets import load_dataset
+
+    if config is not None and (path / config).is_dir() and not (path / hub.CARD).exists():
         path, config = path / config, None  # the Hub's own conversion to parquet, which has no card
-    kept = str(Path(datasets.config.HF_DATASETS_CACHE) / "shipbench" / known[:16])
     suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
-    # A label may well be called "None" or "NA". A card, or a file without a suffix, is nobody's rows.
+    # A label may be called "None" or "NA". Cards and files without a suffix hold no rows.
     rows = suffixes - {"", ".md"}
-    plain = {"keep_default_na": False, "na_values": [""]} if rows and rows <= {".csv", ".tsv"} else {}
-    if path.is_file() and path.suffix.lower() not in READERS:
-        raise HarnessError(f"task {task.name}: {path} is none of {', '.join(READERS)}")
+    arguments: dict[str, Any] = {"cache_dir": str(Path(settings.HF_DATASETS_CACHE) / "shipbench" / content[:16])}
+    if rows and rows <= {".csv", ".tsv"}:
+        arguments |= {"keep_default_na": False, "na_values": [""]}
+    reader = str(path)
+    if path.is_file():
+        if path.suffix.lower() not in READERS:
+            raise HarnessError(f"task {task.name}: {path} has an unknown type; expected one of {', '.join(READERS)}")
+        reader, options = READERS[path.suffix.lower()]
+        arguments |= {"data_files": str(path), **options}
     try:
-        if path.is_file():
-            module, settings = READERS[path.suffix.lower()]
-            found = load_dataset(module, data_files=str(path), cache_dir=kept, **settings, **plain)
-        else:
-            found = load_dataset(str(path), config, cache_dir=kept, **plain)
-    except Exception as error:  # datasets raises what its readers raise
+        tables = load_dataset(reader, config, **arguments)
+    except Exception as error:  # readers of `datasets` raise errors of many kinds
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
-    return {str(name): rows for name, rows in found.items()}
+    return {str(name): rows for name, rows in tables.items()}
 
 
-def _sampled(source: Hub, split: str, rows: Dataset) -> Dataset:
+def _hub_splits(source: Hub, tables: dict[str, Dataset]) -> dict[str, Dataset]:
+    """Return the chosen splits of a repository under the names train, validation and test, sampled as declared."""
+    unknown = sorted(set(source.sample) - set(tables))
+    if unknown:
+        raise HarnessError(f"{source}: sample= names {', '.join(unknown)}; it has {', '.join(tables)}")
+    # Further splits, such as unlabelled rows, are left alone.
+    chosen = source.splits or {name: name for name in SPLITS if name in tables}
+    missing = sorted({*chosen.values()} - {*tables})
+    if missing:
+        raise HarnessError(f"{source}: splits= names {', '.join(missing)}; it has {', '.join(tables)}")
+    if "train" not in chosen or set(chosen) - set(SPLITS):
+        raise HarnessError(
+            f"{source}: splits= must map train, and perhaps validation and test, to splits of the repository; "
+            f"it has {', '.join(tables)}"
+        )
+    return {part: _sample(source, name, tables[name]) for part, name in chosen.items()}
+
+
+def _sample(source: Hub, split: str, rows: Dataset) -> Dataset:
     if split not in source.sample:
         return rows
-    if source.sample[split] > len(rows):
-        raise HarnessError(f"{source}: sample asks for {source.sample[split]} rows of {split}, there are {len(rows)}")
-    # Flattened, so that what is looked at below is the sample alone.
-    return rows.shuffle(seed=source.seed).select(range(source.sample[split])).flatten_indices()
+    size = source.sample[split]
+    if size > len(rows):
+        raise HarnessError(f"{source}: sample asks for {size} rows of {split}, which has {len(rows)}")
+    # Flattened, so that later checks see the sample only.
+    return rows.shuffle(seed=source.seed).select(range(size)).flatten_indices()
+
+
+def _select_columns(task: Task, split: str, rows: Dataset) -> Dataset:
+    """Return the task's inputs and `label`; HarnessError for a missing column, and for a row without a value."""
+    from datasets import Image
+
+    rows = _add_fields(task, rows)
+    missing = [name for name in task.columns if name not in rows.column_names]
+    _check_columns(task, split, missing, rows.flatten().column_names)
+    for name in task.columns:
+        empty = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
+        if any(empty):
+            raise HarnessError(
+                f"task {task.name}: row {empty.index(True)} of {split} has no value in {name}, "
+                f"like {sum(empty)} of {len(rows)} rows; leave them out"
+            )
+    if not len(rows):
+        raise HarnessError(f"task {task.name}: {split} has no rows")
+    selected = rows.select_columns(list(task.inputs))
+    if task.label is not None:
+        values, feature = _labels(task, split, rows, task.label)
+        selected = selected.add_column("label", values, feature=feature)
+    for name in task.inputs:
+        if isinstance(selected.features[name], Image):
+            selected = selected.cast_column(name, Image(mode="RGB"))
+    return selected
+
+
+def _check_columns(task: Task, split: str, missing: list[str], columns: Iterable[str]) -> None:
+    if missing:
+        raise HarnessError(
+            f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are {', '.join(columns)}"
+        )
+
+
+def _add_fields(task: Task, rows: Dataset) -> Dataset:
+    """Return the rows with a column `a.b` for each field b of column a that the task names so."""
+    from datasets import concatenate_datasets
+
+    fields = [name for name in task.columns if name not in rows.column_names and "." in name]
+    flat = rows.flatten() if fields else rows
+    fields = [name for name in fields if name in flat.column_names]
+    return concatenate_datasets([rows, flat.select_columns(fields)], axis=1) if fields else rows
+
+
+def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[Any], Any]:
+    """Return the values of the label column and their feature: class labels as they are, other labels as text.
+
+    HarnessError for -1, by which `datasets` marks a label that is not published.
+    """
+    from datasets import ClassLabel, LargeList, List, Value
+
+    feature, values = rows.features[column], list(rows[column])
+    if task.kind.label == "free":
+        return values, feature
+    each = task.kind.label == "each"
+    if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
+        raise HarnessError(
+            f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
+            f"per row, but holds {type(values[0]).__name__}"
+        )
+    unlabelled = [number for number, value in enumerate(values) if each and None in value]
+    if unlabelled:
+        raise HarnessError(f"task {task.name}: row {unlabelled[0]} of {split} has a word without a label in {column}")
+    inner = feature.feature if each else feature
+    if not isinstance(inner, ClassLabel):
+        inner = Value("string")
+        texts = [[str(part) for part in value] for value in values] if each else [str(value) for value in values]
+        return texts, List(inner) if each else inner
+    hidden = sum(min(value, default=0) < 0 if each else value < 0 for value in values)
+    if hidden:
+        raise HarnessError(
+            f"task {task.name}: {hidden} of {len(values)} rows of {split} have the label -1: the labels of this set "
+            "are not published; use another one"
+        )
+    return values, List(inner) if each else feature

@@ -1,160 +1,110 @@
-"""A backend's answers held against others': the gate that an export passes, and what is counted of a lossy one."""
+"""Parity: an export must reproduce the outputs of its source, and timed outputs must be the scored ones."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.contracts.kind import ABSOLUTE, RELATIVE, TOKENS, Arrays, Tolerance
-from harness.data.inputs import Inputs
+from harness.contracts.kind import ATOL, RTOL, TOKENS, Arrays, Tolerance
 from harness.errors import HarnessError, WorkerError
-from harness.evaluation import score
-from harness.evaluation.predictions import Scored
-from harness.metrics import METRICS
-from harness.results.schema import Answers, Bounds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.data.inputs import Inputs
+    from harness.evaluation.predictions import Evaluation
+
+Shape = tuple[int, ...]
 
 
-def rule(likeness: Tolerance, values: NDArray[Any]) -> Tolerance:
-    """The rule for an output: the kind's for numbers; whole numbers are tokens."""
-    return TOKENS if values.dtype.kind in "iu" else likeness
-
-
-def largest_difference(own: Scored, other: Scored, likeness: Tolerance) -> float:
-    """Over every output of both shapes that holds numbers; where all hold tokens, the most that differ in a row."""
-    pairs = list(_pairs(own, other))
-    numbers = [name for name, values in pairs[0][0].items() if rule(likeness, values) is likeness]
-    names = numbers or list(pairs[0][0])
-    return max(
-        rule(likeness, mine[name]).distance(mine[name], theirs[name]) for mine, theirs in pairs for name in names
-    )
-
-
-def check_forms(own: Scored, source: Scored, name: str, likeness: Tolerance) -> None:
-    """HarnessError unless both give the same outputs in the same shapes, row by row and in padded batches."""
-    for mine, theirs in _pairs(own, source):
-        if _forms(mine, likeness) != _forms(theirs, likeness):
-            raise HarnessError(
-                f"the export does not answer as {name} does: it gives {_forms(mine, likeness)} for "
-                f"{_forms(theirs, likeness)}"
-            )
-
-
-def check_parity(own: Scored, source: Scored, name: str, inputs: Inputs) -> None:
-    """HarnessError, with the largest difference and its row, unless every output is like the source's."""
-    likeness = inputs.kind.likeness
-    check_forms(own, source, name, likeness)
+def check_parity(own: Evaluation, source: Evaluation, name: str, inputs: Inputs) -> None:
+    """Raise HarnessError with the largest difference and its row unless every output is within the kind's tolerance."""
+    check_shapes(own, source, name, inputs.kind.tolerance)
     for mine, theirs, alone in ((own.single, source.single, True), (own.padded, source.padded, False)):
         for output, values in mine[0].items() if mine else ():
-            held = rule(likeness, values)
-            by_row = [held.excess(one[output], other[output]) for one, other in zip(mine, theirs, strict=True)]
-            beyond = sum(not excess <= 0 for excess in by_row)  # NaN is like nothing
-            if beyond <= math.ceil(held.share * len(by_row)):
+            tolerance = _tolerance(inputs.kind.tolerance, values)
+            excess = [tolerance.excess(a[output], b[output]) for a, b in zip(mine, theirs, strict=True)]
+            differing = sum(not row <= 0 for row in excess)  # NaN is within no tolerance
+            if differing <= math.ceil(tolerance.max_share * len(excess)):
                 continue
-            worst = int(np.argmax(by_row))
-            largest = held.distance(mine[worst][output], theirs[worst][output])
+            worst = int(np.argmax(excess))
+            place = f"{worst} alone" if alone else inputs.probe_names()[worst]
+            largest = tolerance.distance(mine[worst][output], theirs[worst][output])
             raise HarnessError(
                 f"the export does not answer as {name} does: {output} differs by up to {largest:.3g} (allowed "
-                f"{held.allowed}), worst at test row {f'{worst} alone' if alone else inputs.probed()[worst]}; "
-                f"{beyond} of {len(by_row)} rows differ"
+                f"{tolerance.description}), worst at test row {place}; "
+                f"{differing} of {len(excess)} rows differ"
             )
 
 
-def check_timed(name: str, scored: Scored, rows: Sequence[int], outputs: Arrays, of: str = "test") -> None:
-    """WorkerError unless timed answers have the form of the scored ones and, for one row, are the scored one."""
-    known = [scored.single[row] for row in rows]
-    expected = {output: _stacked([one[output] for one in known]) for output in known[0]}
-    found = {output: values.shape for output, values in outputs.items()}
+def check_shapes(own: Evaluation, source: Evaluation, name: str, tolerance: Tolerance) -> None:
+    """Raise HarnessError unless both have the same outputs in the same shapes, for single rows and padded batches."""
+    for mine, theirs in _pairs(own, source):
+        shapes, expected = _shapes(mine, tolerance), _shapes(theirs, tolerance)
+        if shapes != expected:
+            raise HarnessError(
+                f"the export does not answer as {name} does: its outputs have the shapes {shapes}, expected {expected}"
+            )
+
+
+def largest_difference(own: Evaluation, other: Evaluation, tolerance: Tolerance) -> float:
+    """Return the largest distance over all outputs that hold numbers, or over all where every output holds tokens."""
+    pairs = list(_pairs(own, other))
+    numeric = [name for name, values in pairs[0][0].items() if _tolerance(tolerance, values) is tolerance]
+    return max(
+        _tolerance(tolerance, mine[name]).distance(mine[name], theirs[name])
+        for mine, theirs in pairs
+        for name in numeric or pairs[0][0]
+    )
+
+
+def check_timed(name: str, scored: Evaluation, rows: Sequence[int], outputs: Arrays, part: str = "test") -> None:
+    """Raise WorkerError unless timed outputs have the shapes of the scored ones and, for a single row, their values.
+
+    Padding changes the values of a batch slightly, so only its shapes are compared.
+    """
+    singles = [scored.single[row] for row in rows]
+    expected = {output: _batch_shape([single[output].shape for single in singles]) for output in singles[0]}
+    shapes = {output: values.shape for output, values in outputs.items()}
     for output, values in outputs.items():
         if values.dtype.kind in "iu" and len(rows) > 1 and output in expected:
-            # Of rows that are generated together the longest may end a token sooner or later.
-            found[output] = (*found[output][:1], *expected[output][1:])
-    if found != expected or not all(np.isfinite(values).all() for values in outputs.values()):
-        raise WorkerError(f"{name}: what was timed is not what was scored: {found} for {expected}, or not finite")
-    for output, values in outputs.items():
-        near = 0.0 if values.dtype.kind in "iu" else 1.0  # a token is the same or another
-        if len(rows) == 1 and not np.allclose(values, known[0][output], rtol=near * RELATIVE, atol=near * ABSOLUTE):
+            # Rows that are generated together are as long as the longest, which may end a token sooner or later.
+            shapes[output] = (*shapes[output][:1], *expected[output][1:])
+    if shapes != expected or not all(np.isfinite(values).all() for values in outputs.values()):
+        raise WorkerError(
+            f"{name}: timed outputs differ from the scored ones: shapes {shapes}, expected {expected}, all finite"
+        )
+    for output, values in outputs.items() if len(rows) == 1 else ():
+        slack = 0.0 if values.dtype.kind in "iu" else 1.0  # tokens must be equal
+        if not np.allclose(values, singles[0][output], rtol=slack * RTOL, atol=slack * ATOL):
             raise WorkerError(
-                f"{name}: what was timed is not what was scored: {output} of {of} row {rows[0]} differs by "
-                f"{np.abs(values - known[0][output]).max():.3g}"
+                f"{name}: timed outputs differ from the scored ones: {output} of {part} row {rows[0]} differs by "
+                f"{np.abs(values - singles[0][output]).max():.3g}"
             )
 
 
-def _stacked(values: Sequence[NDArray[Any]]) -> tuple[int, ...]:
-    """The shape of a batch of rows that were answered alone, padded to the longest."""
-    return (
-        sum(len(one) for one in values),
-        *(max(sizes) for sizes in zip(*(one.shape[1:] for one in values), strict=True)),
-    )
+def _tolerance(tolerance: Tolerance, values: NDArray[Any]) -> Tolerance:
+    """Return the tolerance of an output: the kind's own for numbers, TOKENS for integers."""
+    return TOKENS if values.dtype.kind in "iu" else tolerance
 
 
-def compare_answers(
-    own: Scored, reference: Scored, source: Scored, source_name: str, inputs: Inputs, metric: str
-) -> Answers:
-    """Counts of rows lost and gained against the reference and against the artifact this one was built from."""
-    truths = inputs.truths()
-    lost, gained, agreement = _flips(own, reference, truths, metric)
-    source_lost, source_gained, source_agreement = _flips(own, source, truths, metric)
-    return Answers(
-        rows=len(truths),
-        score=own.score,
-        reference_score=reference.score,
-        lost=lost,
-        gained=gained,
-        agreement=agreement,
-        compared_with=source_name,
-        source_score=source.score,
-        source_lost=source_lost,
-        source_gained=source_gained,
-        source_agreement=source_agreement,
-        largest_difference=largest_difference(own, source, inputs.kind.likeness),
-        right=right_rows(own.predictions, truths, metric),
-        bounds=bounds(own, reference, truths, metric),
-        source_bounds=None if source is reference else bounds(own, source, truths, metric),
-        score_bounds=score_bounds(own, truths, metric),
-        others=own.others,
-        tokens=inputs.tokens(own.single),
-    )
+def _pairs(own: Evaluation, other: Evaluation) -> Iterator[tuple[Arrays, Arrays]]:
+    yield from zip(own.single, other.single, strict=True)
+    yield from zip(own.padded, other.padded, strict=True)
 
 
-def right_rows(predictions: Sequence[Any], truths: Sequence[Any], metric: str) -> str:
-    """A character a row, `1` where the prediction is right."""
-    return "".join("1" if is_right else "0" for is_right in score.right(metric, predictions, truths))
-
-
-def bounds(own: Scored, other: Scored, truths: Sequence[Any], metric: str) -> Bounds | None:
-    """Of the score lost; None where it is counted row by row, and where there is no score."""
-    if METRICS[metric].counts_rows or own.score is None or other.score is None:
-        return None
-    found = score.score_drop(metric, own.predictions, other.predictions, truths)
-    return Bounds(low=found.low, high=found.high)
-
-
-def score_bounds(own: Scored, truths: Sequence[Any], metric: str) -> Bounds | None:
-    """Of the score; None where rows right are counted, and where there is no score."""
-    if METRICS[metric].counts_rows or own.score is None:
-        return None
-    found = score.score_interval(metric, own.predictions, truths)
-    return Bounds(low=found.low, high=found.high)
-
-
-def _pairs(own: Scored, other: Scored) -> Iterator[tuple[Arrays, Arrays]]:
-    for mine, theirs in ((own.single, other.single), (own.padded, other.padded)):
-        yield from zip(mine, theirs, strict=True)
-
-
-def _forms(outputs: Arrays, likeness: Tolerance) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; of generated text the number of rows alone."""
+def _shapes(outputs: Arrays, tolerance: Tolerance) -> dict[str, Shape]:
+    """Return shapes by output; generated text may have any length, so only its number of rows counts."""
     return {
-        name: values.shape if rule(likeness, values).sized else values.shape[:1] for name, values in outputs.items()
+        name: values.shape if _tolerance(tolerance, values).same_shape else values.shape[:1]
+        for name, values in outputs.items()
     }
 
 
-def _flips(own: Scored, other: Scored, truths: Sequence[Any], metric: str) -> tuple[int, int, float]:
-    mine, theirs = (score.right(metric, one.predictions, truths) for one in (own, other))
-    read = (score.answered(metric, one.predictions) for one in (own, other))
-    same = [one == another for one, another in zip(*read, strict=True)]
-    return int((theirs & ~mine).sum()), int((mine & ~theirs).sum()), float(np.mean(same))
+def _batch_shape(shapes: Sequence[Shape]) -> Shape:
+    """Return the shape of a batch of single rows, padded to the longest."""
+    entries, *rest = zip(*shapes, strict=True)
+    return (sum(entries), *map(max, rest))

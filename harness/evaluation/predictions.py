@@ -1,6 +1,4 @@
-"""Arrays of several rows, each in a shape of its own, in one safetensors file.
-
-ALSO: What a backend answers on the test rows: collected once an artifact."""
+"""Predictions of a backend on the test rows, collected once per artifact and kept on disk."""
 
 from __future__ import annotations
 
@@ -8,23 +6,72 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from harness.contracts.kind import Arrays
-from harness.data.inputs import Inputs, split_rows
+from harness.data.inputs import split_rows
 from harness.errors import WorkerError
 from harness.evaluation.score import score
-from harness.measure.client import Worker
-from harness.util.console import Progress
+
+if TYPE_CHECKING:
+    from harness.contracts.kind import Arrays
+    from harness.data.inputs import Inputs
+    from harness.measure.client import Worker
+    from harness.util.console import Progress
+
+SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 
 SHAPES = ".shapes"
 
 
-def save(rows: Sequence[Arrays], file: Path) -> None:
-    """Write `rows`, which have the same names, numbers of axes and types, to `file`."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Outputs, predictions and scores of one backend on the rows of one part."""
+
+    single: list[Arrays]
+    """Outputs of each row, run alone."""
+    padded: list[Arrays]
+    """Outputs of each entry of the padded probe batches."""
+    predictions: list[Any]
+    """One per row."""
+    score: float | None
+    """By the task's metric; None where the metric is undefined on these rows."""
+    other_scores: dict[str, float]
+    """By the task's further metrics, where they are defined."""
+
+
+def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, progress: Progress) -> dict[str, Any]:
+    """Run every row and the probes, write the outputs to `out`, and return predictions and scores for `read`."""
+    single = []
+    with progress.bar(f"answers of {worker.name}", len(inputs)) as bar:
+        for row in range(len(inputs)):
+            single.append(_run(worker, inputs.batch([row]), f"test row {row}"))
+            bar.update()
+        padded = [_run(worker, batch, "a padded batch") for batch in inputs.probes()]
+    save_rows(single, out / SINGLE)
+    save_rows([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
+    predictions, truths = inputs.predictions(single), inputs.truths()
+    scores = {metric: score(metric, predictions, truths) for metric in metrics}
+    defined = {metric: value if math.isfinite(value) else None for metric, value in scores.items()}
+    return {"scores": defined, "predictions": predictions}
+
+
+def read(folder: Path, info: dict[str, Any]) -> Evaluation:
+    """Return the evaluation in `folder`, with the `info` that `collect` returned."""
+    (_, first), *others = info["scores"].items()
+    return Evaluation(
+        single=load_rows(folder / SINGLE),
+        padded=load_rows(folder / PADDED),
+        predictions=info["predictions"],
+        score=first,
+        other_scores={metric: value for metric, value in others if value is not None},
+    )
+
+
+def save_rows(rows: Sequence[Arrays], file: Path) -> None:
+    """Write arrays of several rows; shapes may differ by row, names, numbers of axes and types may not."""
     packed: Arrays = {}
     for name in rows[0] if rows else ():
         packed[name] = np.concatenate([row[name].reshape(-1) for row in rows])
@@ -32,80 +79,34 @@ def save(rows: Sequence[Arrays], file: Path) -> None:
     save_file(packed, file)
 
 
-def load(file: Path) -> list[Arrays]:
-    """What `save` wrote."""
+def load_rows(file: Path) -> list[Arrays]:
+    """Return the rows that `save_rows` wrote."""
     packed = load_file(file)
-    found: list[Arrays] = []
+    columns = {}
     for name in (name for name in packed if not name.endswith(SHAPES)):
         shapes = packed[name + SHAPES]
-        ends = np.cumsum(shapes.prod(axis=1))
-        parts = [part.reshape(shape) for part, shape in zip(np.split(packed[name], ends[:-1]), shapes, strict=True)]
-        found = found or [{} for _ in parts]
-        for row, part in zip(found, parts, strict=True):
-            row[name] = part
-    return found
+        parts = np.split(packed[name], np.cumsum(shapes.prod(axis=1))[:-1])
+        columns[name] = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-SINGLE, PADDED = "single.safetensors", "padded.safetensors"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A backend's outputs: `single` of each row, answered alone; `padded` of each entry of the probes."""
-
-    single: list[Arrays]
-    padded: list[Arrays]
-    predictions: list[Any]
-    score: float | None
-    """None where the metric is undefined on these rows."""
-    others: dict[str, float]
-    """By the metrics that are told beside it, where they are defined."""
-
-
-def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, progress: Progress) -> dict[str, Any]:
-    """Ask the worker for every row, write its outputs to `out`, and return what they score by each metric."""
-    with progress.bar(f"answers of {worker.name}", len(inputs)) as bar:
-        single = []
-        for row in range(len(inputs)):
-            single.append(_ask(worker, inputs.batch([row]), f"test row {row}"))
-            bar.update()
-        padded = [_ask(worker, batch, "a padded batch") for batch in inputs.probes()]
-    save(single, out / SINGLE)
-    save([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
-    predictions, truths = inputs.predictions(single), inputs.truths()
-    found = {metric: score(metric, predictions, truths) for metric in metrics}
-    scores = {metric: value if math.isfinite(value) else None for metric, value in found.items()}
-    return {"scores": scores, "predictions": predictions}
-
-
-def read(folder: Path, info: dict[str, Any]) -> Scored:
-    """What `collect` wrote."""
-    (_, first), *others = info["scores"].items()
-    return Scored(
-        single=load(folder / SINGLE),
-        padded=load(folder / PADDED),
-        predictions=info["predictions"],
-        score=first,
-        others={metric: value for metric, value in others if value is not None},
-    )
-
-
-def _ask(worker: Worker, batch: Arrays, what: str) -> Arrays:
+def _run(worker: Worker, batch: Arrays, label: str) -> Arrays:
+    """Return the worker's outputs for a batch; WorkerError unless they are finite numbers, one per entry."""
     entries = _entries(batch)
     try:
         worker.put(batch)
         outputs = worker.run().outputs
     except WorkerError as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in batch.items())
-        raise type(error)(f"{error}\n  asked for {what}: {shapes}", error.said) from error
+        raise type(error)(f"{error}\n  asked for {label}: {shapes}", error.output) from error
     for name, values in outputs.items():
         if values.dtype.kind not in "biuf" or not values.ndim:
             raise WorkerError(
-                f"{worker.name}: {name} of {what} is {values.dtype} of shape {values.shape}; a backend answers with "
-                "numbers, a row for each of the batch"
+                f"{worker.name}: {name} of {label} is {values.dtype} of shape {values.shape}; "
+                "a backend answers with numbers, one row for each row of the batch"
             )
         if not np.isfinite(values).all():
-            raise WorkerError(f"{worker.name}: {name} of {what} holds NaN or infinity")
+            raise WorkerError(f"{worker.name}: {name} of {label} holds NaN or infinity")
         if len(values) != entries:
             raise WorkerError(f"{worker.name}: {name} has {len(values)} rows for a batch of {entries}")
     return outputs

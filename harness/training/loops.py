@@ -1,15 +1,9 @@
-"""Trackers in fine-tuning: Transformers' Trainer reports to them, and the harness closes the runs it leaves open.
-
-ALSO: One fine-tuning: what a loop is given, how it is watched, and whose epoch's weights are kept.
-ALSO: Two training loops, Transformers' Trainer and plain PyTorch; both keep the epoch that the recipe says.
-
-Of equally good epochs the first is kept, as Trainer does.
-"""
+"""Two training loops, Transformers' Trainer and plain PyTorch; both keep the weights that the recipe asks for."""
 
 from __future__ import annotations
 
 import copy
-import importlib.util
+import importlib
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -20,53 +14,26 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from harness import checkpoint
-from harness.contracts.kind import Arrays, Example, without
-from harness.data.inputs import Inputs, split_rows
+from harness.contracts.kind import omit
+from harness.data.inputs import split_rows
 from harness.errors import HarnessError
 from harness.evaluation.score import score
-from harness.spec import Model, Task
-from harness.util.console import Progress
 
 if TYPE_CHECKING:
     import torch
 
+    from harness.contracts.kind import Arrays, Example
+    from harness.data.inputs import Inputs
+    from harness.spec import Model, Task
+    from harness.util.console import Progress
+
 RUNS = "runs"
-"""Folder of TensorBoard's runs, beside checkpoints and artifacts."""
-
-
-def arguments(report_to: tuple[str, ...], folder: Path) -> dict[str, Any]:
-    """Return the TrainingArguments that make Trainer report; `folder` holds the TensorBoard run and names all runs."""
-    if not report_to:
-        return {"report_to": []}
-    chosen = {"report_to": list(report_to), "logging_dir": str(folder), "run_name": folder.name}
-    # Trainer's default would create a public Space on the Hub.
-    return chosen | ({"trackio_space_id": None} if "trackio" in report_to else {})
-
-
-@contextmanager
-def closing(report_to: tuple[str, ...]) -> Iterator[None]:
-    """Close the runs that Trainer leaves open, so that the next fine-tuning gets its own; keep those open before.
-
-    Trainer closes W&B's run never, MLflow's unless training fails, and the others' itself.
-    """
-    trackers = [importlib.import_module(name) for name in report_to if name in ("mlflow", "wandb")]
-    unused = [tracker for tracker in trackers if not _has_run(tracker)]
-    try:
-        yield
-    finally:
-        for tracker in unused:
-            if _has_run(tracker):
-                (tracker.end_run if tracker.__name__ == "mlflow" else tracker.finish)()
-
-
-def _has_run(tracker: Any) -> bool:
-    run = tracker.active_run() if tracker.__name__ == "mlflow" else tracker.run
-    return run is not None
+"""Folder of TensorBoard's runs, next to checkpoints and artifacts."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a loop needs."""
+    """One fine-tuning: everything a loop needs."""
 
     task: Task
     model: Model
@@ -75,21 +42,21 @@ class Job:
     """Examples with their targets, by number."""
     validation: Inputs
     collate: Callable[[list[Example]], dict[str, torch.Tensor]]
-    """Inputs and targets of a batch, by the names of the model's `forward`."""
+    """Inputs and targets of a batch, by the argument names of the module's `forward`."""
     progress: Progress
     device: str
     artifacts: Path
-    """Where everything that is built is kept; trackers that write files do so there."""
+    """Root of the store; trackers that write files write below it."""
     out: Path
-    """Where the checkpoint will be; scratch files lie there too, and go with it if this process is killed."""
+    """Folder of the checkpoint. Scratch files lie there too, so that they go with it if this process is killed."""
 
     @property
     def steps(self) -> int:
         """Optimiser steps over all epochs."""
         return self.model.recipe.epochs * math.ceil(len(self.train) / self.model.recipe.batch_size)
 
-    def check(self, loss: torch.Tensor, step: int) -> None:
-        """HarnessError at the first loss that is not finite."""
+    def check_loss(self, loss: torch.Tensor, step: int) -> None:
+        """Raise HarnessError at the first loss that is not finite."""
         if not math.isfinite(loss.item()):
             raise HarnessError(
                 f"{self.task.name}/{self.model.name}: training diverged: the loss is {loss.item()} at step {step} of "
@@ -97,46 +64,46 @@ class Job:
             )
 
     def validate(self) -> float:
-        """The task's metric on the validation rows."""
-        inputs, module, size = self.validation, self.module.eval(), self.model.recipe.batch_size
-        answer = checkpoint.answering(module, self.device)
+        """Return the task's metric on the validation rows."""
+        inputs, size = self.validation, self.model.recipe.batch_size
+        run = checkpoint.make_run(self.module.eval(), self.device)
         outputs: list[Arrays] = []
-        for at in range(0, len(inputs), size):
-            rows = range(at, min(at + size, len(inputs)))
+        for start in range(0, len(inputs), size):
+            rows = range(start, min(start + size, len(inputs)))
             batch = inputs.batch(rows)
-            found = answer(without(batch, inputs.kind.aside))
-            outputs += split_rows(
-                inputs.kind.reduce(batch, found) if inputs.kind.reduce else found, inputs.entries(rows)
-            )
+            answer = run(omit(batch, inputs.kind.reduce_inputs))
+            if inputs.kind.reduce:
+                answer = inputs.kind.reduce(batch, answer)
+            outputs += split_rows(answer, inputs.entries(rows))
         return score(self.task.metric, inputs.predictions(outputs), inputs.truths())
 
 
 class Kept:
-    """The weights that a recipe keeps, and what each epoch scored."""
+    """Validation scores by epoch, and the weights to keep: of the first best epoch, as Trainer does, or the last."""
 
     def __init__(self, job: Job) -> None:
         self.scores: list[float] = []
         self._job, self._weights = job, None
 
     def after_epoch(self, number: int) -> None:
-        """Score the model as it is after epoch `number`, from 1; remember weights that are better than all before."""
+        """Score the model after epoch `number`, counted from 1, and remember weights better than all before."""
         recipe = self._job.model.recipe
         if recipe.keep == "last" and number < recipe.epochs:
             return
-        found = self._job.validate()
-        if found > max(self.scores, default=-math.inf):
+        scored = self._job.validate()
+        if scored > max(self.scores, default=-math.inf):
             self._weights = copy.deepcopy(self._job.module.state_dict())
-        self.scores.append(found)
+        self.scores.append(scored)
 
     def restore(self) -> list[float]:
-        """Give the model the weights to keep; the scores."""
+        """Give the model the kept weights and return the scores."""
         if self._weights is not None:
             self._job.module.load_state_dict(self._weights)
         return self.scores
 
 
 def trainer_loop(job: Job) -> list[float]:
-    """Train with `transformers.Trainer`; the score on validation rows after each epoch."""
+    """Train with `transformers.Trainer`; return the score on validation rows after each epoch."""
     import transformers
 
     recipe, kept = job.model.recipe, Kept(job)
@@ -145,43 +112,41 @@ def trainer_loop(job: Job) -> list[float]:
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             result = super().compute_loss(model, inputs, *args, **kwargs)
             if model.training:
-                job.check(result[0] if isinstance(result, tuple) else result, self.state.global_step + 1)
+                job.check_loss(result[0] if isinstance(result, tuple) else result, self.state.global_step + 1)
             return result
-
-    folder = job.artifacts / RUNS / f"{job.task.name}.{job.model.name}.seed-{recipe.seed}"
 
     class Bar(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             bar.update()
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            known = len(kept.scores)
+            before = len(kept.scores)
             kept.after_epoch(round(state.epoch))
-            if recipe.report_to and len(kept.scores) > known:
+            if recipe.report_to and len(kept.scores) > before:
                 due = trainer.control.should_log
                 trainer.log({f"eval_{job.task.metric}": kept.scores[-1]})
-                trainer.control.should_log = due  # which `log` takes for done, though the loss is not told yet
+                trainer.control.should_log = due  # `log` clears it, but the loss is still to be logged
 
     with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
-        # TrainingArguments sets this for bf16 and never takes it back.
+        # TrainingArguments sets this for bf16 and never resets it.
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
             model=job.module,
-            args=transformers.TrainingArguments(**{**_settings(job, scratch, folder), **recipe.trainer}),
+            args=transformers.TrainingArguments(**{**_training_arguments(job, scratch), **recipe.trainer}),
             data_collator=job.collate,
             train_dataset=job.train,
             callbacks=[Bar()],
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        with closing(recipe.report_to):
+        with closing_runs(recipe.report_to):
             trainer.train()
     return kept.restore()
 
 
-def _settings(job: Job, scratch: str, folder: Path) -> dict[str, Any]:
-    """A recipe as TrainingArguments, before what its own `trainer` says."""
+def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
+    """Return the recipe as TrainingArguments, without its own `trainer`."""
     recipe = job.model.recipe
-    return {
+    arguments = {
         "output_dir": scratch,
         "num_train_epochs": recipe.epochs,
         "learning_rate": recipe.learning_rate,
@@ -195,12 +160,38 @@ def _settings(job: Job, scratch: str, folder: Path) -> dict[str, Any]:
         "logging_strategy": "epoch",
         "disable_tqdm": True,
         "remove_unused_columns": False,
-        **arguments(recipe.report_to, folder),
+        "report_to": list(recipe.report_to),
     }
+    if recipe.report_to:
+        folder = job.artifacts / RUNS / f"{job.task.name}.{job.model.name}.seed-{recipe.seed}"
+        arguments |= {"logging_dir": str(folder), "run_name": folder.name}
+    if "trackio" in recipe.report_to:
+        arguments["trackio_space_id"] = None  # the default would create a public Space on the Hub
+    return arguments
+
+
+@contextmanager
+def closing_runs(report_to: tuple[str, ...]) -> Iterator[None]:
+    """Close the tracker runs that Trainer leaves open, so that the next fine-tuning opens its own.
+
+    Trainer never closes W&B's run, and MLflow's only if training fails. Runs that were open before stay open.
+    """
+    trackers = [importlib.import_module(name) for name in report_to if name in ("mlflow", "wandb")]
+    idle = [tracker for tracker in trackers if not _has_run(tracker)]
+    try:
+        yield
+    finally:
+        for tracker in filter(_has_run, idle):
+            (tracker.end_run if tracker.__name__ == "mlflow" else tracker.finish)()
+
+
+def _has_run(tracker: Any) -> bool:
+    run = tracker.active_run() if tracker.__name__ == "mlflow" else tracker.run
+    return run is not None
 
 
 def native_loop(job: Job) -> list[float]:
-    """Train with AdamW and a linear schedule; the score on validation rows after each epoch."""
+    """Train with AdamW and a linear schedule; return the score on validation rows after each epoch."""
     import torch
     from transformers import get_scheduler
 
@@ -222,7 +213,7 @@ def native_loop(job: Job) -> list[float]:
                 step += 1
                 with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
                     loss = _loss(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
-                job.check(loss, step)
+                job.check_loss(loss, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
                 optimizer.step()
@@ -234,24 +225,23 @@ def native_loop(job: Job) -> list[float]:
 
 
 def _optimizer(job: Job) -> torch.optim.Optimizer:
-    """AdamW, in which biases and norms do not decay, by Trainer's own rule: a recipe means the same in both loops."""
+    """Return AdamW with Trainer's rule for weight decay, which spares biases and norms."""
     import torch
     from transformers import Trainer
 
-    recipe, module = job.model.recipe, job.module
-    decaying = set(Trainer.get_decay_parameter_names(None, module))
-    groups = [
-        {
-            "params": [p for name, p in module.named_parameters() if name in decaying],
-            "weight_decay": recipe.weight_decay,
-        },
-        {"params": [p for name, p in module.named_parameters() if name not in decaying], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    decaying = set(Trainer.get_decay_parameter_names(None, job.module))
+    groups: dict[bool, list[Any]] = {True: [], False: []}
+    for name, parameter in job.module.named_parameters():
+        groups[name in decaying].append(parameter)
+    decay = job.model.recipe.weight_decay
+    return torch.optim.AdamW(
+        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}],
+        lr=job.model.recipe.learning_rate,
+    )
 
 
 def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Transformers' own; of a native module the cross-entropy of its logits."""
+    """Return a Transformers model's own loss, or the cross-entropy of a native module's logits."""
     from torch.nn.functional import cross_entropy
     from transformers import PreTrainedModel
 

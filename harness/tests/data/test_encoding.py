@@ -1,4 +1,4 @@
-"""Laws of encoded rows: made once for what they are made of, and each example stays with its row."""
+"""Rows are encoded once per content, kind and processor, and every example stays with its row."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.encoding import BATCH, Encoder
+from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.util.store import Store
 
-LAW = settings(max_examples=30)
 CALLS = []
-"""How many rows `encode` was given, each time."""
+"""Number of rows in each call of `encode`."""
 
 
 @dataclass(frozen=True)
 class Alphabet:
-    """A processor: the number of each letter that it knows."""
+    """A processor that numbers letters."""
 
     letters: str = "abcdefghijklmnopqrstuvwxyz"
 
@@ -40,10 +40,10 @@ def other_encode(alphabet, rows, inputs, max_length):
     return [examples[::-1] for examples in encode(alphabet, rows, inputs, max_length)]
 
 
-def targets(asked):
+def targets(encoded):
     return [
         [{"labels": row["label"] + at} for at, _ in enumerate(examples)]
-        for row, examples in zip(asked.rows, asked.examples, strict=True)
+        for row, examples in zip(encoded.rows, encoded.examples, strict=True)
     ]
 
 
@@ -52,7 +52,7 @@ WORDS = ("bee", "a", "armadillo", "cow", "elephant")
 
 
 @pytest.fixture(autouse=True)
-def _no_calls_yet():
+def _no_calls():
     CALLS.clear()
 
 
@@ -71,30 +71,24 @@ def rows(count=5):
     )
 
 
-def plainly(given):
-    """What the kind makes of the rows, without any cache."""
-    return KIND.encode(given.processor, list(given.rows), given.inputs, 4)
+def uncached(encoded):
+    """Encode the rows again, without a cache."""
+    return KIND.encode(encoded.processor, list(encoded.rows), encoded.inputs, 4)
 
 
 # Once
 
 
 def test_rows_are_encoded_in_batches(encoder):
-    encoder.asked(rows(2 * BATCH + 7), "known")
+    encoded = encoder.encode(rows(2 * BATCH + 7), "content")
     assert [1, BATCH, BATCH, 7] == CALLS
+    assert uncached(encoded) == list(encoded.examples)
 
 
-def test_rows_that_are_known_are_not_encoded_again(encoder):
-    before = list(encoder.asked(rows(), "known").examples)
+def test_same_rows_are_not_encoded_again(encoder):
+    before = list(encoder.encode(rows(), "content").examples)
     CALLS.clear()
-    assert before == list(encoder.asked(rows(), "known").examples)
-    assert [] == CALLS
-
-
-def test_a_processor_is_known_by_what_it_saves(encoder):
-    encoder.asked(rows(), "known")
-    CALLS.clear()
-    replace(encoder, processor=Alphabet()).asked(rows(), "known")
+    assert before == list(replace(encoder, processor=Alphabet()).encode(rows(), "content").examples)
     assert [] == CALLS
 
 
@@ -109,69 +103,61 @@ def test_a_processor_is_known_by_what_it_saves(encoder):
     ids=lambda changed: next(iter(changed)),
 )
 def test_whatever_changes_an_example_encodes_again(encoder, changed):
-    before = list(encoder.asked(rows(), "known").examples)
+    before = list(encoder.encode(rows(), "content").examples)
     CALLS.clear()
-    assert before != list(replace(encoder, **changed).asked(rows(), "known").examples)
+    assert before != list(replace(encoder, **changed).encode(rows(), "content").examples)
     assert [1, 5] == CALLS
 
 
-def test_other_content_is_encoded_again(encoder):
-    encoder.asked(rows(), "known")
+@pytest.mark.parametrize(
+    ("table", "content"), [(Dataset.from_list(list(rows())[::-1]), "other"), (rows().select(range(2)), "content")]
+)
+def test_other_rows_are_encoded_again(encoder, table, content):
+    encoder.encode(rows(), "content")
     CALLS.clear()
-    turned = Dataset.from_list(list(rows())[::-1])
-    found = encoder.asked(turned, "other")
-    assert [1, 5] == CALLS
-    assert plainly(found) == list(found.examples)
-
-
-def test_fewer_of_the_same_rows_are_rows_of_their_own(encoder):
-    encoder.asked(rows(), "known")
-    found = encoder.asked(rows().select(range(2)), "known")
-    assert (2, 2) == (len(found.rows), len(found.examples))
-    assert plainly(found) == list(found.examples)
-
-
-def test_rows_to_train_on_are_not_those_to_ask(encoder):
-    asked, taught = encoder.asked(rows(), "known"), encoder.taught(rows(), "known")
-    assert {"input_ids"} == set(asked.examples[0][0])
-    assert {"input_ids", "labels"} == set(taught[0])
+    encoded = encoder.encode(table, content)
+    assert [1, len(table)] == CALLS
+    assert len(table) == len(encoded.examples)
+    assert uncached(encoded) == list(encoded.examples)
 
 
 # Rows and examples
 
 
-@LAW
+@settings(max_examples=30)
 @given(st.data())
 def test_every_example_stays_with_its_row(tmp_path_factory, data):
     lengths = data.draw(st.lists(st.integers(1, 13), min_size=1, max_size=12))
     table = Dataset.from_dict({"text": ["abcdefghijklm"[:length] for length in lengths]})
-    known = " ".join(map(str, lengths))
-    found = Encoder(KIND, Alphabet(), ("text",), 4, Store(tmp_path_factory.getbasetemp(), print)).asked(table, known)
-    assert [-(-length // 4) for length in lengths] == [len(examples) for examples in found.examples]
-    assert plainly(found) == list(found.examples)
+    encoder = Encoder(KIND, Alphabet(), ("text",), 4, Store(tmp_path_factory.getbasetemp(), print))
+    encoded = encoder.encode(table, " ".join(map(str, lengths)))
+    assert [-(-length // 4) for length in lengths] == [len(examples) for examples in encoded.examples]
+    assert uncached(encoded) == list(encoded.examples)
 
 
-def test_rows_beyond_a_batch_keep_their_examples(encoder):
-    found = encoder.asked(rows(BATCH + 10), "known")
-    assert plainly(found) == list(found.examples)
-
-
-def test_rows_are_found_from_both_ends_and_by_slices(encoder):
-    examples = encoder.asked(rows(), "known").examples
+def test_examples_have_negative_indices_and_slices(encoder):
+    examples = encoder.encode(rows(), "content").examples
     whole = list(examples)
     assert (whole[-1], whole[1:4], whole[::-2]) == (examples[-1], examples[1:4], examples[::-2])
     with pytest.raises(IndexError):
         examples[len(whole)]
 
 
-def test_every_example_is_taught_its_own_target(encoder):
-    found = encoder.taught(rows(), "known")
+def test_every_training_example_has_its_target(encoder):
     expected = [
         {**example, "labels": 10 * row + at}
-        for row, examples in enumerate(encoder.asked(rows(), "known").examples)
+        for row, examples in enumerate(encoder.encode(rows(), "content").examples)
         for at, example in enumerate(examples)
     ]
-    assert expected == [{name: example[name] for name in ("input_ids", "labels")} for example in found]
+    table = encoder.encode_targets(rows(), "content")
+    assert {"input_ids", "labels"} == set(table[0])
+    assert expected == [{name: example[name] for name in ("input_ids", "labels")} for example in table]
+
+
+def test_rows_without_a_target_are_refused(encoder):
+    kind = replace(KIND, targets=lambda encoded: [[{"labels": -100} for _ in row] for row in encoded.examples])
+    with pytest.raises(HarnessError, match="none of the 5 training rows has a target to learn"):
+        replace(encoder, kind=kind).encode_targets(rows(), "content")
 
 
 # Values
@@ -185,16 +171,16 @@ def floats(processor, rows, inputs, max_length):
     return [[{"features": [row["text"] / 8, 0.5]}] for row in rows]
 
 
-def test_arrays_come_back_in_their_shape_and_type(encoder):
+def test_arrays_keep_their_shape_and_type(encoder):
     kind = replace(KIND, encode=pixels)
-    found = replace(encoder, kind=kind).asked(Dataset.from_dict({"text": [0, 3, 5]}), "numbers").examples
-    for number, ((example,), share) in enumerate(zip(found, (0, 3 / 8, 5 / 8), strict=True)):
+    examples = replace(encoder, kind=kind).encode(Dataset.from_dict({"text": [0, 3, 5]}), "numbers").examples
+    for (example,), share in zip(examples, (0, 3 / 8, 5 / 8), strict=True):
         values = np.asarray(example["pixel_values"])
-        assert ((1, 2, 3), np.float32) == (values.shape, values.dtype), number
+        assert ((1, 2, 3), np.float32) == (values.shape, values.dtype)
         np.testing.assert_array_equal(np.full((1, 2, 3), share), values)
 
 
-def test_numbers_with_a_fraction_come_back_whole(encoder):
+def test_fractions_are_not_rounded(encoder):
     kind = replace(KIND, encode=floats)
-    found = replace(encoder, kind=kind).asked(Dataset.from_dict({"text": [0, 3]}), "numbers").examples
-    assert [[{"features": [0.0, 0.5]}], [{"features": [0.375, 0.5]}]] == list(found)
+    examples = replace(encoder, kind=kind).encode(Dataset.from_dict({"text": [0, 3]}), "numbers").examples
+    assert [[{"features": [0.0, 0.5]}], [{"features": [0.375, 0.5]}]] == list(examples)

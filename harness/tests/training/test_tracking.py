@@ -12,7 +12,7 @@ from test_train import VIT, train
 from harness.errors import HarnessError
 from harness.report.tracking import log_tables
 from harness.spec import Recipe
-from harness.training.loops import closing
+from harness.training.loops import closing_runs
 from harness.util.fingerprints import fingerprint
 from harness.util.machine import check_installed
 
@@ -63,7 +63,7 @@ def test_reporting_leaves_training_unchanged(tmp_path):
     assert silent == reported
     run = events(tmp_path / "other" / "runs" / f"digits.{VIT.name}.seed-0")
     assert reported["validation"] == pytest.approx([one.value for one in run.Scalars("eval/accuracy")])
-    assert 2 == len(run.Scalars("train/drop"))
+    assert 2 == len(run.Scalars("train/loss"))
     assert not (tmp_path / "one" / "runs").exists()
 
 
@@ -74,7 +74,7 @@ def test_closing_ends_only_runs_opened_inside(monkeypatch, before, after):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
 
     def interrupted():
-        with closing(("tensorboard", "wandb")):
+        with closing_runs(("tensorboard", "wandb")):
             wandb.run = wandb.run or "Trainer's"
             raise KeyboardInterrupt
 

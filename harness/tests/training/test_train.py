@@ -18,7 +18,7 @@ from harness.data import splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
 from harness.spec import Model, Recipe, Task
-from harness.training.train import Place, fine_tune
+from harness.training.train import Workspace, fine_tune
 from harness.util.console import Progress
 from harness.util.store import Store
 
@@ -77,7 +77,7 @@ def train(out: Path, **changes: Any) -> dict[str, Any]:
     """Train the model with these changes to its recipe."""
     out.mkdir(exist_ok=True)
     model = replace(VIT, recipe=replace(VIT.recipe, **changes))
-    place = Place(folder=out, store=Store(out.parent, print), known="digits", threads=1, progress=Progress())
+    place = Workspace(folder=out, store=Store(out.parent, print), content="digits", threads=1, progress=Progress())
     return fine_tune(TASK, model, splits.load(TASK, Path()), place, out)
 
 

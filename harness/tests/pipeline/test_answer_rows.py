@@ -1,4 +1,4 @@
-"""Rows as they were answered: quoted for reading, but for rows of somebody's own."""
+"""Rows that two backends answer differently, quoted unless they are the user's own, and the table of all answers."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from harness.contracts.kind import NO_LABEL, EncodedRows
 from harness.contracts.sources import Folder, Package
 from harness.data.inputs import Inputs
 from harness.data.splits import Split
-from harness.evaluation.predictions import Scored
+from harness.evaluation.predictions import Evaluation
 from harness.kinds import question_answering, text_classification
 from harness.pipeline import record
 from harness.spec import Task
@@ -20,7 +20,7 @@ PACKAGE = Package("toys", "rows.csv", sha256="0")
 
 def scored(*predictions):
     single = [{"logits": np.zeros((1, 2))}] * 3
-    return Scored(single=single, padded=[], predictions=list(predictions), score=1.0, others={})
+    return Evaluation(single=single, padded=[], predictions=list(predictions), score=1.0, other_scores={})
 
 
 def flips(dataset, own=(0, 1, 1)):
@@ -35,17 +35,17 @@ def flips(dataset, own=(0, 1, 1)):
 
 
 @pytest.mark.parametrize("dataset", [PACKAGE, Folder("rows.csv", keep_text=True)], ids=str)
-def test_a_flipped_row_is_quoted_on_one_line(dataset):
+def test_flipped_row_is_quoted_on_one_line(dataset):
     (flip,) = flips(dataset)
     assert (1, "a", "a", "b", "the secret row") == (flip.row, flip.label, flip.reference, flip.own, flip.text)
 
 
-def test_of_rows_of_ones_own_the_number_is_kept_alone():
+def test_own_rows_are_never_quoted():
     (flip,) = flips(Folder("rows.csv"))
     assert (1, "") == (flip.row, flip.text)
 
 
-def test_an_answer_that_no_row_has_is_said_to_be_one():
+def test_label_of_no_row_has_a_name():
     (flip,) = flips(PACKAGE, own=(0, -3, 1))
     assert NO_LABEL == flip.own
 
@@ -63,16 +63,16 @@ def table(kind, dataset, single, own, reference, labels=()):
     )  # fmt: skip
 
     def made(predictions):
-        return SimpleNamespace(scored=Scored(single, [], predictions, 1.0, {}))
+        return SimpleNamespace(scored=Evaluation(single, [], predictions, 1.0, {}))
 
     found = SimpleNamespace(
-        contenders={"onnxruntime": made(own), "pytorch": made(reference)},
+        prepared={"onnxruntime": made(own), "pytorch": made(reference)},
         test=Inputs(kind, EncodedRows(None, part, task.inputs, [[{}]] * len(single)), labels),
     )
     return record.answers_table(SimpleNamespace(backend=SimpleNamespace(name="onnxruntime"), task=task), found)
 
 
-def test_rows_of_one_window_and_of_several_stand_in_one_table(tmp_path):
+def test_rows_of_one_and_several_windows_share_a_table(tmp_path):
     single = [{"start_logits": np.zeros((windows, 4), dtype=np.float32)} for windows in (1, 2)]
     found = table(question_answering, PACKAGE, single, ["a", "secret"], ["secret", "secret"])
     found.to_parquet(tmp_path / "rows.parquet")
@@ -80,14 +80,14 @@ def test_rows_of_one_window_and_of_several_stand_in_one_table(tmp_path):
     assert [1, 2] == found["start_logits"].map(len).tolist()
 
 
-def test_answers_that_are_somebodys_own_text_are_only_judged():
+def test_own_text_is_only_marked_right_or_wrong():
     single = [{"start_logits": np.zeros((1, 4), dtype=np.float32)}] * 2
     found = table(question_answering, Folder("rows.csv"), single, ["a", "secret"], ["secret", "secret"])
     assert {"row": [0, 1], "prediction": ["wrong", "right"], "reference": ["right", "right"]} == found.to_dict("list")
 
 
 @pytest.mark.parametrize(("size", "kept"), [(128, True), (129, False)])
-def test_large_outputs_are_left_out_of_the_table(size, kept):
+def test_large_outputs_are_left_out(size, kept):
     single = [{"logits": np.zeros((1, size), dtype=np.float32)}] * 2
     found = table(text_classification, PACKAGE, single, [0, 1], [0, 0], ("a", "b"))
     assert kept == ("logits" in found)

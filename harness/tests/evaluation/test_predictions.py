@@ -1,0 +1,161 @@
+"""Predictions are collected row by row, refused if they are not numbers, and read back unchanged."""
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from answers import images, windows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from harness.errors import HarnessError, WorkerError
+from harness.evaluation import predictions
+from harness.measure.client import Answer
+from harness.util.console import Progress
+
+
+@dataclass
+class Toy:
+    """Answers like a worker, without a process: `function` of a batch's images."""
+
+    function: object
+    name: str = "toy"
+    batches: list = field(default_factory=list)
+
+    def put(self, batch):
+        self.batches.append(batch["pixel_values"])
+
+    def run(self, loops=1):
+        outputs = self.function(self.batches[-1])
+        return Answer(began_ns=0, ended_ns=1, cpu_ns=1, switches=0, peak_rss_bytes=1, outputs=outputs)
+
+
+def honest(pixels):
+    """Two logits per row that depend on the row alone."""
+    mean = pixels.reshape(len(pixels), -1).mean(axis=1)
+    return {"logits": np.stack([mean, 1 - mean], axis=1).astype(np.float32)}
+
+
+LOGITS = honest(images().batch(range(20))["pixel_values"])["logits"]
+TRUTH = LOGITS.argmax(axis=1).tolist()
+WRONG = [1 - label for label in TRUTH[:5]] + TRUTH[5:]
+
+
+def collect(folder, worker, inputs=None, labels=TRUTH, metrics=("accuracy",)):
+    inputs = inputs or images(labels=labels)
+    info = predictions.collect(worker, inputs, metrics, folder, Progress())
+    return predictions.read(folder, json.loads(json.dumps(info)))
+
+
+def test_rows_run_alone_and_probes_together(tmp_path):
+    worker = Toy(honest)
+    evaluation = collect(tmp_path, worker)
+    assert [1] * 20 + [2, 16] == [len(batch) for batch in worker.batches]
+    np.testing.assert_array_equal(LOGITS, np.concatenate([row["logits"] for row in evaluation.single]))
+    assert [(1, 2)] * 18 == [entry["logits"].shape for entry in evaluation.padded]
+    assert (TRUTH, 1.0) == (evaluation.predictions, evaluation.score)
+
+
+def test_score_is_the_tasks_metric_and_others_follow(tmp_path):
+    evaluation = collect(tmp_path, Toy(honest), labels=WRONG, metrics=("accuracy", "off-by-one-accuracy"))
+    assert (0.75, {"off-by-one-accuracy": 1.0}) == (evaluation.score, evaluation.other_scores)
+
+
+def test_undefined_score_is_read_back_as_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "score", lambda *arguments: float("nan"))
+    assert collect(tmp_path, Toy(honest)).score is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_output_that_is_not_finite_names_its_row(tmp_path, bad):
+    third = images().encoded.examples[3][0]["pixel_values"]
+
+    def sick(pixels):
+        outputs = honest(pixels)
+        outputs["logits"][[np.array_equal(image, third) for image in pixels], 0] = bad
+        return outputs
+
+    with pytest.raises(WorkerError, match="toy: logits of test row 3 holds NaN or infinity"):
+        collect(tmp_path, Toy(sick))
+
+
+def test_wrong_number_of_output_rows_is_refused(tmp_path):
+    with pytest.raises(WorkerError, match="toy: logits has 1 rows for a batch of 2"):
+        collect(tmp_path, Toy(lambda pixels: {"logits": honest(pixels)["logits"][:1]}))
+
+
+@pytest.mark.parametrize(("outputs", "named"), [((), "nothing"), (("scores",), "scores")])
+def test_classifier_without_logits_is_refused(tmp_path, outputs, named):
+    def mute(pixels):
+        return {name: np.zeros((len(pixels), 2)) for name in outputs}
+
+    with pytest.raises(HarnessError, match=f"{named}; this kind reads"):
+        collect(tmp_path, Toy(mute))
+
+
+def test_progress_bar_counts_rows(tmp_path):
+    updates = []
+
+    class Counting(Progress):
+        @contextmanager
+        def bar(self, label, total):
+            assert ("answers of toy", 20) == (label, total)
+            yield self
+
+        def update(self):
+            updates.append(1)
+
+    predictions.collect(Toy(honest), images(labels=TRUTH), ("accuracy",), tmp_path, Counting())
+    assert 20 == len(updates)
+
+
+def test_row_of_several_windows_is_one_row(tmp_path):
+    counts, worker = [1, 3, 2] * 6, Toy(lambda pixels: {"logits": np.ones((len(pixels), 1), dtype=np.float32)})
+    evaluation = collect(tmp_path, worker, windows(counts))
+    assert counts == [len(row["logits"]) for row in evaluation.single] == evaluation.predictions
+    assert [*counts, sum(counts[:2]), sum(counts[:16])] == [len(batch) for batch in worker.batches]
+    assert 1.0 == evaluation.score
+
+
+@st.composite
+def tables(draw):
+    """Rows with the same names, numbers of axes and types, each in shapes of its own."""
+    names = draw(st.lists(st.sampled_from(["logits", "sequences", "a b", "ä"]), min_size=1, max_size=3, unique=True))
+    types = st.sampled_from([np.float32, np.float64, np.float16, np.int64, np.uint8, np.bool_])
+    forms = {name: (draw(types), draw(st.integers(0, 3))) for name in names}
+
+    def array(kind, axes):
+        shape = arrays_of.array_shapes(min_dims=axes, max_dims=axes, min_side=0, max_side=3) if axes else ()
+        return draw(arrays_of.arrays(kind, shape))
+
+    return [{name: array(*form) for name, form in forms.items()} for _ in range(draw(st.integers(0, 4)))]
+
+
+def round_trip(rows):
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.safetensors"
+        predictions.save_rows(rows, file)
+        return predictions.load_rows(file)
+
+
+@settings(max_examples=80)
+@given(tables())
+def test_saved_rows_come_back_unchanged(rows):
+    loaded = round_trip(rows)
+    assert len(rows) == len(loaded)
+    for row, back in zip(rows, loaded, strict=True):
+        assert set(row) == set(back)
+        for name, values in row.items():
+            assert (values.dtype, values.shape) == (back[name].dtype, back[name].shape)
+            np.testing.assert_array_equal(values, back[name])
+
+
+def test_array_that_is_not_contiguous_is_saved_as_it_reads():
+    values = np.arange(6).reshape(2, 3)
+    (row,) = round_trip([{"turned": values.T[::-1]}])
+    np.testing.assert_array_equal(values.T[::-1], row["turned"])
