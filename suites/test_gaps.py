@@ -1,15 +1,12 @@
-"""Gaps: which word is missing from the description of something? By XLM-RoBERTa as it is. Needs the Hub."""
+"""Gaps: which word is missing from a description? XLM-RoBERTa as it is. Needs the Hub."""
 
 import pytest
 
-from harness.contracts.sources import Hub
-from harness.kinds import fill_mask
-from harness.pytest_plugin.bench import Bench
-from harness.spec import Case, Gate, Model, Task, cases
+from harness import Gate, Hub, Model, Task, cases
 
 TASK = Task(
     name="gaps",
-    kind=fill_mask,
+    kind="fill-mask",
     dataset=Hub(
         "fancyzhx/dbpedia_14",
         revision="9abd46cf7fc8b4c64290f26993c540b92aa145ac",
@@ -18,7 +15,6 @@ TASK = Task(
     inputs=("content",),
     metric="top-1",
     also=("top-5",),
-    test=None,
     validation=100,
     calibration=120,
 )
@@ -32,5 +28,5 @@ MODELS = {XLM_ROBERTA: Gate(min_score=0.3, max_drop=0.01)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
-def test_gaps(case: Case, bench: Bench) -> None:
+def test_gaps(case, bench):
     bench(case)

@@ -1,15 +1,12 @@
-"""Imagenette: what is on the picture? Ten of ImageNet's thousand labels, by a model of all of them. Needs the Hub."""
+"""Imagenette: what is in the picture? Ten of ImageNet's thousand labels, by a model of all of them. Needs the Hub."""
 
 import pytest
 
-from harness.contracts.sources import Hub
-from harness.kinds import image_classification
-from harness.pytest_plugin.bench import Bench
-from harness.spec import Case, Gate, Model, Task, cases
+from harness import Gate, Hub, Model, Task, cases
 
 TASK = Task(
     name="imagenette",
-    kind=image_classification,
+    kind="image-classification",
     # The Hub's own conversion to parquet.
     dataset=Hub(
         "frgfm/imagenette",
@@ -21,7 +18,6 @@ TASK = Task(
     inputs=("image",),
     label="label",
     metric="accuracy",
-    test=None,
     validation=100,
     calibration=120,
 )
@@ -44,5 +40,5 @@ MODELS = {VIT: Gate(min_score=0.9, max_drop=0.01)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
-def test_imagenette(case: Case, bench: Bench) -> None:
+def test_imagenette(case, bench):
     bench(case)
