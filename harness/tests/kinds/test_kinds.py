@@ -1,4 +1,4 @@
-"""Laws of the kinds: how their rows become examples, what is taught, and what outputs mean."""
+"""Kinds: how their rows become examples, which targets they train on, and how outputs become predictions."""
 
 import numpy as np
 import pytest
@@ -16,15 +16,15 @@ from harness.kinds import (
     token_classification,
     translation,
 )
-from harness.kinds.fill_mask import covered
-from harness.kinds.question_answering import answers_of
+from harness.kinds.fill_mask import masked_word
+from harness.kinds.question_answering import read_answers
 
 PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "tony", "bl", "##air", "lives", "in", "london", "where", "does",
           "who", "is", "he", "it")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def words():
+def tokenizer():
     return wordpieces()
 
 
@@ -40,7 +40,7 @@ def wordpieces(**settings):
     )  # fmt: skip
 
 
-def asked(kind, tokenizer, rows, inputs, length=32):
+def encode(kind, tokenizer, rows, inputs, length=32):
     return EncodedRows(tokenizer, rows, inputs, kind.encode(tokenizer, rows, inputs, length))
 
 
@@ -58,88 +58,90 @@ def one_hot(places, width, classes=None):
 TAGGED = {"words": ["Tony", "Blair", "lives", "in", "London"], "label": [1, 2, 0, 0, 1]}
 
 
-def test_the_first_piece_of_a_word_is_taught_and_no_other(words):
-    given = asked(token_classification, words, [TAGGED], ("words",))
-    ((example,),) = given.examples
-    assert ["[CLS]", "tony", "bl", "##air", "lives", "in", "london", "[SEP]"] == words.convert_ids_to_tokens(
+def test_only_the_first_piece_of_a_word_is_trained(tokenizer):
+    encoded = encode(token_classification, tokenizer, [TAGGED], ("words",))
+    ((example,),) = encoded.examples
+    assert ["[CLS]", "tony", "bl", "##air", "lives", "in", "london", "[SEP]"] == tokenizer.convert_ids_to_tokens(
         example["input_ids"]
     )
-    ((taught,),) = token_classification.targets(given)
-    assert [-100, 1, 2, -100, 0, 0, 1, -100] == taught["labels"]
+    ((targets,),) = token_classification.targets(encoded)
+    assert [-100, 1, 2, -100, 0, 0, 1, -100] == targets["labels"]
 
 
-def test_a_words_answer_is_that_of_its_first_piece(words):
-    given = asked(token_classification, words, [TAGGED], ("words",))
+def test_a_words_prediction_is_its_first_pieces(tokenizer):
+    encoded = encode(token_classification, tokenizer, [TAGGED], ("words",))
     logits = one_hot([0, 1, 2, 0, 0, 0, 1, 0], 8, classes=3)
-    assert [[1, 2, 0, 0, 1]] == token_classification.predict(given, [{"logits": logits}])
+    assert [[1, 2, 0, 0, 1]] == token_classification.predict(encoded, [{"logits": logits}])
 
 
-def test_words_beyond_max_length_have_no_answer_and_labels_have_names(words):
-    given = asked(token_classification, words, [TAGGED], ("words",), length=5)
-    inputs = Inputs(token_classification, given, ("O", "B-PER", "I-PER"), order=[2, -2, 0])
+def test_words_beyond_max_length_have_no_answer(tokenizer):
+    encoded = encode(token_classification, tokenizer, [TAGGED], ("words",), length=5)
+    inputs = Inputs(token_classification, encoded, ("O", "B-PER", "I-PER"), order=[2, -2, 0])
     logits = one_hot([0, 0, 1, 0, 0], 5, classes=3)
     assert [["I-PER", NO_LABEL, NO_ANSWER, NO_ANSWER, NO_ANSWER]] == inputs.predictions([{"logits": logits}])
     assert [["B-PER", "I-PER", "O", "O", "B-PER"]] == inputs.truths()
 
 
-def test_text_where_words_are_asked_for_is_refused(words):
-    with pytest.raises(HarnessError, match="column words is to be read as a list of words, and holds str"):
-        token_classification.encode(words, [{"words": "Tony Blair"}], ("words",), 8)
+def test_text_instead_of_words_is_refused(tokenizer):
+    with pytest.raises(HarnessError, match="column words must hold lists of words, not str"):
+        token_classification.encode(tokenizer, [{"words": "Tony Blair"}], ("words",), 8)
 
 
-def test_what_stands_where_a_batch_is_padded_is_nobodys_answer():
+def test_logits_of_padding_are_zeroed():
     batch = {"attention_mask": np.array([[1, 1, 0]])}
-    found = token_classification.reduce(batch, {"logits": np.ones((1, 3, 2), dtype=np.float32)})["logits"]
-    assert [[1, 1], [1, 1], [0, 0]] == found[0].tolist()
-    assert np.float32 == found.dtype
+    logits = token_classification.reduce(batch, {"logits": np.ones((1, 3, 2), dtype=np.float32)})["logits"]
+    assert [[1, 1], [1, 1], [0, 0]] == logits[0].tolist()
+    assert np.float32 == logits.dtype
 
 
 # Question answering
 
 
-ASKED = {
+QUESTION = {
     "question": "where does he lives",
     "context": "who is it it is Tony Blair he lives in London",
     "label": {"text": ["Tony Blair"], "answer_start": [16]},
 }
 
 
-def test_a_long_context_comes_in_windows_that_hold_the_answer_or_say_they_do_not(words):
-    given = asked(question_answering, words, [ASKED], ("question", "context"), length=14)
-    (windows,) = given.examples
+def test_windows_without_the_answer_have_target_zero(tokenizer):
+    encoded = encode(question_answering, tokenizer, [QUESTION], ("question", "context"), length=14)
+    (windows,) = encoded.examples
     assert 1 < len(windows)
     assert {14} == {len(window["input_ids"]) for window in windows[:-1]}
-    (taught,) = question_answering.targets(given)
-    whole = [(w, t) for w, t in zip(windows, taught, strict=True) if t["start_positions"]]
+    (targets,) = question_answering.targets(encoded)
+    whole = [(w, t) for w, t in zip(windows, targets, strict=True) if t["start_positions"]]
     assert whole
     for window, target in whole:
         pieces = window["input_ids"][target["start_positions"] : target["end_positions"] + 1]
-        assert ["tony", "bl", "##air"] == words.convert_ids_to_tokens(pieces)
-    assert {0} == {t["end_positions"] for t in taught if not t["start_positions"]}
+        assert ["tony", "bl", "##air"] == tokenizer.convert_ids_to_tokens(pieces)
+    assert {0} == {t["end_positions"] for t in targets if not t["start_positions"]}
 
 
-def test_the_best_stretch_of_all_windows_is_the_answer(words):
-    given = asked(question_answering, words, [ASKED], ("question", "context"), length=14)
-    (windows,) = given.examples
-    taught = question_answering.targets(given)[0]
-    launches, ends = (np.zeros((len(windows), 14), dtype=np.float32) for _ in range(2))
-    for at, target in enumerate(taught):
-        launches[at, target["start_positions"]] = ends[at, target["end_positions"]] = 5
-        launches[at, 1] = ends[at, 2] = 9  # of the question, which no answer is taken from
-    assert ["Tony Blair"] == question_answering.predict(given, [{"start_logits": launches, "end_logits": ends}])
-    assert [["Tony Blair"]] == question_answering.truths(given)
+def test_the_best_span_of_all_windows_is_predicted(tokenizer):
+    encoded = encode(question_answering, tokenizer, [QUESTION], ("question", "context"), length=14)
+    (windows,) = encoded.examples
+    targets = question_answering.targets(encoded)[0]
+    starts, ends = (np.zeros((len(windows), 14), dtype=np.float32) for _ in range(2))
+    for at, target in enumerate(targets):
+        starts[at, target["start_positions"]] = ends[at, target["end_positions"]] = 5
+        starts[at, 1] = ends[at, 2] = 9  # of the question, which no answer is taken from
+    assert ["Tony Blair"] == question_answering.predict(encoded, [{"start_logits": starts, "end_logits": ends}])
+    assert [["Tony Blair"]] == question_answering.truths(encoded)
 
 
-def test_an_answer_never_ends_before_it_begins(words):
-    given = asked(question_answering, words, [ASKED | {"context": "it is Tony Blair"}], ("question", "context"))
-    size = len(given.examples[0][0]["input_ids"])
+def test_an_answer_never_ends_before_it_starts(tokenizer):
+    encoded = encode(
+        question_answering, tokenizer, [QUESTION | {"context": "it is Tony Blair"}], ("question", "context")
+    )
+    size = len(encoded.examples[0][0]["input_ids"])
     # From "Tony" back to "is".
     backwards = {"start_logits": one_hot([size - 4], size), "end_logits": one_hot([size - 5], size)}
-    assert ["Tony"] == question_answering.predict(given, [backwards])
+    assert ["Tony"] == question_answering.predict(encoded, [backwards])
 
 
 @pytest.mark.parametrize(
-    ("label", "texts", "launches"),
+    ("label", "texts", "starts"),
     [
         ("Tony", ["Tony"], []),
         (["Tony", "Blair"], ["Tony", "Blair"], []),
@@ -151,78 +153,78 @@ def test_an_answer_never_ends_before_it_begins(words):
     ],
     ids=str,
 )
-def test_answers_come_in_several_forms(label, texts, launches):
-    assert (texts, launches) == answers_of(label)
+def test_answers_are_read_in_several_forms(label, texts, starts):
+    assert (texts, starts) == read_answers(label)
 
 
-def test_white_space_around_an_answer_is_taught_to_no_token(words):
-    row = ASKED | {"label": {"text": [" Tony Blair "], "answer_start": [15]}}
+def test_white_space_around_an_answer_is_ignored(tokenizer):
+    row = QUESTION | {"label": {"text": [" Tony Blair "], "answer_start": [15]}}
     assert "" == question_answering.problem(row, ("question", "context"))
-    given = asked(question_answering, words, [row], ("question", "context"))
-    plain = asked(question_answering, words, [ASKED], ("question", "context"))
-    assert question_answering.targets(plain) == question_answering.targets(given)
-    assert question_answering.targets(given)[0][0]["start_positions"]
+    encoded = encode(question_answering, tokenizer, [row], ("question", "context"))
+    plain = encode(question_answering, tokenizer, [QUESTION], ("question", "context"))
+    assert question_answering.targets(plain) == question_answering.targets(encoded)
+    assert question_answering.targets(encoded)[0][0]["start_positions"]
 
 
-def test_a_question_as_long_as_the_window_leaves_room_for_its_context(words):
-    row = ASKED | {"question": "where does he lives " * 20}
-    (windows,) = question_answering.encode(words, [row], ("question", "context"), 24)
+def test_a_long_question_leaves_room_for_its_context(tokenizer):
+    row = QUESTION | {"question": "where does he lives " * 20}
+    (windows,) = question_answering.encode(tokenizer, [row], ("question", "context"), 24)
     assert all(any(start >= 0 for start, _ in window["offsets"]) for window in windows)
 
 
 # Fill-mask
 
 
-def test_one_word_is_covered_and_it_is_the_same_for_every_model(words):
+def test_one_word_is_masked_and_trained(tokenizer):
     row = {"text": "Tony lives in London"}
-    word = covered(row["text"]).group()
-    given = asked(fill_mask, words, [row], ("text",))
-    ((example,),) = given.examples
-    assert words.mask_token_id == example["input_ids"][example["mask_position"][0]]
-    assert [word.lower()] == fill_mask.truths(given)
-    ((taught,),) = fill_mask.targets(given)
-    assert {-100, words.convert_tokens_to_ids(word.lower())} == set(taught["labels"])
+    word = masked_word(row["text"]).group()
+    encoded = encode(fill_mask, tokenizer, [row], ("text",))
+    ((example,),) = encoded.examples
+    assert tokenizer.mask_token_id == example["input_ids"][example["mask_position"][0]]
+    assert [word.lower()] == fill_mask.truths(encoded)
+    ((targets,),) = fill_mask.targets(encoded)
+    assert {-100, tokenizer.convert_tokens_to_ids(word.lower())} == set(targets["labels"])
 
 
-def test_a_word_of_several_pieces_cannot_be_answered(words):
-    given = asked(fill_mask, words, [{"text": "is it Blair"}], ("text",))
-    assert ["Blair"] == fill_mask.truths(given)
-    assert {-100} == set(fill_mask.targets(given)[0][0]["labels"])
+def test_a_word_of_several_pieces_is_not_trained(tokenizer):
+    encoded = encode(fill_mask, tokenizer, [{"text": "is it Blair"}], ("text",))
+    assert ["Blair"] == fill_mask.truths(encoded)
+    assert {-100} == set(fill_mask.targets(encoded)[0][0]["labels"])
 
 
-def test_the_mask_of_each_row_is_what_is_kept(words):
+def test_the_logits_at_each_rows_mask_are_kept(tokenizer):
     rows = [{"text": "Tony is it"}, {"text": "who is he it is Tony"}]
-    given = asked(fill_mask, words, rows, ("text",))
-    batch = fill_mask.collate(words, [example for (example,) in given.examples])
+    encoded = encode(fill_mask, tokenizer, rows, ("text",))
+    batch = fill_mask.collate(tokenizer, [example for (example,) in encoded.examples])
     at_mask = batch["input_ids"][np.arange(2), batch["mask_position"]]
-    assert [words.mask_token_id] * 2 == at_mask.tolist()
+    assert [tokenizer.mask_token_id] * 2 == at_mask.tolist()
     logits = np.zeros((*batch["input_ids"].shape, len(PIECES)), dtype=np.float32)
     logits[np.arange(2), batch["mask_position"], PIECES.index("tony")] = 9
     kept = fill_mask.reduce(batch, {"logits": logits})
     assert [(2, 5), (2, 5), (2, 1)] == [kept[name].shape for name in ("tokens", "logits", "logsumexp")]
     outputs = [{name: values[row : row + 1] for name, values in kept.items()} for row in range(2)]
-    assert ["tony", "tony"] == [best[0] for best in fill_mask.predict(given, outputs)]
+    assert ["tony", "tony"] == [best[0] for best in fill_mask.predict(encoded, outputs)]
 
 
 @pytest.mark.parametrize(
     "kind", [fill_mask, token_classification, question_answering, feature_extraction], ids=lambda kind: kind.name
 )
-def test_kinds_that_look_at_single_tokens_pad_on_the_right_whatever_a_tokenizer_prefers(kind, tmp_path):
+def test_kinds_that_read_tokens_pad_on_the_right(kind, tmp_path):
     wordpieces(padding_side="left").save_pretrained(tmp_path)
     assert "right" == kind.load_processor(tmp_path).padding_side
     assert "left" == text_classification.load_processor(tmp_path).padding_side
 
 
-def test_a_tokenizer_that_does_not_mark_padding_is_refused_where_padding_must_be_known(tmp_path):
-    found = wordpieces()
-    found.init_kwargs["model_input_names"] = ["input_ids"]
-    found.model_input_names = ["input_ids"]
-    found.save_pretrained(tmp_path)
-    with pytest.raises(HarnessError, match="does not mark padding, which this kind must know of"):
+def test_a_tokenizer_without_attention_mask_is_refused(tmp_path):
+    unmasked = wordpieces()
+    unmasked.init_kwargs["model_input_names"] = ["input_ids"]
+    unmasked.model_input_names = ["input_ids"]
+    unmasked.save_pretrained(tmp_path)
+    with pytest.raises(HarnessError, match="writes no attention_mask, which this kind needs"):
         feature_extraction.load_processor(tmp_path)
 
 
-def test_the_sum_over_the_vocabulary_changes_with_any_of_its_logits():
+def test_logsumexp_changes_with_every_logit():
     batch = {"mask_position": np.array([0])}
     logits = np.random.default_rng(0).normal(size=(1, 1, 40)).astype(np.float32)
     least = logits.argmin()
@@ -232,49 +234,49 @@ def test_the_sum_over_the_vocabulary_changes_with_any_of_its_logits():
     assert (known["logsumexp"] < fill_mask.reduce(batch, {"logits": logits})["logsumexp"]).all()
 
 
-def test_a_row_cut_before_its_mask_is_still_asked_somewhere(words):
-    ((example,),) = fill_mask.encode(words, [{"text": "is it is it is it is Tony"}], ("text",), 32)
+def test_a_row_cut_before_its_mask_keeps_a_mask_position(tokenizer):
+    ((example,),) = fill_mask.encode(tokenizer, [{"text": "is it is it is it is Tony"}], ("text",), 32)
     assert [3] == fill_mask.shorten(example, 4)["mask_position"]
 
 
 # Feature extraction
 
 
-def test_embeddings_are_means_over_tokens_of_length_one():
+def test_embeddings_are_normalised_means_over_tokens():
     states = np.array([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]], dtype=np.float32)
-    found = feature_extraction.reduce({"attention_mask": np.array([[1, 1, 0]])}, {"last_hidden_state": states})
-    np.testing.assert_allclose([[0.6, 0.8]], found["embedding"], rtol=1e-6)
+    reduced = feature_extraction.reduce({"attention_mask": np.array([[1, 1, 0]])}, {"last_hidden_state": states})
+    np.testing.assert_allclose([[0.6, 0.8]], reduced["embedding"], rtol=1e-6)
 
 
-def test_a_prediction_are_the_documents_nearest_to_a_query(words):
+def test_the_nearest_documents_are_predicted(tokenizer):
     rows = [{"q": "who", "d": "tony"}, {"q": "where", "d": "london"}, {"q": "he", "d": "tony"}]
-    given = asked(feature_extraction, words, rows, ("q", "d"))
-    assert [2, 2, 2] == [len(examples) for examples in given.examples]
+    encoded = encode(feature_extraction, tokenizer, rows, ("q", "d"))
+    assert [2, 2, 2] == [len(examples) for examples in encoded.examples]
     tony, london = [1.0, 0.0], [0.0, 1.0]
     pairs = [(tony, tony), (tony, london), ([0.9, 0.1], tony)]
     outputs = [{"embedding": np.array(pair, dtype=np.float32)} for pair in pairs]
-    assert [[0, 1]] * 3 == feature_extraction.predict(given, outputs)
-    assert [0, 1, 0] == feature_extraction.truths(given)
+    assert [[0, 1]] * 3 == feature_extraction.predict(encoded, outputs)
+    assert [0, 1, 0] == feature_extraction.truths(encoded)
 
 
-def test_one_column_cannot_be_compared(words):
+def test_feature_extraction_needs_two_columns(tokenizer):
     with pytest.raises(HarnessError, match="feature extraction compares two columns, a query and its document"):
-        feature_extraction.encode(words, [{"q": "who"}], ("q",), 8)
+        feature_extraction.encode(tokenizer, [{"q": "who"}], ("q",), 8)
 
 
 # Generation
 
 
-def test_a_prediction_is_the_text_without_what_begins_and_ends_it(words):
-    given = asked(translation, words, [{"text": "who", "label": "tony"}], ("text",))
-    ids = words.convert_tokens_to_ids(["[SEP]", "tony", "lives", "[SEP]", "[PAD]"])
+def test_generated_text_loses_its_special_tokens(tokenizer):
+    encoded = encode(translation, tokenizer, [{"text": "who", "label": "tony"}], ("text",))
+    ids = tokenizer.convert_tokens_to_ids(["[SEP]", "tony", "lives", "[SEP]", "[PAD]"])
     outputs = [{"sequences": np.array([ids])}]
-    assert ["tony lives"] == translation.predict(given, outputs)
-    assert (3,) == Inputs(translation, given).tokens(outputs)
-    ((taught,),) = translation.targets(given)
-    assert ["[CLS]", "tony", "[SEP]"] == words.convert_ids_to_tokens(taught["labels"])
+    assert ["tony lives"] == translation.predict(encoded, outputs)
+    assert (3,) == Inputs(translation, encoded).tokens(outputs)
+    ((targets,),) = translation.targets(encoded)
+    assert ["[CLS]", "tony", "[SEP]"] == tokenizer.convert_ids_to_tokens(targets["labels"])
 
 
-def test_kinds_that_generate_nothing_count_no_tokens(words):
-    given = asked(text_classification, words, [{"text": "who", "label": 0}], ("text",))
-    assert () == Inputs(text_classification, given, ("a", "b")).tokens([{"logits": np.zeros((1, 2))}])
+def test_other_kinds_count_no_tokens(tokenizer):
+    encoded = encode(text_classification, tokenizer, [{"text": "who", "label": 0}], ("text",))
+    assert () == Inputs(text_classification, encoded, ("a", "b")).tokens([{"logits": np.zeros((1, 2))}])
