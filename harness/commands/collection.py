@@ -1,8 +1,11 @@
-"""The cases of a suite, as pytest itself collects them, for commands that are not pytest."""
+"""The cases of a suite, collected by pytest, for commands that are not pytest."""
 
 from __future__ import annotations
 
 import io
+import os
+import sys
+from argparse import ArgumentParser, Namespace
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,48 +13,74 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.plugin import SHIP, case_of
+from harness.pytest_plugin import options as pytest_options
+from harness.pytest_plugin.hooks import case_of, session_of
 from harness.spec import Case
+from harness.util.console import Progress
+from harness.util.machine import usable_cores
 
 
 @dataclass
-class Collected:
-    """A plug-in of pytest's that remembers what was collected."""
+class Collection:
+    """The collected cases; as a plug-in of pytest it fills itself."""
 
     cases: list[tuple[Case, Path]] = field(default_factory=list)
     """Each with its suite's folder."""
     artifacts: Path = Path(".artifacts")
-    """Where a run of pytest would keep checkpoints."""
+    """The folder of checkpoints and artifacts."""
     errors: list[str] = field(default_factory=list)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Remember what could not be collected, and why."""
+        """Keep the errors of modules that cannot be collected."""
         if report.failed:
             self.errors.append(f"{report.nodeid}: {report.longreprtext.strip()}")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Remember the cases that are left after -k and the options."""
-        self.artifacts = session.config.stash[SHIP].artifacts_folder
+        """Keep the cases that -k and the options leave."""
         self.cases = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
+        if self.cases:
+            self.artifacts = session_of(session.config).artifacts_folder
 
 
-def collect(suite: str, expression: str | None = None) -> Collected:
-    """The cases of `suite`, a file, folder or test id, that pytest's `-k expression` selects.
+def declare(parser: ArgumentParser) -> None:
+    """Declare the arguments of a command that runs a suite's cases."""
+    parser.add_argument("suite", help="file, folder or test id of the suite")
+    parser.add_argument("-k", dest="expression", metavar="EXPR", help="select cases as pytest's -k does")
+    parser.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="keep checkpoints and artifacts in DIR")
+    parser.add_argument("--ship-threads", type=int, metavar="N", help="use N threads (default: all cores, at most 8)")
 
-    HarnessError where there is no such suite, it cannot be collected, or nothing is selected.
+
+def select(options: Namespace) -> tuple[Collection, int]:
+    """Return the selected cases and the number of threads; raise HarnessError for a bad choice of either."""
+    cores = usable_cores()
+    if options.ship_threads is not None and not 1 <= options.ship_threads <= cores:
+        raise HarnessError(f"--ship-threads {options.ship_threads}: this process may use {cores} cores")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
+    collection = collect(options.suite, options.expression)
+    collection.artifacts = options.ship_artifacts or collection.artifacts
+    return collection, pytest_options.threads(options)
+
+
+def collect(suite: str, expression: str | None = None) -> Collection:
+    """Collect the cases of a suite (file, folder or test id) that pytest's `-k expression` selects.
+
+    Raise HarnessError if the suite does not exist, cannot be collected, or no case is selected.
     """
     if not Path(suite.partition("::")[0]).exists():
         raise HarnessError(f"{suite}: no such suite")
-    found = Collected()
-    chosen = ["-k", expression] if expression else []
-    with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
-        status = pytest.main(
-            [suite, "--collect-only", "-q", "-p", "harness.pytest_plugin.plugin", *chosen], plugins=[found]
-        )
-    if found.errors:
-        raise HarnessError("\n".join(found.errors))
+    collection = Collection()
+    selection = ["-k", expression] if expression else []
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(output):
+        status = pytest.main([suite, "--collect-only", "-q", *selection], plugins=[collection])
+    if collection.errors:
+        raise HarnessError("\n".join(collection.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise HarnessError(f"{suite} cannot be collected: {said.getvalue().strip().removeprefix('ERROR: ')}")
-    if not found.cases:
+        raise HarnessError(f"{suite} cannot be collected: {output.getvalue().strip().removeprefix('ERROR: ')}")
+    if not collection.cases:
         raise HarnessError(f"{suite}: no case{f' matches -k {expression!r}' if expression else ' in it'}")
-    return found
+    return collection
+
+
+def stderr_progress() -> Progress:
+    """Return the progress of a command: lines on stderr, and a bar if it is a terminal."""
+    return Progress(sys.stderr if sys.stderr.isatty() else None, log=sys.stderr)

@@ -1,9 +1,8 @@
-"""Floors for a suite's gates: every model fine-tuned with several seeds, and what their scores allow to be promised."""
+"""Propose min_score for a suite's gates: fine-tune every model with several seeds and see how far scores spread."""
 
 from __future__ import annotations
 
-import os
-import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,135 +10,132 @@ from statistics import median, stdev
 
 import pandas as pd
 
-from harness.commands.collection import collect
+from harness.commands import collection
 from harness.contracts.backend import Target
 from harness.errors import HarnessError
-from harness.pytest_plugin.options import MOST_THREADS
-from harness.report import cells
+from harness.report.tables import number
 from harness.results.schema import Seed
 from harness.spec import Case
 from harness.util import text
-from harness.util.console import Progress
-from harness.util.machine import usable_cores
-from harness.verdicts.seeds import CONFIDENCE, ENOUGH, Proposal, collapse, is_collapsed, propose, sound
+from harness.verdicts.seeds import (
+    CONFIDENCE,
+    ENOUGH,
+    Proposal,
+    collapse_sentence,
+    is_collapsed,
+    propose,
+    sound_scores,
+)
 
 TIMEOUT_S = 300.0
 
-AS_IT_IS = "used as it is, so that nothing is drawn: it scores this every time"
+AS_IS = "the model is used as it is, so it scores the same every time"
+
+RULE = (
+    f"The next run stays above the bound with {100 * CONFIDENCE:.0f} % confidence (mean - t * sd * sqrt(1 + 1/n), "
+    "n - 1 degrees of freedom); min_score is the bound less the allowed drop, rounded down to 0.005."
+)
 
 
 @dataclass(frozen=True)
-class Line:
-    """What is known of one task/model pair."""
+class Spread:
+    """The scores of one task/model pair."""
 
     case: Case
-    """One of the pair's cases; its gate is the present one."""
+    """One of the pair's cases, with the present gate."""
     seeds: tuple[Seed, ...]
-    failed: tuple[str, ...]
-    """What became of the seeds that have no score, in words."""
+    failures: tuple[str, ...]
+    """A sentence for each seed that has no score."""
+
+    @property
+    def pair(self) -> str:
+        """The names of the task and the model."""
+        return f"{self.case.task.name}/{self.case.model.name}"
 
     @property
     def proposal(self) -> Proposal:
-        """The floor that the seeds allow."""
-        if self.case.model.is_as_it_is:
-            return Proposal(tuple(sound(self.seeds)), None, None, AS_IT_IS)
+        """The min_score that the seeds allow."""
+        if self.case.model.is_used_as_is:
+            return Proposal(tuple(sound_scores(self.seeds)), None, None, AS_IS)
         return propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
 
 
-def floors(
-    suite: str, seeds: int, expression: str | None = None, artifacts: Path | None = None, threads: int | None = None
-) -> list[Line]:
-    """Fine-tune every task/model pair of the suite with `seeds` seeds, the recipe's own first; kept ones are reused.
+def declare(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench gates`."""
+    collection.declare(parser)
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune with N seeds (default: 10)")
 
-    HarnessError for what can be known to be wrong before training.
-    """
-    if seeds < 1:
-        raise HarnessError(f"--seeds {seeds}: must be positive")
-    if threads is not None and not 1 <= threads <= usable_cores():
-        raise HarnessError(f"--ship-threads {threads}: this process may use {usable_cores()} cores")
-    found = collect(suite, expression)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
+
+def run(options: Namespace) -> int:
+    """Fine-tune every selected task/model pair with each seed, the recipe's own first, and print the proposals."""
     from harness.pytest_plugin.preflight import check_cases
 
-    check_cases(found.cases)
-    pairs = {(case.task, case.model): (case, folder) for case, folder in reversed(found.cases)}
-    return [
-        _line(case, folder, seeds, artifacts or found.artifacts, threads or min(usable_cores(), MOST_THREADS))
+    if options.seeds < 1:
+        raise HarnessError(f"--seeds {options.seeds}: must be positive")
+    selected, threads = collection.select(options)
+    check_cases(selected.cases)
+    pairs = {(case.task, case.model): (case, folder) for case, folder in reversed(selected.cases)}
+    spreads = [
+        _fine_tune(case, folder, options.seeds, selected.artifacts, threads)
         for case, folder in reversed(pairs.values())
     ]
+    print(proposals(spreads))
+    return 0
 
 
-def _line(case: Case, folder: Path, seeds: int, artifacts: Path, threads: int) -> Line:
+def _fine_tune(case: Case, folder: Path, seeds: int, kept_in: Path, threads: int) -> Spread:
     from harness.artifacts.cache import Artifacts
     from harness.data import splits
-    from harness.pipeline.prepare import fine_tunings
+    from harness.pipeline.prepare import score_seeds
     from harness.util.store import Store
 
-    progress = Progress(sys.stderr if sys.stderr.isatty() else None, log=sys.stderr)
-    failed: list[str] = []
-    shop = Artifacts(
+    progress = collection.stderr_progress()
+    artifacts = Artifacts(
         task=case.task,
         model=case.model,
         folder=folder,
         target=Target("cpu", threads),
-        store=Store(artifacts, progress.say),
+        store=Store(kept_in, progress.say),
         progress=progress,
         timeout_s=TIMEOUT_S,
         retrain=False,
     )
+    failures: list[str] = []
+    scored = []
     first = case.model.recipe.seed
-    made = []
-    draws = range(first, first + (1 if case.model.is_as_it_is else seeds))
-    for seed in fine_tunings(shop, splits.load(case.task, folder), draws, failed.append):
-        made.append(seed)
+    for seed in score_seeds(artifacts, splits.load(case.task, folder), range(first, first + seeds), failures.append):
+        scored.append(seed)
         progress.say(f"{case.task.name}/{case.model.name}: seed {seed.seed} scores {seed.score}")
-    return Line(case, tuple(made), tuple(failed))
+    return Spread(case, tuple(scored), tuple(failures))
 
 
-def proposals(lines: Sequence[Line]) -> str:
-    """The table of floors, and below it what it does not hold."""
-    view = pd.DataFrame([_row(line) for line in lines])
-    aligned = ["left", "left", *["right"] * (len(view.columns) - 3), "left"]
-    told = [_rule()]
-    for line in lines:
-        said = [collapse(seed) + "; it is left out of the proposal" for seed in line.seeds if is_collapsed(seed)]
-        why = [f"no floor: {line.proposal.why}"] if line.proposal.why else []
-        told += [f"{_pair(line)}: {text.one_line(sentence)}" for sentence in (*said, *line.failed, *why)]
-    table = view.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned)
-    return "\n".join([table, "", *told])
+def proposals(spreads: Sequence[Spread]) -> str:
+    """Return the table, and below it the rule, the seeds that do not count, and why a min_score is missing."""
+    table = pd.DataFrame([_row(spread) for spread in spreads])
+    aligned = ["left", "left", *["right"] * (len(table.columns) - 3), "left"]
+    notes = [RULE]
+    for spread in spreads:
+        sentences = [f"{collapse_sentence(s)}; it is left out of the proposal" for s in spread.seeds if is_collapsed(s)]
+        why = [f"no min_score: {spread.proposal.why}"] if spread.proposal.why else []
+        notes += [f"{spread.pair}: {text.one_line(note)}" for note in (*sentences, *spread.failures, *why)]
+    drawn = table.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned)
+    return "\n".join([drawn, "", *notes])
 
 
-def _pair(line: Line) -> str:
-    return f"{line.case.task.name}/{line.case.model.name}"
-
-
-def _row(line: Line) -> dict[str, str]:
-    found, gate = line.proposal, line.case.gate
-    scores = found.scores
+def _row(spread: Spread) -> dict[str, str]:
+    case, proposal, scores = spread.case, spread.proposal, spread.proposal.scores
+    caveat = f"provisional: under {ENOUGH} seeds" if proposal.provisional else ""
     return {
-        "task": line.case.task.name,
-        "model": line.case.model.name,
+        "task": case.task.name,
+        "model": case.model.name,
         "seeds": str(len(scores)),
-        "lowest": cells.number(min(scores, default=None), decimals=4),
-        "median": cells.number(median(scores) if scores else None, decimals=4),
-        "highest": cells.number(max(scores, default=None), decimals=4),
-        "sd": cells.number(stdev(scores) if len(scores) > 1 else None, decimals=4),
-        f"{100 * CONFIDENCE:.0f} % bound": cells.number(found.bound, decimals=4),
-        "allowed drop": cells.number(gate.max_drop if gate else None, decimals=3),
-        "proposed floor": cells.number(found.min_score, decimals=3),
-        "present floor": cells.number(gate.min_score if gate else None, decimals=3),
-        "": _caveat(line),
+        "lowest": number(min(scores, default=None), decimals=4),
+        "median": number(median(scores) if scores else None, decimals=4),
+        "highest": number(max(scores, default=None), decimals=4),
+        "sd": number(stdev(scores) if len(scores) > 1 else None, decimals=4),
+        f"{100 * CONFIDENCE:.0f} % bound": number(proposal.bound, decimals=4),
+        "allowed drop": number(case.gate.max_drop if case.gate else None, decimals=3),
+        "proposed min_score": number(proposal.min_score, decimals=3),
+        "present min_score": number(case.gate.min_score if case.gate else None, decimals=3),
+        "": "used as it is: one score" if case.model.is_used_as_is else caveat,
     }
-
-
-def _caveat(line: Line) -> str:
-    if line.case.model.is_as_it_is:
-        return "as it is: nothing is drawn"
-    return f"provisional: under {ENOUGH} seeds" if line.proposal.provisional else ""
-
-
-def _rule() -> str:
-    return (
-        f"A floor lies under the next run with {100 * CONFIDENCE:.0f} % confidence (mean - t * sd * sqrt(1 + 1/n), "
-        "n - 1 degrees of freedom), less the drop that every backend is allowed, rounded down to 0.005."
-    )

@@ -1,4 +1,4 @@
-"""Licences of models and data that came from elsewhere, as their packages and cards state them; never guessed."""
+"""Licences of base models and data, as their packages and cards state them; never guessed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from harness.contracts.sources import COMMIT
 
 UNKNOWN = "unknown"
 
-SHORT = 60
-"""Characters. Packages of old put the whole text of a licence where its name belongs."""
+LONGEST_NAME = 60
+"""Characters. Old packages put the licence's whole text in place of its name."""
 
 FIELDS = ("License-Expression", "License")
 
-NOT_SAID = ("", UNKNOWN, "none", "other", "n/a")
+NOT_STATED = ("", UNKNOWN, "none", "other", "n/a")
 
 IDENTIFIERS = {
     "apache-2.0": "apache-2.0",
@@ -36,49 +36,76 @@ IDENTIFIERS = {
     "mpl-2.0": "mpl-2.0",
     "unlicense": "unlicense",
 }
-"""Names as packages write them, in lower case → the Hub's identifier."""
+"""A package's name for the licence, in lower case → the Hub's identifier."""
 
 
 class Licence(NamedTuple):
-    """What is known of it."""
+    """A stated licence, or `unknown`."""
 
     name: str
-    where: str
-    """Who says so, or why nobody does."""
+    source: str
+    """The place that states it, or the reason why it is unknown."""
 
     @property
     def identifier(self) -> str:
-        """As the Hub's metadata has it: `unknown` where nothing is known, `other` where the Hub has no such name."""
+        """Return the Hub's identifier: `unknown` for an unknown licence, `other` for one that the Hub does not list."""
         return UNKNOWN if self.name == UNKNOWN else IDENTIFIERS.get(self.name.lower(), "other")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.where})"
+        return f"{self.name} ({self.source})"
 
 
-def of_package(distribution: str) -> Licence:
-    """What the metadata of an installed distribution states."""
+def of_model(recipe: Mapping[str, Any]) -> Licence:
+    """Return the licence of the base model that a stored `recipe` names."""
+    source = recipe.get("source") or {}
+    match source.get("type"):
+        case "Package":
+            return _of_package(source["distribution"])
+        case "Hub":
+            return _of_repository(source["repo"], source.get("revision") or recipe.get("source_content") or "", "model")
+        case "Native" | "Scratch":
+            return Licence(UNKNOWN, "trained from random weights, and its author stated none")
+    return Licence(UNKNOWN, "a local folder, which states none")
+
+
+def of_data(source: str, content: str) -> Licence:
+    """Return the licence of a task's rows, by their stored source and digest."""
+    repo = hub_dataset(source, content)
+    if repo is not None:
+        return _of_repository(repo, content, "dataset")
+    distribution, _, path = source.partition(": ")
+    return _of_package(distribution) if path else Licence(UNKNOWN, "the author's own rows, which state none")
+
+
+def hub_dataset(source: str, content: str) -> str | None:
+    """Return the repository that rows came from; None unless it was the Hub, whose rows alone a commit identifies."""
+    return source.split(" ", 1)[0] if COMMIT.fullmatch(content) else None
+
+
+def _of_package(distribution: str) -> Licence:
+    """Return the licence in the metadata of an installed distribution."""
     try:
-        known = metadata.metadata(distribution)
+        fields = metadata.metadata(distribution)
     except metadata.PackageNotFoundError:
-        return Licence(UNKNOWN, f"the PyPI package {distribution} is not installed here, which could say")
+        return Licence(UNKNOWN, f"the PyPI package {distribution}, which may state it, is not installed here")
     where = f"metadata of the PyPI package {distribution}"
-    stated = [*(value for name in FIELDS for value in known.get_all(name, [])), *_classified(known)]
+    stated = [*(value for name in FIELDS for value in fields.get_all(name, [])), *_classified(fields)]
     for value in stated:
         name = " ".join(value.split())
-        if name.lower() not in NOT_SAID and len(name) <= SHORT:
+        if name.lower() not in NOT_STATED and len(name) <= LONGEST_NAME:
             return Licence(name, where)
     return Licence(UNKNOWN, f"the {where} states none")
 
 
-def _classified(known: metadata.PackageMetadata) -> Iterator[str]:
-    for line in known.get_all("Classifier", []):
+def _classified(fields: metadata.PackageMetadata) -> Iterator[str]:
+    for line in fields.get_all("Classifier", []):
         parts = [part.strip() for part in line.split("::")]
         if parts[0] == "License" and len(parts) > 1 and parts[-1] != "OSI Approved":
             yield parts[-1]
 
 
-def of_repository(repo: str, commit: str, sort: Literal["model", "dataset"]) -> Licence:
-    """What the card of a repository states, where the files fetched at that commit hold it. Asks no network."""
+def _of_repository(repo: str, commit: str, sort: Literal["model", "dataset"]) -> Licence:
+    """Return the licence in a repository's card, if it was fetched at that commit. Uses no network."""
     from huggingface_hub import metadata_load, try_to_load_from_cache
     from yaml import YAMLError
 
@@ -89,34 +116,6 @@ def of_repository(repo: str, commit: str, sort: Literal["model", "dataset"]) -> 
         stated = (metadata_load(path) or {}).get("license")
     except (ValueError, YAMLError):
         return Licence(UNKNOWN, f"the card of {repo} cannot be read")
-    names = [stated] if isinstance(stated, str) else [one for one in stated or () if isinstance(one, str)]
-    name = ", ".join(name for name in names if name.lower() not in NOT_SAID)
+    names = [stated] if isinstance(stated, str) else [name for name in stated or () if isinstance(name, str)]
+    name = ", ".join(name for name in names if name.lower() not in NOT_STATED)
     return Licence(name, f"card of {repo}") if name else Licence(UNKNOWN, f"the card of {repo} states none")
-
-
-def of_model(recipe: Mapping[str, Any]) -> Licence:
-    """Of what a model was before training, by its `recipe` on record."""
-    source = recipe.get("source") or {}
-    match source.get("type"):
-        case "Package":
-            return of_package(source["distribution"])
-        case "Hub":
-            commit = source.get("revision") or recipe.get("source_content") or ""
-            return of_repository(source["repo"], commit, "model")
-        case "Native" | "Scratch":
-            return Licence(UNKNOWN, "it began with random weights, and nobody has said what it may be used for")
-    return Licence(UNKNOWN, "a folder of its author's own, which states none")
-
-
-def of_data(source: str, content: str) -> Licence:
-    """Of a task's rows, by what is on record of where they came from and what they are."""
-    repo = hub_dataset(source, content)
-    if repo is not None:
-        return of_repository(repo, content, "dataset")
-    distribution, _, path = source.partition(": ")
-    return of_package(distribution) if path else Licence(UNKNOWN, "rows of their author's own, who states none")
-
-
-def hub_dataset(source: str, content: str) -> str | None:
-    """The repository that rows came from, if it was the Hub: only there a commit tells what they are."""
-    return source.split(" ", 1)[0] if COMMIT.fullmatch(content) else None

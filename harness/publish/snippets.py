@@ -1,41 +1,44 @@
-"""How answers are had from a published model, in a few lines of Python for its reader.
-
-In the lines, `processor` is what turns an input into arrays, `{tensors}` the sort of these, `{logits}` the model's
-answer to `inputs`, `{labels}` the names of labels by index, and `{cut}` how texts are cut.
-
-
-ALSO: How a published model is loaded, in a few lines of Python for its reader: by Optimum, ONNX Runtime or PyTorch.
-ALSO: How a published model is loaded and asked: Python for its reader, which the tests run."""
+"""Python for the reader of a published model: the lines that load it and ask it. The tests run them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from harness import checkpoint, kinds
+from harness import checkpoint
 from harness.backends.onnx_export import ENCODER, FILE
-from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError
+from harness.kinds import KINDS
 from harness.publish.licences import Licence
 from harness.results.schema import Data, Result
 
+GRAPHS = "onnx"
+"""Sub-folder of a published folder that holds its graphs."""
+
+CARD = "README.md"
+
+EVIDENCE = "shipbench"
+"""Sub-folder with the results behind the card."""
+
+OWN_LABELS = "model.config.id2label"
+
 
 class Usage(NamedTuple):
-    """Lines of Python."""
+    """How a kind's model is asked."""
 
     answer: str
-    """Defines `answer(…)`."""
+    """Lines that define `answer(…)`. `processor` turns an input into arrays; `{tensors}` is their type, `{logits}` the
+    model's answer to `inputs`, `{labels}` the label names by index, `{cut}` the arguments that truncate texts."""
     text: bool = True
-    """Whether the input is text, which a tokenizer reads."""
+    """Whether the input is text, for a tokenizer."""
     loading: str = ""
-    """Further arguments with which the tokenizer is loaded."""
+    """Further arguments that load the tokenizer."""
 
 
 ONE_LABEL = """\
-def answer(*texts):  # one text, or the two of a pair
+def answer(*texts):  # one text, or a pair of texts
     inputs = processor(*texts{cut}, return_tensors="{tensors}")
     return {labels}[{logits}.argmax(-1).item()]
 """
@@ -47,7 +50,7 @@ def answer(image):  # an array of shape (height, width, channels), uint8
 """
 
 WORDS = """\
-def answer(words):  # a list of them; of each its label, by its first token
+def answer(words):  # a list of words; returns the label of each, by its first token
     inputs = processor(words, is_split_into_words=True{cut}, return_tensors="{tensors}")
     likeliest = {logits}[0].argmax(-1).tolist()
     owners = inputs.word_ids()
@@ -56,7 +59,7 @@ def answer(words):  # a list of them; of each its label, by its first token
 """
 
 MASK = """\
-def answer(text):  # in which one word is processor.mask_token; the five likeliest for it
+def answer(text):  # with processor.mask_token in place of one word; returns the five likeliest words
     inputs = processor(text{cut}, return_tensors="{tensors}")
     place = inputs.input_ids[0].tolist().index(processor.mask_token_id)
     return [processor.decode([token]).strip() for token in {logits}[0, place].topk(5).indices.tolist()]
@@ -71,7 +74,7 @@ def answer(question, context):
 """
 
 EMBEDDING = """\
-def answer(text):  # its vector: the mean over its tokens, of length 1
+def answer(text):  # returns the mean vector of its tokens, scaled to length 1
     inputs = processor(text{cut}, return_tensors="{tensors}")
     vector = model(**inputs).last_hidden_state[0].mean(0)
     return (vector / vector.norm()).tolist()
@@ -93,69 +96,87 @@ USAGE = {
     "translation": Usage(GENERATED),
     "summarization": Usage(GENERATED),
 }
-"""By the kind's name."""
+"""By the kind's name; a suite's own kind has none."""
 
-GRAPHS = "onnx"
-"""Sub-folder of a published folder that holds its graphs."""
+
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """A measured case, and the folder that it is published as."""
+
+    result: Result
+    comparison: list[Result]
+    folder: Path
+    """Holds the model's files."""
+    folder_name: str
+    """Name of the folder at its destination."""
+    repo: str | None
+    """`owner/name` on the Hub, for an upload."""
+    model_licence: Licence
+    data_licence: Licence
+
+    @property
+    def data(self) -> Data:
+        """The task's rows; a measured case has them."""
+        assert self.result.data is not None
+        return self.result.data
+
+    @property
+    def title(self) -> str:
+        """The names of model and task."""
+        return f"{self.result.model} for {self.result.task}"
+
+    @property
+    def usage(self) -> Usage | None:
+        """How the model is asked; None for a suite's own kind."""
+        return USAGE.get(self.data.kind)
+
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """Transformers' configuration; None for a native module."""
+        file = self.folder / "config.json"
+        return dict(json.loads(file.read_text())) if file.exists() else None
 
 
 class Loading(NamedTuple):
-    """Lines of Python."""
+    """Lines that load a model."""
 
     imports: list[str]
     lines: list[str]
-    """Define `model` or `session`, where `path` is the published folder."""
-    tensors: str
-    """What these take: `pt` or `np`."""
-    logits: str
-    """Expression for the answer to `inputs`."""
+    """Define `model` or `session`; `path` is the published folder."""
     packages: str
-    """What there must be installed, as pip is told it."""
+    """Requirements, as pip takes them."""
+    tensors: str = "pt"
+    """Type of its inputs: `pt` or `np`."""
+    logits: str = "model(**inputs).logits"
+    """Expression for the answer to `inputs`."""
     by_path: bool = False
-    """Whether they need a folder, where others take a repository's name, too."""
+    """Whether it needs a folder; other lines also take a repository's name."""
 
 
 def check_graphs(artifact: Path) -> None:
-    """HarnessError if an artifact is nothing that readers could be told how to load."""
+    """Raise HarnessError if no lines can load the artifact."""
     if not (artifact / FILE).exists() and not (artifact / ENCODER).exists():
-        held = ", ".join(sorted(path.name for path in artifact.iterdir())[:5])
+        content = ", ".join(sorted(path.name for path in artifact.iterdir())[:5])
         raise HarnessError(
-            f"{artifact} holds {held}: no ONNX graph, and nothing here knows how else it would be loaded; publish "
-            "pytorch's case, or one of ONNX Runtime"
+            f"{artifact} holds {content}: no ONNX graph, and other artifacts cannot be published; publish pytorch's "
+            "case, or one of ONNX Runtime"
         )
 
 
-def is_told(backend: str, settings: Mapping[str, str], graphs: bool) -> bool:
-    """Whether `loading` runs a case as it was measured on a CPU: graphs on ONNX Runtime, the checkpoint as it is.
-
-    `settings` are what its runtime said of itself; options that were chosen for it are nobody's default.
-    """
-    if not graphs:
-        return backend == REFERENCE
-    return settings.get("providers") == "CPUExecutionProvider" and "options" not in settings
-
-
-def loading(folder: Path, auto_class: str | None, graphs: bool = True) -> Loading:
-    """For the model published in `folder`, whose kind has this Auto class in Transformers; None for a suite's own.
-
-    Without `graphs` it is PyTorch that loads it, whatever else is there.
-    """
-    graphs = graphs and (folder / GRAPHS).exists()
+def loading(publication: Publication, graphs: bool = True) -> Loading:
+    """Return the lines that load the model; without `graphs` those of PyTorch, even if there are graphs."""
+    folder, kind = publication.folder, KINDS.get(publication.data.kind)
     native = checkpoint.is_native(folder)
-    if graphs and (native or auto_class is None):
+    if not graphs or not (folder / GRAPHS).exists():
+        return _module(folder) if native else _pretrained(kind.auto_class if kind else "AutoModel")
+    if native or kind is None:
         return _session()
-    if native:
-        return _module(folder)
-    if not graphs:
-        return _pretrained(auto_class or "AutoModel")
-    assert auto_class is not None
-    name = f"ORT{auto_class.removeprefix('Auto')}" if auto_class != "AutoModel" else "ORTModelForFeatureExtraction"
+    head = kind.auto_class.removeprefix("Auto")
+    name = f"ORT{head}" if head != "Model" else "ORTModelForFeatureExtraction"
     file = ", use_merged=False" if (folder / GRAPHS / ENCODER).exists() else f', file_name="{FILE}"'
     return Loading(
         imports=[f"from optimum.onnxruntime import {name}"],
         lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
-        tensors="pt",
-        logits="model(**inputs).logits",
         packages='"optimum-onnx[onnxruntime]"',
     )
 
@@ -164,8 +185,6 @@ def _pretrained(auto_class: str) -> Loading:
     return Loading(
         imports=[f"from transformers import {auto_class}"],
         lines=[f"model = {auto_class}.from_pretrained(path).eval()"],
-        tensors="pt",
-        logits="model(**inputs).logits",
         packages="torch transformers",
     )
 
@@ -177,139 +196,90 @@ def _session() -> Loading:
             f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
             "names = [node.name for node in session.get_inputs()]",
         ],
+        packages="onnxruntime transformers",
         tensors="np",
         logits="session.run(None, {name: inputs[name] for name in names})[0]",
-        packages="onnxruntime transformers",
         by_path=True,
     )
 
 
 def _module(folder: Path) -> Loading:
-    described = json.loads((folder / checkpoint.NATIVE).read_text())
-    arguments = ", ".join(f"{name}={value!r}" for name, value in described["arguments"].items())
+    native = json.loads((folder / checkpoint.NATIVE).read_text())
+    arguments = ", ".join(f"{name}={value!r}" for name, value in native["arguments"].items())
     return Loading(
         imports=["import sys", "from safetensors.torch import load_model"],
         lines=[
             "sys.path.insert(0, path)  # for module.py",
-            f"from module import {described['class']}",
-            f"model = {described['class']}({arguments}).eval()",
+            f"from module import {native['class']}",
+            f"model = {native['class']}({arguments}).eval()",
             f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
         ],
-        tensors="pt",
-        logits="model(**inputs)",
         packages="torch safetensors transformers",
+        logits="model(**inputs)",
         by_path=True,
     )
 
 
-KINDS = {kind.name: kind for kind in (getattr(kinds, name) for name in kinds.__all__)}
-
-OWN_NAMES = "model.config.id2label"
-
-CARD = "README.md"
-
-EVIDENCE = "shipbench"
-"""Sub-folder with the results that the card is made of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What a card is of."""
-
-    result: Result
-    group: list[Result]
-    """Its comparison."""
-    folder: Path
-    """With the model's files."""
-    called: str
-    """What the folder is called where it will lie."""
-    repo: str | None
-    """`owner/name` on the Hub, if it goes there."""
-    model_licence: Licence
-    data_licence: Licence
-
-    @property
-    def data(self) -> Data:
-        """The task's rows; a measured case has them."""
-        assert self.result.data is not None
-        return self.result.data
-
-
-def code(subject: Subject) -> str:
-    """How the model is loaded and asked."""
-    kind, usage = KINDS.get(subject.data.kind), USAGE.get(subject.data.kind)
-    found = loading(subject.folder, kind.auto_class if kind else None)
-    imports, path = _path(subject, found)
-    lines = [*found.imports, *imports]
+def code(publication: Publication) -> str:
+    """Return the lines that load the model and define `answer`; for a suite's own kind, only those that load it."""
+    run, usage = loading(publication), publication.usage
+    imports, path = _path(publication, run)
+    lines = [*run.imports, *imports]
     if usage is None:
-        return "\n".join([*lines, "", path, *found.lines])
-    before, known = processor(subject), names(subject)
-    lines += [f"from transformers import {before}", "", path]
-    lines += [f"processor = {before}.from_pretrained(path{usage.loading})", *found.lines]
-    if known != OWN_NAMES and "{labels}" in usage.answer:
-        lines.append(f"labels = {known}")
-        known = "labels"
-    answer = usage.answer.format(
-        tensors=found.tensors, logits=found.logits, labels=known, cut=f", truncation=True{limit(subject)}"
-    )
+        return "\n".join([*lines, "", path, *run.lines])
+    loader, labels = processor(publication), label_names(publication)
+    lines += [f"from transformers import {loader}", "", path]
+    lines += [f"processor = {loader}.from_pretrained(path{usage.loading})", *run.lines]
+    if labels != OWN_LABELS and "{labels}" in usage.answer:
+        lines.append(f"labels = {labels}")
+        labels = "labels"
+    cut = f", truncation=True{limit(publication)}"
+    answer = usage.answer.format(tensors=run.tensors, logits=run.logits, labels=labels, cut=cut)
     return "\n".join([*lines, "", "", answer.rstrip()])
 
 
-def packages(subject: Subject) -> str:
-    """What these lines need, as pip is told it."""
-    kind = KINDS.get(subject.data.kind)
-    needed = loading(subject.folder, kind.auto_class if kind else None).packages
-    usage = USAGE.get(subject.data.kind)
-    return needed if usage is None or usage.text else f"{needed} pillow"
+def packages(publication: Publication) -> str:
+    """Return the requirements of these lines, as pip takes them."""
+    usage = publication.usage
+    return loading(publication).packages + ("" if usage is None or usage.text else " pillow")
 
 
-def _path(subject: Subject, found: Loading) -> tuple[list[str], str]:
-    """What is imported to know where the folder is, and the line that says it."""
-    if subject.repo is None:
-        return [], f"path = {subject.called!r}  # where this folder is"
-    if found.by_path:
-        return ["from huggingface_hub import snapshot_download"], f"path = snapshot_download({subject.repo!r})"
-    return [], f"path = {subject.repo!r}"
+def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:
+    """Return the import that locates the folder, and the line that defines `path`."""
+    if publication.repo is None:
+        return [], f"path = {publication.folder_name!r}  # where this folder is"
+    if run.by_path:
+        return ["from huggingface_hub import snapshot_download"], f"path = snapshot_download({publication.repo!r})"
+    return [], f"path = {publication.repo!r}"
 
 
-def is_transformers(subject: Subject) -> bool:
-    """Whether Transformers knows the model's architecture; a native one brings its own."""
-    return (subject.folder / "config.json").exists()
-
-
-def knows_length(subject: Subject) -> bool:
-    """Whether it is on record at how many tokens texts were cut."""
-    return "max_length" in subject.result.recipe
-
-
-def limit(subject: Subject) -> str:
-    """Argument with which texts are cut as they were, and never longer than the model has positions for."""
-    if not knows_length(subject):
+def limit(publication: Publication) -> str:
+    """Return the argument that cuts texts at the measured length, but within the model's positions."""
+    if "max_length" not in publication.result.recipe:
         return ""
-    known = json.loads((subject.folder / "config.json").read_text()) if is_transformers(subject) else {}
-    positions = known.get("max_position_embeddings")
-    lengths = [int(subject.result.recipe["max_length"]), *([positions] if isinstance(positions, int) else [])]
+    positions = (publication.config or {}).get("max_position_embeddings")
+    lengths = [int(publication.result.recipe["max_length"]), *([positions] if isinstance(positions, int) else [])]
     return f", max_length={min(lengths)}"
 
 
-def processor(subject: Subject) -> str:
-    """Class that loads what comes before the model."""
-    if USAGE[subject.data.kind].text:
+def processor(publication: Publication) -> str:
+    """Return the name of the class that loads the tokenizer or image processor."""
+    if USAGE[publication.data.kind].text:
         return "AutoTokenizer"
     # By name, since AutoImageProcessor insists on torchvision's variants where they exist.
-    file = subject.folder / "preprocessor_config.json"
-    name = json.loads(file.read_text()).get("image_processor_type")
-    if not str(name).isidentifier():
-        raise HarnessError(f"{file}: {name!r} is no class that could be imported")
-    return str(name)
+    file = publication.folder / "preprocessor_config.json"
+    name = str(json.loads(file.read_text()).get("image_processor_type"))
+    if not name.isidentifier():
+        raise HarnessError(f"{file}: image_processor_type {name!r} is not the name of a class")
+    return name
 
 
-def names(subject: Subject) -> str:
-    """Expression for the names of labels by index: the model's own, where the task calls them the same."""
-    labels, made = subject.data.labels, subject.result.checkpoint
-    order = (made.info if made else {}).get("order") or list(range(len(labels)))
-    own_order = [labels[index] if 0 <= index < len(labels) else None for index in order]
-    known = json.loads((subject.folder / "config.json").read_text()) if is_transformers(subject) else {}
-    own = [name for _, name in sorted((int(at), name) for at, name in known.get("id2label", {}).items())]
+def label_names(publication: Publication) -> str:
+    """Return an expression for the label names by index: the model's own if the task uses the same names."""
+    labels, trained = publication.data.labels, publication.result.checkpoint
+    order = (trained.info if trained else {}).get("order") or list(range(len(labels)))
+    task_labels = [labels[index] if 0 <= index < len(labels) else None for index in order]
+    id2label = (publication.config or {}).get("id2label", {})
+    model_labels = [name for _, name in sorted((int(index), name) for index, name in id2label.items())]
     # A label cannot end the block of code that it stands in.
-    return OWN_NAMES if not labels or own == own_order else repr(own_order).replace("`", r"\x60")
+    return OWN_LABELS if not labels or model_labels == task_labels else repr(task_labels).replace("`", r"\x60")

@@ -1,11 +1,11 @@
-"""A published folder goes to the Hugging Face Hub: one commit, which an interrupted upload never makes."""
+"""Upload a published folder to the Hugging Face Hub in one commit, so that an interrupted upload changes nothing."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.data.hub import inert
 from harness.errors import HarnessError
@@ -14,19 +14,19 @@ from harness.util.text import redact_secrets
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-OF_THE_HUB = (".gitattributes",)
-"""What the Hub itself puts into a new repository."""
+HUB_FILES = {".gitattributes"}
+"""Files that the Hub itself puts into a new repository."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Push:
-    """Where to, and for whose eyes."""
+    """An upload: to which repository, and visible to whom."""
 
     repo: str
     """`owner/name`."""
     public: bool = False
     anyway: bool = False
-    """Whether a case goes that no verdict says may ship."""
+    """Whether to upload a case whose verdict is not ship."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", self.repo, re.ASCII):
@@ -34,33 +34,32 @@ class Push:
 
 
 def check(push: Push, evidence: str) -> None:
-    """HarnessError if the upload would be refused, or would meet what is not ours: known before any work is done.
+    """Raise HarnessError before any work if the upload would be refused, or would replace somebody's files.
 
-    `evidence` names the folder by which a repository is known to hold a published model.
+    A repository with a folder named `evidence` holds a published model, which may be replaced.
     """
     from huggingface_hub import constants, errors
 
     api, role = _api(), ""
     try:
-        role = _role(api.whoami())
-        known = api.repo_info(push.repo, repo_type="model")
+        # The token is for "read", "write", "fineGrained", or its role is unknown.
+        role = str(api.whoami().get("auth", {}).get("accessToken", {}).get("role", ""))
+        info = api.repo_info(push.repo, repo_type="model")
     except errors.RepositoryNotFoundError:
-        known = None
+        info = None
     except (OSError, ValueError) as error:
-        raise HarnessError(_explained(error, push, "nothing was done yet")) from error
+        raise HarnessError(_explain(error, push, "nothing was done yet")) from error
     if role == "read":
-        raise HarnessError(
-            f"the token may only read at {constants.ENDPOINT}; make one that may write, and set HF_TOKEN"
-        )
-    if known is None:
+        raise HarnessError(f"the token may only read at {constants.ENDPOINT}; set HF_TOKEN to one that may write")
+    if info is None:
         return
-    if bool(known.private) == push.public:
-        state, wanted = ("private", "public") if push.public else ("public", "private")
+    if bool(info.private) == push.public:
+        present, wanted, option = ("private", "public", "omit") if push.public else ("public", "private", "pass")
         raise HarnessError(
-            f"{push.repo} is {state} already, and was to be {wanted}: change that in its settings on "
-            f"{constants.ENDPOINT}, {'leave out' if push.public else 'pass'} --public, or name another"
+            f"{push.repo} is {present}, not {wanted}: change that in its settings on {constants.ENDPOINT}, {option} "
+            "--public, or name another repository"
         )
-    files = {file.rfilename for file in known.siblings or ()} - set(OF_THE_HUB)
+    files = {file.rfilename for file in info.siblings or ()} - HUB_FILES
     if files and not any(name.startswith(f"{evidence}/") for name in files):
         raise HarnessError(
             f"{push.repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another"
@@ -68,25 +67,25 @@ def check(push: Push, evidence: str) -> None:
 
 
 def upload(push: Push, folder: Path, message: str) -> str:
-    """Make the repository hold what `folder` holds, and nothing else, in one commit; returns that commit's address."""
+    """Make the repository hold the folder's files and no others, in one commit; return the commit's address."""
     api = _api()
     try:
         api.create_repo(push.repo, private=not push.public, repo_type="model", exist_ok=True)
-        # In one step, what an earlier model left there included: readers see the old one or this one.
-        done = api.upload_folder(
+        # Also deletes an earlier model's files, in the same commit: readers see the old model or the new one.
+        commit = api.upload_folder(
             repo_id=push.repo, folder_path=folder, commit_message=message, delete_patterns="*", repo_type="model"
         )
     except (OSError, ValueError, RuntimeError) as error:
-        unchanged = (
-            f"{push.repo} holds what it held, or all of this if only the answer was lost, and {folder} is whole; run "
-            "the same command again: what has arrived is not sent twice"
+        state = (
+            f"{push.repo} is unchanged, or complete if only the reply was lost; {folder} is complete; run the same "
+            "command again, which sends only the missing files"
         )
-        raise HarnessError(_explained(error, push, unchanged)) from error
-    return str(done.commit_url)
+        raise HarnessError(_explain(error, push, state)) from error
+    return str(commit.commit_url)
 
 
 def _api() -> HfApi:
-    """With the user's token; HarnessError if there is none."""
+    """Return the Hub's API with the user's token; raise HarnessError without one."""
     from huggingface_hub import HfApi, constants, get_token
 
     if constants.HF_HUB_OFFLINE:
@@ -97,17 +96,12 @@ def _api() -> HfApi:
     return HfApi(endpoint=constants.ENDPOINT, token=token)
 
 
-def _role(known: dict[str, Any]) -> str:
-    """What the token is for: `read`, `write`, `fineGrained`, or unknown."""
-    return str(known.get("auth", {}).get("accessToken", {}).get("role", ""))
-
-
-def _explained(error: BaseException, push: Push, state: str) -> str:
-    """What went wrong, how things stand now, and what to do. No secret is in it."""
+def _explain(error: BaseException, push: Push, state: str) -> str:
+    """Return the cause, the state of things and what to do, without secrets."""
     from huggingface_hub import constants, get_token
 
     while getattr(error, "response", None) is None and error.__cause__ is not None:
-        error = error.__cause__  # of an upload in a thread, the reason
+        error = error.__cause__  # an upload in a thread wraps the reason
     status = getattr(getattr(error, "response", None), "status_code", None)
     match status:
         case 401:

@@ -1,4 +1,4 @@
-"""Stored runs on disk, and what they mean for the cases of a session, in sentences."""
+"""Baselines: folders of stored runs that a session, or another folder of results, is compared with."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.regression.changes import ENOUGH, Line, change_sentence, left_out, regressions
+from harness.regression.changes import ENOUGH, Change, change_sentence, find_changes, left_out
 from harness.results.schema import Result
 from harness.results.store import load_all
 from harness.util.machine import Environment
@@ -15,101 +15,93 @@ from harness.util.text import one_line
 from harness.verdicts.comparability import StoredRuns, by_case, differences, environment_differences
 
 
-def read(folder: Path) -> list[Result]:
-    """Every result under the folder, however deep; HarnessError if it has none or one cannot be read."""
+def _load(folder: Path) -> StoredRuns:
+    """Read every result under the folder, however deep. Raise HarnessError if it has none or one is unreadable."""
     if not folder.is_dir():
         raise HarnessError(f"{folder}: no such folder; name one that holds the results of earlier runs")
-    found = list(load_all(folder))
-    if not found:
+    results = list(load_all(folder))
+    if not results:
         raise HarnessError(f"{folder}: holds no results; copy results/<machine> of earlier runs into it")
-    return found
+    return by_case(results)
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Stored runs that a session is held against."""
+    """Stored runs that a session is compared with."""
 
     folder: Path
     runs: StoredRuns
 
     @classmethod
     def load(cls, folder: Path) -> Baseline:
-        """HarnessError if nothing is there or something is unreadable or of another schema."""
-        return cls(folder, by_case(read(folder)))
+        """Read the folder. Raise HarnessError if it is empty, unreadable or of another schema."""
+        return cls(folder, _load(folder))
 
     def check(self, names: Iterable[str], here: Environment) -> None:
-        """HarnessError, field by field, if not one of the named cases was stored in this environment."""
-        stored = {name: self.runs[name] for name in names if name in self.runs}
-        if not stored:
+        """Raise HarnessError, with every differing field, if no named case was stored in this environment."""
+        environments = [run.environment for name in names for run in self.runs.get(name, ())]
+        if not environments:
             raise HarnessError(
                 f"--ship-baseline {self.folder}: has no run of any selected case; it holds "
                 f"{one_line(', '.join(self.runs))}; store runs of these cases, or name another folder"
             )
-        lacking = _nearest(environment_differences(run.environment, here) for runs in stored.values() for run in runs)
-        if lacking:
+        if unequal := min((environment_differences(stored, here) for stored in environments), key=len):
             raise HarnessError(
-                f"--ship-baseline {self.folder}: nothing in it can be compared with a run here and now: "
-                f"{one_line('; '.join(lacking))}; store {ENOUGH} runs of this environment, or run in that one"
+                f"--ship-baseline {self.folder}: none of its runs can be compared with a run here and now: "
+                f"{one_line('; '.join(unequal))}; store {ENOUGH} runs of this environment, or run in that one"
             )
 
-    def proven(self, result: Result) -> list[str]:
-        """How the result fell short of its stored runs, in sentences; how it ended is told elsewhere."""
-        lines = self._lines(result) if result.error is None else []
-        return [change_sentence(line) for line in lines if line.word == "regressed"]
+    def regressions(self, result: Result) -> list[str]:
+        """Return a sentence for each proven regression; a failed result is reported elsewhere."""
+        changes = self._changes(result) if result.error is None else []
+        return [change_sentence(change) for change in changes if change.word == "regressed"]
 
-    def open(self, results: Mapping[str, Result]) -> list[str]:
-        """What the stored runs leave undecided, in sentences."""
-        lines = [line for result in results.values() for line in self._lines(result)]
-        return [f"{one_line(line.case)} {change_sentence(line)}" for line in lines if line.is_open]
+    def undecided(self, results: Mapping[str, Result]) -> list[str]:
+        """Return a sentence for each change that the stored runs neither prove nor exclude."""
+        changes = [change for result in results.values() for change in self._changes(result)]
+        return [f"{one_line(change.case)} {change_sentence(change)}" for change in changes if change.is_open]
 
     def notes(self, results: Mapping[str, Result]) -> Iterator[str]:
-        """What else a reader should know: cases that were never stored, and stored runs that could not be used."""
+        """Yield which cases have no stored run, and which stored runs could not be used."""
         missing = [name for name in results if name not in self.runs]
         if missing:
             yield f"warning: {self.folder} has no run of {', '.join(missing)}"
         stored = {name: self.runs[name] for name in results if name in self.runs}
         yield from map(one_line, left_out(stored, {name: [result] for name, result in results.items()}))
 
-    def _lines(self, result: Result) -> list[Line]:
-        return regressions(self.runs, {result.name: [result]})
-
-
-def _nearest(found: Iterable[list[str]]) -> list[str]:
-    """The shortest list: empty if one result can be compared."""
-    return min(found, key=lambda fields: len(fields))
+    def _changes(self, result: Result) -> list[Change]:
+        return find_changes(self.runs, {result.name: [result]})
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What two folders of results say of each other."""
+class FolderChanges:
+    """The changes between two folders of results."""
 
-    stored: Path
-    today: Path
-    lines: Sequence[Line]
-    left: Sequence[str]
-    """Which stored runs were left out, and why."""
-    lacking: str
-    """Why nothing of them can be compared, if so."""
+    changes: Sequence[Change]
+    left_out: Sequence[str]
+    """Stored runs that could not be used, with the reason."""
+    incomparable: str
+    """Fields in which even the nearest runs differ; empty if some runs can be compared."""
 
     @property
     def regressed(self) -> bool:
-        """Whether something is proven worse."""
-        return any(line.word == "regressed" for line in self.lines)
+        """Whether a regression is proven."""
+        return any(change.word == "regressed" for change in self.changes)
 
     @property
-    def open(self) -> bool:
-        """Whether somebody who wants to know has to measure again."""
-        return any(line.is_open for line in self.lines)
+    def undecided(self) -> bool:
+        """Whether a case must be measured again for an answer."""
+        return any(change.is_open for change in self.changes)
 
 
-def compare(stored: Path, today: Path) -> Compared:
-    """Hold the results in one folder against those in another; HarnessError if they have no case in common."""
-    before, now = by_case(read(stored)), dict(sorted(by_case(read(today)).items()))
+def compare(stored: Path, today: Path) -> FolderChanges:
+    """Compare the results in two folders. Raise HarnessError if they share no case."""
+    before, now = _load(stored), dict(sorted(_load(today).items()))
     machines = {result.environment.machine for runs in now.values() for result in runs}
     if len(machines) > 1:
         raise HarnessError(f"{today}: holds results of {', '.join(sorted(machines))}; name the folder of one machine")
-    pairs = [(one, runs[-1]) for name, runs in now.items() for one in before.get(name, ())]
-    if not pairs:
+    unequal = [differences(old, runs[-1]) for name, runs in now.items() for old in before.get(name, ())]
+    if not unequal:
         raise HarnessError(f"{stored} and {today} have no case in common; name the stored runs first, then today's")
-    lacking = _nearest(differences(one, other) for one, other in pairs)
-    return Compared(stored, today, regressions(before, now), list(left_out(before, now)), one_line("; ".join(lacking)))
+    nearest: list[str] = min(unequal, key=len)
+    return FolderChanges(find_changes(before, now), list(left_out(before, now)), one_line("; ".join(nearest)))

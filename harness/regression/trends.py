@@ -1,4 +1,4 @@
-"""How a case went over time: points in order, in segments of one environment, with the steps in each."""
+"""Trends: a case over time, as points in order, in segments of one environment, with the steps in each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.contracts.backend import REFERENCE
 from harness.results.schema import Result, Workload
 from harness.stats.changepoints import Step, steps
 from harness.stats.intervals import Interval
-from harness.verdicts.comparability import differences, lengths_of, other_length
-from harness.verdicts.speed import invalid, own_speedup
+from harness.verdicts.comparability import differences, length_difference, lengths_of
+from harness.verdicts.speed import own_speedup, why_invalid
 
 BATCH = 1
-"""Whose speed-up is told."""
+"""The batch size whose speed-up is followed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,32 +24,31 @@ class Point:
 
     result: Result
     """Without samples and answers, so that thousands fit into memory."""
-    gain: Interval | None
-    """Speed-up; None where there is none, or none that is valid."""
+    speedup: Interval | None
+    """None if it was not measured or is not valid."""
     why: str
-    """Why there is none."""
+    """The reason for a missing speed-up."""
     score: float | None
     workload: Workload | None
     lengths: dict[int, int]
-    """The first row of a batch → its length."""
+    """First row of a batch → its length."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Points that may be held against each other."""
+    """Successive points that can be compared."""
 
     points: Sequence[Point]
-    """Each with a speed-up."""
-    began: str
-    """What had changed since the point before it; empty of the first segment."""
+    """Each has a speed-up."""
+    cause: str
+    """The fields that changed since the point before; empty for the first segment."""
     steps: Sequence[Step]
-    """Of the logs of speed-ups; places are indices into `points`."""
+    """Of the log speed-ups; places are indices into `points`."""
 
     @property
     def levels(self) -> list[tuple[int, int, float]]:
         """Between steps: the first point, the one after the last, and the geometric mean of their speed-ups."""
-        cuts = (0, *(step.at for step in self.steps), len(self.points))
-        logs = [math.log(one.gain.estimate) for one in self.points if one.gain]
+        cuts, logs = (0, *(step.at for step in self.steps), len(self.points)), _logs(self.points)
         return [(a, b, math.exp(math.fsum(logs[a:b]) / (b - a))) for a, b in pairwise(cuts)]
 
 
@@ -60,25 +59,24 @@ class Trend:
     machine: str
     case: str
     points: Sequence[Point]
-    """All, in the order in which they were measured."""
+    """All of them, in the order of measurement."""
     segments: Sequence[Segment]
-    """Of those with a speed-up; none of the reference, whose speed-up is 1."""
+    """Of the points with a speed-up; empty for the reference, whose speed-up is 1."""
 
 
-def point(result: Result) -> Point:
-    """What is kept of a result."""
-    series = next((one for one in result.series if one.workload.batch == BATCH), None)
+def point_of(result: Result) -> Point:
+    """Return the part of a result that a trend needs."""
+    series = next((series for series in result.series if series.workload.batch == BATCH), None)
     why = ""
     if result.error is not None:
         why = f"{result.status} at {result.error.stage}"
     elif series is None:
         why = f"no speed was measured at batch {BATCH}"
     elif result.backend != REFERENCE:
-        why = invalid(series) or ""
-    told = series is not None and not why
+        why = why_invalid(series) or ""
     return Point(
         result=replace(result, series=(), answers=None, reference_process=None, seeds=(), notes=()),
-        gain=own_speedup(series) if series and told else None,
+        speedup=own_speedup(series) if series and not why else None,
         why=why,
         score=result.answers.score if result.answers else None,
         workload=series.workload if series else None,
@@ -87,42 +85,44 @@ def point(result: Result) -> Point:
 
 
 def trends(points: Iterable[Point]) -> list[Trend]:
-    """A trend a machine and case, by name; points are in the order in which they were measured."""
-    found: dict[tuple[str, str], list[Point]] = {}
-    for one in points:
-        found.setdefault((one.result.environment.machine, one.result.name), []).append(one)
+    """Return a trend for each machine and case, sorted by name; points come in the order of measurement."""
+    by_case: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        by_case.setdefault((point.result.environment.machine, point.result.name), []).append(point)
     return [
-        Trend(machine=machine, case=case, points=found[machine, case], segments=list(segments(found[machine, case])))
-        for machine, case in sorted(found)
+        Trend(machine=machine, case=case, points=own, segments=list(_segments(own)))
+        for (machine, case), own in sorted(by_case.items(), key=lambda item: item[0])
     ]
 
 
-def segments(points: Sequence[Point]) -> Iterator[Segment]:
-    """Points with a speed-up, parted where something changed that speed-ups depend on."""
-    held: list[Point] = []
-    began = ""
-    for one in points:
-        if one.gain is None or one.result.backend == REFERENCE:
+def _segments(points: Sequence[Point]) -> Iterator[Segment]:
+    """Split the points with a speed-up where something changed that speed-ups depend on."""
+    current: list[Point] = []
+    cause = ""
+    for point in points:
+        if point.speedup is None or point.result.backend == REFERENCE:
             continue
-        changed = "; ".join(_changes(held[-1], one)) if held else ""
+        changed = "; ".join(_changes(current[-1], point)) if current else ""
         if changed:
-            yield _segment(held, began)
-            held, began = [], changed
-        held.append(one)
-    if held:
-        yield _segment(held, began)
+            yield Segment(points=current, cause=cause, steps=steps(_logs(current)))
+            current, cause = [], changed
+        current.append(point)
+    if current:
+        yield Segment(points=current, cause=cause, steps=steps(_logs(current)))
 
 
-def _segment(points: Sequence[Point], began: str) -> Segment:
-    logs = [math.log(one.gain.estimate) for one in points if one.gain]
-    return Segment(points=points, began=began, steps=steps(logs))
+def _logs(points: Sequence[Point]) -> list[float]:
+    return [math.log(point.speedup.estimate) for point in points if point.speedup]
 
 
 def _changes(before: Point, after: Point) -> list[str]:
-    """Every difference that makes two points incomparable: what changed, from what, to what."""
-    found = [told.replace(" stored, ", " before, ") for told in differences(before.result, after.result)]
+    """Return every difference that makes two points incomparable: the field, its value before and after."""
+    changes = differences(before.result, after.result)
     if before.workload != after.workload:
-        found.append(f"workload {before.workload} before, {after.workload} today")
-    longer = other_length(before.lengths, after.lengths)
-    found += [longer.replace(" stored, ", " before, ")] if longer else []
-    return [told.removesuffix(" today") + (" after" if told.endswith(" today") else "") for told in found]
+        changes.append(f"workload {before.workload} stored, {after.workload} today")
+    if longer := length_difference(before.lengths, after.lengths):
+        changes.append(longer)
+    return [
+        change.replace(" stored, ", " before, ").removesuffix(" today") + " after" * change.endswith(" today")
+        for change in changes
+    ]
