@@ -9,27 +9,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from harness.contracts.backend import CONTROL, Device
+from harness.contracts.backend import Device
 from harness.contracts.kind import Arrays
 from harness.errors import HarnessError
-from harness.evaluation import parity
-from harness.measure import adapters, rounds
-from harness.measure.rounds import ORDER_SEED, batch_rows, row_order
-from harness.measure.samples import Arm, Measurement, WorkloadInputs
-from harness.pipeline import record
-from harness.pipeline.findings import Contender, Findings
-from harness.pipeline.plan import Comparison, Options
+from harness.evaluation import summary
+from harness.measure import adapters
+from harness.measure.samples import Arm, Measurement
+from harness.pipeline import measurement, record
+from harness.pipeline.measurement import Contender, workload
 from harness.pipeline.prepare import prepare
-from harness.pipeline.stages import Stopped, stage
+from harness.pipeline.state import Comparison, Options, State, Stopped, stage
 from harness.results.schema import Finalist, Finals, Result
 from harness.spec import Case
 from harness.util.console import Progress
-from harness.util.machine import describe, load_average
+from harness.util.machine import describe
 from harness.util.store import size_bytes
 from harness.util.text import error_text
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import recommend
-from harness.verdicts.speed import is_settled
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ class Entrant:
 
 
 @dataclass(frozen=True)
-class Pairing:
-    """Models of one task that meet on one device, in the suite's order."""
+class Lineup:
+    """The models of one task that meet on one device, in the suite's order."""
 
     task: str
     device: Device
@@ -52,108 +49,111 @@ class Pairing:
 
 
 @dataclass(frozen=True)
-class Ready:
-    """An entrant that can be measured."""
+class Prepared:
+    """An entrant that is ready to be measured."""
 
     case: Case
-    findings: Findings
-    made: Contender
-    arm: Arm
+    state: State
+    contender: Contender
 
 
-def pairings(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]) -> Iterator[Pairing]:
-    """Tasks for which a backend is recommended for two models at least; `selected` is the session's, by name."""
+def lineups(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]) -> Iterator[Lineup]:
+    """Yield the tasks that have a recommended backend for at least two models.
+
+    `selected` maps the names of the session's cases to the case and its suite's folder.
+    """
     order = list(dict.fromkeys(case.model.name for case, _ in selected.values()))
     groups: dict[tuple[str, Device], list[list[Result]]] = defaultdict(list)
     for group in comparisons(results):
         groups[group[0].task, group[0].device].append(group)
-    for (task, device), found in groups.items():
+    for (task, device), compared in groups.items():
         entrants, absent = [], {}
-        for group in sorted(found, key=lambda group: order.index(group[0].model)):
-            chosen, why = recommend(group)
-            if chosen is None:
-                absent[group[0].model] = why
+        for group in sorted(compared, key=lambda group: order.index(group[0].model)):
+            recommended, reason = recommend(group)
+            if recommended is None:
+                absent[group[0].model] = reason
             else:
-                entrants.append(Entrant(*selected[chosen.name]))
+                entrants.append(Entrant(*selected[recommended.name]))
         if len(entrants) > 1:
-            yield Pairing(task, device, tuple(entrants), absent)
+            yield Lineup(task, device, tuple(entrants), absent)
 
 
-def hold_finals(pairing: Pairing, options: Options, progress: Progress) -> Finals:
-    """Measure the entrants, the first of which is the reference; HarnessError for whatever stops that."""
+def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprint: str) -> Finals:
+    """Measure the entrants, the first of which is the reference. Every failure becomes a HarnessError."""
     try:
         with stage("finals"):
-            return _hold(pairing, options, progress)
+            return _hold(lineup, options, progress, fingerprint)
     except Stopped as stopped:
         raise HarnessError(stopped.failure.message) from stopped
 
 
-def _hold(pairing: Pairing, options: Options, progress: Progress) -> Finals:
-    entrants = pairing.entrants
+def _hold(lineup: Lineup, options: Options, progress: Progress, fingerprint: str) -> Finals:
+    entrants = [_prepare(entrant, options, progress) for entrant in lineup.entrants]
     first = entrants[0].case
-    ready = [_ready(entrant, options, progress) for entrant in entrants]
-    arms = [one.arm for one in ready]
-    scored = {one.arm.name: one.made.scored for one in ready} | {CONTROL: ready[0].made.scored}
-    environment = describe(options.machine, options.threads, entrants[0].folder, options.spinning)
-    split = ready[0].findings.split
+    split = entrants[0].state.split
     assert split is not None
+    rows = split.test
 
-    def arrays(rows: list[int]) -> Arrays:
-        return adapters.columns_of([split.test[row] for row in rows], first.task.inputs)
+    def raw_columns(numbers: list[int]) -> Arrays:
+        return adapters.columns_from_rows([rows[number] for number in numbers], first.task.inputs)
 
-    order = row_order(len(split.test))
-    found = rounds.measure(
-        [arms[0], replace(arms[0], name=CONTROL), *arms[1:]],
-        [WorkloadInputs(options.batches[0], ORDER_SEED, lambda number: batch_rows(order, number, 1), arrays)],
-        options.settings(first.device),
-        lambda name, rows, outputs: parity.check_timed(name, scored[name], rows, outputs),
-        lambda samples: is_settled(samples, arms[0].name, dict.fromkeys((arm.name for arm in arms[1:]), None)),
+    environment = describe(options.machine, options.threads, lineup.entrants[0].folder, options.spinning)
+    measured = measurement.measure(
+        [entrant.contender for entrant in entrants],
+        [workload(options.batches[0], len(rows), raw_columns)],
+        lineup.device,
+        options,
         progress,
     )
     return Finals(
-        task=first.task.name,
-        device=first.device,
+        task=lineup.task,
+        device=lineup.device,
         measurement=uuid4().hex[:12],
+        fingerprint=fingerprint,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        environment=replace(environment, load_before=load_average()),
+        environment=environment,
         metric=first.task.metric,
         test_sha256=split.sha256["test"],
         max_drop=first.gate.max_drop if first.gate else None,
-        entries=tuple(_entry(one, ready[0], found, options.threads) for one in ready),
-        absent=pairing.absent,
-        disturbance=found.disturbance,
-        notes=tuple(found.notes()),
+        entries=tuple(_finalist(entrant, entrants[0], measured, options.threads) for entrant in entrants),
+        absent=lineup.absent,
+        disturbance=measured.disturbance,
+        notes=tuple(measurement.notes(measured, len(rows))),
     )
 
 
-def _ready(entrant: Entrant, options: Options, progress: Progress) -> Ready:
-    """What the comparison built: from the store, where it lies."""
-    once = replace(options, retrain=False, seeds=1)
-    findings, _ = prepare(Comparison((entrant.case,), entrant.folder), once, progress)
-    case = entrant.case
-    name = case.backend.name
-    if name in findings.failures:
-        raise HarnessError(f"{case}: not ready for the finals: {findings.failures[name].message}")
-    made = findings.contenders[name]
-    assert findings.checkpoint is not None
-    before = adapters.Preprocessing(case.task.kind, findings.checkpoint.path, case.task.inputs, case.model.max_length)
-    arm = Arm(f"{case.model.name}.{name}", made.backend, made.artifact.path, before, case.task.kind)
-    return Ready(case, findings, made, arm)
+def _prepare(entrant: Entrant, options: Options, progress: Progress) -> Prepared:
+    """Take from the store what the comparison built; its arm prepares raw rows inside the timed window."""
+    case, name = entrant.case, entrant.case.backend.name
+    state = prepare(Comparison((case,), entrant.folder), replace(options, retrain=False, seeds=1), progress)
+    if name in state.failures:
+        raise HarnessError(f"{case}: not ready for the finals: {state.failures[name].message}")
+    prepared, checkpoint = state.prepared[name], state.checkpoint
+    assert checkpoint is not None
+    preprocessing = adapters.Preprocessing(case.task.kind, checkpoint.path, case.task.inputs, case.model.max_length)
+    arm = Arm(f"{case.model.name}.{name}", prepared.backend, prepared.artifact.path, preprocessing, kind=case.task.kind)
+    return Prepared(case, state, Contender(arm, prepared.scored))
 
 
-def _entry(one: Ready, first: Ready, found: Measurement, threads: int) -> Finalist:
-    case, made, name = one.case, one.made, one.arm.name
-    failed = found.failed.get(name)
-    assert one.findings.test is not None
-    truths = one.findings.test.truths()
+def _finalist(entrant: Prepared, first: Prepared, measured: Measurement, threads: int) -> Finalist:
+    case, arm, scored = entrant.case, entrant.contender.arm, entrant.contender.scored
+    inputs, metric = entrant.state.test, case.task.metric
+    assert inputs is not None
+    truths = inputs.truths()
+    error = measured.failed.get(arm.name)
+    bounds = None if entrant is first else summary.drop_bounds(scored, first.contender.scored, truths, metric)
+    process, series = None, []
+    if error is None:
+        process = record.process_of(arm.name, measured)
+        series = [record.series_of(arm.name, measured.samples[0], measured, threads, first.contender.arm.name)]
     return Finalist(
         model=case.model.name,
         backend=case.backend.name,
-        score=made.scored.score,
-        right=parity.right_rows(made.scored.predictions, truths, case.task.metric),
-        bounds=None if one is first else parity.bounds(made.scored, first.made.scored, truths, case.task.metric),
-        size_bytes=size_bytes(made.artifact.path),
-        process=None if failed else record.process_of(name, found),
-        series=() if failed else (record.series_of(name, found.samples[0], found, threads, first.arm.name),),
-        error=error_text(failed) if failed else None,
+        score=scored.score,
+        correct=summary.correctness(scored.predictions, truths, metric),
+        drop_bounds=bounds,
+        size_bytes=size_bytes(arm.artifact),
+        process=process,
+        series=tuple(series),
+        error=error_text(error) if error else None,
     )

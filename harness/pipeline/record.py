@@ -1,12 +1,8 @@
-"""What a result keeps of a measurement.
-
-ALSO: Test rows as they were answered: the table kept beside a result, and the rows two backends answer differently.
-ALSO: From what a comparison found out to one result a case."""
+"""The records of a comparison: one result a case, its samples, and its answers row by row."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,38 +12,94 @@ from numpy.typing import NDArray
 
 from harness.contracts.backend import CONTROL, REFERENCE
 from harness.contracts.sources import Folder, Hub, Local, Row
-from harness.data import reading
 from harness.data.inputs import Inputs
 from harness.data.splits import Split
-from harness.evaluation.parity import compare_answers, right_rows
-from harness.evaluation.predictions import Scored
-from harness.evaluation.score import answered
+from harness.evaluation.predictions import Evaluation
+from harness.evaluation.score import compared_parts
+from harness.evaluation.summary import compare_answers, correctness
 from harness.measure.samples import Measurement, Samples
-from harness.pipeline.findings import Findings
+from harness.pipeline.state import State
 from harness.results.schema import Answers, Built, Data, Failure, Flip, Process, Result, Series, Workload
 from harness.spec import Case, Model, Task
 from harness.util.fingerprints import canonical
 from harness.util.store import Entry, size_bytes
 
+FLIPS = 20
+"""Flipped rows that a result keeps; the parquet beside it has all of them."""
 
-def process_of(name: str, measured: Measurement | None) -> Process | None:
-    """What the arm's workers said of themselves."""
+ANSWERED = ("label", "prediction", "reference")
+
+EXCERPT = 200
+"""Characters kept of a row's texts."""
+
+LARGEST = 128
+"""Most numbers of a row's output that are kept beside its answer: embeddings would make tables of megabytes."""
+
+
+def result_of(case: Case, state: State) -> Result:
+    """Return the case's result: `ok` if it was measured, else the failure and everything that came before it."""
+    name = case.backend.name
+    bare = bare_result(case, state, state.failures.get(name))
+    measured = state.measurement if bare.error is None else None
+    prepared = state.prepared.get(name)
+    result = replace(
+        bare,
+        recipe=bare.recipe | _weights(case.model, state),
+        data=_data(case.task, state),
+        checkpoint=_built(state.checkpoint),
+        artifact=_built(prepared.artifact) if prepared else None,
+        answers=summarize_answers(case, state),
+        constraints=state.constraints,
+        seeds=state.seeds,
+        notes=tuple(state.notes),
+    )
     if measured is None:
-        return None
-    lives = measured.lives[name]
+        return result
+    threads = state.environment.threads
+    return replace(
+        result,
+        process=process_of(name, measured),
+        reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
+        series=tuple(series_of(name, part, measured, threads) for part in measured.samples if part.has(name)),
+        disturbance=measured.disturbance,
+        gpu=tuple(measured.gpu),
+    )
+
+
+def bare_result(case: Case, state: State, failure: Failure | None) -> Result:
+    """Return the case's identity and failure, from values that raise nothing."""
+    return Result(
+        task=case.task.name,
+        model=case.model.name,
+        backend=case.backend.name,
+        device=case.device,
+        status=failure.status if failure else "ok",
+        error=failure,
+        measurement=state.measurement_id,
+        fingerprint=state.fingerprint,
+        created=state.created,
+        environment=state.environment,
+        recipe=_recipe(case.model),
+        gate=case.gate,
+    )
+
+
+def process_of(name: str, measured: Measurement) -> Process:
+    """Return the figures that the arm's workers reported."""
+    figures = measured.workers[name]
     return Process(
-        import_ns=tuple(lives.import_ns),
-        compile_ns=tuple(lives.compile_ns),
-        load_ns=tuple(lives.load_ns),
-        first_ns=tuple(lives.first_ns),
-        peak_rss_bytes=tuple(lives.peak_rss_bytes),
-        peak_vram_bytes=tuple(lives.peak_vram_bytes),
-        settings=lives.settings,
+        import_ns=tuple(figures.import_ns),
+        compile_ns=tuple(figures.compile_ns),
+        load_ns=tuple(figures.load_ns),
+        first_ns=tuple(figures.first_ns),
+        peak_rss_bytes=tuple(figures.peak_rss_bytes),
+        peak_vram_bytes=tuple(figures.peak_vram_bytes),
+        settings=figures.settings,
     )
 
 
 def series_of(name: str, samples: Samples, measured: Measurement, threads: int, reference: str = REFERENCE) -> Series:
-    """One workload's samples of the arm, and of reference and control in the same rounds."""
+    """Return one workload's samples of the arm, and of reference and control in the same rounds."""
 
     def frozen(values: list[list[int]]) -> tuple[tuple[int, ...], ...]:
         return tuple(tuple(launch) for launch in values)
@@ -65,95 +117,80 @@ def series_of(name: str, samples: Samples, measured: Measurement, threads: int, 
     )
 
 
-FLIPS = 20
-"""Flipped rows kept for reading; all of them are in the parquet."""
+def answers_table(case: Case, state: State) -> pd.DataFrame | None:
+    """Return one line a test row: label, this backend's and the reference's answer, this backend's smaller outputs.
 
-ANSWERED = ("label", "prediction", "reference")
-
-EXCERPT = 200
-"""Characters of a row's texts."""
-
-LARGEST = 128
-"""Numbers of a row's output that are kept beside its answer; embeddings would make tables of megabytes."""
-
-
-def answers_table(case: Case, findings: Findings) -> pd.DataFrame | None:
-    """One line a test row: label, this backend's and the reference's answer, and this backend's smaller outputs.
-
-    Where the answers are text of the user's own rows, only whether each is right: outputs would tell that text too.
+    Where answers are text of the user's own rows, the table says only whether each is right: the outputs would
+    disclose that text too.
     """
-    made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
-    inputs = findings.test
-    if made is None or reference is None or inputs is None:
+    pair = _answered(case, state)
+    if pair is None:
         return None
-    own, other = made.scored.predictions, reference.scored.predictions
+    inputs, own, reference = pair
     columns: dict[str, Any] = {"row": range(len(inputs))}
-    if _tells(inputs, case.task):
-        told = zip(ANSWERED, (inputs.truths(), own, other), strict=True)
-        columns |= {name: list(map(inputs.tell, one)) for name, one in told}
-        outputs = {name: [row[name] for row in made.scored.single] for name in made.scored.single[0]}
+    if _may_show_answers(inputs, case.task):
+        for name, answers in zip(ANSWERED, (inputs.truths(), own.predictions, reference.predictions), strict=True):
+            columns[name] = [inputs.describe(answer) for answer in answers]
+        outputs = {name: [row[name] for row in own.single] for name in own.single[0]}
         columns |= {name: _cells(values) for name, values in outputs.items() if max(map(np.size, values)) <= LARGEST}
     else:
-        judged = zip(ANSWERED[1:], (own, other), strict=True)
-        columns |= {name: _judged(one, inputs, case.task) for name, one in judged}
+        for name, evaluation in zip(ANSWERED[1:], (own, reference), strict=True):
+            correct = correctness(evaluation.predictions, inputs.truths(), case.task.metric)
+            columns[name] = ["right" if row == "1" else "wrong" for row in correct]
     return pd.DataFrame(columns)
 
 
-def summarize_answers(case: Case, findings: Findings) -> Answers | None:
-    """The case's answers held against the reference's, once both have answered."""
-    made, reference = findings.contenders.get(case.backend.name), findings.contenders.get(REFERENCE)
-    if made is None or reference is None or findings.test is None:
+def summarize_answers(case: Case, state: State) -> Answers | None:
+    """Return the case's answers compared with the reference's, once both have answered."""
+    pair = _answered(case, state)
+    if pair is None or state.split is None:
         return None
-    assert findings.split is not None
+    inputs, own, reference = pair
     source = case.backend.source.name if case.backend.source else REFERENCE
-    found = compare_answers(
-        made.scored,
-        reference.scored,
-        findings.contenders[source].scored,
-        source,
-        findings.test,
-        case.task.metric,
-    )
-    return replace(found, flips=_flips(case.task, findings.test, findings.split, made.scored, reference.scored))
+    answers = compare_answers(own, reference, state.prepared[source].scored, source, inputs, case.task.metric)
+    return replace(answers, flips=_flips(case.task, inputs, state.split, own, reference))
 
 
-def _judged(predictions: Sequence[Any], inputs: Inputs, task: Task) -> list[str]:
-    return ["right" if right == "1" else "wrong" for right in right_rows(predictions, inputs.truths(), task.metric)]
+def _answered(case: Case, state: State) -> tuple[Inputs, Evaluation, Evaluation] | None:
+    own, reference = state.prepared.get(case.backend.name), state.prepared.get(REFERENCE)
+    if own is None or reference is None or state.test is None:
+        return None
+    return state.test, own.scored, reference.scored
 
 
-def _quotes(task: Task) -> bool:
+def _may_quote(task: Task) -> bool:
     """Whether results may quote the task's rows."""
     return not isinstance(task.dataset, Folder) or task.dataset.keep_text
 
 
-def _tells(inputs: Inputs, task: Task) -> bool:
-    """Whether results may tell the answers: labels always, texts where they may quote the rows."""
-    return inputs.kind.label in ("one", "each") or _quotes(task)
+def _may_show_answers(inputs: Inputs, task: Task) -> bool:
+    """Whether results may hold the answers: labels always, texts where rows may be quoted."""
+    return inputs.kind.label in ("one", "each") or _may_quote(task)
 
 
 def _cells(outputs: list[NDArray[Any]]) -> list[Any]:
-    """One output of every row: as it is where each has one entry with one axis, else as lists."""
+    """Return one output of every row: unchanged where each has one entry with one axis, else as lists."""
     plain = all(len(values) == 1 and values.ndim < 3 for values in outputs)
     return [values[0] if plain else values.tolist() for values in outputs]
 
 
-def _flips(task: Task, inputs: Inputs, split: Split, own: Scored, reference: Scored) -> tuple[Flip, ...]:
-    """The first rows that the two answer differently."""
-    read = (answered(task.metric, one.predictions) for one in (own, reference))
-    pairs = enumerate(zip(*read, strict=True))
+def _flips(task: Task, inputs: Inputs, split: Split, own: Evaluation, reference: Evaluation) -> tuple[Flip, ...]:
+    """Return the first rows that the two answer differently."""
+    parts = (compared_parts(task.metric, evaluation.predictions) for evaluation in (own, reference))
+    pairs = enumerate(zip(*parts, strict=True))
     rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
     truths = inputs.truths()
 
-    def told(prediction: Any) -> str:
-        return textwrap.shorten(inputs.tell(prediction), EXCERPT, placeholder=" …") if _tells(inputs, task) else ""
+    def excerpt(answer: Any) -> str:
+        return _shorten(inputs.describe(answer)) if _may_show_answers(inputs, task) else ""
 
     return tuple(
         Flip(
             row=row,
-            label=told(truths[row]),
-            reference=told(reference.predictions[row]),
-            own=told(own.predictions[row]),
-            text=_text(split.test[row], task.inputs) if _quotes(task) else "",
+            label=excerpt(truths[row]),
+            reference=excerpt(reference.predictions[row]),
+            own=excerpt(own.predictions[row]),
+            text=_text(split.test[row], task.inputs) if _may_quote(task) else "",
         )
         for row in rows
     )
@@ -161,79 +198,24 @@ def _flips(task: Task, inputs: Inputs, split: Split, own: Scored, reference: Sco
 
 def _text(row: Row, inputs: tuple[str, ...]) -> str:
     values = (" ".join(row[name]) if _is_words(row[name]) else row[name] for name in inputs)
-    texts = [" ".join(value.split()) for value in values if isinstance(value, str)]
-    return textwrap.shorten(" | ".join(texts), EXCERPT, placeholder=" …")
+    return _shorten(" | ".join(" ".join(value.split()) for value in values if isinstance(value, str)))
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, EXCERPT, placeholder=" …")
 
 
 def _is_words(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
-def result(case: Case, findings: Findings) -> Result:
-    """The case's result: `ok` if it was measured, else what stopped it and what was known by then."""
-    name = case.backend.name
-    stopped = findings.failures.get(name)
-    measured = findings.measurement if stopped is None else None
-    made = findings.contenders.get(name)
-    return Result(
-        task=case.task.name,
-        model=case.model.name,
-        backend=name,
-        device=case.device,
-        status="ok" if stopped is None else stopped.status,
-        error=stopped,
-        measurement=findings.measurement_id,
-        inputs=findings.inputs,
-        created=findings.created,
-        environment=findings.environment,
-        recipe=_recipe(case.model) | _weights(case.model, findings),
-        data=_data(case.task, findings),
-        checkpoint=_built(findings.checkpoint),
-        artifact=_built(made.artifact) if made else None,
-        answers=summarize_answers(case, findings),
-        process=process_of(name, measured),
-        reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
-        series=tuple(
-            series_of(name, samples, measured, findings.environment.threads)
-            for samples in measured.samples
-            if samples.has(name)
-        )
-        if measured
-        else (),
-        gate=case.gate,
-        constraints=findings.constraints,
-        disturbance=measured.disturbance if measured else None,
-        gpu=tuple(measured.gpu) if measured else (),
-        seeds=findings.seeds,
-        notes=tuple(findings.notes),
-    )
-
-
-def failure(case: Case, findings: Findings, why: Failure) -> Result:
-    """A result that says why there is no other, from nothing that could stop it again."""
-    return Result(
-        task=case.task.name,
-        model=case.model.name,
-        backend=case.backend.name,
-        device=case.device,
-        status=why.status,
-        error=why,
-        measurement=findings.measurement_id,
-        inputs=findings.inputs,
-        created=findings.created,
-        environment=findings.environment,
-        recipe=_recipe(case.model),
-        gate=case.gate,
-    )
-
-
-def _data(task: Task, findings: Findings) -> Data | None:
-    split, source = findings.split, task.dataset
+def _data(task: Task, state: State) -> Data | None:
+    split, source = state.split, task.dataset
     if split is None:
         return None
     return Data(
         source=str(source),
-        source_sha256=reading.of_rows(source, findings.folder),
+        source_sha256=source.content(state.folder),
         kind=task.kind.name,
         inputs=task.inputs,
         metric=task.metric,
@@ -245,15 +227,15 @@ def _data(task: Task, findings: Findings) -> Data | None:
 
 
 def _recipe(model: Model) -> dict[str, Any]:
-    found: dict[str, Any] = canonical(model.recipe)
-    return found | {"max_length": model.max_length, "source": canonical(model.source)}
+    recipe: dict[str, Any] = canonical(model.recipe)
+    return recipe | {"max_length": model.max_length, "source": canonical(model.source)}
 
 
-def _weights(model: Model, findings: Findings) -> dict[str, Any]:
-    """What the checkpoint held, where its name says nothing of that."""
+def _weights(model: Model, state: State) -> dict[str, Any]:
+    """Return the digest of the source's weights, where its declaration pins none."""
     if not isinstance(model.source, Hub | Local):
         return {}
-    return {"source_content": reading.of_model(model.source, findings.folder)}
+    return {"source_content": model.source.content(state.folder)}
 
 
 def _built(entry: Entry | None) -> Built | None:

@@ -1,6 +1,4 @@
-"""The fixture's value: what a suite's test function holds in its hands.
-
-ALSO: Recorded samples, played back through pytest-benchmark."""
+"""The `bench` fixture's value, the outcome it returns, and the replay of its samples through pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -19,6 +17,9 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Flipped rows in a failure's message; the result holds more."""
 
+JUDGED = ("verdict", "reasons", "recommended", "pareto", "min_score", "max_drop", "min_speedup", "broken_gate")
+"""Columns that a single case does not decide, or that its test judges by itself."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -26,15 +27,15 @@ class Outcome:
 
     result: Result
     again: str
-    """Command that runs this case alone, as it was run."""
+    """The command that runs this case alone with the same options."""
     regressions: tuple[str, ...] = ()
     """Proven regressions against the stored runs, one sentence each."""
     log: Path | None = None
     """File with the traceback and the worker's output, if the case failed."""
 
     def meets(self, *gates: object) -> None:
-        """Raise HarnessError: the method's job is done by calling `bench`."""
-        raise HarnessError("bench(case) judges by the case's own gate now: write bench(case) and delete .meets(…)")
+        """Raise HarnessError: `bench(case)` has already judged the case by its own gate."""
+        raise HarnessError("bench(case) judges a case by the gate in MODELS; delete .meets(…)")
 
     def judge(self) -> None:
         """Pass, skip (the combination does not exist), or fail with every shortfall and the command to reproduce it.
@@ -58,18 +59,18 @@ class Outcome:
 
 
 def _collapse(result: Result) -> Iterator[str]:
-    """That the fine-tuning which was measured had led nowhere, if so."""
-    from harness.verdicts.seeds import collapse, is_collapsed
+    """Yield a sentence if the measured fine-tuning had collapsed."""
+    from harness.verdicts.seeds import collapse_sentence, is_collapsed
 
-    yield from (collapse(seed) for seed in result.seeds[:1] if is_collapsed(seed))
+    yield from (collapse_sentence(seed) for seed in result.seeds[:1] if is_collapsed(seed))
 
 
 def _flips(result: Result) -> Iterator[str]:
     for flip in result.answers.flips[:SHOWN] if result.answers else ():
-        told = f"row {flip.row} is answered differently"
+        sentence = f"row {flip.row} is answered differently"
         if flip.label:
-            told = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this {flip.own}"
-        yield f"{told}  {flip.text}".rstrip()
+            sentence = f"row {flip.row} is {flip.label}: the reference says {flip.reference}, this backend {flip.own}"
+        yield f"{sentence}  {flip.text}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -87,33 +88,26 @@ class Bench:
 
 
 class ReplayTimer:
-    """pytest-benchmark's `timer`: gives recorded samples back, so that its tools see them as if it had measured."""
+    """pytest-benchmark's `timer`: returns recorded samples, so that its tools see them as if it had measured."""
 
     def __init__(self) -> None:
         self.samples_s: list[float] = []
         self._calls = 0
 
     def __call__(self) -> float:
-        """Zero at the start of a round, the round's sample at its end."""
+        """Return zero at the start of a round, and the round's sample at its end."""
         self._calls += 1
         return 0.0 if self._calls % 2 else self.samples_s[self._calls // 2 - 1]
 
 
 def replay(benchmark: Any, timer: ReplayTimer, result: Result) -> None:
-    """Hand the gate's workload to pytest-benchmark sample by sample, and what else is known as `extra_info`."""
+    """Hand the gate's workload to pytest-benchmark sample by sample, and the table's columns as `extra_info`."""
     if not result.series:
         return
     from harness.verdicts.table import tidy
 
     timer.samples_s = [sample / 1e9 for launch in result.series[0].own_ns for sample in launch]
-    # What is judged later, or among others, is not known yet; and JSON has no infinity.
-    known = tidy([result]).drop(
-        columns=["verdict", "reasons", "chosen", "undominated", "min_score", "max_drop", "min_speedup", "broken_gate"]
-    )
-    rows = known.replace([math.inf, -math.inf], math.nan).to_dict("records")
-    benchmark.extra_info |= {"shipbench": [{k: v for k, v in row.items() if v is not None and v == v} for row in rows]}
-    benchmark.pedantic(_nothing, rounds=len(timer.samples_s), iterations=1)
-
-
-def _nothing() -> None:
-    """What pytest-benchmark calls between two readings of the replayed clock."""
+    table = tidy([result]).drop(columns=list(JUDGED)).replace([math.inf, -math.inf], math.nan)  # JSON has no infinity
+    rows = [{k: v for k, v in row.items() if v is not None and v == v} for row in table.to_dict("records")]
+    benchmark.extra_info |= {"shipbench": rows}
+    benchmark.pedantic(lambda: None, rounds=len(timer.samples_s), iterations=1)

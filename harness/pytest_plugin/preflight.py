@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before anything expensive starts, all of it at once."""
+"""The preflight: every problem that can be found before anything expensive starts, reported at once."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ OWNED = frozenset(
      "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir", "eval_strategy",
      "save_strategy", "load_best_model_at_end", "metric_for_best_model", "report_to")
 )  # fmt: skip
-"""TrainingArguments that would make a recipe's record untrue."""
+"""TrainingArguments that would contradict the recorded recipe."""
 
 
 def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
-    """HarnessError that lists every problem of the selected cases; each is a case and its suite's folder."""
+    """Raise HarnessError with every problem of the selected cases, each given with its suite's folder."""
     with quiet():
         problems = list(dict.fromkeys(_problems(selected)))
     if problems:
@@ -41,21 +41,21 @@ def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
 
 def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
     if selected:
-        yield from _complaint(check_onnxruntime)
+        yield from _problem(check_onnxruntime)
     for task, folder in dict.fromkeys((case.task, folder) for case, folder in selected):
-        yield from _complaint(partial(splits.load, task, folder))
+        yield from _problem(partial(splits.load, task, folder))
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
-        yield from _complaint(partial(_check_source, task, model, folder))
-        yield from _complaint(partial(_check_recipe, task, model, folder))
+        yield from _problem(partial(_check_source, task, model, folder))
+        yield from _problem(partial(_check_recipe, task, model, folder))
     for task, model, gate, folder in dict.fromkeys((case.task, case.model, case.gate, f) for case, f in selected):
         if gate is not None:
-            yield from _complaint(partial(_check_gate, task, model, gate, folder))
+            yield from _problem(partial(_check_gate, task, model, gate, folder))
     for backend in dict.fromkeys(case.backend for case, _ in selected):
-        yield from _complaint(partial(_check_backend, backend))
+        yield from _problem(partial(_check_backend, backend))
 
 
 def _check_backend(backend: Backend) -> None:
-    """HarnessError for functions that no other process finds, and for environments that nobody could use."""
+    """Raise HarnessError for functions that other processes cannot find, and for environments that cannot work."""
     symbol_of(backend.load)
     if backend.build:
         symbol_of(backend.build)
@@ -66,27 +66,26 @@ def _check_backend(backend: Backend) -> None:
             try:
                 Requirement(text)
             except InvalidRequirement as error:
-                raise HarnessError(f"backend {backend.name}: pip would not understand {text!r}: {error}") from error
+                raise HarnessError(f"backend {backend.name}: invalid requirement {text!r}: {error}") from error
 
 
-def _complaint(check: Callable[[], object]) -> Iterator[str]:
+def _problem(check: Callable[[], object]) -> Iterator[str]:
+    """Yield the message of the error that a check raises, if any."""
     try:
         check()
     except HarnessError as error:
         yield str(error)
-    except Exception as error:  # a library's own opinion of the input, or a user's file that does not parse
+    except Exception as error:  # raised by a library, or by a user's file that does not parse
         yield f"{type(error).__name__}: {error}"
 
 
 def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
-    """HarnessError for a largest drop that these test rows could not exclude though none of them flipped."""
+    """Raise HarnessError if this many test rows could not prove the gate's max_drop even without a single flip."""
     rows = len(splits.load(task, folder).test)
-    best = rare_event_bound(0, rows)
-    if best >= gate.max_drop:
-        enough = f"it takes {rows_needed(gate.max_drop):,} rows" if gate.max_drop else "no number rules out any"
+    if rare_event_bound(0, rows) >= gate.max_drop:
+        needed = f"at least {rows_needed(gate.max_drop):,}" if gate.max_drop else "infinitely many"
         raise HarnessError(
-            f"{task.name}/{model.name}: {rows:,} test rows of which not one is answered differently still leave "
-            f"room for a drop of {best:.4f}, and the gate allows {gate.max_drop:g}; {enough}"
+            f"{task.name}/{model.name}: max_drop={gate.max_drop:g} needs {needed} test rows; this task has {rows:,}"
         )
 
 
@@ -94,11 +93,13 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
     match model.source:
         case Native():
             if task.kind.native_arguments is None:
-                raise HarnessError(f"model {model.name}: there are no native modules for {task.kind.name}")
+                raise HarnessError(f"model {model.name}: {task.kind.name} takes no native modules")
             path, name = model.source.locate(folder)
             classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
             if name not in classes:
-                raise HarnessError(f"model {model.name}: {path} has no class {name}; it has {', '.join(classes)}")
+                raise HarnessError(
+                    f"model {model.name}: {path} has no class {name}; expected one of {', '.join(classes)}"
+                )
         case Scratch():
             _check_architecture(task, model, model.source)
         case Package() | Hub() | Local():
@@ -108,7 +109,7 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
             split = splits.load(task, folder)
             row = split.test[0]
             examples = task.kind.encode(processor, [row], task.inputs, model.max_length)
-            if not model.is_as_it_is:
+            if not model.is_used_as_is:
                 task.kind.targets(EncodedRows(processor, [row], task.inputs, examples))
             elif split.labels:
                 label_order(model, pretrained, split.labels)
@@ -117,9 +118,9 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
 def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
     from transformers import CONFIG_MAPPING
 
-    known = source.config.get("model_type")
-    if known not in CONFIG_MAPPING:
-        raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {known!r}")
+    model_type = source.config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {model_type!r}")
     task.kind.processor(source, None, [], task.inputs)
 
 
@@ -129,16 +130,14 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> None:
     if model.recipe.trainer:
         from transformers import TrainingArguments
 
-        owned = sorted(set(model.recipe.trainer) & OWNED)
-        if owned:
+        arguments = set(model.recipe.trainer)
+        if owned := sorted(arguments & OWNED):
             raise HarnessError(
-                f"model {model.name}: Recipe(trainer=…) has {', '.join(owned)}; Recipe has its own for them"
+                f"model {model.name}: Recipe(trainer=…) sets {', '.join(owned)}, which Recipe itself sets"
             )
-        known = {field.name for field in dataclasses.fields(TrainingArguments)}
-        unknown = sorted(set(model.recipe.trainer) - known)
-        if unknown:
+        if unknown := sorted(arguments - {field.name for field in dataclasses.fields(TrainingArguments)}):
             raise HarnessError(
-                f"model {model.name}: Recipe(trainer=…) has {', '.join(unknown)}, which TrainingArguments does not know"
+                f"model {model.name}: Recipe(trainer=…) sets {', '.join(unknown)}, unknown to TrainingArguments"
             )
     if model.recipe.rows is not None:
-        splits.budget(splits.load(task, folder), model.recipe.rows, model.name)
+        splits.take_training_rows(splits.load(task, folder), model.recipe.rows, model.name)

@@ -1,1 +1,1 @@
-"""TODO results."""
+"""Result files: their schema, and reading and writing them whole."""

@@ -1,6 +1,4 @@
-"""What was timed and what was answered: all that verdicts are derived from.
-
-ALSO: What a result contains. Samples and counts are stored; whatever follows from them is derived, elsewhere."""
+"""The contents of a result: samples and counts. Everything that follows from them is derived, in `verdicts`."""
 
 from __future__ import annotations
 
@@ -13,13 +11,16 @@ from harness.measure.system import Disturbance
 from harness.spec import Gate
 from harness.util.machine import Environment
 
+SCHEMA = 3
+"""1: the first. 2: rounds until decided, phases, flips, disturbance. 3: the words gate, drop and launch."""
+
 PerLaunch = tuple[tuple[int, ...], ...]
-"""One tuple a launch, one entry a round."""
+"""One tuple per launch, one entry per round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What was asked of every backend; part of the identity of every timing."""
+    """The task given to every arm in a series; part of the identity of every timing."""
 
     batch: int
     threads: int
@@ -29,7 +30,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """Samples of one workload: nanoseconds a call, of the same rounds for all three arms."""
+    """Samples of one workload, in nanoseconds per call, from the same rounds for all three arms."""
 
     workload: Workload
     loops: int
@@ -37,17 +38,18 @@ class Series:
     own_ns: PerLaunch
     reference_ns: PerLaunch
     control_ns: PerLaunch
+    """Empty if the control failed."""
     rows: PerLaunch
     """Index, in the test split, of the first row of each round's batch; the others follow in the drawn order."""
     lengths: PerLaunch
     """Elements of one row of the batch's first input: padded tokens of a text, values of an image."""
     arms: int
-    """Backends held against the reference in these rounds; the error rate is split over them."""
+    """Backends compared with the reference in these rounds; the error rate is split over them."""
     tail_ns: tuple[int, ...] = ()
-    """Single calls timed after the decision, for percentiles; only where they were asked for."""
+    """Single calls timed after the decision, for percentiles; only with `--ship-tail`."""
 
     def __post_init__(self) -> None:
-        """ValueError for samples that no clock gives, or that cannot be paired."""
+        """Raise ValueError for samples that no clock gives, or that cannot be paired."""
         rounds = list(map(len, self.rows))
         for samples in (self.own_ns, self.reference_ns, *([self.control_ns] if self.control_ns else [])):
             if list(map(len, samples)) != rounds:
@@ -58,12 +60,12 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """What the case's workers said of themselves, one entry a launch."""
+    """Figures that an arm's workers report, one entry per launch."""
 
     import_ns: tuple[int, ...]
     """Importing the runtime, in a fresh process."""
     load_ns: tuple[int, ...]
-    """Loading the artifact, imports aside."""
+    """Loading the artifact, without imports."""
     compile_ns: tuple[int, ...]
     """Preparing for a batch's shapes; zero for a backend that does not compile."""
     first_ns: tuple[int, ...]
@@ -71,7 +73,7 @@ class Process:
     peak_rss_bytes: tuple[int, ...]
     settings: dict[str, str]
     peak_vram_bytes: tuple[int, ...] = ()
-    """Of the GPU's memory, as its driver tells; empty where it does not, and on the CPU."""
+    """GPU memory as the driver reports it; empty on the CPU and without such a driver."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,51 +93,45 @@ class Flip:
     reference: str
     own: str
     text: str
-    """Beginning of the row's texts; empty where its inputs are none, and where the rows are the user's own."""
+    """Beginning of the row's texts; empty for other inputs, and where results may not quote the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """The case's answers on the test rows, held against the reference and against the artifact it was built from."""
+    """The case's answers on the test rows, compared with the reference and with the artifact it was built from."""
 
     rows: int
     score: float | None
     """None where the metric is undefined on these rows."""
     reference_score: float | None
     lost: int
-    """Rows that the reference has right and this backend wrong."""
+    """Rows that the reference answers correctly and this backend does not."""
     gained: int
-    """Rows that this backend has right and the reference wrong."""
+    """Rows that this backend answers correctly and the reference does not."""
     agreement: float
-    """Share of rows that both answer the same, as far as the metric looks."""
+    """Share of rows that both answer alike, as far as the metric looks."""
     compared_with: str
-    """Backend whose artifact this one was built from; the float form that a lossy one is judged against."""
+    """Backend whose artifact this one was built from: the float form that a lossy one is judged against."""
     source_score: float | None
     source_lost: int
     source_gained: int
     source_agreement: float
     largest_difference: float
-    """Between outputs of this backend and `compared_with`, as their kind measures it: of numbers element by element, of
-    embeddings one less the cosine, of generated text the tokens that differ in a row."""
-    right: str
-    """A character a test row, `1` where the answer is right: what models of one task are paired by."""
+    """Between outputs of this backend and `compared_with`, as their kind measures it: numbers element by element,
+    embeddings as one minus the cosine, generated text as the tokens that differ in a row."""
+    correct: str
+    """One character per test row, `1` where the answer is correct: models of one task are paired by it."""
     flips: tuple[Flip, ...] = ()
-    """The first that there are; all of them are in the parquet beside the result."""
-    bounds: Bounds | None = None
-    """One-sided 95 % bounds of the drop against the reference, by bootstrap; only for a metric that is no share of rows
-    right."""
-    source_bounds: Bounds | None = None
+    """The first flips; the parquet beside the result has all of them."""
+    drop_bounds: Bounds | None = None
+    """One-sided 95 % bounds of the drop against the reference, by bootstrap; only for a metric that counts no rows."""
+    source_drop_bounds: Bounds | None = None
     score_bounds: Bounds | None = None
-    """Two-sided 95 % interval of the score, by bootstrap; only for such a metric, and not in results of before it was
-    recorded."""
-    others: dict[str, float] = field(default_factory=dict)
-    """Score of this backend by the metrics that the task tells beside its own."""
+    """Two-sided 95 % interval of the score, by bootstrap; only for such a metric, and absent from older results."""
+    other_scores: dict[str, float] = field(default_factory=dict)
+    """Metric → score, for the task's further metrics."""
     tokens: tuple[int, ...] = ()
-    """Generated for each test row; empty where nothing is generated."""
-
-
-SCHEMA = 2
-"""History: 1, the first; 2, rounds until decided, phases, flips, disturbance."""
+    """Tokens generated for each test row; empty where nothing is generated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +140,7 @@ class Data:
 
     source: str
     source_sha256: str
-    """Of its files; of a repository the commit."""
+    """Digest of its files; for a repository, the commit."""
     kind: str
     metric: str
     labels: tuple[str, ...]
@@ -152,23 +148,23 @@ class Data:
     sha256: dict[str, str]
     duplicates: int
     inputs: tuple[str, ...] = ()
-    """Columns that the model is given; empty in results of before they were recorded."""
+    """Columns that the model reads; empty in older results."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A checkpoint or an artifact: its fingerprint, its size, and what its builder recorded."""
+    """A checkpoint or an artifact: its fingerprint, its size, and its builder's record."""
 
     key: str
     size_bytes: int
     seconds: float
-    """Wall time it took, here or in an earlier session."""
+    """Wall time of the build, in this or an earlier session."""
     info: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Where a case ended, and why."""
+    """The stage at which a case ended, and why."""
 
     stage: str
     message: str
@@ -177,7 +173,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Constraints:
-    """What a backend must keep to be recommended; of the run, not of a suite."""
+    """Limits that a recommended backend must keep; set per run, not by a suite."""
 
     max_latency_ms: float | None = None
     max_memory_mb: float | None = None
@@ -189,21 +185,21 @@ NO_CONSTRAINTS = Constraints()
 
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """The reference's score after fine-tuning with one seed; the first of a result is the one that was measured."""
+    """The reference's score after fine-tuning with one seed; the first of a result is the measured one."""
 
     seed: int
     score: float | None
-    majority: float | None = None
+    majority_score: float | None = None
     """Score of always answering the most frequent label of the test rows; None where rows have no labels."""
-    frequent: str | None = None
+    majority_label: str | None = None
     """That label."""
-    only: str | None = None
-    """The label of every answer, where all answers are one label."""
+    only_label: str | None = None
+    """The label of every answer, if all answers are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One case, one run. `status` says how far it came; what a failed case did find out stays."""
+    """One case, one run. A failed case keeps everything that came before its failure."""
 
     schema: int = SCHEMA
     task: str
@@ -214,8 +210,8 @@ class Result:
     error: Failure | None = None
     measurement: str
     """Identifies the rounds; samples of different measurements are never paired."""
-    inputs: str = ""
-    """Fingerprint of the code, declarations and options that the comparison was made of."""
+    fingerprint: str = ""
+    """Fingerprint of the code, declarations and options behind the comparison; `--ship-resume` compares it."""
     created: str
     """UTC, ISO 8601."""
     environment: Environment
@@ -232,10 +228,10 @@ class Result:
     constraints: Constraints = NO_CONSTRAINTS
     disturbance: Disturbance | None = None
     gpu: tuple[GpuReading, ...] = ()
-    """Before and after the rounds of every launch and workload; empty on the CPU, and where no driver tells."""
+    """Before and after the rounds of every launch and workload; empty on the CPU and without such a driver."""
     seeds: tuple[Seed, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    """What a reader should know of this run: rounds cut by the budget, a rebuilt artifact, …"""
+    notes: tuple[str, ...] = ()
+    """Remarks for the reader: rounds cut by the budget, a rebuilt artifact, …"""
 
     @property
     def name(self) -> str:
@@ -250,33 +246,33 @@ class Finalist:
     model: str
     backend: str
     score: float | None
-    right: str
-    """A character a test row, `1` where the answer is right."""
+    correct: str
+    """One character per test row, `1` where the answer is correct."""
     size_bytes: int
     process: Process | None
     series: tuple[Series, ...]
     """From raw rows to answers, against the first entry's backend in the same rounds."""
     error: str | None = None
-    bounds: Bounds | None = None
-    """Of the score lost against the first entry; only where that is not counted row by row."""
+    drop_bounds: Bounds | None = None
+    """Bounds of the drop against the first entry; only for a metric that counts no rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finals:
-    """One measurement of a task's models. The first entry is the one that others are held against."""
+    """One measurement of a task's models. The first entry is the reference of the others."""
 
     schema: int = SCHEMA
     task: str
     device: Device
     measurement: str
-    inputs: str = ""
-    """Fingerprint of the comparisons that these follow from."""
+    fingerprint: str = ""
+    """Fingerprint of the comparisons behind these finals; `--ship-resume` compares it."""
     created: str
     environment: Environment
     metric: str
     test_sha256: str
     max_drop: float | None
-    """What the first model's gate lets a backend lose, and so another model."""
+    """The first model's gate: another model may not drop more."""
     entries: tuple[Finalist, ...]
     absent: dict[str, str]
     """Model → why it has no entry."""
@@ -284,6 +280,6 @@ class Finals:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """ValueError for answers to other rows than the first model's."""
-        if len({len(entry.right) for entry in self.entries}) > 1:
+        """Raise ValueError for answers to different rows."""
+        if len({len(entry.correct) for entry in self.entries}) > 1:
             raise ValueError("models must have answered the same test rows")

@@ -1,11 +1,13 @@
-"""Laws of the finals: when another model may replace a task's first, and how that is told."""
+"""The finals: which models meet, when one may replace a task's first, and what the sentence says."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from factory import HERE, series
+from factory import HERE, result, series
 
 from harness.errors import HarnessError
+from harness.pipeline.finals import lineups
 from harness.results.schema import Bounds, Finalist, Finals
 from harness.verdicts.recommendation import standing, winner
 
@@ -13,9 +15,9 @@ ROWS = 1000
 FIRST = "1" * 900 + "0" * 100
 
 
-def entry(model, factor=1.0, right=FIRST, **changed):
-    known = {"score": right.count("1") / ROWS, "size_bytes": 1, "process": None, "series": (series(factor),)}
-    return Finalist(model=model, backend="pytorch", right=right, **(known | changed))
+def entry(model, factor=1.0, correct=FIRST, **changed):
+    known = {"score": correct.count("1") / ROWS, "size_bytes": 1, "process": None, "series": (series(factor),)}
+    return Finalist(model=model, backend="pytorch", correct=correct, **(known | changed))
 
 
 def finals(*others, max_drop=0.01):
@@ -25,7 +27,24 @@ def finals(*others, max_drop=0.01):
     )  # fmt: skip
 
 
-def test_the_fastest_of_those_proven_faster_and_safe_wins():
+def test_only_tasks_with_two_recommended_models_have_finals():
+    results = [
+        result(backend, factor, task=task, model=model, measurement=f"{task} {model}")
+        for task, model in (("one", "a"), ("two", "b"), ("two", "a"))
+        for backend, factor in (("pytorch", None), ("fast", 2.0))
+    ]
+    results += [replace(result(), task="two", model="c", measurement="c", status="failed")]
+    names = [f"{each.task}/{each.model}" for each in results]
+    selected = {
+        each.name: (SimpleNamespace(model=SimpleNamespace(name=each.model), name=name), "folder")
+        for each, name in zip(results, names, strict=True)
+    }
+    (lineup,) = lineups(results, selected)
+    assert ("two", "cpu", ["c"]) == (lineup.task, lineup.device, list(lineup.absent))
+    assert ["two/a", "two/b"] == [entrant.case.name for entrant in lineup.entrants]
+
+
+def test_fastest_entry_proven_faster_and_safe_wins():
     best, why = winner(finals(entry("small", 2.0), entry("tiny", 3.0), entry("slow", 0.5)))
     assert "tiny" == best.model
     assert why.startswith("tiny on pytorch is 3.00x [")
@@ -33,49 +52,49 @@ def test_the_fastest_of_those_proven_faster_and_safe_wins():
 
 
 @pytest.mark.parametrize(
-    ("factor", "right", "max_drop", "said"),
+    ("factor", "correct", "max_drop", "reason"),
     [
-        (3.0, "1" * 895 + "0" * 105, 0.005, "leaves open whether it loses more than the 0.5 allowed"),
+        (3.0, "1" * 895 + "0" * 105, 0.005, "perhaps more than the 0.5 allowed"),
         (3.0, "1" * 800 + "0" * 200, 0.01, "proven more than the 1 allowed"),
         (1.0, FIRST, 0.01, "is not proven faster"),
-        (3.0, FIRST, None, "no gate says what may be lost"),
+        (3.0, FIRST, None, "no gate sets a max_drop"),
     ],
 )
-def test_else_the_first_stays_and_it_is_said_why(factor, right, max_drop, said):
-    best, why = winner(finals(entry("other", factor, right), max_drop=max_drop))
+def test_otherwise_the_first_stays_with_a_reason(factor, correct, max_drop, reason):
+    best, why = winner(finals(entry("other", factor, correct), max_drop=max_drop))
     assert "first" == best.model
-    assert said in why
+    assert reason in why
 
 
-def test_rows_gained_are_told_as_gained_with_their_bounds():
+def test_gained_rows_are_reported_as_gained():
     _, why = winner(finals(entry("other", 2.0, "1" * 950 + "0" * 50)))
     assert "has 5.00 points [3." in why
     assert "] more rows right" in why
 
 
-def test_where_the_first_differs_from_itself_no_speed_is_told():
+def test_speed_is_withheld_where_the_control_differs():
     loud = entry("other", series=(series(3.0, control=1.2),))
     assert standing(finals(loud), loud).pace is None
     best, why = winner(finals(loud))
     assert "first" == best.model
-    assert "is of no valid speed (the reference differs from itself: " in why
+    assert "(the reference differs from itself: " in why
 
 
-def test_models_that_answered_other_rows_are_refused():
+def test_answers_to_different_rows_are_refused():
     with pytest.raises(ValueError, match="same test rows"):
-        finals(entry("other", right="1"))
+        finals(entry("other", correct="1"))
 
 
-def test_finals_without_an_entry_say_what_to_do():
+def test_finals_without_an_entry_are_refused():
     with pytest.raises(HarnessError, match="delete the file and run the suite again"):
         winner(replace(finals(), entries=()))
 
 
-def test_a_score_that_counts_no_rows_is_judged_by_its_own_bounds():
+def test_metric_that_counts_no_rows_uses_its_own_bounds():
     bounds = Bounds(low=-0.01, high=0.004)
-    best, why = winner(finals(entry("small", 2.0, score=0.898, right=FIRST, bounds=bounds)))
+    best, why = winner(finals(entry("small", 2.0, score=0.898, drop_bounds=bounds)))
     assert "small" == best.model
-    assert "and scores 0.20 points [-1.00, 0.40] less than first on pytorch" in why
-    best, why = winner(finals(entry("small", 2.0, score=0.898, bounds=replace(bounds, high=0.011))))
+    assert "scores 0.20 points [-1.00, 0.40] less than first on pytorch" in why
+    best, why = winner(finals(entry("small", 2.0, score=0.898, drop_bounds=replace(bounds, high=0.011))))
     assert "first" == best.model
-    assert "leaves open whether it loses more than the 1 allowed" in why
+    assert "perhaps more than the 1 allowed" in why

@@ -70,7 +70,7 @@ def test_rounds_end_with_the_look_that_decides(decided: tuple[Toy, Run]) -> None
 
 def test_the_fastest_safe_backend_is_chosen_within_the_constraints_of_the_run(decided: tuple[Toy, Run]) -> None:
     toy, run = decided
-    assert re.search(r"^Would choose quick: \d\.\d+x \[", run.text, re.MULTILINE)
+    assert re.search(r"^Ship quick: \d\.\d+x \[", run.text, re.MULTILINE)
     assert {3.0} == {result.constraints.max_latency_ms for result in toy.results.values()}
 
 
@@ -104,7 +104,7 @@ def test_a_run_that_does_not_decide_ends_with_a_status_of_its_own_if_decisions_a
 def test_without_that_requirement_it_passes_and_warns(undecided: tuple[Toy, Run]) -> None:
     _, run = undecided
     assert run.line("toy/slow.quick.cpu").startswith("toy/slow.quick.cpu  passed  undecided  ")
-    assert "Would choose pytorch: nothing beside it is proven both faster and no worse (quick undecided)" in run.text
+    assert "Ship pytorch: no other backend is proven faster within the allowed drop (quick: undecided)" in run.text
 
 
 def test_the_smallest_speedup_asked_for_is_on_record(undecided: tuple[Toy, Run]) -> None:
@@ -151,8 +151,8 @@ def test_flipped_rows_are_those_of_the_parquet(broken: tuple[Toy, Run]) -> None:
     assert 20 == len(answers.flips)
     assert flipped["row"].tolist()[:20] == [flip.row for flip in answers.flips]
     assert flipped["label"].tolist()[:20] == [flip.label for flip in answers.flips]
-    assert 48 == len(answers.right)
-    assert (rows["label"] == rows["prediction"]).tolist() == [right == "1" for right in answers.right]
+    assert 48 == len(answers.correct)
+    assert (rows["label"] == rows["prediction"]).tolist() == [right == "1" for right in answers.correct]
 
 
 def test_the_command_it_names_reproduces_it(broken: tuple[Toy, Run]) -> None:

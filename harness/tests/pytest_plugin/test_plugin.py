@@ -126,11 +126,11 @@ def test_every_case_has_a_line_of_its_own(passing: tuple[Toy, Run]) -> None:
 
 def test_the_summary_names_the_backend_it_would_choose_and_where_the_files_are(passing: tuple[Toy, Run]) -> None:
     toy, run = passing
-    (chosen,) = re.findall(r"^Would choose (\S+): ", run.text, re.MULTILINE)
+    (chosen,) = re.findall(r"^Ship (\S+): ", run.text, re.MULTILINE)
     folder = toy.folder / "results" / "local"
     table = pd.read_csv(folder / "comparison.csv")
-    assert {chosen} == set(table.loc[table["chosen"], "backend"])
-    assert f"**Would choose {chosen}**" in (folder / "comparison.md").read_text()
+    assert {chosen} == set(table.loc[table["recommended"], "backend"])
+    assert f"**Ship {chosen}**" in (folder / "comparison.md").read_text()
     assert [folder / "comparison.csv", folder / "comparison.md", folder / "report.html"] == [
         Path(line.removeprefix("wrote ")) for line in run.out if line.startswith("wrote ")
     ]
@@ -138,7 +138,7 @@ def test_the_summary_names_the_backend_it_would_choose_and_where_the_files_are(p
 
 def test_the_page_and_githubs_summary_name_what_ships(passing: tuple[Toy, Run]) -> None:
     toy, run = passing
-    (chosen,) = re.findall(r"^Would choose (\S+): ", run.text, re.MULTILINE)
+    (chosen,) = re.findall(r"^Ship (\S+): ", run.text, re.MULTILINE)
     assert f"<strong>ship {chosen}</strong>" in (toy.folder / "results" / "local" / "report.html").read_text()
     assert f"| {chosen} " in (toy.folder / "summary.md").read_text()
     assert re.search(r"^[01] of 1 comparisons may ship a faster backend", run.text, re.MULTILINE)
@@ -505,7 +505,7 @@ def test_nothing_that_failed_is_chosen(troubled: tuple[Toy, Run]) -> None:
     toy, _ = troubled
     table = pd.read_csv(toy.folder / "results" / "local" / "comparison.csv")
     assert {("bag", "numpy"), ("bag", "needy"), ("bag", "pytorch")} > set(
-        table.loc[table["chosen"], ["model", "backend"]].itertuples(index=False, name=None)
+        table.loc[table["recommended"], ["model", "backend"]].itertuples(index=False, name=None)
     )
 
 

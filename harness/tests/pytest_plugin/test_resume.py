@@ -24,7 +24,7 @@ from harness.backends import PYTORCH
 from harness.contracts.backend import Backend, Python
 from harness.contracts.sources import Native, Package
 from harness.kinds import text_classification
-from harness.pipeline.plan import Options
+from harness.pipeline.state import Options
 from harness.pytest_plugin import resume
 from harness.results import store
 from harness.results.schema import Failure, Finalist, Finals, Result
@@ -157,7 +157,7 @@ def test_where_all_is_done_nothing_is_measured_all_is_judged_and_strays_are_swep
     assert re.search(r"^finals of toy on cpu: taken from 20\S+, not measured again$", run.text, re.MULTILINE)
     for name in NAMES:
         assert "  passed  " in run.line(name)
-    assert "Would choose " in run.text
+    assert "Ship " in run.text
 
 
 def test_a_missing_result_has_its_comparison_measured_again_and_no_other(measured: Toy) -> None:
@@ -302,19 +302,19 @@ def test_in_a_repository_what_git_tracks_counts_committed_or_not(case, tmp_path)
 def test_what_cannot_be_fingerprinted_never_stands(case, tmp_path):
     odd = replace(case, backend=replace(PYTORCH, name="odd", unavailable=object()))
     assert "" == inputs([odd], tmp_path)
-    store.save(tmp_path, replace(TOY, inputs=""))
+    store.save(tmp_path, replace(TOY, fingerprint=""))
     with pytest.raises(resume.Again, match="came of other code"):
         resume.standing([case], tmp_path / "toy-machine", "", TOY.environment)
 
 
-STORED = replace(TOY, inputs="0123")
+STORED = replace(TOY, fingerprint="0123")
 
 
 @pytest.mark.parametrize(
     ("stored", "reason"),
     [
         (replace(STORED, status="failed", error=Failure(stage="build", message="no")), "failed"),
-        (replace(STORED, inputs="4567"), "came of other code, declarations or options"),
+        (replace(STORED, fingerprint="4567"), "came of other code, declarations or options"),
         (replace(STORED, environment=replace(TOY.environment, python="3.12")), "python 3.12, now 3.11"),
     ],
     ids=["failed", "inputs", "environment"],
@@ -345,9 +345,9 @@ def test_results_of_two_measurements_do_not_stand(case, tmp_path):
 
 def test_finals_stand_as_long_as_every_comparison_they_follow_from(tmp_path):
     known = resume.inputs_of_finals([STORED], "toy-task", "cpu")
-    entry = Finalist(model="m", backend="b", score=1.0, right="1", size_bytes=1, process=None, series=())
+    entry = Finalist(model="m", backend="b", score=1.0, correct="1", size_bytes=1, process=None, series=())
     found = Finals(
-        task="toy-task", device="cpu", measurement="1", inputs=known, created="", environment=TOY.environment,
+        task="toy-task", device="cpu", measurement="1", fingerprint=known, created="", environment=TOY.environment,
         metric="accuracy", test_sha256="", max_drop=None, entries=(entry,), absent={},
     )  # fmt: skip
     store.save_finals(tmp_path, found)

@@ -1,0 +1,133 @@
+"""The values that pass through the pipeline: the comparison, its options, the state so far, and a failed stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from harness.contracts.backend import REFERENCE, Backend, Device, Target
+from harness.data.inputs import Inputs
+from harness.data.splits import Split
+from harness.errors import Unsupported
+from harness.evaluation.predictions import Evaluation
+from harness.measure.samples import BATCHES, Measurement, Settings
+from harness.results.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
+from harness.spec import Case
+from harness.util.machine import Environment
+from harness.util.store import Entry
+from harness.util.text import error_text, error_trace
+
+Stage = Literal[
+    "device", "data", "train", "environment", "build", "answer", "parity", "measure", "record", "finals"
+]  # fmt: skip
+"""The stages in their order, as a failure on record names them. Backends build, answer and pass parity one by one."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The selected cases that share task, model and device; the pipeline adds the reference and its control."""
+
+    cases: tuple[Case, ...]
+    folder: Path
+    """The suite's folder: native modules are looked up from here."""
+    fingerprint: str = ""
+    """Fingerprint of everything the comparison is made of, so that a later session can resume this one."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line's decisions for a whole session."""
+
+    artifacts: Path
+    machine: str
+    threads: int
+    spinning: bool
+    launches: int
+    budget_s: float
+    timeout_s: float
+    retrain: bool
+    tail: int = 0
+    batches: tuple[int, ...] = BATCHES
+    """Batch size of each workload; gates are judged by the first."""
+    constraints: Constraints = NO_CONSTRAINTS
+    seeds: int = 1
+    """Number of fine-tunings of each model, the recipe's own seed first; only that one is measured."""
+
+    def target(self, device: Device) -> Target:
+        """Where and how workers run."""
+        return Target(device, self.threads, self.spinning)
+
+    def settings(self, device: Device) -> Settings:
+        """How rounds are measured."""
+        return Settings(
+            self.target(device), self.launches, budget_s=self.budget_s, timeout_s=self.timeout_s, tail=self.tail
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A backend that is ready to be measured."""
+
+    backend: Backend
+    """With an interpreter for every environment that it names."""
+    artifact: Entry
+    scored: Evaluation
+
+
+@dataclass
+class State:
+    """Everything a comparison has produced so far. After a failure, the part that exists goes into the results."""
+
+    measurement_id: str
+    environment: Environment
+    created: str
+    folder: Path
+    """The suite's."""
+    split: Split | None = None
+    test: Inputs | None = None
+    """The test rows, encoded."""
+    checkpoint: Entry | None = None
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    traces: dict[str, str] = field(default_factory=dict)
+    """Failed backend → traceback and worker output."""
+    measurement: Measurement | None = None
+    notes: list[str] = field(default_factory=list)
+    constraints: Constraints = NO_CONSTRAINTS
+    seeds: tuple[Seed, ...] = ()
+    fingerprint: str = ""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the reference has answered, without which nothing is measured."""
+        return REFERENCE in self.prepared
+
+    def fail(self, name: str, failure: Failure, trace: str) -> None:
+        """Note a backend's failure; the first one stays."""
+        if name not in self.failures:
+            self.failures[name], self.traces[name] = failure, trace
+
+
+class Stopped(Exception):
+    """A stage ended without the result that the next one needs."""
+
+    def __init__(self, failure: Failure, trace: str = "") -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.trace = trace
+        """Traceback and worker output, for the log beside the result."""
+
+
+@contextmanager
+def stage(name: Stage) -> Iterator[None]:
+    """Turn every exception of a stage, a library's included, into a failure that goes on record."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except (Exception, SystemExit) as error:  # some libraries are commands, and exit
+        status: Literal["failed", "unsupported"] = "unsupported" if isinstance(error, Unsupported) else "failed"
+        raise Stopped(Failure(stage=name, message=error_text(error), status=status), error_trace(error)) from error

@@ -1,0 +1,161 @@
+"""The hooks of a run that has cases: selection, preflight, the line of each case, and the end of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.errors import NOT_DECIDED, HarnessError
+from harness.pytest_plugin import session as sessions
+from harness.pytest_plugin import summary
+from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
+from harness.pytest_plugin.session import ShipSession
+from harness.spec import Case
+from harness.util.text import terminal_safe
+
+SESSION = pytest.StashKey[ShipSession]()
+
+TIMER = pytest.StashKey[ReplayTimer]()
+
+NO_XDIST = (
+    "shipbench measures, and parallel processes would disturb what they measure: run suites without -n (or with "
+    "-p no:xdist)"
+)
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """Return the case that parametrizes a test, if any."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("case") if callspec is not None else None
+    return case if isinstance(case, Case) else None
+
+
+def session_of(config: pytest.Config) -> ShipSession:
+    """Return the session; the first call creates it and registers the hooks that need it."""
+    if SESSION not in config.stash:
+        # Without an ini file, pytest's rootdir moves with the paths on the command line.
+        root = config.rootpath if config.inipath else config.invocation_params.dir
+        config.stash[SESSION] = ShipSession.from_options(config.option, root, config.invocation_params.args)
+        config.pluginmanager.register(Hooks(config, config.stash[SESSION]), "shipbench-cases")
+    return config.stash[SESSION]
+
+
+def collect(item: pytest.Item) -> None:
+    """Mark a CUDA or Hub case, group timings by comparison, and give the case a timer; the first opens the session."""
+    case = case_of(item)
+    if case is None:
+        return
+    session_of(item.config)
+    if case.device == "cuda":
+        item.add_marker(pytest.mark.cuda)
+    if case.reads_hub:
+        item.add_marker(pytest.mark.hub)
+    timer = item.stash[TIMER] = ReplayTimer()
+    item.add_marker(pytest.mark.benchmark(timer=timer, group=f"{case.task.name}/{case.model.name} {case.device}"))
+    # A case that failed before it was timed has nothing to replay.
+    item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
+
+
+def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
+    """Yield the value of the `bench` fixture; after the test, record the measured cases for JUnit's XML."""
+    ship, properties = session_of(request.config), request.node.user_properties
+    measured: list[Case] = []
+
+    def run(case: Case) -> Outcome:
+        reason = sessions.skip_reason(case, ship.options)
+        if reason is not None:
+            properties.append(("ship", reason))
+            pytest.skip(reason)
+        outcome = ship.outcome(case, request.node.nodeid)
+        properties.append(("ship", ship.line(case)))
+        measured.append(case)
+        replay(benchmark, request.node.stash[TIMER], outcome.result)
+        return outcome
+
+    yield Bench(run)
+    for case in measured:
+        properties.extend(ship.properties(case))
+
+
+class Hooks:
+    """Registered when the first case is collected."""
+
+    def __init__(self, config: pytest.Config, ship: ShipSession) -> None:
+        self._config = config
+        self._ship = ship
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Deselect what --ship-device and --ship-backends leave out; refuse to measure under xdist."""
+        cases = {item: case for item in items if (case := case_of(item)) is not None}
+        if cases and hasattr(config, "workerinput"):
+            config.workeroutput["shipbench"] = NO_XDIST  # type: ignore[attr-defined]  # xdist's
+            items[:] = []
+            return
+        try:
+            unwanted = sessions.unwanted(list(cases.values()), config.option)
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+        # A test id on the command line selects its case, whatever the backend.
+        named = set() if config.option.ship_backends else set(config.args)
+        deselected = [item for item, case in cases.items() if str(case) in unwanted and item.nodeid not in named]
+        if deselected:
+            config.hook.pytest_deselected(items=deselected)
+            items[:] = [item for item in items if item not in deselected]
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Select the cases, and check everything that can be checked before anything expensive starts."""
+        selected = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
+        if not selected or session.config.option.collectonly:
+            return
+        try:
+            self._ship.begin(selected)
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Suppress the letter of a case: it gets a line."""
+        return None if _line(report) is None else (report.outcome, "", report.outcome.upper())
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write one line: the case, its outcome, its figures."""
+        line = _line(report)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if line is None or terminal is None or self._config.option.verbose < 0:
+            return
+        terminal.ensure_newline()
+        terminal.write(f"  {report.nodeid.partition('[')[2][:-1]}  {report.outcome}  {line}")
+        # Otherwise pytest would write the file's name again before the next case.
+        terminal.currentfspath = self._config.rootpath / report.nodeid.partition("::")[0]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Hold the finals; with --ship-require, give an undecided run a status of its own, so that CI can repeat it."""
+        ship = self._ship
+        if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            summary.hold_finals(ship)
+        required = ship.options.ship_require and ship.selected
+        if required and session.exitstatus == pytest.ExitCode.OK and summary.open_cases(ship):
+            session.exitstatus = NOT_DECIDED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Write the comparison tables, the recommended backends, and the paths of the files."""
+        if self._ship.results:
+            terminalreporter.section("shipbench")
+            for text in summary.summary(self._ship):
+                terminalreporter.write_line(terminal_safe(text))
+
+    def pytest_unconfigure(self) -> None:
+        """Close the session."""
+        self._ship.close()
+
+
+def _line(report: object) -> str | None:
+    """Return the line of a measured case, if the report is about one."""
+    if not isinstance(report, pytest.TestReport) or report.when != "call":
+        return None
+    line = dict(report.user_properties).get("ship")
+    return None if line is None else str(line)
