@@ -1,6 +1,4 @@
-"""Whether an arm computes what it answers: one that remembers is faster on rows it has seen than on new ones.
-
-ALSO: Whether an arm keeps memory for every answer: its worker would run out of it."""
+"""Checks before the first rounds: arms that remember answers or leak memory are refused."""
 
 from __future__ import annotations
 
@@ -17,117 +15,122 @@ from harness.measure.worker_pool import WorkerPool
 from harness.stats.intervals import median_interval
 
 PAIRS = 16
+"""Different batches of one shape, each timed when new and when just seen."""
 
 CONFIDENCE = 0.998
-"""15 of 16 pairs must show it: an honest arm on a noisy machine is not refused."""
+"""15 of 16 pairs must agree, so that an honest arm on a noisy machine is not refused."""
 
 SEEN_BEFORE = 1.10
-"""Honest calls of rows of one shape differ by a thousandth; by this much only if work was left out."""
+"""Honest calls on rows of one shape differ by a thousandth; by this much only if work was left out."""
 
-SEARCHED = 200
-"""Rounds whose batches are looked through for equal shapes."""
+SEARCHED_ROUNDS = 200
+"""Rounds whose batches are searched for equal shapes."""
+
+LEAK_PARTS = 8
+"""Memory readings after the first; the later half is judged, since allocators settle."""
+
+MAX_CALLS, MIN_CALLS = 8, 2
+"""Calls between two readings."""
+
+CALLING_S = 1.0
+"""Intended duration of all calls, if that many are enough."""
+
+MAX_CALLING_S = 10.0
+"""An arm whose fewest calls take longer is not checked, nor one that would be silent for half its timeout."""
+
+LEAK_BYTES = 64 * 1024
+"""Growth per call. MiniLM, a ViT, an LSTM, an EmbeddingBag and a text generator, on eight backends, each stood still in
+at least one of the judged parts; the LSTM on PyTorch rose and fell by 368 KiB per call, the others rose by 34 KiB in at
+most one part."""
 
 
-def check_memoization(crew: WorkerPool, load: WorkloadInputs, seed: int) -> None:
-    """Time batches of one shape when new and when just seen; an arm that is too fast at the latter leaves."""
-    alike = _alike(load)
-    if len(alike) < PAIRS:
-        crew.found.unprobed.append(
-            f"not checked for remembered answers: of {SEARCHED} batches only {len(alike)} different ones share a "
-            f"shape, and it takes {PAIRS}"
+def check_memoization(pool: WorkerPool, workload: WorkloadInputs, seed: int) -> None:
+    """Time batches of one shape when new and when just seen; an arm that is too fast on seen ones leaves."""
+    batches = _batches_of_one_shape(workload)
+    if len(batches) < PAIRS:
+        pool.measurement.unchecked.append(
+            f"not checked for remembered answers: of {SEARCHED_ROUNDS} batches only {len(batches)} different ones "
+            f"share a shape; the check needs {PAIRS}"
         )
         return
-    for name in list(crew.workers):
-        with crew.guard(name):
-            _probe(crew, name, load, alike[-PAIRS:], random.Random(f"{seed} {name}"))
+    for name in list(pool.workers):
+        with pool.guard(name):
+            _compare_repeats(pool, name, workload, batches[-PAIRS:], random.Random(f"{seed} {name}"))
 
 
-def _probe(
-    crew: WorkerPool, name: str, load: WorkloadInputs, batches: Sequence[list[int]], dice: random.Random
+def _compare_repeats(
+    pool: WorkerPool, name: str, workload: WorkloadInputs, batches: Sequence[list[int]], rng: random.Random
 ) -> None:
     ratios = []
     for rows in batches:
-        new_ns = _time_ns(crew, name, load, rows)
-        # Once or twice more: some runtimes are slower at every other call, which a strict turn would take for memory.
-        seen_ns = [_time_ns(crew, name, load, rows) for _ in range(dice.choice((1, 2)))]
+        new_ns = _time_ns(pool, name, workload, rows)
+        # Once or twice more: some runtimes are slower at every other call, which would look like memory if always once.
+        seen_ns = [_time_ns(pool, name, workload, rows) for _ in range(rng.choice((1, 2)))]
         ratios.append(math.log(new_ns / median(seen_ns)))
-    found = median_interval(ratios, CONFIDENCE)
-    if found.low > math.log(SEEN_BEFORE):
+    interval = median_interval(ratios, CONFIDENCE)
+    if interval.low > math.log(SEEN_BEFORE):
         raise WorkerError(
-            f"{name}: answers rows that it has just seen {math.exp(found.estimate):.1f} times as fast as new ones of "
-            "the same shape; it remembers answers, so its time says nothing"
+            f"{name}: answers rows that it has just seen {math.exp(interval.estimate):.1f} times as fast as new rows "
+            "of the same shape; it remembers answers, so its time means nothing"
         )
 
 
-def _time_ns(crew: WorkerPool, name: str, load: WorkloadInputs, rows: list[int]) -> int:
-    crew.answer([name], rows, load.arrays(rows), 1)
-    if name not in crew.workers:
-        raise crew.found.failed[name]
-    answer = crew.last[name]
-    return answer.ended_ns - answer.began_ns
+def _time_ns(pool: WorkerPool, name: str, workload: WorkloadInputs, rows: list[int]) -> int:
+    pool.answer([name], rows, workload.arrays(rows), 1)
+    if name not in pool.workers:
+        raise pool.measurement.failed[name]
+    return pool.last[name].elapsed_ns
 
 
-def _alike(load: WorkloadInputs) -> list[list[int]]:
-    """The largest set of different batches of one shape."""
+def _batches_of_one_shape(workload: WorkloadInputs) -> list[list[int]]:
+    """Return the largest set of different batches that share shapes and types."""
     groups: dict[tuple[Any, ...], dict[tuple[int, ...], list[int]]] = defaultdict(dict)
-    for number in range(SEARCHED):
-        rows = load.rows(number)
-        # A text's length is part of its type.
-        shapes = tuple((array.shape, array.dtype) for array in load.arrays(rows).values())
+    for number in range(SEARCHED_ROUNDS):
+        rows = workload.rows(number)
+        # The type of a text array includes its length.
+        shapes = tuple((array.shape, array.dtype) for array in workload.arrays(rows).values())
         groups[shapes][tuple(rows)] = rows
     return list(max(groups.values(), key=len).values())
 
 
-LEAK_PARTS = 8
-"""Readings after the first; the later half of them is judged, for allocators settle."""
+def check_leaks(pool: WorkerPool, workload: WorkloadInputs, call_ns: Mapping[str, float], timeout_s: float) -> None:
+    """Call every arm on the same rows again and again; one whose memory grows each time leaves.
 
-MOST_CALLS_A_PART, FEWEST_CALLS_A_PART = 8, 2
-"""Calls in each part."""
-
-ANSWERING_S = 1.0
-"""The calls of all parts last about so long, where so few are enough."""
-
-LONGEST_S = 10.0
-"""An arm that needs more for the fewest calls is not looked at; nor one that would be silent for half its timeout."""
-
-LEAK_BYTES = 64 * 1024
-"""A call. Of MiniLM, a ViT, an LSTM, a bag and a writer, on eight backends, every one stood still in one of the judged
-parts at least; the LSTM on PyTorch went up and down by 368 KiB a call, the others rose by 34 in one part at most."""
-
-
-def check_leaks(crew: WorkerPool, load: WorkloadInputs, call_ns: Mapping[str, float], timeout_s: float) -> None:
-    """Ask every arm, which took so long for a call, the same rows again and again; one that grows each time leaves."""
-    batch = load.arrays(load.rows(0))
-    longest_s = min(LONGEST_S, timeout_s / 2)
-    silent = False
-    for name in list(crew.workers):
-        calls = planned(call_ns[name], longest_s)
+    `call_ns` maps each arm to the duration of its calls.
+    """
+    batch = workload.arrays(workload.rows(0))
+    max_s = min(MAX_CALLING_S, timeout_s / 2)
+    unreadable = False
+    for name in list(pool.workers):
+        calls = plan_calls(call_ns[name], max_s)
         if calls == 0:
-            crew.found.unprobed.append(
-                f"{name}: not checked for a leak: {LEAK_PARTS * FEWEST_CALLS_A_PART} calls would take "
-                f"{LEAK_PARTS * FEWEST_CALLS_A_PART * call_ns[name] / 1e9:.0f} s, more than {longest_s:g}"
+            fewest = LEAK_PARTS * MIN_CALLS
+            pool.measurement.unchecked.append(
+                f"{name}: not checked for a leak: {fewest} calls would take {fewest * call_ns[name] / 1e9:.0f} s, more "
+                f"than {max_s:g}"
             )
             continue
-        with crew.guard(name):
-            crew.workers[name].put(batch)
-            held = crew.workers[name].repeat(LEAK_PARTS, calls)
-            silent = silent or not held
-            _check(name, held, calls)
-    if silent:
-        crew.found.unprobed.append("not checked for leaks: this system does not tell what memory a process holds")
+        with pool.guard(name):
+            pool.workers[name].put(batch)
+            held = pool.workers[name].repeat(LEAK_PARTS, calls)
+            unreadable = unreadable or not held
+            _check_growth(name, held, calls)
+    if unreadable:
+        pool.measurement.unchecked.append("not checked for leaks: this system does not report a process's own memory")
 
 
-def planned(call_ns: float, longest_s: float) -> int:
-    """Calls in each part; none for an arm that needs longer for the fewest."""
-    if LEAK_PARTS * FEWEST_CALLS_A_PART * call_ns > longest_s * 1e9:
+def plan_calls(call_ns: float, max_s: float) -> int:
+    """Return the number of calls between two readings; 0 for an arm whose fewest calls take longer than `max_s`."""
+    if LEAK_PARTS * MIN_CALLS * call_ns > max_s * 1e9:
         return 0
-    return max(FEWEST_CALLS_A_PART, min(MOST_CALLS_A_PART, int(ANSWERING_S * 1e9 / LEAK_PARTS / call_ns)))
+    return max(MIN_CALLS, min(MAX_CALLS, int(CALLING_S * 1e9 / LEAK_PARTS / call_ns)))
 
 
-def leaked(held: Sequence[int], calls: int) -> float:
-    """Bytes a call by which a process grew over the later half of these readings, with so many calls between two.
+def leaked_bytes(held: Sequence[int], calls: int) -> float:
+    """Return the growth per call over the later half of these readings, `calls` calls apart.
 
-    0 unless each reading of that half is above all before it by LEAK_BYTES a call: what goes up and down has settled.
+    0 unless each reading of that half is LEAK_BYTES per call above all before it: memory that rises and falls has
+    settled.
     """
     first = len(held) // 2
     rises = [held[at] - max(held[:at]) for at in range(first + 1, len(held))]
@@ -136,11 +139,10 @@ def leaked(held: Sequence[int], calls: int) -> float:
     return (held[-1] - held[first]) / (len(rises) * calls)
 
 
-def _check(name: str, held: Sequence[int], calls: int) -> None:
-    """WorkerError for readings that grow."""
-    grown = leaked(held, calls)
-    if grown:
+def _check_growth(name: str, held: Sequence[int], calls: int) -> None:
+    leaked = leaked_bytes(held, calls)
+    if leaked:
         raise WorkerError(
-            f"{name}: it leaks memory: asked the same rows {LEAK_PARTS * calls} times, its worker grew from "
-            f"{held[0] / 1e6:.0f} to {held[-1] / 1e6:.0f} MB, at last by {grown / 1e6:.2g} MB a call"
+            f"{name}: leaks memory: over {LEAK_PARTS * calls} calls on the same rows its worker grew from "
+            f"{held[0] / 1e6:.0f} to {held[-1] / 1e6:.0f} MB, in the end by {leaked / 1e6:.2g} MB per call"
         )

@@ -1,6 +1,6 @@
-"""The GPU as its driver (NVML) tells of it: clocks, what holds them down, memory, and whose that is.
+"""The state of the GPU as its driver (NVML) reports it: clocks, what limits them, memory, and who holds it.
 
-Without a GPU, its driver or `nvidia-ml-py` there is nothing to tell, and no measurement on the CPU asks.
+Without a GPU, its driver or `nvidia-ml-py`, readings are None. Measurements on the CPU take none.
 """
 
 from __future__ import annotations
@@ -20,51 +20,51 @@ REASONS = {
     0x2: "clocks set by hand", 0x4: "power cap", 0x8: "hardware slowdown", 0x10: "synchronised boost", 0x20: "heat",
     0x40: "heat", 0x80: "power brake",
 }  # fmt: skip
-"""Bits of nvml.h's clock event reasons, but for idleness and a display's clock."""
+"""Bits of nvml.h's clock event reasons, without idleness and display clocks."""
 
 STEADY = 0.02
-"""Clock rates this close are the same; the tolerance of a ratio, if a change fell on one arm."""
+"""Clock rates this close count as equal: the tolerance of a ratio, if a change fell on one arm."""
 
 STEADY_READINGS = 3
-"""So many glances in a row must be that close."""
+"""Successive readings that must be that close."""
 
 CONTEXT_MB = 300
-"""What CUDA and its libraries take in every process, at least, before any weight."""
+"""Memory that CUDA and its libraries take in every process, at least, before any weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuReading:
-    """A glance at the GPU. None is what it does not tell."""
+    """The GPU at one moment; fields that the driver does not report are None."""
 
     sm_mhz: int | None
     memory_mhz: int | None
     held_down: tuple[str, ...] | None
-    """Why clocks are lower than they could be."""
+    """Reasons why clocks are lower than they could be."""
     free_bytes: int
     total_bytes: int
     foreign: int | None
-    """Processes on it that are neither this one nor its workers; None where the driver counts processes otherwise
-    than we do, as in a container."""
+    """Processes on it other than this one and its workers; None if the driver numbers processes differently, as in a
+    container."""
     foreign_bytes: int | None
 
 
 class GpuSnapshot(NamedTuple):
-    """A glance, and what each of our workers holds of the GPU's memory."""
+    """A reading, and the GPU memory that each of our workers holds."""
 
-    look: GpuReading
+    reading: GpuReading
     held_bytes: dict[int, int]
-    """Number of a process → bytes."""
+    """Process id → bytes."""
 
 
 def read_gpu(pids: Iterable[int]) -> GpuSnapshot | None:
-    """The first visible GPU now, `pids` being the workers; None where there is none to look at."""
+    """Read the first visible GPU, `pids` being the workers; None if this machine has none."""
     nvml = driver()
     return None if nvml is None else snapshot(nvml, list(pids), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 @cache
 def driver() -> Any | None:
-    """NVML's module, initialised; None without it or without a driver."""
+    """Return NVML's module, initialised; None without the module or a driver."""
     try:
         import pynvml
     except ImportError:
@@ -77,26 +77,26 @@ def driver() -> Any | None:
 
 
 def snapshot(nvml: Any, pids: Sequence[int], visible: str | None) -> GpuSnapshot | None:
-    """What a driver tells of the first device of `visible` (CUDA_VISIBLE_DEVICES); None where that is none."""
-    name = "0" if visible is None else visible.split(",")[0].strip()
+    """Read the first device of `visible` (CUDA_VISIBLE_DEVICES); None if that names no device."""
 
     def ask(call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except nvml.NVMLError:  # not every device, driver and container tells everything
+        except nvml.NVMLError:  # not every device, driver and container reports everything
             return None
 
+    name = "0" if visible is None else visible.split(",")[0].strip()
     find = nvml.nvmlDeviceGetHandleByIndex if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID
     device = ask(lambda: find(int(name) if name.isdigit() else name)) if name else None
     memory = None if device is None else ask(lambda: nvml.nvmlDeviceGetMemoryInfo(device))
     if memory is None:
         return None
     bits = ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(device))
-    running = ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(device))
-    held = None if running is None else {int(one.pid): int(one.usedGpuMemory or 0) for one in running}
-    # A worker on the device that the driver does not know has another number there.
-    known = held is not None and (not pids or any(pid in held for pid in pids))
-    others = {pid: size for pid, size in (held or {}).items() if pid not in (*pids, os.getpid())}
+    processes = ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(device))
+    held = {int(process.pid): int(process.usedGpuMemory or 0) for process in processes or ()}
+    # If the driver lists none of the workers, it numbers processes differently.
+    same_numbers = processes is not None and (not pids or any(pid in held for pid in pids))
+    others = {pid: size for pid, size in held.items() if pid not in (*pids, os.getpid())}
     return GpuSnapshot(
         GpuReading(
             sm_mhz=ask(lambda: nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM)),
@@ -104,59 +104,61 @@ def snapshot(nvml: Any, pids: Sequence[int], visible: str | None) -> GpuSnapshot
             held_down=None if bits is None else tuple(dict.fromkeys(why for bit, why in REASONS.items() if bits & bit)),
             free_bytes=int(memory.free),
             total_bytes=int(memory.total),
-            foreign=len(others) if known else None,
-            foreign_bytes=sum(others.values()) if known else None,
+            foreign=len(others) if same_numbers else None,
+            foreign_bytes=sum(others.values()) if same_numbers else None,
         ),
-        {pid: size for pid, size in (held or {}).items() if pid in pids and size},
+        {pid: size for pid, size in held.items() if pid in pids and size},
     )
 
 
 def is_steady(mhz: Sequence[int]) -> bool:
-    """Whether the last glances show one clock rate."""
+    """Return True if the last readings show one clock rate."""
     last = mhz[-STEADY_READINGS:]
     return len(last) == STEADY_READINGS and max(last) <= min(last) * (1 + STEADY)
 
 
-def gpu_sentences(looks: Sequence[GpuReading]) -> list[str]:
-    """What is notable of a measurement's glances, in words."""
-    found = []
-    rates = [one.sm_mhz for one in looks if one.sm_mhz]
+def gpu_sentences(readings: Sequence[GpuReading]) -> list[str]:
+    """Describe what was notable during a measurement."""
+    sentences = []
+    rates = [reading.sm_mhz for reading in readings if reading.sm_mhz]
     if rates and max(rates) > min(rates) * (1 + STEADY):
-        found.append(f"the GPU's clock went between {min(rates)} and {max(rates)} MHz")
-    reasons = list(dict.fromkeys(why for one in looks for why in one.held_down or ()))
+        sentences.append(f"the GPU's clock went between {min(rates)} and {max(rates)} MHz")
+    reasons = list(dict.fromkeys(why for reading in readings for why in reading.held_down or ()))
     if reasons:
-        found.append(f"the GPU's clock was held down by {', '.join(reasons)}")
-    foreign = max((one.foreign or 0 for one in looks), default=0)
+        sentences.append(f"the GPU's clock was held down by {', '.join(reasons)}")
+    foreign = max((reading.foreign or 0 for reading in readings), default=0)
     if foreign:
-        held = max(one.foreign_bytes or 0 for one in looks)
-        who = "another process" if foreign == 1 else f"{foreign} other processes"
-        found.append(f"{who} used the GPU, with {held / 1e6:.0f} MB of its memory")
-    return found
+        held = max(reading.foreign_bytes or 0 for reading in readings)
+        users = "another process" if foreign == 1 else f"{foreign} other processes"
+        sentences.append(f"{users} used the GPU, with {held / 1e6:.0f} MB of its memory")
+    return sentences
 
 
-def memory_shortage(found: GpuReading, sizes: Sequence[int]) -> str | None:
-    """Why workers with weights of these sizes, in bytes, cannot all be on the GPU, if so."""
+def check_memory(device: Device, sizes: Sequence[int]) -> None:
+    """Raise HarnessError if workers with weights of these sizes, in bytes, cannot all be on the GPU."""
+    state = read_gpu([]) if device == "cuda" else None
+    if state is not None and (problem := memory_shortage(state.reading, sizes)) is not None:
+        raise HarnessError(problem)
+
+
+def memory_shortage(reading: GpuReading, sizes: Sequence[int]) -> str | None:
+    """Return why workers with weights of these sizes, in bytes, cannot all be on the GPU; None if they can."""
     needed_mb = sum(sizes) / 1e6 + CONTEXT_MB * len(sizes)
-    if found.free_bytes / 1e6 >= needed_mb:
+    if reading.free_bytes / 1e6 >= needed_mb:
         return None
-    others = "" if not found.foreign else f", {found.foreign} other processes hold {found.foreign_bytes or 0:,} bytes"
+    holders = (
+        f", {reading.foreign} other processes hold {reading.foreign_bytes or 0:,} bytes" if reading.foreign else ""
+    )
     return (
-        f"the GPU has {found.free_bytes / 1e6:.0f} MB free of {found.total_bytes / 1e6:.0f}{others}; {len(sizes)} "
-        f"workers take {needed_mb:.0f} MB at least; end what holds its memory, name another GPU by "
+        f"the GPU has {reading.free_bytes / 1e6:.0f} MB free of {reading.total_bytes / 1e6:.0f}{holders}; {len(sizes)} "
+        f"workers need at least {needed_mb:.0f} MB; end the processes that hold its memory, name another GPU by "
         "CUDA_VISIBLE_DEVICES, or measure fewer backends (--ship-backends)"
     )
 
 
-def release() -> None:
-    """Give back what fine-tuning in this process left of its GPU memory: workers need it."""
+def release_memory() -> None:
+    """Free the GPU memory that fine-tuning left in this process: workers need it."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def check_room(device: Device, sizes: Sequence[int]) -> None:
-    """HarnessError where `lack` knows one; nothing is asked for a measurement on the CPU."""
-    found = read_gpu([]) if device == "cuda" else None
-    if found is not None and (why := memory_shortage(found.look, sizes)) is not None:
-        raise HarnessError(why)

@@ -1,6 +1,6 @@
-"""A process that ends with its parent. Standard library only.
+"""Processes that end with their parent. Standard library only.
 
-As a script, `lifeline.py MODULE ARGUMENTS`, it runs a module of the interpreter's own so, pip for instance.
+As a script, `lifeline.py MODULE ARGUMENTS` runs a module of the interpreter, such as pip, in this way.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import sys
 
 
 def end_with_parent() -> None:
-    """Let the system kill this process's group when standard input ends: the parent holds its other end.
+    """Have the system kill this process's group when standard input closes: the parent holds its other end.
 
-    The parent starts it in a session of its own, with a pipe for standard input that is never written to. The end of a
-    worker's socket would be seen only between two calls of a backend, and never by what that started. Linux
-    can do without a thread here, and without PR_SET_PDEATHSIG, which spares children; elsewhere the socket has to do.
+    The parent starts this process in a session of its own, with a pipe for standard input that it never writes to.
+    Watching the worker's socket instead would notice a dead parent only between two calls of a backend, and would never
+    end what the backend started. Linux does it without a thread, and without PR_SET_PDEATHSIG, which spares
+    children; on other systems the socket has to do.
     """
     lifeline = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     if sys.platform == "linux" and os.getpgrp() == os.getpid():
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_RDONLY | os.O_ASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # it ended before anybody was told to watch
+        if select.select([lifeline], [], [], 0)[0]:  # it closed before the signal was set up
             os.killpg(0, signal.SIGKILL)
 
 

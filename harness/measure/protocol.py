@@ -1,4 +1,4 @@
-"""Frames between parent and worker: a JSON header and raw arrays, over a socket of their own. No pickle.
+"""Frames between parent and worker: a JSON header and raw arrays over their own socket, without pickle.
 
 A frame is the header's length (4 bytes, big-endian), the header, and the arrays' bytes in the header's order.
 """
@@ -18,11 +18,11 @@ _LENGTH = struct.Struct("!I")
 
 
 def send(sock: socket.socket, header: dict[str, Any], arrays: Arrays | None = None) -> None:
-    """Write one frame; TypeError, with nothing written, for an array of Python objects."""
+    """Write one frame; raise TypeError, with nothing written, for an array of Python objects."""
     packed = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
     for name, array in packed.items():
         if array.dtype.hasobject:
-            raise TypeError(f"{name} holds Python objects; only numbers travel")
+            raise TypeError(f"{name} holds Python objects; send numbers or fixed-width text")
     described = [[name, array.dtype.str, list(array.shape)] for name, array in packed.items()]
     text = json.dumps({**header, "arrays": described}).encode()
     sock.sendall(_LENGTH.pack(len(text)) + text)
@@ -31,23 +31,24 @@ def send(sock: socket.socket, header: dict[str, Any], arrays: Arrays | None = No
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], Arrays]:
-    """Read one frame, sleeping until it is there; EOFError when the other side is gone."""
-    (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
-    header = json.loads(_exactly(sock, length))
+    """Read one frame, sleeping until it arrives; raise EOFError when the other side has closed."""
+    (length,) = _LENGTH.unpack(_read(sock, _LENGTH.size))
+    header = json.loads(_read(sock, length))
     arrays: Arrays = {}
-    for name, kind, shape in header.pop("arrays"):
-        dtype = np.dtype(kind)
+    for name, dtype_name, shape in header.pop("arrays"):
+        dtype = np.dtype(dtype_name)
         count = int(np.prod(shape, dtype=np.int64))
-        arrays[name] = np.frombuffer(_exactly(sock, count * dtype.itemsize), dtype=dtype).reshape(shape)
+        arrays[name] = np.frombuffer(_read(sock, count * dtype.itemsize), dtype=dtype).reshape(shape)
     return header, arrays
 
 
-def _exactly(sock: socket.socket, size: int) -> bytearray:
+def _read(sock: socket.socket, size: int) -> bytearray:
+    """Read exactly `size` bytes."""
     buffer = bytearray(size)
-    view, at = memoryview(buffer), 0
-    while at < size:
-        count = sock.recv_into(view[at:])
+    view, filled = memoryview(buffer), 0
+    while filled < size:
+        count = sock.recv_into(view[filled:])
         if count == 0:
             raise EOFError("the other side closed the pipe")
-        at += count
+        filled += count
     return buffer

@@ -1,4 +1,4 @@
-"""What is measured, how, and what it gives: the values that pass through `measure`."""
+"""The values that pass through a measurement: arms, workloads and settings in; samples and worker figures out."""
 
 from __future__ import annotations
 
@@ -16,95 +16,103 @@ from harness.measure.system import Disturbance
 from harness.stats.speedup import LOOKS
 
 BATCHES = (1, 16)
-"""Workloads: latency, which gates are judged by, and throughput."""
+"""Batch sizes measured by default: latency, which gates are judged by, and throughput."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One contender."""
+    """One contender: a backend with its artifact."""
 
     name: str
     backend: Backend
     artifact: Path
-    front: Preprocessing | None = None
-    """What makes arrays of raw rows inside the window; None where rows come as arrays."""
+    preprocessing: Preprocessing | None = None
+    """Turns raw rows into arrays inside the window; None if workloads supply arrays."""
     kind: Kind | None = None
-    """Says what is kept of the outputs; None keeps them all."""
+    """Reduces outputs before they are sent; None sends them whole."""
 
 
 @dataclass(frozen=True)
 class WorkloadInputs:
-    """One workload to run."""
+    """The batches of one workload."""
 
     batch: int
+    """Rows per call."""
     order_seed: int
     rows: Callable[[int], list[int]]
     """Number of a round → the test rows of its batch."""
     arrays: Callable[[list[int]], Arrays]
+    """Test rows → the batch."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a measurement is made."""
+    """Settings of one measurement."""
 
     target: Target
     launches: int = 4
-    """Generations of fresh workers before the first look; later looks have more."""
+    """Launches before the first look; later looks have more."""
     looks: tuple[int, ...] = LOOKS
     budget_s: float = 60.0
-    """Wall time from first to last round, summed over launches, shared evenly between workloads."""
+    """Wall time from first to last round, summed over launches, shared evenly by the workloads."""
     timeout_s: float = 300.0
+    """A worker that gives no answer for so long has failed."""
     seed: int = 0
     tail: int = 0
     """Single calls of every arm after the decision, for percentiles."""
     machine: Machine = THIS_MACHINE
-    probes: bool = True
-    """Whether arms are asked first if they remember answers, and if they leak memory."""
+    checks: bool = True
+    """Check every arm for remembered answers and for leaks before the first rounds."""
 
 
 @dataclass
 class Samples:
-    """What one workload gave, by launch."""
+    """Times of one workload, by launch."""
 
     batch: int
     order_seed: int
     loops: int = 0
+    """Calls in a block; a sample is the mean of one block."""
     rows: list[list[int]] = field(default_factory=list)
+    """Launch → round → first test row of the batch."""
     lengths: list[list[int]] = field(default_factory=list)
+    """Launch → round → elements of that row."""
     ns: dict[str, list[list[int]]] = field(default_factory=dict)
-    """Arm → launch → round → nanoseconds a call."""
+    """Arm → launch → round → nanoseconds per call."""
     tail_ns: dict[str, list[int]] = field(default_factory=dict)
+    """Arm → nanoseconds of single calls."""
     spent_ns: int = 0
+    """From first to last round, summed over launches."""
     last_ns: int = 0
     """From first to last round of the latest launch."""
     timed_ns: dict[str, int] = field(default_factory=dict)
     """Arm → time inside its windows."""
-    settled: bool = False
-    """Whether every arm was decided at the last look."""
-    cut: bool = False
-    """Whether the budget ended the rounds before that."""
+    decided: bool = False
+    """Every arm was decided at the last look."""
+    cut_short: bool = False
+    """The budget ended the rounds before that."""
 
     @property
     def rounds(self) -> int:
-        """Over all launches."""
+        """Rounds of all launches."""
         return sum(map(len, self.rows))
 
     def has(self, name: str) -> bool:
-        """Whether the arm answered in every round."""
+        """Return True if the arm answered in every round."""
         return bool(self.rows) and list(map(len, self.ns.get(name, ()))) == list(map(len, self.rows))
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """Why an arm has no figures of a workload, nor of larger ones."""
+    """The batch size at which an arm ran out of memory, and the error."""
 
     batch: int
-    why: str
+    error: str
 
 
 @dataclass
 class WorkerFigures:
-    """What an arm's workers said of themselves, one entry a launch."""
+    """What an arm's workers reported, one entry per launch."""
 
     import_ns: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)
@@ -113,46 +121,54 @@ class WorkerFigures:
     peak_rss_bytes: list[int] = field(default_factory=list)
     peak_vram_bytes: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
+    """Those of the latest launch."""
 
 
 @dataclass
 class Measurement:
-    """Everything the rounds of one comparison gave. Ignore what is kept of an arm that is in `failed`."""
+    """The results of one comparison's rounds. Ignore samples and figures of arms in `failed`."""
 
     samples: list[Samples]
-    lives: dict[str, WorkerFigures]
+    workers: dict[str, WorkerFigures]
+    """Arm → its workers."""
     failed: dict[str, WorkerError] = field(default_factory=dict)
     disturbance: Disturbance | None = None
-    unprobed: list[str] = field(default_factory=list)
-    """What could not be checked for remembered answers or for leaks, and why."""
-    full: dict[str, MemoryLimit] = field(default_factory=dict)
-    """Arms that have no memory for a batch, which is not the gate's."""
+    unchecked: list[str] = field(default_factory=list)
+    """Checks for remembered answers and leaks that were impossible, with the reason."""
+    memory_limits: dict[str, MemoryLimit] = field(default_factory=dict)
+    """Arms that ran out of memory at a batch size beyond the gate's."""
     gpu: list[GpuReading] = field(default_factory=list)
     """Before and after the rounds of every launch and workload."""
     unsteady: list[str] = field(default_factory=list)
-    """Workloads whose rounds began at a clock rate that still changed."""
+    """Workloads whose rounds began while the GPU's clock rate still changed."""
 
     def fits(self, name: str, batch: int) -> bool:
-        """Whether the arm has memory for a batch of that size, as far as is known."""
-        return name not in self.full or batch < self.full[name].batch
+        """Return False if the arm has run out of memory at that batch size or a smaller one."""
+        return name not in self.memory_limits or batch < self.memory_limits[name].batch
 
     def notes(self) -> list[str]:
-        """What a reader should know of how the rounds went."""
-        ending = {True: "every arm decided", False: "not every arm decided"}
-        started_ns = sum(sum(ns) for lives in self.lives.values() for ns in (lives.import_ns, lives.load_ns))
+        """Describe how the rounds went, for the reader of a result."""
+        started_ns = sum(sum(ns) for worker in self.workers.values() for ns in (worker.import_ns, worker.load_ns))
         return [
-            f"batch {part.batch}: {part.rounds} rounds in {part.spent_ns / 1e9:.1f} s, "
-            f"{sum(part.timed_ns.values()) / part.spent_ns:.0%} of it timed calls, "
-            f"{part.timed_ns.get(CONTROL, 0) / part.spent_ns:.0%} the control's; {ending[part.settled]}"
-            + (", cut short by the budget" if part.cut else "")
-            for part in self.samples
-            if part.spent_ns
-        ] + [f"starting workers took {started_ns / 1e9:.1f} s", *self.unprobed, *self._out_of_memory(), *self.unsteady]
+            *(_rounds_note(samples) for samples in self.samples if samples.spent_ns),
+            f"starting workers took {started_ns / 1e9:.1f} s",
+            *self.unchecked,
+            *(self._memory_note(name, limit) for name, limit in self.memory_limits.items()),
+            *self.unsteady,
+        ]
 
-    def _out_of_memory(self) -> list[str]:
-        told = []
-        for name, full in self.full.items():
-            first, *_ = full.why.splitlines()
-            whose = f"nothing of {name}" if any(part.batch >= full.batch for part in self.samples) else "left out"
-            told.append(f"batch {full.batch} and beyond: {whose}, for want of memory beside the other workers: {first}")
-        return told
+    def _memory_note(self, name: str, limit: MemoryLimit) -> str:
+        measured = any(samples.batch >= limit.batch for samples in self.samples)
+        outcome = f"no results for {name}" if measured else "not measured"
+        error = limit.error.splitlines()[0]
+        return f"batch {limit.batch} and larger: {outcome}, out of memory beside the other workers: {error}"
+
+
+def _rounds_note(samples: Samples) -> str:
+    decided = "every arm decided" if samples.decided else "not every arm decided"
+    return (
+        f"batch {samples.batch}: {samples.rounds} rounds in {samples.spent_ns / 1e9:.1f} s, "
+        f"{sum(samples.timed_ns.values()) / samples.spent_ns:.0%} of it timed calls, "
+        f"{samples.timed_ns.get(CONTROL, 0) / samples.spent_ns:.0%} the control's; {decided}"
+        + (", cut short by the budget" if samples.cut_short else "")
+    )

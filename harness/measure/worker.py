@@ -1,6 +1,4 @@
-"""What memory this process holds, as the system counts it. Workers import it: the standard library alone.
-
-ALSO: One backend in its own process: `python -m harness.measure.worker FD`. The only module that times answers.
+"""One backend in its own process, `python -m harness.measure.worker FD`: the only module that times answers.
 
 It needs the standard library and numpy; the backend's `imports` and `load` import the rest.
 """
@@ -20,67 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts.backend import Session, Target, options_text
+from harness.contracts.backend import Session, Target, format_options
 from harness.contracts.kind import Arrays
-from harness.environments.installed import installed_packages
-from harness.errors import Unsupported, named
+from harness.environments.bootstrap import installed_packages
+from harness.errors import Unsupported, describe_error
 from harness.measure import protocol
 from harness.measure.adapters import with_length_sorting, with_preprocessing, with_reduction
 from harness.measure.lifeline import end_with_parent
 from harness.util.symbols import load_symbol
 
 STATUS = Path("/proc/self/status")
+"""Linux's account of this process's memory."""
 
-OWN = ("RssAnon", "RssShmem", "VmSwap")
-"""What belongs to nobody else: files that are mapped, weights and libraries, come and go as the system likes."""
-
-
-def peak_rss_bytes() -> int:
-    """Largest resident set of this process.
-
-    Not `ru_maxrss` on Linux: exec hands that down from the parent.
-    """
-    if STATUS.exists():
-        return _bytes(_status()["VmHWM"])
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-def held_bytes() -> int | None:
-    """Memory of this process's own, swapped out or not; None where the system does not tell."""
-    found = _status() if STATUS.exists() else {}
-    return sum(_bytes(found[name]) for name in OWN) if found.keys() >= set(OWN) else None
-
-
-def held_between(call: Callable[[], object], parts: int, calls: int) -> list[int]:
-    """What is held before and after each of so many parts of so many calls; nothing where the system does not tell.
-
-    Garbage is collected before it is looked: what waits for that is no leak.
-    """
-    if held_bytes() is None:
-        return []
-    gc.freeze()  # what was there before needs no looking through every time, for a second with Transformers
-    held = [_kept()]
-    for _ in range(parts):
-        for _ in range(calls):
-            call()
-        held.append(_kept())
-    gc.unfreeze()
-    gc.collect()  # all of it once, now: else the collector does that soon, in a timed round
-    return held
-
-
-def _kept() -> int:
-    gc.collect()
-    return held_bytes() or 0
-
-
-def _status() -> dict[str, str]:
-    return dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-
-
-def _bytes(field: str) -> int:
-    return int(field.split()[0]) * 1024
+OWN_MEMORY = ("RssAnon", "RssShmem", "VmSwap")
+"""Fields of memory that belongs to this process alone; mapped files, such as weights and libraries, come and go."""
 
 
 def main(fd: int) -> None:
@@ -99,10 +50,11 @@ def main(fd: int) -> None:
             protocol.send(sock, {"error": str(refusal), "unsupported": True})
         except Exception as error:  # the parent decides what an error of the backend means
             traceback.print_exc()
-            protocol.send(sock, {"error": named(error)})
+            protocol.send(sock, {"error": describe_error(error)})
 
 
 def _load(sock: socket.socket) -> Session:
+    """Receive the order, load the backend and report how long that took and what it runs on."""
     order, _ = protocol.receive(sock)
     target = Target(order["device"], order["threads"], order["spinning"], order["options"])
     began_ns = perf_counter_ns()
@@ -112,89 +64,122 @@ def _load(sock: socket.socket) -> Session:
     load = load_symbol(order["file"], order["qualname"], order["module"])
     session: Session = load(Path(order["artifact"]), target)
     if not isinstance(session, Session):
-        raise TypeError(f"load returned {type(session).__name__}; it returns a harness.Session")
+        raise TypeError(f"load returned {type(session).__name__}; return a harness.Session")
     if "batches_of" in order:
         session = with_length_sorting(session, order["batches_of"])
     if "reduction" in order:
         session = with_reduction(session, order["reduction"])
-    if "front" in order:
-        session = with_preprocessing(session, order["front"])
+    if "preprocessing" in order:
+        session = with_preprocessing(session, order["preprocessing"])
     loaded_ns = perf_counter_ns()
     if session.device != target.device:
         raise RuntimeError(f"asked for {target.device}, the runtime runs on {session.device} ({session.settings})")
     heavy = sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules))
     settings = {name: str(value) for name, value in session.settings.items()} | {"imported": ",".join(heavy)}
-    settings |= {"options": options_text(target.options)} if target.options else {}
-    protocol.send(
-        sock,
-        {
-            "import_ns": imported_ns - began_ns,
-            "load_ns": loaded_ns - imported_ns,
-            "device": session.device,
-            # Of the environment that pytest runs in, the result tells itself.
-            "settings": settings | (installed_packages() if order["elsewhere"] else {}),
-        },
-    )
+    settings |= {"options": format_options(target.options)} if target.options else {}
+    settings |= installed_packages() if order["elsewhere"] else {}  # the result itself records pytest's environment
+    phases = {"import_ns": imported_ns - began_ns, "load_ns": loaded_ns - imported_ns}
+    protocol.send(sock, {**phases, "device": session.device, "settings": settings})
     return session
 
 
 def _serve(sock: socket.socket, session: Session) -> None:
-    """Answer one batch `loops` times in a row inside one window, from host arrays to host arrays; or so many times in
-    each of so many parts, and say what memory is held between them."""
+    """Receive one batch and answer it `loops` times inside one window, or `parts` x `calls` times while memory is read.
+
+    A window runs from host arrays to host arrays.
+    """
     _, arrays = protocol.receive(sock)
-    # Said before the clock starts, so that nobody is timed while another worker still reads its batch.
-    protocol.send(sock, {"compile_ns": _compile(session, arrays)})
+    began_ns = perf_counter_ns()
+    if session.compile is not None:
+        session.compile(arrays)
+    compile_ns = perf_counter_ns() - began_ns if session.compile is not None else 0
+    # Acknowledged before the clock starts, so that no worker is timed while another one still reads its batch.
+    protocol.send(sock, {"compile_ns": compile_ns})
     order, _ = protocol.receive(sock)
     if "parts" in order:
-        held = held_between(lambda: session.run(arrays), order["parts"], order["calls"])
+        held = _held_between(lambda: session.run(arrays), order["parts"], order["calls"])
         protocol.send(sock, {"held_bytes": held})
         return
     header, outputs = _timed(session, arrays, order["loops"])
     protocol.send(sock, {**header, "peak_rss_bytes": peak_rss_bytes()}, outputs)
 
 
-def _compile(session: Session, arrays: Arrays) -> int:
-    """Prepare for this batch; nanoseconds, 0 where there is nothing to prepare."""
-    if session.compile is None:
-        return 0
-    began = perf_counter_ns()
-    session.compile(arrays)
-    return perf_counter_ns() - began
-
-
 def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any], Arrays]:
-    """One window, and the outputs as they were when it closed."""
+    """Time one window; return its figures and the outputs as they were when it closed."""
     switches, cpu_ns = _switches(), process_time_ns()
-    began = perf_counter_ns()
+    began_ns = perf_counter_ns()
     for _ in range(loops):
         outputs = session.run(arrays)
-    ended = perf_counter_ns()
+    ended_ns = perf_counter_ns()
     header = {
-        "began_ns": began,
-        "ended_ns": ended,
+        "began_ns": began_ns,
+        "ended_ns": ended_ns,
         "cpu_ns": process_time_ns() - cpu_ns,
         "switches": _switches() - switches,
     }
     _check(outputs)
     kept = session.keep(outputs) if session.keep else outputs
-    # Copies, so that an answer still being written is sent unfinished; of what is kept alone, which may be little.
+    # Copied, so that an answer still being written is sent unfinished; after `keep`, which may leave little to copy.
     return header, {name: np.array(array, order="C") for name, array in kept.items()}
 
 
 def _switches() -> int:
-    """How often this process was put off a CPU that it still wanted, so far."""
+    """Return how often this process has lost a CPU that it still wanted."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _check(outputs: Arrays) -> None:
-    """TypeError for what could compute later."""
+    """Raise TypeError for outputs that could compute later."""
     if type(outputs) is not dict:
-        raise TypeError(f"the answer is {type(outputs).__name__}; a backend answers with a dict of host arrays")
+        raise TypeError(f"the answer is {type(outputs).__name__}; return a dict of numpy arrays")
     for name, array in outputs.items():
         if type(name) is not str:
-            raise TypeError(f"an output is named {name!r}; names are words")
+            raise TypeError(f"an output is named {name!r}; use strings as names")
         if type(array) is not np.ndarray:
-            raise TypeError(f"output {name} is {type(array).__name__}; a backend answers with host arrays")
+            raise TypeError(f"output {name} is {type(array).__name__}; return numpy arrays")
+
+
+def peak_rss_bytes() -> int:
+    """Return the largest resident set of this process."""
+    if (peak := _memory().get("VmHWM")) is not None:
+        return peak  # on Linux `ru_maxrss` may be the parent's: exec hands it down
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def held_bytes() -> int | None:
+    """Return this process's own memory, swapped out or not; None if the system does not report it."""
+    memory = _memory()
+    return sum(memory[name] for name in OWN_MEMORY) if memory.keys() >= set(OWN_MEMORY) else None
+
+
+def _memory() -> dict[str, int]:
+    """Return the fields of STATUS that are sizes, in bytes."""
+    lines = [line.split() for line in STATUS.read_text().splitlines()] if STATUS.exists() else []
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words and words[-1] == "kB"}
+
+
+def _held_between(call: Callable[[], object], parts: int, calls: int) -> list[int]:
+    """Return the bytes held before and after each of `parts` of `calls` calls; none if the system does not report them.
+
+    Garbage is collected before each reading: memory that waits for collection has not leaked.
+    """
+    if held_bytes() is None:
+        return []
+    gc.freeze()  # objects from before need no scan each time; with Transformers one takes a second
+    held = [_held_after_collection()]
+    for _ in range(parts):
+        for _ in range(calls):
+            call()
+        held.append(_held_after_collection())
+    gc.unfreeze()
+    gc.collect()  # everything once, now; otherwise the collector does it soon, inside a timed round
+    return held
+
+
+def _held_after_collection() -> int:
+    gc.collect()
+    return held_bytes() or 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The workers of one launch, and what becomes of one that fails."""
+"""The workers of one launch, and what happens when one fails."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from harness.measure.client import Answer, WorkerHandle
 from harness.measure.samples import Arm, Measurement, MemoryLimit, Settings
 
 Check = Callable[[str, list[int], Arrays], None]
-"""Told (arm, rows, outputs) of every timed block; raises WorkerError if these are not the answers that were scored."""
+"""(arm, rows, outputs) of every timed block; raises WorkerError if these are not the answers that were scored."""
 
 
 @dataclass
 class WorkerPool:
-    """One worker an arm. One that fails leaves, and the others go on without it; the reference may not fail.
+    """One worker per arm. One that fails leaves and the others go on; a failure of the reference is raised.
 
-    Beyond the gate's workload, one that has no memory for a batch leaves too, and has not failed: what it answered to
-    smaller ones stands.
+    At batch sizes beyond the gate's, a worker that runs out of memory leaves without having failed: its arm's results
+    at smaller sizes stand.
     """
 
-    found: Measurement
+    measurement: Measurement
     reference: str
     check: Check
     workers: dict[str, WorkerHandle] = field(default_factory=dict)
@@ -33,42 +33,43 @@ class WorkerPool:
     switches: Counter[str] = field(default_factory=Counter)
     """Arm → involuntary context switches inside its windows."""
     vram_bytes: dict[str, int] = field(default_factory=dict)
-    """Arm → the most that its worker was seen to hold of the GPU's memory."""
-    beyond: int | None = None
-    """The batch that is measured, beyond the gate's; None while it is the gate's."""
+    """Arm → the most GPU memory that its worker was seen to hold."""
+    ungated_batch: int | None = None
+    """The batch size being measured, if it is beyond the gate's."""
 
     @contextmanager
     def guard(self, name: str) -> Iterator[None]:
-        """Lets the arm leave when it fails inside; a failure of the reference goes on."""
+        """Remove the arm when it fails inside; re-raise a failure of the reference."""
         try:
             yield
         except WorkerError as error:
-            if self.beyond is not None and isinstance(error, OutOfMemory):
-                self.found.full.setdefault(name, MemoryLimit(self.beyond, str(error)))
-                self._note(name)
+            if self.ungated_batch is not None and isinstance(error, OutOfMemory):
+                self.measurement.memory_limits.setdefault(name, MemoryLimit(self.ungated_batch, str(error)))
+                self._record(name)
             elif name == self.reference:
                 raise
             else:
-                self.found.failed[name] = error
+                self.measurement.failed[name] = error
             if name in self.workers:
                 self.workers.pop(name).close()
 
-    def turn_to(self, batch: int, *, gated: bool) -> None:
-        """Go on with batches of another size, no smaller ones; whoever is known to have no memory for it leaves."""
-        self.beyond = None if gated else batch
-        for name in [name for name in self.workers if not self.found.fits(name, batch)]:
-            self._note(name)
+    def switch_batch(self, batch: int, *, gated: bool) -> None:
+        """Go on with another, larger batch size; arms known to run out of memory at it leave."""
+        self.ungated_batch = None if gated else batch
+        for name in [name for name in self.workers if not self.measurement.fits(name, batch)]:
+            self._record(name)
             self.workers.pop(name).close()
 
-    def hire(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
-        """Start the arm's worker, which ends with `stack`."""
+    def start(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
+        """Start the arm's worker; it ends with `stack`."""
         with self.guard(arm.name):
-            hire = settings.machine.hire
-            worker = hire(arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.front, arm.kind)
+            worker = settings.machine.start_worker(
+                arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.preprocessing, arm.kind
+            )
             self.workers[arm.name] = stack.enter_context(worker)
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:
-        """Hand the batch to every worker, then let them answer one after the other, in the order of `names`."""
+        """Hand the batch to every worker, then time them one after the other, in the order of `names`."""
         for name in names:
             with self.guard(name):
                 self.workers[name].put(batch)
@@ -76,30 +77,30 @@ class WorkerPool:
         for name in [name for name in names if name in self.workers]:
             with self.guard(name):
                 answer = self.last[name] = self.workers[name].run(loops)
-                self.first_ns.setdefault(name, answer.ended_ns - answer.began_ns)
+                self.first_ns.setdefault(name, answer.elapsed_ns)
                 self.switches[name] += answer.switches
                 self.check(name, rows, answer.outputs)
                 answers.append(answer)
         return answers
 
     def pids(self) -> list[int]:
-        """Of the workers that are left."""
+        """Return the process ids of the remaining workers."""
         return [worker.pid for worker in self.workers.values()]
 
-    def note_lives(self) -> None:
-        """Put down what the workers that are left said of themselves."""
+    def record_workers(self) -> None:
+        """Add the remaining workers' figures to the measurement."""
         for name in self.workers:
-            self._note(name)
+            self._record(name)
 
-    def _note(self, name: str) -> None:
+    def _record(self, name: str) -> None:
         if name not in self.first_ns:
             return  # a launch without an answer says nothing about starting up
-        worker, lives = self.workers[name], self.found.lives[name]
-        lives.import_ns.append(worker.loaded["import_ns"])
-        lives.load_ns.append(worker.loaded["load_ns"])
-        lives.compile_ns.append(worker.compile_ns)
-        lives.first_ns.append(self.first_ns[name])
-        lives.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
+        worker, figures = self.workers[name], self.measurement.workers[name]
+        figures.import_ns.append(worker.loaded["import_ns"])
+        figures.load_ns.append(worker.loaded["load_ns"])
+        figures.compile_ns.append(worker.compile_ns)
+        figures.first_ns.append(self.first_ns[name])
+        figures.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
         if name in self.vram_bytes:
-            lives.peak_vram_bytes.append(self.vram_bytes[name])
-        lives.settings = worker.loaded["settings"]
+            figures.peak_vram_bytes.append(self.vram_bytes[name])
+        figures.settings = worker.loaded["settings"]

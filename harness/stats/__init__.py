@@ -1,1 +1,1 @@
-"""TODO stats."""
+"""Intervals and decision rules: pure functions on numbers, from numpy and scipy alone."""

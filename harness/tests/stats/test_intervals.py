@@ -18,7 +18,7 @@ from harness.stats.intervals import (
     paired_difference,
     percentile_bound,
     rare_event_bound,
-    resampled,
+    bootstrap_interval,
     rows_needed,
     smallest_margin,
 )
@@ -405,7 +405,7 @@ def mean(sums):
 
 def test_a_bootstrap_of_a_mean_finds_its_standard_error():
     values = np.random.default_rng(7).normal(3.0, 2.0, 400)
-    found = resampled(mean, [counted(values)])
+    found = bootstrap_interval(mean, [counted(values)])
     half = norm.ppf(0.95) * values.std() / 20
     assert np.mean(values) == found.estimate
     assert (pytest.approx(half, rel=0.1), pytest.approx(half, rel=0.1)) == (
@@ -415,20 +415,20 @@ def test_a_bootstrap_of_a_mean_finds_its_standard_error():
 
 def test_a_bootstrap_draws_its_columns_together():
     column = counted(np.arange(50.0))
-    found = resampled(lambda one, other: mean(one) - mean(other), [column, column])
+    found = bootstrap_interval(lambda one, other: mean(one) - mean(other), [column, column])
     assert (0.0, 0.0, 0.0) == (found.low, found.estimate, found.high)
 
 
 def test_the_same_rows_give_the_same_bootstrap():
     values = counted(np.random.default_rng(8).normal(size=50))
-    assert resampled(mean, [values], 200) == resampled(mean, [values], 200)
-    assert resampled(mean, [values], 200) != resampled(mean, [values], 200, seed=1)
+    assert bootstrap_interval(mean, [values], 200) == bootstrap_interval(mean, [values], 200)
+    assert bootstrap_interval(mean, [values], 200) != bootstrap_interval(mean, [values], 200, seed=1)
 
 
 @pytest.fixture
 def _fewer_resamples(monkeypatch):
     """Enough for laws that hold of every draw."""
-    monkeypatch.setattr("harness.evaluation.score.resampled", partial(resampled, resamples=100))
+    monkeypatch.setattr("harness.evaluation.score.bootstrap_interval", partial(bootstrap_interval, resamples=100))
 
 
 def labelled(rows=200, wrong=(), seed=9):

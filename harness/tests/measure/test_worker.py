@@ -1,4 +1,4 @@
-"""Laws of workers, real ones: what they answer, how they die, what is said of it, and that none is left."""
+"""Real workers of toy backends: their answers, their environment, how they die, and that none is left."""
 
 import json
 import os
@@ -35,9 +35,9 @@ import time
 
 import numpy as np
 
-from harness.workers import wire
-from harness.contracts import (Session)
-from harness.errors import (Unsupported)
+from harness.contracts.backend import Session
+from harness.errors import Unsupported
+from harness.measure import protocol
 
 
 def session(run, device="cpu", **settings):
@@ -49,11 +49,11 @@ def double(arrays):
 
 
 def ok(artifact, target):
-    print("stdout is no part of the pipe")
+    print("stdout is not part of the pipe")
     return session(double, artifact=str(artifact), target=json.dumps(target))
 
 
-def telling(artifact, target):
+def reporting(artifact, target):
     return session(double, environ=json.dumps(dict(os.environ)), modules=json.dumps(sorted(sys.modules)))
 
 
@@ -100,14 +100,6 @@ def talks_and_dies(artifact, target):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def runs(how):
-    """A loader whose session does `how` when it is called."""
-    def load(artifact, target):
-        return session(how)
-    load.__qualname__ = load.__name__ = f"in_run_{how.__name__}"
-    return load
-
-
 def raises(arrays):
     raise ArithmeticError("a kernel gave up")
 
@@ -139,7 +131,7 @@ def answers_objects(arrays):
 
 
 def answers_a_scalar(arrays):
-    return {"drop": np.array(0.5)}
+    return {"loss": np.array(0.5)}
 
 
 def answers_nothing(arrays):
@@ -158,13 +150,13 @@ def answers_too_early(arrays):
     """Returns a buffer that a thread fills after the window, before anything is sent."""
     logits = np.zeros(3)
     thread = threading.Thread(target=logits.fill, args=(1,))
-    send = wire.send
+    send = protocol.send
     def later(*frame):
-        wire.send = send
+        protocol.send = send
         thread.start()
         thread.join()
         send(*frame)
-    wire.send = later
+    protocol.send = later
     return {"logits": logits}
 
 
@@ -184,21 +176,26 @@ def leaves_quietly(arrays):
     os._exit(0)
 
 
-for how in (raises, is_killed, crashes, hangs, answers_lists, answers_a_tuple, answers_objects, answers_a_scalar,
-            answers_nothing, answers_a_lazy_array, answers_too_early, works, sleeps, leaves_quietly):
-    globals()[f"in_run_{how.__name__}"] = runs(how)
+def in_run(function):
+    """Return a loader whose session calls `function`."""
+    def load(artifact, target):
+        return session(function)
+    load.__qualname__ = load.__name__ = f"in_run_{function.__name__}"
+    return load
+
+
+for function in (raises, is_killed, crashes, hangs, answers_lists, answers_a_tuple, answers_objects, answers_a_scalar,
+                 answers_nothing, answers_a_lazy_array, answers_too_early, works, sleeps, leaves_quietly):
+    globals()[f"in_run_{function.__name__}"] = in_run(function)
 
 
 def clock_that_stops(artifact, target):
-    """The worker's clock gives one reading for ever."""
-    def run(arrays):
-        return {}
     sys.modules["__main__"].perf_counter_ns = lambda: 1_000_000
-    return session(run)
+    return session(answers_nothing)
 
 
 def clock_that_steps(artifact, target):
-    """The worker's clock is set back while the backend runs."""
+    """Sets the clock back while the backend runs."""
     def run(arrays):
         sys.modules["__main__"].perf_counter_ns = lambda: 1
         return {}
@@ -206,12 +203,10 @@ def clock_that_steps(artifact, target):
 
 
 def clock_before_time(artifact, target):
-    """The worker's clock goes forward, below zero."""
+    """The clock goes forward, below zero."""
     readings = iter(range(-100, 0))
-    def run(arrays):
-        return {}
     sys.modules["__main__"].perf_counter_ns = lambda: next(readings)
-    return session(run)
+    return session(answers_nothing)
 
 
 def loads_slowly(artifact, target):
@@ -221,7 +216,7 @@ def loads_slowly(artifact, target):
 
 
 def compiles(artifact, target):
-    """Prepares for 50 ms, and says how often and for what it did."""
+    """Prepares for 50 ms, and answers with the shapes that it prepared for."""
     shapes = []
     def compile(arrays):
         time.sleep(0.05)
@@ -237,18 +232,18 @@ def fails_to_compile(artifact, target):
     return session(double)._replace(compile=compile)
 
 
-def tells_what_it_is_given(artifact, target):
-    """Answers with names: of the arrays that it prepares for, and of those that it answers to."""
-    prepared = []
+def names_its_inputs(artifact, target):
+    """Answers with the names of the arrays that it compiles for and runs on."""
+    compiled = []
     def run(arrays):
-        return {"run": np.array(sorted(arrays)), "compiled": np.array(prepared), "x": arrays["x"]}
-    return session(run)._replace(compile=prepared.extend)
+        return {"run": np.array(sorted(arrays)), "compiled": np.array(compiled), "x": arrays["x"]}
+    return session(run)._replace(compile=compiled.extend)
 
 
-def of_the_batch(batch, outputs):
-    """What is kept of `tells_what_it_is_given`, with what lay aside and when that was looked at."""
+def add_hidden(batch, outputs):
+    """Reduces the outputs of `names_its_inputs` with the hidden array, and records when."""
     time.sleep(0.05)
-    return {**outputs, "x": outputs["x"] + batch["aside"], "at": np.array([[time.perf_counter_ns()]])}
+    return {**outputs, "x": outputs["x"] + batch["hidden"], "at": np.array([[time.perf_counter_ns()]])}
 
 
 def gives_up(batch, outputs):
@@ -288,7 +283,7 @@ def loaders(tmp_path_factory):
 
 @pytest.fixture
 def start(loaders, tmp_path):
-    """Starts a worker of the toy backend of that name."""
+    """Start a worker of the toy backend of that name."""
 
     def worker(name, timeout_s=60.0, threads=1, kind=None, choices=None, options=None, imports=()):
         toy = Backend(name=name, load=loaders[name], choices=choices or {}, options=options or {}, imports=imports)
@@ -298,58 +293,56 @@ def start(loaders, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left():
-    """After every test, no process is left that it started."""
+def _no_process_left():
     before = set(psutil.Process().children(recursive=True))
     yield
     assert set() == set(psutil.Process().children(recursive=True)) - before
 
 
 def is_gone(pid):
-    """Whether the process has ended; waits for one that is about to."""
+    """Return True if the process has ended, waiting for one that is about to."""
     try:
         process = psutil.Process(int(pid))
         process.wait(timeout=5)
     except psutil.NoSuchProcess:
         return True
     except psutil.TimeoutExpired:
-        return process.status() == psutil.STATUS_ZOMBIE  # whoever adopted it has not looked yet
+        return process.status() == psutil.STATUS_ZOMBIE  # not yet reaped by whoever adopted it
     return True
 
 
 def ask(start, name, **options):
-    """A worker's answer to one batch."""
+    """Return a worker's answer to one batch."""
     with start(name, **options) as worker:
         worker.put(X)
         return worker.run()
 
 
 def error_of(start, name, **options):
-    """What is said of a worker that fails when it is started, handed a batch, or run."""
+    """Return the message of a worker that fails when it is started, handed a batch, or run."""
     with pytest.raises(WorkerError) as caught:
         ask(start, name, **options)
     return str(caught.value)
 
 
+def settings_of(start, name="reporting", **options):
+    with start(name, **options) as worker:
+        return worker.loaded["settings"]
+
+
 # Answers
 
 
-def test_a_worker_answers_what_its_backend_answers(start):
-    with start("ok") as worker:
-        worker.put(X)
-        found = worker.run()
-    assert ["logits"] == list(found.outputs)
-    np.testing.assert_array_equal(2 * X["x"], found.outputs["logits"])
-
-
-def test_a_worker_answers_as_often_as_it_is_asked(start):
+def test_worker_answers_every_batch_as_its_backend_does(start):
     with start("ok") as worker:
         for number in range(20):
             worker.put({"x": np.full((1, number + 1), number)})
-            assert [2 * number] * (number + 1) == worker.run().outputs["logits"][0].tolist()
+            outputs = worker.run().outputs
+            assert ["logits"] == list(outputs)
+            assert [2 * number] * (number + 1) == outputs["logits"][0].tolist()
 
 
-def test_a_block_calls_the_backend_as_often_as_it_says(start):
+def test_block_calls_the_backend_as_often_as_asked(start):
     with start("counting") as worker:
         counts = []
         for loops in (1, 5, 10):
@@ -358,97 +351,83 @@ def test_a_block_calls_the_backend_as_often_as_it_says(start):
     assert [1, 6, 16] == counts
 
 
-@pytest.fixture
-def keeps(loaders):
-    """A kind that makes of outputs what the toy function of that name does, with an array aside."""
-    return lambda name: replace(image_classification, aside=("aside",), reduce=loaders[name])
-
-
-def test_what_lies_aside_is_for_the_reduction_alone(start, keeps):
-    with start("tells_what_it_is_given", kind=keeps("of_the_batch")) as worker:
-        for aside in (10, 20):
-            worker.put({"x": np.ones((1, 2)), "aside": np.full((1, 2), aside)})
-            found = worker.run(loops=3).outputs
-            assert ({"x"}, {"x"}) == (set(found["run"]), set(found["compiled"]))
-            assert [[aside + 1] * 2] == found["x"].tolist()
-
-
-def test_outputs_are_reduced_once_the_window_has_closed(start, keeps):
-    with start("tells_what_it_is_given", kind=keeps("of_the_batch")) as worker:
-        worker.put({"x": np.ones((1, 2)), "aside": np.ones((1, 2))})
-        found = worker.run()
-    # Both are readings of one clock; the reduction takes 50 ms.
-    assert found.ended_ns + 50_000_000 <= found.outputs["at"].item()
-
-
-def test_a_reduction_that_fails_is_told(start, keeps):
-    assert "ArithmeticError: nothing to keep" in error_of(start, "ok", kind=keeps("gives_up"))
-
-
-def test_a_kind_that_keeps_all_gives_all_arrays(start):
-    with start("tells_what_it_is_given", kind=image_classification) as worker:
-        worker.put({"x": np.ones((1, 2)), "aside": np.ones((1, 2))})
-        assert ["aside", "x"] == worker.run().outputs["run"].tolist()
-
-
-def test_a_batch_larger_than_any_buffer_is_answered(start):
+def test_batch_larger_than_any_buffer_is_answered(start):
     large = {"x": np.random.default_rng(0).random((1000, 1000))}
     with start("ok") as worker:
         worker.put(large)
         np.testing.assert_array_equal(2 * large["x"], worker.run().outputs["logits"])
 
 
-def test_an_output_may_be_a_scalar(start):
-    with start("in_run_answers_a_scalar") as worker:
-        worker.put(X)
-        found = worker.run().outputs["drop"]
-    assert ((), 0.5) == (found.shape, found.item())
+def test_outputs_may_be_scalar_or_empty(start):
+    loss = ask(start, "in_run_answers_a_scalar").outputs["loss"]
+    assert ((), 0.5) == (loss.shape, loss.item())
+    assert {} == ask(start, "in_run_answers_nothing").outputs
 
 
-def test_a_backend_may_answer_nothing(start):
-    with start("in_run_answers_nothing") as worker:
-        worker.put(X)
-        assert {} == worker.run().outputs
+@pytest.fixture
+def reducing(loaders):
+    """Return a kind that reduces outputs with the toy function of that name, hiding one input from the backend."""
+    return lambda name: replace(image_classification, reduce_inputs=("hidden",), reduce=loaders[name])
 
 
-def test_the_window_lies_between_the_question_and_the_answer(start):
+def test_only_the_reduction_sees_hidden_inputs(start, reducing):
+    with start("names_its_inputs", kind=reducing("add_hidden")) as worker:
+        for hidden in (10, 20):
+            worker.put({"x": np.ones((1, 2)), "hidden": np.full((1, 2), hidden)})
+            outputs = worker.run(loops=3).outputs
+            assert ({"x"}, {"x"}) == (set(outputs["run"]), set(outputs["compiled"]))
+            assert [[hidden + 1] * 2] == outputs["x"].tolist()
+
+
+def test_outputs_are_reduced_after_the_window(start, reducing):
+    with start("names_its_inputs", kind=reducing("add_hidden")) as worker:
+        worker.put({"x": np.ones((1, 2)), "hidden": np.ones((1, 2))})
+        answer = worker.run()
+    # Both are readings of one clock; the reduction takes 50 ms.
+    assert answer.ended_ns + 50_000_000 <= answer.outputs["at"].item()
+
+
+def test_failing_reduction_is_reported(start, reducing):
+    assert "ArithmeticError: nothing to keep" in error_of(start, "ok", kind=reducing("gives_up"))
+
+
+def test_kind_without_reduction_hides_nothing(start):
+    with start("names_its_inputs", kind=image_classification) as worker:
+        worker.put({"x": np.ones((1, 2)), "hidden": np.ones((1, 2))})
+        assert ["hidden", "x"] == worker.run().outputs["run"].tolist()
+
+
+# Windows
+
+
+def test_window_lies_between_question_and_answer(start):
     with start("ok") as worker:
         worker.put(X)
         asked = perf_counter_ns()
-        found = worker.run()
+        answer = worker.run()
         answered = perf_counter_ns()
-    assert asked < found.began_ns < found.ended_ns < answered
+    assert asked < answer.began_ns < answer.ended_ns < answered
 
 
-def test_memory_is_the_workers_own(start):
+def test_answer_finished_later_is_sent_unfinished(start):
+    assert [0, 0, 0] == ask(start, "in_run_answers_too_early").outputs["logits"].tolist()
+
+
+def test_peak_memory_excludes_the_parents(start):
     ours = np.ones(30_000_000)  # 240 MB
-    with start("ok") as worker:
-        worker.put(X)
-        peak = worker.run().peak_rss_bytes
-    assert 1_000_000 < peak < ours.nbytes
-
-
-def test_an_answer_that_is_finished_later_is_sent_as_it_was_when_the_clock_stopped(start):
-    with start("in_run_answers_too_early") as worker:
-        worker.put(X)
-        assert [0, 0, 0] == worker.run().outputs["logits"].tolist()
+    assert 1_000_000 < ask(start, "ok").peak_rss_bytes < ours.nbytes
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [("in_run_works", 50e6, 500e6), ("in_run_sleeps", 0, 25e6)])
 def test_work_takes_cpu_time_and_sleep_takes_none(start, name, least, most):
-    found = ask(start, name)
-    assert found.ended_ns - found.began_ns >= 49_000_000
-    assert least <= found.cpu_ns <= most
-    assert found.switches >= 0
-
-
-def test_a_workers_number_is_known(start):
-    with start("ok") as worker:
-        assert str(worker.pid) == worker.loaded["settings"]["pid"]
+    answer = ask(start, name)
+    assert answer.elapsed_ns >= 49_000_000
+    assert least <= answer.cpu_ns <= most
+    assert answer.switches >= 0
 
 
 @pytest.mark.parametrize("name", ["clock_that_stops", "clock_that_steps", "clock_before_time"])
-def test_a_window_of_a_clock_that_does_not_go_forward_is_refused(start, name):
+def test_clock_that_does_not_advance_is_refused(start, name):
     assert error_of(start, name).startswith(f"{name}: the worker's clock stepped: a window from ")
 
 
@@ -471,7 +450,7 @@ def test_missing_declared_module_fails_the_worker(start):
     assert message.startswith("ok: ModuleNotFoundError: No module named 'no_such_runtime'\n")
 
 
-def test_a_backend_prepares_once_for_the_first_batch_and_before_its_window(start):
+def test_backend_compiles_once_before_the_first_window(start):
     with start("compiles") as worker:
         assert 0 == worker.compile_ns
         worker.put(X)
@@ -480,48 +459,48 @@ def test_a_backend_prepares_once_for_the_first_batch_and_before_its_window(start
         worker.put({"x": np.zeros((4, 4))})
         shapes = worker.run().outputs["shapes"]
     assert 50_000_000 <= compile_ns == worker.compile_ns < 1_000_000_000
-    assert first.ended_ns - first.began_ns < 50_000_000
+    assert first.elapsed_ns < 50_000_000
     assert [[2, 3]] == shapes.tolist()
 
 
-def test_a_backend_that_needs_no_preparing_took_no_time_for_it(start):
+def test_backend_without_compile_phase_spends_no_time_in_it(start):
     with start("ok") as worker:
         worker.put(X)
         assert 0 == worker.compile_ns
 
 
-def test_an_error_while_preparing_is_told(start):
+def test_failing_compile_phase_is_reported(start):
     assert error_of(start, "fails_to_compile").startswith("fails_to_compile: ArithmeticError: no such kernel\n")
 
 
-def test_a_loaded_worker_says_what_it_runs_on(start, tmp_path):
+def test_loaded_worker_reports_device_target_and_imports(start, tmp_path):
     with start("ok", threads=2) as worker:
         loaded = worker.loaded
+        assert str(worker.pid) == loaded["settings"]["pid"]
     assert loaded["load_ns"] > 0
     assert "cpu" == loaded["device"]
     assert (str(tmp_path), "") == (loaded["settings"]["artifact"], loaded["settings"]["imported"])
     assert Target("cpu", 2) == Target(*json.loads(loaded["settings"]["target"]))
 
 
-# What it is given
+# Options and environment
 
 
-def test_a_backend_is_told_what_was_chosen_for_it_and_that_is_on_record(start):
+def test_chosen_options_reach_the_backend_and_the_record(start):
     with start("ok", threads=2, choices={"arena": (True, False)}, options={"threads": 1, "arena": False}) as worker:
         settings = worker.loaded["settings"]
     assert ["cpu", 1, False, {"arena": False, "threads": 1}] == json.loads(settings["target"])
     assert "arena=off, threads=1" == settings["options"]
 
 
-def test_own_threads_and_spinning_shape_the_environment_too(start):
-    chosen = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": True})["environ"])
-    assert ("2", "2", "active") == tuple(
-        chosen[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
-    )
+def test_chosen_threads_and_spinning_shape_the_environment(start):
+    environ = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": True})["environ"])
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+    assert ["2", "2", "active"] == [environ[name] for name in names]
 
 
 def idle_cpu_s(worker, seconds=0.3):
-    """What a worker uses while nobody asks it anything."""
+    """Return the CPU time that a worker uses while it is not asked anything."""
     process = psutil.Process(worker.pid)
     before = process.cpu_times()
     time.sleep(seconds)
@@ -529,67 +508,49 @@ def idle_cpu_s(worker, seconds=0.3):
     return after.user + after.system - before.user - before.system
 
 
-def test_a_worker_that_chose_to_spin_stands_still_while_others_answer(start):
-    with start("never_rests", options={"spinning": True}) as still, start("never_rests") as restless:
-        for worker in (still, restless):
+def test_spinning_worker_is_suspended_while_others_answer(start):
+    with start("never_rests", options={"spinning": True}) as suspended, start("never_rests") as restless:
+        for worker in (suspended, restless):
             worker.put(X)
             worker.run()
         assert idle_cpu_s(restless) > 0.05
-        assert idle_cpu_s(still) <= 0.02  # ticks are of 10 ms
-        still.put(X)
-        assert (2 * X["x"]).tolist() == still.run().outputs["logits"].tolist()
+        assert idle_cpu_s(suspended) <= 0.02  # ticks are of 10 ms
+        suspended.put(X)
+        assert (2 * X["x"]).tolist() == suspended.run().outputs["logits"].tolist()
 
 
-def test_the_death_of_a_worker_that_stood_still_is_told(start):
+def test_death_of_a_suspended_worker_is_reported(start):
     with start("never_rests", options={"spinning": True}) as worker:
         worker.put(X)
         os.kill(worker.pid, signal.SIGKILL)
-        assert "killed by SIGKILL" in error_of_run(worker)
+        with pytest.raises(WorkerError, match="killed by SIGKILL"):
+            worker.run()
 
 
-def error_of_run(worker):
-    with pytest.raises(WorkerError) as caught:
-        worker.run()
-    return str(caught.value)
-
-
-def settings_of(start, name="telling", **options):
-    with start(name, **options) as worker:
-        return worker.loaded["settings"]
-
-
-def test_a_workers_environment_is_the_allow_list(start, monkeypatch):
+def test_environment_is_the_allow_list(start, monkeypatch):
     monkeypatch.setenv("TOY_SECRET_TOKEN", "hunter2")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     monkeypatch.setenv("PYTHONSTARTUP", "/nowhere.py")
     monkeypatch.setenv("HF_HOME", "/toy/cache")
-    found = json.loads(settings_of(start)["environ"])
-    found.pop("LC_CTYPE", None)  # Python sets it itself, where the locale is C
-    assert worker_environment(1) == found
-    assert "/toy/cache" == found["HF_HOME"]
-    assert "passive" == found["OMP_WAIT_POLICY"]
+    environ = json.loads(settings_of(start)["environ"])
+    environ.pop("LC_CTYPE", None)  # Python sets it itself where the locale is C
+    assert worker_environment(1) == environ
+    assert ("/toy/cache", "passive") == (environ["HF_HOME"], environ["OMP_WAIT_POLICY"])
     allowed = {"PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"}
     allowed |= {"TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "NVIDIA_TF32_OVERRIDE", "CUDA_DEVICE_ORDER"}
-    assert set(found) <= {*INHERITED, *allowed}
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_threads_are_set_in_every_way_that_libraries_read(threads):
-    found = worker_environment(threads)
-    assert (str(threads), str(threads)) == (found["OMP_NUM_THREADS"], found["MKL_NUM_THREADS"])
-
-
-@pytest.mark.parametrize(("spinning", "policy"), [(False, "passive"), (True, "active")])
-def test_idle_threads_sleep_unless_told_to_spin(spinning, policy):
-    assert policy == worker_environment(1, spinning)["OMP_WAIT_POLICY"]
-
-
-def test_what_is_not_set_here_is_not_set_there(monkeypatch):
-    monkeypatch.delenv("HF_HOME", raising=False)
+    assert set(environ) <= {*INHERITED, *allowed}
+    monkeypatch.delenv("HF_HOME")
     assert "HF_HOME" not in worker_environment(1)
 
 
-def test_a_worker_of_a_toy_imports_numpy_and_no_other_library(start):
+@pytest.mark.parametrize(("threads", "spinning", "policy"), [(1, False, "passive"), (3, True, "active")])
+def test_threads_and_wait_policy_are_set_for_every_library(threads, spinning, policy):
+    environ = worker_environment(threads, spinning)
+    assert (str(threads), str(threads)) == (environ["OMP_NUM_THREADS"], environ["MKL_NUM_THREADS"])
+    assert policy == environ["OMP_WAIT_POLICY"]
+
+
+def test_worker_imports_no_library_but_numpy(start):
     modules = set(json.loads(settings_of(start)["modules"]))
     project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
@@ -601,151 +562,126 @@ def test_a_worker_of_a_toy_imports_numpy_and_no_other_library(start):
 
 
 @pytest.mark.parametrize("name", ["numpy.py", "harness.py", "socket.py"])
-def test_a_worker_does_not_depend_on_the_folder_it_is_started_from(start, tmp_path, monkeypatch, name):
+def test_worker_ignores_modules_in_the_working_folder(start, tmp_path, monkeypatch, name):
     (tmp_path / name).write_text("raise ImportError('a file of the user that happens to have this name')")
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(2 * X["x"], ask(start, "ok").outputs["logits"])
 
 
-# How it dies
+# Failures
 
 
-def test_an_error_while_loading_is_told_with_its_traceback(start):
-    said = error_of(start, "fails_to_load")
-    assert said.startswith("fails_to_load: ValueError: no weights here\n")
-    assert '  |     raise ValueError("no weights here")' in said
-    assert said.endswith("\n  | ValueError: no weights here")
+@pytest.mark.parametrize(
+    ("name", "problem", "line"),
+    [
+        ("fails_to_load", "ValueError: no weights here", 'raise ValueError("no weights here")'),
+        ("in_run_raises", "ArithmeticError: a kernel gave up", 'raise ArithmeticError("a kernel gave up")'),
+    ],
+)
+def test_error_is_reported_with_its_traceback(start, name, problem, line):
+    message = error_of(start, name)
+    assert message.startswith(f"{name}: {problem}\n")
+    assert f"  |     {line}" in message
+    assert message.endswith(f"\n  | {problem}")
 
 
-def test_a_refusal_while_loading_is_unsupported_in_its_own_words_and_a_worker_lost(start):
+def test_refusal_to_load_is_unsupported_and_a_worker_error(start):
     with pytest.raises(Unsupported, match=r"^it has no such operator$") as caught:
         start("refuses")
     assert isinstance(caught.value, WorkerError)
 
 
-def test_an_error_while_running_is_told_with_its_traceback(start):
-    said = error_of(start, "in_run_raises")
-    assert said.startswith("in_run_raises: ArithmeticError: a kernel gave up\n")
-    assert '  |     raise ArithmeticError("a kernel gave up")' in said
+@pytest.mark.parametrize(
+    ("name", "death"),
+    [
+        ("in_run_is_killed", "was killed by SIGKILL\n  | last words"),
+        ("in_run_crashes", "was killed by SIGSEGV"),
+        ("talks_and_dies", "was killed by SIGKILL" + "".join(f"\n  | line {number}" for number in range(12, 20))),
+        ("exits", "ended with exit status 3"),
+        ("in_run_leaves_quietly", "ended with exit status 0"),
+    ],
+)
+def test_death_is_reported_with_its_cause_and_the_last_lines(start, name, death):
+    assert f"{name}: the worker {death}" == error_of(start, name)
 
 
-def test_a_killed_worker_is_told_with_its_signal_and_last_words(start):
-    said = error_of(start, "in_run_is_killed")
-    assert "in_run_is_killed: the worker was killed by SIGKILL\n  | last words" == said
+def test_worker_that_hangs_while_loading_is_ended(start):
+    message = error_of(start, "hangs_in_load", timeout_s=3)
+    assert "hangs_in_load: the worker gave no answer within 3 s\n  | about to hang" == message
 
 
-def test_a_crashed_worker_is_told_with_its_signal(start):
-    assert "in_run_crashes: the worker was killed by SIGSEGV" in error_of(start, "in_run_crashes")
-
-
-def test_only_the_last_lines_are_told(start):
-    said = error_of(start, "talks_and_dies")
-    expected = "".join(f"\n  | line {number}" for number in range(12, 20))
-    assert f"talks_and_dies: the worker was killed by SIGKILL{expected}" == said
-
-
-def test_a_worker_that_hangs_while_loading_is_ended_and_told_with_the_time_it_had(start):
-    said = error_of(start, "hangs_in_load", timeout_s=3)
-    assert "hangs_in_load: the worker gave no answer within 3 s\n  | about to hang" == said
-
-
-def test_a_worker_that_hangs_while_running_is_ended_and_told_with_the_time_it_had(start):
+def test_worker_that_hangs_while_running_is_ended(start):
     with start("in_run_hangs", timeout_s=3) as worker:
-        pid = worker.loaded["settings"]["pid"]
         worker.put(X)
         with pytest.raises(WorkerError) as caught:
             worker.run()
-        assert is_gone(pid)
+        assert is_gone(worker.pid)
     assert "in_run_hangs: the worker gave no answer within 3 s\n  | about to hang" == str(caught.value)
 
 
-def test_a_worker_that_exits_is_told_with_its_status(start):
-    assert "exits: the worker was ended with exit status 3" == error_of(start, "exits")
+def test_runtime_on_another_device_is_refused(start):
+    message = error_of(start, "wrong_device")
+    assert message.startswith("wrong_device: RuntimeError: asked for cpu, the runtime runs on cuda (")
+    assert "CUDAExecutionProvider" in message.splitlines()[0]
 
 
-def test_a_worker_that_leaves_without_an_answer_has_failed(start):
-    assert "ended with exit status 0" in error_of(start, "in_run_leaves_quietly")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("answers_lists", "TypeError: output logits is list; return numpy arrays\n"),
+        ("answers_a_lazy_array", "TypeError: output logits is Lazy; return numpy arrays\n"),
+        ("answers_a_tuple", "TypeError: the answer is tuple; return a dict of numpy arrays\n"),
+        ("answers_objects", "TypeError: logits holds Python objects; "),
+    ],
+)
+def test_outputs_other_than_plain_arrays_are_refused(start, name, problem):
+    assert error_of(start, f"in_run_{name}").startswith(f"in_run_{name}: {problem}")
 
 
-def test_a_backend_on_another_device_than_asked_for_is_refused(start):
-    said = error_of(start, "wrong_device")
-    assert said.startswith("wrong_device: RuntimeError: asked for cpu, the runtime runs on cuda (")
-    assert "CUDAExecutionProvider" in said.splitlines()[0]
-
-
-def test_an_answer_that_is_no_array_is_refused(start):
-    said = error_of(start, "in_run_answers_lists")
-    expected = "in_run_answers_lists: TypeError: output logits is list; a backend answers with host arrays\n"
-    assert said.startswith(expected)
-
-
-def test_an_answer_that_could_compute_when_it_is_read_is_refused(start):
-    said = error_of(start, "in_run_answers_a_lazy_array")
-    assert said.startswith("in_run_answers_a_lazy_array: TypeError: output logits is Lazy; a backend answers with host")
-
-
-@pytest.mark.parametrize("name", ["in_run_answers_a_tuple", "in_run_answers_objects"])
-def test_an_answer_that_cannot_be_sent_is_refused(start, name):
-    assert f"{name}: " == error_of(start, name)[: len(name) + 2]
-
-
-def test_a_worker_that_died_before_is_told_when_it_is_handed_the_next_batch(start):
+def test_death_before_a_batch_is_reported_at_the_batch(start):
     with start("ok") as worker:
-        os.kill(int(worker.loaded["settings"]["pid"]), signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGTERM)
         with pytest.raises(WorkerError, match="ok: the worker was killed by SIGTERM"):
             worker.put(X)
 
 
-def test_a_worker_that_shuts_its_pipe_and_stays_is_ended(start, tmp_path):
+def test_worker_that_closes_its_pipe_and_stays_is_ended(start, tmp_path):
     assert error_of(start, "shuts_the_pipe").startswith("shuts_the_pipe: the worker ")
     assert not (tmp_path / "outlived.txt").exists()
 
 
-def test_a_function_that_no_worker_could_find_starts_none(tmp_path):
+def test_function_that_no_worker_can_import_starts_none(tmp_path):
     before = psutil.Process().children()
     backend = Backend(name="inner", load=lambda artifact, target: None)
-    with pytest.raises(HarnessError, match="a backend's functions must stand at module level") as caught:
+    with pytest.raises(HarnessError, match=r"module level") as caught:
         Worker(backend, tmp_path, Target("cpu", 1), 60)
     assert before == psutil.Process().children(), caught  # the error holds on to what it was raised from
 
 
-# What is left of it
+# Processes left behind
 
 
 def test_leaving_ends_the_worker(start):
     with start("ok") as worker:
-        pid = worker.loaded["settings"]["pid"]
-        assert psutil.pid_exists(int(pid))
-    assert is_gone(pid)
+        assert psutil.pid_exists(worker.pid)
+    assert is_gone(worker.pid)
+    worker.close()  # again, to no effect
 
 
-def test_an_error_of_the_parent_ends_the_worker(start):
-    pids = []
-
-    def interrupted():
-        with start("ok") as worker:
-            pids.append(worker.loaded["settings"]["pid"])
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert is_gone(pids[0])
+def test_interrupt_of_the_parent_ends_the_worker(start):
+    with pytest.raises(KeyboardInterrupt), start("ok") as worker:
+        raise KeyboardInterrupt
+    assert is_gone(worker.pid)
 
 
-def test_a_worker_may_be_closed_twice(start):
-    worker = start("ok")
-    worker.close()
-    worker.close()
-
-
-def test_what_a_worker_started_ends_with_it(start):
+def test_child_of_a_worker_ends_with_it(start):
     with start("parent_of_another") as worker:
         child = worker.loaded["settings"]["child"]
         assert psutil.pid_exists(int(child))
     assert is_gone(child)
 
 
-def test_what_a_worker_started_ends_though_it_died_first(start, tmp_path):
+def test_child_of_a_worker_that_died_first_ends(start, tmp_path):
     error_of(start, "parent_that_dies")
     child = int((tmp_path / "child.txt").read_text())
     try:
@@ -755,19 +691,19 @@ def test_what_a_worker_started_ends_though_it_died_first(start, tmp_path):
             os.kill(child, signal.SIGKILL)
 
 
-def test_a_worker_ends_when_its_parent_is_killed(loaders):
+def test_worker_ends_when_its_parent_is_killed(loaders):
     program = textwrap.dedent(
         f"""
         import os, runpy, signal
         from pathlib import Path
-        from harness.workers.process import Worker
-        from harness.contracts import (Backend, Target)
+        from harness.contracts.backend import Backend, Target
+        from harness.measure.client import Worker
         load = runpy.run_path({loaders["__file__"]!r})["ok"]
         worker = Worker(Backend(name="ok", load=load), Path("."), Target("cpu", 1), 60)
-        print(worker.loaded["settings"]["pid"], flush=True)
+        print(worker.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=HERE, check=False)
-    assert -signal.SIGKILL == done.returncode
+    assert -signal.SIGKILL == done.returncode, done.stderr
     assert is_gone(done.stdout)

@@ -25,7 +25,7 @@ def delays(before, change, trials, seed):
     while len(found) < trials:
         values = noise(dice, before + 30)
         values[before:] += math.log(change)
-        told = [step.told - before + 1 for step in steps(values)]
+        told = [step.detected - before + 1 for step in steps(values)]
         if not told or told[0] > 0:  # else it is a false step, which another law is about
             found.append(told[0] if told else math.inf)
     return np.array(found)
@@ -41,7 +41,7 @@ def test_a_thousand_points_of_noise_have_one_step_at_most():
 def test_only_the_order_of_values_counts_so_that_the_rate_holds_for_noise_of_any_distribution(values):
     rounded = np.round(values, 3)  # so that no tie comes or goes by stretching
     found, stretched = steps(rounded), steps(np.sinh(5 * rounded))
-    assert [(one.at, one.told) for one in found] == [(one.at, one.told) for one in stretched]
+    assert [(one.at, one.detected) for one in found] == [(one.at, one.detected) for one in stretched]
 
 
 def test_short_series_have_no_more():
@@ -88,7 +88,7 @@ def test_steps_lie_in_order_and_upside_down_they_are_as_large(values):
     places = [one.at for one in found]
     assert sorted(set(places)) == places
     assert all(BEFORE <= at < len(values) for at in places)
-    assert all(one.at <= one.told for one in found)
+    assert all(one.at <= one.detected for one in found)
     assert [-one.change.estimate for one in turned] == pytest.approx([one.change.estimate for one in found])
 
 
@@ -98,7 +98,7 @@ def test_a_clear_step_and_the_way_back_are_found_where_they_are():
     values[20:40] += 0.3
     up, down = steps(values)
     assert (20, 40) == (up.at, down.at)
-    assert up.told <= 25
+    assert up.detected <= 25
     assert up.change.low < 0.3 < up.change.high
     assert down.change.low < -0.3 < down.change.high
 
@@ -107,7 +107,7 @@ def test_what_was_told_stays_told_as_points_come_in():
     dice = np.random.default_rng(4)
     values = noise(dice, 60)
     values[30:] += 0.2
-    told = [tuple(step.told for step in steps(values[:end])) for end in range(61)]
+    told = [tuple(step.detected for step in steps(values[:end])) for end in range(61)]
     assert [known for known in told if known] == [told[-1]] * (60 - told[-1][0])
 
 
