@@ -3,34 +3,14 @@
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conftest import Once, Run, Toy, distribution
-from harness.backends import PYTORCH
-from harness.contracts.sources import Native, Package
-from harness.errors import HarnessError
-from harness.kinds import image_classification, text_classification
-from harness.spec import Model, Recipe, Task, cases
 from harness.util.fingerprints import tree_sha256
 
 pytest_plugins = "pytester"
-
-TASK = Task(
-    name="toy",
-    kind=text_classification,
-    dataset=Package("toydata", "toydata/rows.csv", sha256="0"),
-    inputs=("text",),
-    label="topic",
-    metric="accuracy",
-    test=2,
-    validation=2,
-    calibration=2,
-)
-BAG = Model(name="bag", source=Native("bag.py:Bag"), recipe=Recipe(loop="native"))
-
 
 @pytest.fixture
 def careless(once: Once, installed: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Toy, Run]:
@@ -99,68 +79,3 @@ def test_a_reader_that_raises_is_named_with_its_task(toy: Toy) -> None:
     assert pytest.ExitCode.USAGE_ERROR == run.status
     assert re.search(r"task empty.*unknown encoding: cp9", run.text)
     assert "INTERNALERROR" not in run.text
-
-
-def test_a_misspelt_recipe_argument_is_named() -> None:
-    with pytest.raises(TypeError, match="epoch"):
-        Recipe(epoch=3)
-
-
-def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
-    with pytest.raises(HarnessError, match=r"no metric 'bleu'.*accuracy, f1, f1-macro, off-by-one-accuracy"):
-        replace(TASK, metric="bleu")
-
-
-def test_an_unknown_kind_is_answered_with_those_there_are() -> None:
-    with pytest.raises(
-        HarnessError, match=r"kind 'text'.*feature_extraction.*image_classification.*text_classification"
-    ):
-        replace(TASK, kind="text")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"loop": "fairy"},
-        {"precision": "fp8"},
-        {"epochs": -1},
-        {"batch_size": 0},
-        {"learning_rate": -1.0},
-        {"learning_rate": float("nan")},
-        {"warmup": 2.0},
-        {"rows": 0},
-        {"loop": "native", "trainer": {"optim": "sgd"}},
-    ],
-    ids=str,
-)
-def test_a_recipe_that_cannot_be_followed_is_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(HarnessError, match=list(arguments)[-1]):
-        Recipe(**arguments)
-
-
-def test_a_native_module_does_not_go_through_the_trainer() -> None:
-    with pytest.raises(HarnessError, match="bag: a native module trains with"):
-        replace(BAG, recipe=Recipe(loop="trainer"))
-
-
-def test_two_cases_of_one_name_are_refused() -> None:
-    with pytest.raises(HarnessError, match="task toy: two cases share a name"):
-        cases(TASK, [BAG, replace(BAG, max_length=7)], [PYTORCH])
-
-
-@pytest.mark.parametrize("name", ["", "a b", "../a", "a.b", "ä"])
-def test_a_name_that_is_no_file_name_is_refused(name: str) -> None:
-    with pytest.raises(HarnessError, match=re.escape(f"task name {name!r}")):
-        replace(TASK, name=name)
-
-
-def test_a_task_of_images_takes_no_metric_of_its_own() -> None:
-    assert TASK.metric in image_classification.metrics
-    with pytest.raises(HarnessError, match="no metric 'rouge' for image-classification"):
-        replace(TASK, kind=image_classification, metric="rouge")
-
-
-@pytest.mark.parametrize("part", ["test", "validation", "calibration"])
-def test_a_task_that_sets_no_row_apart_is_refused(part: str) -> None:
-    with pytest.raises(HarnessError, match="task toy: test, validation and calibration need at least a row each"):
-        replace(TASK, **{part: 0})

@@ -228,6 +228,8 @@ def test_unknown_kinds_list_the_known_ones(kind, hint):
         ({"inputs": "text"}, r"inputs='text' must be a tuple of texts, as in \('text',\)"),
         ({"inputs": ()}, r"inputs=\(\) must name a column"),
         ({"test": 0}, "test=0 must be positive; leave it out for the default"),
+        ({"validation": 0}, "validation=0 must be positive"),
+        ({"calibration": 0}, "calibration=0 must be positive"),
         (
             {"metric": "bleu"},
             "unknown text-classification metric 'bleu'; expected one of accuracy, f1, f1-macro, off-by",
