@@ -1,4 +1,4 @@
-"""Laws of what an import costs: tables and collecting need no heavy library, so they run on a laptop and at once."""
+"""Collecting, resuming and tables import no heavy library: they start at once, and run on a laptop."""
 
 import json
 import os
@@ -14,64 +14,25 @@ from harness.results.store import save
 
 HERE = Path(harness.__file__).parents[1]
 HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
-LIGHT = (
-    "harness",
-    "harness.errors",
-    "harness.spec",
-    "harness.spec",
-    "harness.contracts.kind",
-    "harness.kinds",
-    "harness.metrics",
-    "harness.backends",
-    "harness.pytest_plugin.bench",
-    "harness.util.symbols",
-    "harness.measure.adapters",
-    "harness.data.inputs",
-    "harness.contracts.kind",
-    "harness.measure.adapters",
-    "harness.measure.protocol",
-    "harness.measure.client",
-    "harness.measure.worker",
-    "harness.util.machine",
-    "harness.measure.system",
-    "harness.measure.system",
-    "harness.util.store",
-    "harness.util.fingerprints",
-    "harness.util.console",
-    "harness.util.console",
-    "harness.measure.samples",
-    "harness.measure.rounds",
-    "harness.evaluation.score",
-    "harness.stats.intervals",
-    "harness.results.store",
-    "harness.results.store",
-    "harness.util.files",
-    "harness.verdicts.verdict",
-    "harness.verdicts.comparability",
-    "harness.verdicts.table",
-    "harness.report",
-    "harness.verdicts.seeds",
-    "harness.verdicts.seeds",
-    "harness.commands.collection",
-    "harness.data.reading",
-    "harness.commands.gates",
-    "harness.commands.tune",
-    "harness.backends.variants",
-    "harness.measure.client",
-    "harness.regression.history",
-    "harness.regression.history",
-    "harness.report.history",
-    "harness.pytest_plugin.plugin",
-    "harness.pytest_plugin.session",
-    "harness.pytest_plugin.session",
-    "harness.pytest_plugin.closing",
-    "harness.commands.cli",
-    "harness.commands.cli",
+EXCEPT = (
+    "harness.metrics.",
+    "harness.selftest.toy_suite",
+    "harness.selftest.suite",
+    "harness.tests",
+    "harness.__main__",
 )
+"""Modules of metrics subclass those of `evaluate`; toy suites run elsewhere; `__main__` runs the command."""
+
+
+def modules():
+    """Return the names of all other modules."""
+    paths = (path.relative_to(HERE).with_suffix("") for path in sorted(Path(harness.__file__).parent.rglob("*.py")))
+    names = (".".join(path.parts).removesuffix(".__init__") for path in paths)
+    return [name for name in names if not name.startswith(EXCEPT)]
 
 
 def python(*arguments, folder=HERE):
-    """What a fresh interpreter says; it finds this very project."""
+    """Return the output of a fresh interpreter that imports this very package."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE)}
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment, check=False
@@ -80,34 +41,36 @@ def python(*arguments, folder=HERE):
     return done.stdout
 
 
-def loaded_after_each(modules, wanted):
-    """Module → which of `wanted` are loaded once it is imported, after all before it."""
+def loading(names, libraries):
+    """Return module → those of `libraries` that importing it loads, after all modules before it."""
     program = (
         "import importlib, json, sys\n"
-        "found = {}\n"
-        f"for name in {modules!r}:\n"
+        "loading = {}\n"
+        f"for name in {names!r}:\n"
+        "    before = set(sys.modules)\n"
         "    importlib.import_module(name)\n"
-        f"    found[name] = sorted(set({wanted!r}) & set(sys.modules))\n"
-        "print(json.dumps(found))\n"
+        f"    loading[name] = sorted(set({libraries!r}) & (set(sys.modules) - before))\n"
+        "print(json.dumps({name: loaded for name, loaded in loading.items() if loaded}))\n"
     )
     return json.loads(python("-c", program))
 
 
-def test_nothing_heavy_is_needed_for_suites_tables_and_pytest():
-    assert {name: [] for name in LIGHT} == loaded_after_each(LIGHT, HEAVY)
+def test_no_module_but_metrics_imports_a_heavy_library():
+    names = modules()
+    assert {"harness.pytest_plugin.plugin", "harness.training.train", "harness.data.splits"} <= set(names)
+    assert {} == loading(names, HEAVY)
 
 
-def test_declaring_a_suite_needs_no_library_but_numpy():
-    libraries = (*HEAVY, "pandas", "scipy", "sklearn", "pytest", "psutil")
-    assert {"harness": []} == loaded_after_each(["harness"], libraries)
+def test_suite_imports_only_numpy():
+    assert {} == loading(["harness"], (*HEAVY, "pandas", "scipy", "sklearn", "pytest", "psutil"))
 
 
-def test_a_worker_needs_numpy_only():
+def test_worker_imports_only_numpy():
     libraries = (*HEAVY, "pandas", "scipy", "pytest", "psutil", "msgspec", "tqdm")
-    assert {"harness.measure.worker": []} == loaded_after_each(["harness.measure.worker"], libraries)
+    assert {} == loading(["harness.measure.worker"], libraries)
 
 
-def test_the_table_is_rebuilt_without_torch(tmp_path):
+def test_tables_are_rebuilt_without_heavy_libraries(tmp_path):
     save(tmp_path, factory.result())
     program = (
         "import sys\n"
@@ -125,7 +88,7 @@ from harness.kinds import text_classification
 
 
 def load(artifact, target):
-    raise AssertionError("collecting loads nothing")
+    raise AssertionError("collecting loads no backend")
 
 
 TASK = Task(
@@ -157,19 +120,19 @@ from pathlib import Path
 
 def pytest_unconfigure(config):
     loaded = sorted(set({HEAVY!r}) & set(sys.modules))
-    Path(__file__).with_name("loaded.txt").write_text(" ".join(loaded) or "none of them")
+    Path(__file__).with_name("loaded.txt").write_text(" ".join(loaded) or "nothing")
 """
 
 
-def test_collecting_two_thousand_cases_imports_nothing_heavy(tmp_path):
+def test_collecting_2000_cases_imports_no_heavy_library(tmp_path):
     (tmp_path / "test_toy.py").write_text(SUITE)
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    said = python(
+    output = python(
         "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", folder=tmp_path
     )
-    ids = re.findall(r"^test_toy\.py::test_toy\[(.*)\]$", said, flags=re.MULTILINE)
+    ids = re.findall(r"^test_toy\.py::test_toy\[(.*)\]$", output, flags=re.MULTILINE)
     assert 2000 == len(ids) == len(set(ids))
     assert ("toy/m0.backend-0.cpu", "toy/m199.backend-4.cuda") == (ids[0], ids[-1])
-    assert "2000 tests collected" in said
-    assert "none of them" == (tmp_path / "loaded.txt").read_text()
+    assert "2000 tests collected" in output
+    assert "nothing" == (tmp_path / "loaded.txt").read_text()

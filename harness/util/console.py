@@ -1,6 +1,4 @@
-"""Libraries held to their errors: a run's output is for what the run found out.
-
-ALSO: What a person sees while they wait. Silent when the output is not a terminal."""
+"""Console output: third-party libraries held to their errors, and progress bars on the terminal."""
 
 from __future__ import annotations
 
@@ -14,23 +12,14 @@ from typing import TYPE_CHECKING, Never, TextIO
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-CHATTY = (
-    "transformers",
-    "datasets",
-    "optimum",
-    "torch.onnx",
-    "onnxscript",
-    "onnx_ir",
-    "onnxruntime",
-    "root",
-    "evaluate",
-)
+# None is the root logger.
+NOISY = ("transformers", "datasets", "optimum", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", None, "evaluate")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Inside, third-party warnings and log lines below ERROR are dropped; exceptions are not."""
-    loggers = [logging.getLogger(None if name == "root" else name) for name in CHATTY]
+    """Drop warnings and log lines below ERROR of third-party libraries."""
+    loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
@@ -45,29 +34,23 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Progress:
-    """Bars and sentences on `terminal`, a file that no capturing replaces; None shows no bars."""
+    """Progress bars and sentences on a terminal that no capturing replaces. Without a terminal, bars are off."""
 
     terminal: TextIO | None = None
     log: TextIO | None = None
-    """Where sentences go when there is no terminal."""
+    """Receives sentences where there is no terminal."""
 
     @contextmanager
     def bar(self, label: str, total: int | None) -> Iterator[tqdm[Never]]:
-        """A bar that disappears when it is done; drawn only when it is told to advance."""
+        """Show a bar that disappears at the end."""
         from tqdm import tqdm
 
-        with tqdm(
-            desc=label,
-            total=total,
-            file=self.terminal,
-            disable=self.terminal is None,
-            leave=False,
-            dynamic_ncols=True,
-        ) as bar:
+        off = self.terminal is None
+        with tqdm(desc=label, total=total, file=self.terminal, disable=off, leave=False, dynamic_ncols=True) as bar:
             yield bar
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print a line that stays."""
         from tqdm import tqdm
 
         file = self.terminal or self.log

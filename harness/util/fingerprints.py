@@ -1,4 +1,4 @@
-"""Digests that change with what they describe: files, folders, code and declarations."""
+"""Digests of files, folders, code and declarations, by which built things are found again."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from typing import Any
 
 from harness.errors import HarnessError
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @cache
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes; remembered, so only for files that do not change during a session."""
+    """Return the digest of a file's bytes. It is remembered, so only for files that do not change in a session."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tree_sha256(path: Path) -> str:
-    """Digest of a file, or of a folder's sorted `path sha256` lines; byte code is left out."""
+    """Return the digest of a file, or of a folder's sorted `path sha256` lines without byte code."""
     if path.is_file():
         return file_sha256(path)
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc")
@@ -69,18 +69,18 @@ def _code(file: Path) -> tuple[str, list[Path]]:
 
 
 class _RunTimeCode(ast.NodeTransformer):
-    """Drops docstrings and what only type checkers read."""
+    """Drop docstrings and code for type checkers alone."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # ast's name for it
         return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:  # likewise
+    def visit_If(self, node: ast.If) -> ast.AST | None:  # same
         is_typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         return None if is_typing else self.generic_visit(node)
 
 
 def canonical(value: Any) -> Any:
-    """`value` as plain JSON data: functions by name and code, dataclasses by the fields that are compared."""
+    """Return `value` as JSON data: functions by name and code, dataclasses by the fields that are compared."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: canonical(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
         return {"type": type(value).__name__, **fields}
@@ -96,11 +96,11 @@ def canonical(value: Any) -> Any:
         return value
     if isinstance(value, Path | Enum):
         return str(value)
-    # Anything else might print its address, and be another thing in every session.
+    # The text of anything else may hold an address, which changes with every session.
     raise HarnessError(f"{value!r} cannot be fingerprinted; use plain values and functions of a module")
 
 
 def fingerprint(*parts: Any) -> str:
-    """Twelve hex digits that change whenever anything in `parts` does."""
+    """Return twelve hex digits that change whenever anything in `parts` does."""
     text = json.dumps(canonical(parts), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

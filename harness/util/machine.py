@@ -1,4 +1,4 @@
-"""The machine, the versions and the state of the tree that a number came from."""
+"""The environment of a measurement: machine, package versions and commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -14,32 +14,27 @@ from typing import Any
 
 from harness.errors import HarnessError
 
-
-def load_average() -> float | None:
-    """One-minute load average."""
-    try:
-        return round(os.getloadavg()[0], 2)
-    except OSError:
-        return None
-
-
 PACKAGES = (
     "shipbench", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "onnxruntime-gpu",
     "datasets", "evaluate", "numpy", "openvino", "tensorrt", "torchao",
 )  # fmt: skip
 
 
+NOT_COMPARED = frozenset(("memory_gib", "commit", "dirty", "load_before"))
+"""Fields of the environment in which comparable timings may differ."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Recorded with every result; results whose `comparable()` differ never stand in one comparison."""
+    """Recorded with every result. Results whose `comparable()` differ never stand in one comparison."""
 
     machine: str
     """Name given by `--ship-machine`."""
     cpu: str
     flags: tuple[str, ...]
-    """Those CPU flags that decide which kernels run."""
+    """The CPU flags that decide which kernels run."""
     cores: int
-    """Usable ones: affinity and cgroup quota count."""
+    """Cores that this process may use, by affinity and cgroup quota."""
     memory_gib: float
     accelerator: str | None
     system: str
@@ -53,26 +48,12 @@ class Environment:
     """One-minute load average when the measurement began."""
 
     def comparable(self) -> dict[str, Any]:
-        """What must be equal for two timings to be compared."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                "machine",
-                "cpu",
-                "flags",
-                "cores",
-                "accelerator",
-                "system",
-                "python",
-                "packages",
-                "threads",
-                "wait_policy",
-            )
-        }
+        """Return the fields that must be equal for two timings to be compared."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_COMPARED}
 
 
 def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -> Environment:
-    """This machine, now; `folder` lies in the tree whose commit is recorded."""
+    """Return the present environment; the commit is that of the repository around `folder`."""
     import psutil
 
     commit, dirty = commit_of(folder)
@@ -95,30 +76,22 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
 
 
 def wait_policy(spinning: bool) -> str:
-    """OpenMP's name for what idle threads do."""
+    """Return OpenMP's name for the behaviour of idle threads."""
     return "active" if spinning else "passive"
 
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """Installed versions of everything that decides a number."""
-    return {name: found for name in names if (found := _version(name))}
-
-
-@cache
-def _cpu_info() -> dict[str, Any]:
-    import cpuinfo
-
-    info: dict[str, Any] = cpuinfo.get_cpu_info()
-    return info
+    """Return the installed versions of these packages, by default of all that influence a result."""
+    return {name: version for name in names if (version := _version(name))}
 
 
 def cpu_flags() -> frozenset[str]:
-    """Names of the CPU's instruction sets, as the operating system spells them."""
+    """Return the names of the CPU's instruction sets, as the operating system spells them."""
     return frozenset(_cpu_info().get("flags", ()))
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, cut to the cgroup's quota."""
+    """Return the number of cores that this process may use: its affinity, limited by the cgroup's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.exists():
@@ -128,19 +101,27 @@ def usable_cores() -> int:
     return cores
 
 
+def load_average() -> float | None:
+    """Return the one-minute load average, if the system has one."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
 @cache
 def accelerator() -> str | None:
-    """Name of the first CUDA device as the driver gives it, without importing torch; None where there is none."""
+    """Return the name and driver of the first CUDA device, without importing torch; None without a device."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        devices = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.strip().splitlines()[0] if found.strip() else None
+    return devices.splitlines()[0] if devices else None
 
 
 def no_cuda() -> str | None:
-    """Why there is no CUDA device to run on, or None if there is one. Imports torch only where a driver answers."""
+    """Return why CUDA cannot be used, or None if it can. Imports torch only where a driver answers."""
     if accelerator() is None:
         return "no CUDA device: nvidia-smi finds none"
     import torch
@@ -149,19 +130,25 @@ def no_cuda() -> str | None:
 
 
 def check_onnxruntime() -> None:
-    """HarnessError if none or both of ONNX Runtime's distributions are installed: they overwrite each other."""
-    found = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
-    if len(found) == 2:
+    """Raise HarnessError unless exactly one of ONNX Runtime's distributions is installed."""
+    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    if len(installed) == 2:
         raise HarnessError(
             "onnxruntime and onnxruntime-gpu are both installed and share one folder, so CUDA disappears silently; "
             "run: python -m pip uninstall -y onnxruntime onnxruntime-gpu, then install one extra, [cpu] or [gpu]"
         )
-    if not found:
+    if not installed:
         raise HarnessError('onnxruntime is not installed; run: python -m pip install -e ".[cpu]" (or ".[gpu]")')
 
 
+def check_installed(name: str, user: str) -> None:
+    """Raise HarnessError on behalf of `user` if the package of the extra `name` is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise HarnessError(f'{user}: {name} is not installed; run: python -m pip install -e ".[{name}]"')
+
+
 def commit_of(folder: Path) -> tuple[str | None, bool]:
-    """The commit checked out at `folder`, and whether tracked or new files differ from it, `results/` aside."""
+    """Return the commit checked out at `folder`, and whether any file but those of `results/` differs from it."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         top = _git(folder, "rev-parse", "--show-toplevel")
@@ -169,6 +156,14 @@ def commit_of(folder: Path) -> tuple[str | None, bool]:
     except (OSError, subprocess.CalledProcessError):
         return None, False
     return commit, bool(changes)
+
+
+@cache
+def _cpu_info() -> dict[str, Any]:
+    import cpuinfo
+
+    info: dict[str, Any] = cpuinfo.get_cpu_info()
+    return info
 
 
 def _git(folder: Path, *words: str) -> str:
@@ -180,9 +175,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def check_installed(name: str, user: str) -> None:
-    """Raise HarnessError on behalf of `user` if a tracker's package is not installed."""
-    if importlib.util.find_spec(name) is None:
-        raise HarnessError(f'{user}: {name} is not installed; run: python -m pip install -e ".[{name}]"')

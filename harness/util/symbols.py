@@ -1,4 +1,4 @@
-"""Finding code by the file it stands in, so that it can be named to another process. Standard library only."""
+"""Name functions by the file they stand in, and load them in other processes. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from typing import Any
 
 from harness.errors import HarnessError
 
+PACKAGE = Path(__file__).resolve().parents[1]
+
 
 def symbol_of(function: Callable[..., Any]) -> dict[str, str]:
-    """What `load_symbol` needs to find a module-level function again, in any interpreter that can import it."""
+    """Return the arguments by which `load_symbol` finds a module-level function in another interpreter."""
     if not inspect.isfunction(function) or "<" in function.__qualname__:
         name = getattr(function, "__qualname__", function)
-        raise HarnessError(f"{name}: a backend's functions must stand at module level, so that a worker finds them")
+        raise HarnessError(f"{name}: define functions of backends and kinds at module level, so that workers find them")
     file = Path(inspect.getfile(function)).resolve()
     return {"file": str(file), "module": function.__module__, "qualname": function.__qualname__}
 
 
 def is_built_in(function: Callable[..., Any]) -> bool:
-    """Whether it stands in this harness, and not in a file of somebody's own."""
-    return Path(inspect.getfile(function)).resolve().is_relative_to(Path(__file__).parent)
+    """Return whether a function stands in this package."""
+    return Path(inspect.getfile(function)).resolve().is_relative_to(PACKAGE)
 
 
 def python_path() -> str:
-    """PYTHONPATH of a process that is to find this very harness, wherever it runs."""
-    found = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(path for path in found if path)
+    """Return the PYTHONPATH of a process that is to import this very package."""
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(filter(None, paths))
 
 
 def load_symbol(file: str, qualname: str, module: str = "") -> Any:
-    """The object `qualname` of `file`: by module name where that name leads to this very file, else by path."""
+    """Return the object `qualname` of `file`, imported as `module` if that name leads to this very file."""
     path = Path(file)
-    loaded = importlib.import_module(module) if _leads_to(module, path) else _load_file(path)
-    found: Any = loaded
+    loaded: Any = importlib.import_module(module) if _leads_to(module, path) else _load_file(path)
     for part in qualname.split("."):
-        if not hasattr(found, part):
-            raise HarnessError(f"{file}: there is no {qualname}")
-        found = getattr(found, part)
-    return found
+        if not hasattr(loaded, part):
+            raise HarnessError(f"{file} has no {qualname}")
+        loaded = getattr(loaded, part)
+    return loaded
 
 
 def _leads_to(module: str, path: Path) -> bool:
@@ -54,7 +55,7 @@ def _leads_to(module: str, path: Path) -> bool:
 
 
 def _load_file(path: Path) -> Any:
-    # As pytest's prepend mode does: a file may import its neighbours; packages of another environment are none.
+    # As in pytest's prepend mode, a file may import its neighbours; packages of another environment come last.
     sys.path.insert(len(sys.path) if path.parent.name in ("site-packages", "dist-packages") else 0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Values of the environment that nobody else may read: taken out of errors before these are written down."""
+"""Safe texts: errors without secrets, and foreign text that terminals, tables and spreadsheets do not take as code."""
 
 from __future__ import annotations
 
@@ -9,87 +9,86 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, WorkerError, named
+from harness.errors import HarnessError, WorkerError, describe_error
 
 SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
 
-SHORTEST = 8
-"""A shorter value may be a word of any text."""
+SHORTEST_SECRET = 8
+"""Characters; a shorter value may be a word of any text."""
 
-GONE = "***"
+REDACTED = "***"
+
+LONGEST_LINE = 1000
+"""Characters of an error's line that a result keeps: libraries may quote a whole graph. The log file keeps all."""
+
+SURROGATES = re.compile("[\ud800-\udfff]")
+"""Characters that no file can hold."""
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""Characters that would move a terminal's cursor, and those that no file can hold."""
 
 
 def redact_secrets(text: str, environment: Mapping[str, str] | None = None) -> str:
-    """The text, in which values of variables that are named like secrets are replaced."""
-    known = os.environ if environment is None else environment
-    values = {value for name, value in known.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST}
+    """Return the text without the values of environment variables that are named like secrets."""
+    variables = os.environ if environment is None else environment
+    secrets = {v for name, v in variables.items() if SECRET_NAME.search(name) and len(v) >= SHORTEST_SECRET}
     # The longest first: one may begin with another.
-    for value in sorted(values, key=len, reverse=True):
-        text = text.replace(value, GONE)
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
     return text
 
 
-LONGEST_LINE = 1000
-"""Characters of a line of an error that go on record; a library may quote a whole graph. The file beside has all."""
-
-SURROGATES = re.compile("[\ud800-\udfff]")
-"""What no file takes."""
-
-ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-"""What would move a terminal's cursor, or what no file takes."""
-
-
 def error_text(error: BaseException) -> str:
-    """The error as it goes on record, without secrets: a library may quote its address or its header."""
-    said = redact_secrets(str(error) if isinstance(error, HarnessError) else _located(error))
-    return "\n".join(_short(ODD.sub(_escaped, line)) for line in said.split("\n"))
+    """Return the error as a result keeps it: without secrets or control characters, an unexpected one with its line."""
+    text = redact_secrets(str(error) if isinstance(error, HarnessError) else _with_location(error))
+    return "\n".join(_shorten(CONTROLS.sub(_escape, line)) for line in text.split("\n"))
 
 
 def error_trace(error: BaseException) -> str:
-    """The error's traceback and, of one in another process, all that this wrote, its own traceback included."""
-    said = f"\nWhat its process wrote:\n\n{error.said}\n" if isinstance(error, WorkerError) and error.said else ""
-    whole = redact_secrets("".join(traceback.format_exception(error)) + said)
-    return SURROGATES.sub(_escaped, whole)
-
-
-def _located(error: BaseException) -> str:
-    """An unexpected error with the place it came from, so that its author finds the line."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{named(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
-
-
-def _short(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … ({len(line):,} characters)"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return ascii(found[0])[1:-1]
+    """Return the error's traceback without secrets, followed by the output of the worker that failed."""
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, WorkerError) and error.output:
+        text += f"\nOutput of its process:\n\n{error.output}\n"
+    return SURROGATES.sub(_escape, redact_secrets(text))
 
 
 def one_line(text: str) -> str:
-    """Without control characters: they would move the terminal's cursor or end a table's row."""
+    """Replace control characters, which would move the terminal's cursor or end a table's row."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)
 
 
 def terminal_safe(text: str) -> str:
-    """Lines of others without control characters, none of which begins as a command to GitHub's runner would."""
+    """Return lines without control characters, none of which GitHub's runner takes as a command."""
     lines = (one_line(line).replace("##[", "## [") for line in text.split("\n"))
     return "\n".join(re.sub(r"^\s*::", "| ::", line) for line in lines)
 
 
 def escape_markdown(text: str) -> str:
-    """Text in the Markdown of a comment: nothing in it is a link, a mention, an emphasis or the end of a cell."""
-    marked = re.sub(r"([\\\[\]!*_~<>|`&])", r"\\\1", one_line(text))
-    return re.sub(r"([@#])(?=\w)", "\\1\u200b", marked)  # which GitHub looks for in the text as it is read
+    """Escape text for a Markdown comment: no links, mentions, emphasis or ends of cells."""
+    escaped = re.sub(r"([\\\[\]!*_~<>|`&])", r"\\\1", one_line(text))
+    return re.sub(r"([@#])(?=\w)", "\\1\u200b", escaped)  # GitHub finds mentions in the rendered text, too
+
+
+def escape_cell(cell: str) -> str:
+    """Escape text for a cell of a Markdown table."""
+    return one_line(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
 
 
 def spreadsheet_safe(cell: Any) -> Any:
-    """Text that a spreadsheet takes for text, in one line, in which a terminal and GitHub's runner see no command."""
+    """Return text on one line that neither a spreadsheet, a terminal nor GitHub's runner takes as a command."""
     if not isinstance(cell, str):
         return cell
     return ("'" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else "") + terminal_safe(one_line(cell))
 
 
-def escape_cell(cell: str) -> str:
-    """Text that cannot break out of its table cell."""
-    return one_line(cell).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
+def _with_location(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{describe_error(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
+
+
+def _shorten(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … ({len(line):,} characters)"
+
+
+def _escape(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]

@@ -1,5 +1,4 @@
-# the expectation stands on the left
-"""Fine-tuning: two loops that mean the same, and a seed that decides everything."""
+"""Fine-tuning: both loops mean the same by a recipe, and its seed decides everything."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,23 +67,23 @@ VIT = Model(
 )
 LOOPS = pytest.mark.parametrize("loop", ["trainer", "native"])
 WHOLE = {"rows": 64, "batch_size": 64, "epochs": 4}
-"""One batch an epoch holds all rows, so that their order, which is each loop's own, decides nothing."""
+"""One batch per epoch holds all rows, so that their order, which differs between the loops, does not matter."""
 SPOILT = {"epochs": 6, "rows": 200, "learning_rate": 3e-2, "warmup": 0.0}
-"""A learning rate that spoils in later epochs what it has found in earlier ones."""
+"""A learning rate that may make later epochs worse than earlier ones."""
 
 
 def train(out: Path, **changes: Any) -> dict[str, Any]:
-    """Train the model with these changes to its recipe."""
+    """Train with these changes to the recipe."""
     out.mkdir(exist_ok=True)
     model = replace(VIT, recipe=replace(VIT.recipe, **changes))
-    place = Workspace(folder=out, store=Store(out.parent, print), content="digits", threads=1, progress=Progress())
-    return fine_tune(TASK, model, splits.load(TASK, Path()), place, out)
+    workspace = Workspace(folder=out, store=Store(out.parent, print), content="digits", threads=1, progress=Progress())
+    return fine_tune(TASK, model, splits.load(TASK, Path()), workspace, out)
 
 
 def weights(folder: Path) -> NDArray[np.float32]:
-    """All of a checkpoint's weights in a row."""
-    found = load_file(folder / "model.safetensors")
-    return np.concatenate([found[name].ravel() for name in sorted(found)])
+    """Return all of a checkpoint's weights as one array."""
+    tensors = load_file(folder / "model.safetensors")
+    return np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def weights(folder: Path) -> NDArray[np.float32]:
     [{}, {"warmup": 0.5}, {"warmup": 0.0}, {"learning_rate": 1e-2}, {"weight_decay": 1.0}],
     ids=lambda changes: ", ".join(f"{name}={value}" for name, value in changes.items()) or "as it is",
 )
-def test_a_recipe_means_the_same_in_both_loops(changes: dict[str, float], tmp_path: Path) -> None:
+def test_recipe_means_the_same_in_both_loops(changes: dict[str, float], tmp_path: Path) -> None:
     trained = {loop: train(tmp_path / loop, loop=loop, **WHOLE, **changes) for loop in ("trainer", "native")}
     assert trained["trainer"]["validation"] == trained["native"]["validation"]
     train(tmp_path / "start", loop="native", **WHOLE | {"epochs": 1}, learning_rate=1e-12)
@@ -103,7 +102,7 @@ def test_a_recipe_means_the_same_in_both_loops(changes: dict[str, float], tmp_pa
 
 
 @LOOPS
-def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(loop: str, tmp_path: Path) -> None:
+def test_seed_decides_the_weights(loop: str, tmp_path: Path) -> None:
     few = {"loop": loop, "rows": 96, "epochs": 2}
     first, second, other = (train(tmp_path / str(seed), seed=seed // 10, **few) for seed in (10, 11, 20))
     assert first["weights_sha256"] == second["weights_sha256"]
@@ -112,52 +111,52 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(loop
 
 
 @LOOPS
-def test_the_epoch_that_is_best_on_validation_rows_is_kept(loop: str, tmp_path: Path) -> None:
-    for seed in range(12):  # which of them end worse than they were, each processor rounds for itself
+def test_best_epoch_on_validation_rows_is_kept(loop: str, tmp_path: Path) -> None:
+    for seed in range(12):  # rounding differs by processor, and so does the seed that ends worse
         info = train(tmp_path / str(seed), loop=loop, seed=seed, **SPOILT)
         assert 6 == len(info["validation"])
         assert max(info["validation"]) == accuracy(tmp_path / str(seed))
         if info["validation"][-1] < max(info["validation"]):
             return
-    pytest.fail("every last epoch was the best, so that nothing was shown")
+    pytest.fail("with every seed the last epoch was the best")
 
 
 @LOOPS
-def test_the_last_epoch_is_kept_where_the_recipe_says_so(loop: str, tmp_path: Path) -> None:
+def test_last_epoch_is_kept_on_request(loop: str, tmp_path: Path) -> None:
     best = train(tmp_path / "best", loop=loop, **SPOILT)
     last = train(tmp_path / "last", loop=loop, **SPOILT, keep="last")
     assert best["validation"][-1:] == last["validation"] == [accuracy(tmp_path / "last")]
 
 
 def accuracy(checkpoint_folder: Path) -> float:
-    """Share of validation rows that a checkpoint has right."""
+    """Return the share of validation rows that a checkpoint predicts correctly."""
     rows = splits.load(TASK, Path()).validation
     processor = TASK.kind.load_processor(checkpoint_folder)
     encoded = TASK.kind.encode(processor, list(rows), TASK.inputs, 0)
     pixels = torch.from_numpy(TASK.kind.collate(processor, [example for (example,) in encoded])["pixel_values"])
     with torch.inference_mode():
-        found = checkpoint.load(checkpoint_folder)(pixel_values=pixels).logits.argmax(-1).numpy()
-    return float((found == np.array(rows["label"])).mean())
+        predictions = checkpoint.load(checkpoint_folder)(pixel_values=pixels).logits.argmax(-1).numpy()
+    return float((predictions == np.array(rows["label"])).mean())
 
 
 @LOOPS
-def test_training_that_diverges_says_at_which_step_and_what_to_do(loop: str, tmp_path: Path) -> None:
-    said = (
+def test_diverging_training_names_the_step_and_a_remedy(loop: str, tmp_path: Path) -> None:
+    message = (
         r"digits/tiny-ViT: training diverged: the loss is nan at step [2-9] of 24; lower the learning rate \(1e\+30\)"
     )
-    with pytest.raises(HarnessError, match=said):
+    with pytest.raises(HarnessError, match=message):
         train(tmp_path, loop=loop, rows=64, batch_size=32, learning_rate=1e30)
 
 
 @LOOPS
-def test_what_was_trained_on_is_recorded(loop: str, tmp_path: Path) -> None:
+def test_rows_steps_and_threads_are_recorded(loop: str, tmp_path: Path) -> None:
     info = train(tmp_path, loop=loop, rows=50, batch_size=16, epochs=2)
     assert (50, 8, 1) == (info["rows"], info["steps"], info["threads"])
     assert 2 == len(info["validation"])
 
 
 @LOOPS
-def test_bf16_trains_under_autocast_and_keeps_its_weights_in_fp32(loop: str, tmp_path: Path) -> None:
+def test_bf16_training_keeps_fp32_weights(loop: str, tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         train(tmp_path / precision, loop=loop, precision=precision, **WHOLE)
     assert np.float32 == weights(tmp_path / "bf16").dtype
@@ -165,10 +164,8 @@ def test_bf16_trains_under_autocast_and_keeps_its_weights_in_fp32(loop: str, tmp
 
 
 @LOOPS
-def test_what_one_model_is_trained_in_leaves_no_trace_on_the_next(
-    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)  # where Transformers keeps such a trace
+def test_bf16_training_leaves_the_next_unchanged(loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION", raising=False)  # which Transformers sets for bf16
     before, _, after = (
         train(tmp_path / str(number), loop=loop, precision=precision, **WHOLE)
         for number, precision in enumerate(("fp32", "bf16", "fp32"))
@@ -176,13 +173,13 @@ def test_what_one_model_is_trained_in_leaves_no_trace_on_the_next(
     assert before["weights_sha256"] == after["weights_sha256"]
 
 
-def test_whatever_else_trainer_takes_goes_through_the_recipe(tmp_path: Path) -> None:
+def test_trainer_arguments_pass_through_the_recipe(tmp_path: Path) -> None:
     train(tmp_path / "adamw", **WHOLE)
     train(tmp_path / "sgd", **WHOLE, trainer={"optim": "sgd"})
     assert not np.array_equal(weights(tmp_path / "adamw"), weights(tmp_path / "sgd"))
 
 
-def test_training_leaves_nothing_but_the_checkpoint(tmp_path: Path) -> None:
+def test_training_leaves_only_the_checkpoint(tmp_path: Path) -> None:
     train(tmp_path, **WHOLE)
     expected = {"config.json", "example.safetensors", "model.safetensors", "preprocessor_config.json"}
     assert expected == {path.name for path in tmp_path.iterdir()}

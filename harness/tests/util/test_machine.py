@@ -1,9 +1,9 @@
-"""Laws of where a number came from: this machine, these versions, this commit."""
+"""The environment of a measurement: machine, versions and commit."""
 
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,14 @@ HERE = Path(harness.__file__).parents[1]
 
 def distribution(folder, name, version="1.0"):
     """Make `importlib.metadata` find `name` in `folder`."""
-    described = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    described.mkdir()
-    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 @pytest.fixture
 def nothing_installed(tmp_path, monkeypatch):
-    """A folder that alone says what is installed."""
+    """A folder that is the only place where distributions are environment."""
     folder = tmp_path / "installed"
     folder.mkdir()
     monkeypatch.setattr(sys, "path", [str(folder)])
@@ -34,7 +34,7 @@ def nothing_installed(tmp_path, monkeypatch):
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """Puts a toy `nvidia-smi`, a shell script, or none on the PATH."""
+    """A function that puts a toy `nvidia-smi`, a shell script, or none on the PATH."""
 
     def put(script):
         if script is not None:
@@ -56,7 +56,7 @@ def git(folder, *words):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with one commit, a suite folder and results in it."""
+    """A repository with one commit, which has a suite and results."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / "suites").mkdir()
     (tmp_path / "results").mkdir()
@@ -70,41 +70,31 @@ def repository(tmp_path):
 # The machine
 
 
-def test_this_machine_is_described(tmp_path):
-    found = describe("toy-machine", 2, tmp_path)
-    assert ("toy-machine", 2, "passive") == (found.machine, found.threads, found.wait_policy)
-    assert (usable_cores(), accelerator()) == (found.cores, found.accelerator)
-    assert (sys.version.split()[0], None, False) == (found.python, found.commit, found.dirty)
-    assert found.memory_gib > 0
-    assert found.load_before >= 0
-    assert found.cpu
-    assert sorted(found.flags) == list(found.flags)
-    assert found.system.startswith(os.uname().sysname)
+def test_environment_describes_this_machine(tmp_path):
+    environment = describe("toy-machine", 2, tmp_path)
+    assert ("toy-machine", 2, "passive") == (environment.machine, environment.threads, environment.wait_policy)
+    assert (usable_cores(), accelerator()) == (environment.cores, environment.accelerator)
+    assert (sys.version.split()[0], None, False) == (environment.python, environment.commit, environment.dirty)
+    assert environment.memory_gib > 0
+    assert environment.load_before >= 0
+    assert environment.cpu
+    assert sorted(environment.flags) == list(environment.flags)
+    assert environment.system.startswith(os.uname().sysname)
 
 
-def test_the_same_machine_is_comparable_with_itself(tmp_path):
-    one, other = describe("toy-machine", 2, tmp_path), describe("toy-machine", 2, tmp_path)
-    assert one.comparable() == other.comparable()
-
-
-@pytest.mark.parametrize("field", ["machine", "cpu", "cores", "accelerator", "system", "python", "threads"])
-def test_what_decides_a_number_is_compared(tmp_path, field):
-    one = describe("toy-machine", 2, tmp_path)
-    assert one.comparable() != replace(one, **{field: "another"}).comparable()
-
-
-def test_the_state_of_the_moment_is_not_compared(tmp_path):
-    one = describe("toy-machine", 2, tmp_path)
-    assert one.comparable() == replace(one, load_before=99.0, commit="ff", dirty=True, memory_gib=0.5).comparable()
-
-
-def test_no_more_cores_are_usable_than_there_are():
-    assert 1 <= usable_cores() <= os.cpu_count()
+def test_only_lasting_fields_are_compared(tmp_path):
+    environment = describe("toy-machine", 2, tmp_path)
+    momentary = {"load_before": 99.0, "commit": "ff", "dirty": True, "memory_gib": 0.5}
+    assert environment.comparable() == replace(environment, **momentary).comparable()
+    lasting = {f.name for f in fields(environment)} - set(momentary)
+    for name in lasting:
+        assert environment.comparable() != replace(environment, **{name: "another"}).comparable(), name
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
-def test_cores_that_this_process_may_not_use_do_not_count():
+def test_affinity_limits_usable_cores():
     before = os.sched_getaffinity(0)
+    assert 1 <= usable_cores() <= len(before)
     try:
         os.sched_setaffinity(0, {min(before)})
         assert 1 == usable_cores()
@@ -115,7 +105,7 @@ def test_cores_that_this_process_may_not_use_do_not_count():
 # Versions
 
 
-def test_versions_are_those_that_are_installed(nothing_installed):
+def test_versions_are_those_installed(nothing_installed):
     assert {} == machine.versions()
     distribution(nothing_installed, "torch", "2.99")
     distribution(nothing_installed, "onnxruntime-gpu", "1.99")
@@ -125,32 +115,32 @@ def test_versions_are_those_that_are_installed(nothing_installed):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-gpu"])
-def test_one_form_of_onnxruntime_is_right(nothing_installed, name):
+def test_one_distribution_of_onnxruntime_is_accepted(nothing_installed, name):
     distribution(nothing_installed, name)
     check_onnxruntime()
 
 
-def test_both_forms_of_onnxruntime_are_refused(nothing_installed):
+def test_both_distributions_of_onnxruntime_are_refused(nothing_installed):
     distribution(nothing_installed, "onnxruntime")
     distribution(nothing_installed, "onnxruntime-gpu")
-    said = (
+    message = (
         "onnxruntime and onnxruntime-gpu are both installed and share one folder, so CUDA disappears silently; "
         r"run: python -m pip uninstall -y onnxruntime onnxruntime-gpu, then install one extra, \[cpu\] or \[gpu\]"
     )
-    with pytest.raises(HarnessError, match=said):
+    with pytest.raises(HarnessError, match=message):
         check_onnxruntime()
 
 
-def test_no_onnxruntime_is_refused_with_the_command(nothing_installed):
-    said = r'onnxruntime is not installed; run: python -m pip install -e "\.\[cpu\]" \(or "\.\[gpu\]"\)'
-    with pytest.raises(HarnessError, match=said):
+def test_missing_onnxruntime_is_refused_with_the_command(nothing_installed):
+    message = r'onnxruntime is not installed; run: python -m pip install -e "\.\[cpu\]" \(or "\.\[gpu\]"\)'
+    with pytest.raises(HarnessError, match=message):
         check_onnxruntime()
 
 
 # The accelerator
 
 
-def test_an_accelerator_has_its_drivers_name(driver):
+def test_accelerator_is_named_as_by_its_driver(driver):
     driver("echo 'Toy GPU, 570.1'; echo 'Second GPU, 570.1'")
     assert "Toy GPU, 570.1" == accelerator()
 
@@ -158,13 +148,13 @@ def test_an_accelerator_has_its_drivers_name(driver):
 @pytest.mark.parametrize(
     "script", [None, "exit 9", "exit 0", "echo"], ids=["no tool", "no driver", "no device", "empty line"]
 )
-def test_without_a_device_there_is_no_accelerator(driver, script):
+def test_no_accelerator_without_device(driver, script):
     driver(script)
     assert accelerator() is None
     assert "no CUDA device: nvidia-smi finds none" == no_cuda()
 
 
-def test_a_driver_alone_is_no_device(driver, monkeypatch):
+def test_driver_alone_is_not_a_device(driver, monkeypatch):
     driver("echo 'Toy GPU, 570.1'")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     probe = "from harness.util.machine import no_cuda; print(no_cuda())"
@@ -175,7 +165,7 @@ def test_a_driver_alone_is_no_device(driver, monkeypatch):
 # The commit
 
 
-def test_a_clean_tree_is_its_commit(repository):
+def test_clean_tree_has_its_commit(repository):
     assert (git(repository, "rev-parse", "HEAD"), False) == commit_of(repository)
     assert commit_of(repository) == commit_of(repository / "suites")
 
@@ -192,26 +182,23 @@ def test_a_clean_tree_is_its_commit(repository):
     ],
 )
 @pytest.mark.parametrize("seen_from", ["", "suites", "results"])
-def test_a_change_anywhere_but_in_the_results_makes_a_tree_dirty(repository, path, dirty, seen_from):
+def test_change_outside_the_results_makes_a_tree_dirty(repository, path, dirty, seen_from):
     (repository / path).write_text("two")
     assert dirty == commit_of(repository / seen_from)[1]
 
 
-def test_a_staged_change_is_a_change(repository):
+def test_staged_change_makes_a_tree_dirty(repository):
     (repository / "suites" / "test_toy.py").write_text("two")
     git(repository, "add", ".")
     assert commit_of(repository)[1]
 
 
-def test_a_folder_without_a_repository_has_no_commit(tmp_path):
+def test_folder_without_a_commit_has_none(tmp_path):
     assert (None, False) == commit_of(tmp_path)
-
-
-def test_a_repository_without_a_commit_has_none(tmp_path):
     git(tmp_path, "init", "--quiet")
     assert (None, False) == commit_of(tmp_path)
 
 
-def test_without_git_there_is_no_commit(repository, monkeypatch, tmp_path):
+def test_no_commit_without_git(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert (None, False) == commit_of(repository)
