@@ -11,7 +11,6 @@ from harness import checkpoint
 from harness.contracts.sources import Local
 from harness.errors import HarnessError
 from harness.kinds import text_classification
-from harness.metrics.classification import MacroF1
 from harness.spec import Model
 from harness.training import train
 
@@ -132,8 +131,3 @@ def test_renaming_an_unknown_label_is_refused(saved):
 def test_the_number_of_names_must_match(saved):
     with pytest.raises(HarnessError, match="labels= has 2 names, its head 3 labels"):
         train.label_order(model(labels=("a", "b")), saved, ("a", "b"))
-
-
-def test_a_label_of_no_row_is_wrong_and_not_averaged():
-    score = MacroF1(keep_in_memory=True).compute(predictions=[0, 0, 1, -1], references=[0, 0, 1, 1])
-    assert pytest.approx((1 + 2 / 3) / 2) == score["f1-macro"]

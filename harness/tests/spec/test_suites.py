@@ -71,3 +71,11 @@ def test_test_rows_suffice_to_prove_the_largest_drop(suite):
 def test_names_are_unique_over_all_suites():
     names = [str(case) for path in SUITES for case in cases_of(path)]
     assert 0 < len(names) == len(set(names))
+
+
+def test_readme_examples_declare_valid_suites():
+    readme = (SUITES[0].parent / "README.md").read_text()
+    names: dict[str, object] = {}
+    for example in re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE):
+        exec(example, names)  # noqa: S102  # our own document
+    assert {"TASK", "MODELS", "DATA", "TUNED", "BAG", "SEARCH"} <= names.keys()
