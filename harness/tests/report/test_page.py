@@ -1,17 +1,16 @@
-"""The page: everything that was found is on it, nothing of it is fetched, and no name on it does anything."""
+"""The page: complete, self-contained, and inert whatever names and texts it shows."""
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import factory
 import pytest
+from html_reader import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report import write_page
-from harness.report.charts import MOST_MARKS, inline, latencies, sizes, speedups, starting, tradeoff
+from harness.report import charts, write_page
 from harness.report.page import page
 from harness.results.schema import Flip
 from harness.results.store import save
@@ -20,44 +19,12 @@ DISTURBED = Disturbance(
     load_before=2.0, load_after=2.0, foreign_share=0.4, steal_share=None, pressure_share=None, throttled=None,
     mhz_before=None, mhz_after=None, parent_cpu_share=None, switches={},
 )  # fmt: skip
-VOID = {"meta", "link", "br", "input", "hr", "img"}
-NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
-
-
-class Reader(HTMLParser):
-    """Elements in the order in which they come, and whether they nest."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.open, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert tag == self.open.pop()
-
-    def handle_data(self, text):
-        if self.open[-1:] not in (["style"], ["script"], ["title"]):
-            self.words.append(text)
-
-    def all(self, *tags):
-        return [attributes for tag, attributes in self.found if tag in tags]
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
 
 
 def comparison(model="toy-model", task="toy-task", **changed):
-    """A comparison of everything that can become of a case."""
-    flip = Flip(row=3, label="a", reference="a", own="b", text="what was asked")
+    """A comparison with a case of every sort."""
+    flip = Flip(row=3, label="a", reference="a", own="b", text="the text of the row")
     return [
         replace(one, task=task, model=model, **changed)
         for one in (
@@ -70,198 +37,194 @@ def comparison(model="toy-model", task="toy-task", **changed):
     ]
 
 
-def backends(text):
-    """Of the verdict table's lines."""
-    return [attributes["data-backend"] for attributes in Reader(text).all("tr") if "data-backend" in attributes]
+def table_rows(read):
+    """Rows of the verdict table."""
+    return [attributes for attributes in read.all("tr") if "data-backend" in attributes]
 
 
-def test_what_to_ship_is_the_first_thing_said():
+def test_head_says_failures_recommendation_and_certainty():
     read = Reader(page(comparison()))
     assert [] == read.open
-    assert "toy-task / toy-model on cpu: ship onnxruntime : 1.50x [" in read.text[:400]
+    text = read.text[:700]
+    assert text.index("no such operator") < text.index("toy-task / toy-model on cpu: ship onnxruntime : 1.50x [")
+    assert "measured 2026-01-01" in text
+    assert "Speed-ups are relative to pytorch, the reference; brackets are 95 % intervals." in text
+    assert re.search(r"reference's speed at batch 1, accuracy drops 0\.20 points \[.*\] \(allowed: 1\)", text)
 
 
-def test_the_first_screen_says_how_sure_it_is_of_speed_and_of_loss():
-    first = Reader(page(comparison())).text[:600]
-    assert "Speed is held against pytorch, the reference; brackets hold what the evidence leaves open (95 %)" in first
-    assert re.search(
-        r"ship onnxruntime : 1\.50x \[.*, losing 0\.20 points \[.*\] of accuracy where 1 may be lost", first
-    )
-
-
-def test_rows_that_flipped_stand_before_what_disturbed_the_run():
-    text = Reader(page([replace(one, disturbance=DISTURBED) for one in comparison()])).text
-    assert text.index("what was asked") < text.index("Disturbed: ") < text.index("Rows, recipe, rounds and environment")
-
-
-def test_every_case_has_its_line_and_what_was_not_measured_its_reason():
+def test_every_case_has_a_row_with_its_reason():
     read = Reader(page(comparison()))
-    rows = [attributes for attributes in read.all("tr") if "data-backend" in attributes]
     assert {
         "pytorch": "reference", "onnxruntime": "ship", "onnxruntime-int8": "slower", "broken": "failed",
         "onnxruntime-o2": "unsupported",
-    } == {row["data-backend"]: row["data-verdict"] for row in rows}  # fmt: skip
-    assert "no such operator" in read.text
+    } == {row["data-backend"]: row["data-verdict"] for row in table_rows(read)}  # fmt: skip
     assert "Optimum exports no such head" in read.text
 
 
-def test_a_row_that_flipped_stands_there_with_both_answers():
-    read = Reader(page(comparison()))
-    assert "3 a a b what was asked" in read.text
+def test_flips_stand_between_table_and_disturbances():
+    text = Reader(page([replace(one, disturbance=DISTURBED) for one in comparison()])).text
+    flip, disturbed = text.index("3 a a b the text of the row"), text.index("Disturbed: ")
+    assert flip < disturbed < text.index("Rows, recipe, rounds and environment")
 
 
-def test_every_picture_has_words_for_it_and_its_text_is_text():
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        (((1,), (1,)), "speed-up, batch 16"),
+        (((1, 64), (1, 64)), "speed-up, batch 64"),
+        (((1, 16), (1, 64, 256)), "speed-up, largest batch (16 to 256)"),
+    ],
+)
+def test_heading_names_the_largest_batch(sizes, expected):
+    groups = [
+        factory.result(model=f"m{at}", series=tuple(factory.series(None, batch=size) for size in those))
+        for at, those in enumerate(sizes)
+    ]
+    assert f"{expected}</button>" in page(groups)
+
+
+def test_pictures_have_alternatives_and_real_text():
     read = Reader(page(comparison()))
-    told = [attributes["aria-label"] for attributes in read.all("svg")]
+    labels = [attributes["aria-label"] for attributes in read.all("svg")]
     assert all(attributes["role"] == "img" for attributes in read.all("svg"))
-    assert 5 == len(told)
-    assert any("onnxruntime at batch 1 1.50x" in one for one in told)
+    assert 5 == len(labels)
+    assert any("onnxruntime at batch 1 1.50x" in label for label in labels)
     assert "onnxruntime, batch 16" in read.text
 
 
-def test_nothing_is_fetched_from_anywhere():
+def test_nothing_is_fetched():
     text = page(comparison())
-    read = Reader(text)
-    for attributes in [attributes for _, attributes in read.found]:
+    for _, attributes in Reader(text).found:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
             assert attributes.get(name, "#").startswith(("#", "data:,"))
     assert "default-src 'none'" in text
     assert "url(http" not in text
 
 
-def test_no_element_has_an_id_that_another_has():
-    found = [
+def test_ids_are_unique():
+    similar = [factory.result(task="a", model="b-c"), factory.result(task="a-b", model="c")]
+    ids = [
         attributes["id"]
-        for _, attributes in Reader(page(comparison() + comparison("other"))).found
+        for _, attributes in Reader(page(comparison() + comparison("other") + similar)).found
         if "id" in attributes
     ]
-    assert len(set(found)) == len(found)
+    assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize("where", ["model", "task", "backend", "error", "flip", "note"])
-def test_names_and_texts_of_others_do_nothing(where):
+@pytest.mark.parametrize("place", ["model", "task", "backend", "error", "flip", "note"])
+def test_hostile_names_and_texts_stay_inert(place):
     group = comparison()
-    if where in ("model", "task"):
-        group = [replace(one, **{where: NASTY}) for one in group]
-    if where == "backend":
-        group[1] = replace(group[1], backend=NASTY)
-    if where == "error":
-        group[3] = replace(group[3], error=replace(group[3].error, message=NASTY))
-    if where == "flip":
-        flip = Flip(row=3, label=NASTY, reference=NASTY, own=NASTY, text=NASTY)
+    if place in ("model", "task"):
+        group = [replace(one, **{place: HOSTILE}) for one in group]
+    if place == "backend":
+        group[1] = replace(group[1], backend=HOSTILE)
+    if place == "error":
+        group[3] = replace(group[3], error=replace(group[3].error, message=HOSTILE))
+    if place == "flip":
+        flip = Flip(row=3, label=HOSTILE, reference=HOSTILE, own=HOSTILE, text=HOSTILE)
         group[1] = replace(group[1], answers=replace(group[1].answers, flips=(flip,)))
-    if where == "note":
-        group = [replace(one, notes=(NASTY,)) for one in group]
+    if place == "note":
+        group = [replace(one, notes=(HOSTILE,)) for one in group]
     text = page(group)
-    plain, nasty = Reader(page(comparison())), Reader(text)
-    assert len(plain.all("script")) == len(nasty.all("script"))
-    assert [] == nasty.all("img")
-    assert not [name for _, attributes in nasty.found for name in attributes if name.startswith("on")]
+    read = Reader(text)
+    assert 1 == len(read.all("script"))
+    assert [] == read.all("img")
+    assert not [name for _, attributes in read.found for name in attributes if name.startswith("on")]
     assert not set(text) & {"\x1b", "\x00"}
 
 
 @settings(max_examples=15)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_whatever_an_error_says_the_page_stays_whole(message):
+def test_no_error_message_breaks_the_page(message):
     assert [] == Reader(page([factory.failed(message=message)])).open
 
 
 ODD = {
     "all failed": [factory.failed("pytorch"), factory.failed()],
     "the reference alone": [factory.result()],
-    "one start": [
+    "one launch": [
         factory.result(series=(factory.series(None, launches=1),)),
         factory.result("x", series=(factory.series(launches=1),)),
     ],
     "a lost control": [factory.result(), factory.result("x", series=(factory.series(2.0, control_ns=()),))],
-    "speed that is invalid": [factory.result(), factory.result("x", series=(factory.series(2.0, control=1.5),))],
+    "invalid speed": [factory.result(), factory.result("x", series=(factory.series(2.0, control=1.5),))],
     "no score": [factory.result(answers=replace(factory.answers(), score=None, reference_score=None))],
-    "nothing but names": [factory.result("x", process=None, artifact=None, answers=None, data=None, gate=None)],
+    "names only": [factory.result("x", process=None, artifact=None, answers=None, data=None, gate=None)],
     "more backends than colours": [factory.result(), *(factory.result(f"b{n}", 1 + n / 10) for n in range(12))],
 }
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_whatever_became_of_a_comparison_it_is_drawn(case):
+def test_every_comparison_can_be_drawn(case):
     read = Reader(page(ODD[case]))
     assert [] == read.open
-    assert len(ODD[case]) == len([row for row in read.all("tr") if "data-backend" in row])
+    assert len(ODD[case]) == len(table_rows(read))
 
 
-def drawn_of(found):
-    """The picture as SVG."""
-    return inline(found.figure, found.told, "p")
+def test_page_without_results():
+    assert "No results" in page([])
 
 
-def height(found):
-    """Of the picture's axes, in inches, as they are drawn."""
-    drawn_of(found)
-    return found.figure.axes[0].get_position().height * found.figure.get_figheight()
+def test_page_of_one_machine(tmp_path):
+    save(tmp_path, factory.result())
+    save(tmp_path, factory.result("onnxruntime", environment=factory.elsewhere(machine="other")))
+    own = Reader(write_page(tmp_path, tmp_path / "own.html", "other").read_text())
+    assert ["onnxruntime"] == [row["data-backend"] for row in table_rows(own)]
+    both = Reader(write_page(tmp_path, tmp_path / "all.html").read_text())
+    assert 2 == len(table_rows(both))
+
+
+# Charts
+
+
+def draw(picture):
+    """Return the picture as SVG."""
+    return charts.inline(picture.figure, picture.alternative, "p")
 
 
 LONG = [factory.result(), *(factory.result(f"a-backend-of-a-very-long-name-number-{n}", 1 + n / 10) for n in range(18))]
 
 
-@pytest.mark.parametrize("draw", [tradeoff, latencies])
-def test_however_many_backends_the_legend_names_each_and_leaves_room(draw):
-    found = draw(LONG)
-    assert all(one.backend in drawn_of(found) for one in LONG)
-    assert height(found) > 1
+@pytest.mark.parametrize("plot", [charts.plot_tradeoff, charts.plot_latencies])
+def test_legend_names_many_backends_and_leaves_room(plot):
+    picture = plot(LONG)
+    svg = draw(picture)
+    assert all(one.backend in svg for one in LONG)
+    assert picture.figure.axes[0].get_position().height * picture.figure.get_figheight() > 1
 
 
-@pytest.mark.parametrize("draw", [speedups, starting, sizes])
-def test_beside_long_names_bars_have_half_of_the_width(draw):
-    found = draw(LONG)
-    drawn_of(found)
-    assert sum(axes.get_position().width for axes in found.figure.axes) > 0.5
+@pytest.mark.parametrize("plot", [charts.plot_speedups, charts.plot_startup, charts.plot_sizes])
+def test_long_names_leave_half_of_the_width(plot):
+    picture = plot(LONG)
+    draw(picture)
+    assert sum(axes.get_position().width for axes in picture.figure.axes) > 0.5
 
 
-def test_what_a_slow_start_comes_to_is_inside_the_picture():
+def test_startup_says_when_it_pays_off():
     late = factory.result("compiled", 2.0, process=factory.process(90_000.0), series=(factory.series(1.001),))
-    found = starting([factory.result(), late])
-    drawn_of(found)
-    (said,) = (one for one in found.figure.axes[0].texts if "pays off after" in one.get_text())
-    assert said.get_window_extent().x1 < found.figure.bbox.x1
+    picture = charts.plot_startup([factory.result(), late])
+    draw(picture)
+    (label,) = (text for text in picture.figure.axes[0].texts if "pays off after" in text.get_text())
+    assert label.get_window_extent().x1 < picture.figure.bbox.x1
     early = factory.result("early", 0.5, process=factory.process(1.8))
-    assert "early 1.80 ms ahead for the first 10 requests" in starting([factory.result(), early]).told
+    text = charts.plot_startup([factory.result(), early]).alternative
+    assert "early 1.80 ms ahead for the first 10 requests" in text
 
 
-def test_memory_that_nobody_knows_is_not_zero():
-    assert "x not known peak memory, MB" in sizes([factory.result("x", process=None)]).told
+def test_tradeoff_says_gains_for_a_better_score():
+    better = factory.result("better", 2.0, answers=factory.answers(lost=1, gained=4))
+    assert "score gains 0.30 points [" in charts.plot_tradeoff([factory.result(), better]).alternative
 
 
-def test_rows_of_several_lengths_are_drawn_against_them_and_no_more_marks_than_tell():
+def test_unknown_memory_is_not_zero():
+    assert "x unknown peak memory, MB" in charts.plot_sizes([factory.result("x", process=None)]).alternative
+
+
+def test_latency_is_drawn_against_length_with_few_marks():
     lengths = tuple(tuple(range(8, 68)) for _ in range(4))
     group = [
         replace(one, series=tuple(replace(s, lengths=lengths) for s in one.series[:1])) for one in comparison()[:3]
     ]
     read = Reader(page(group))
-    assert any("One more element takes on average" in one["aria-label"] for one in read.all("svg"))
-    assert len(read.all("use")) < 3 * 2 * MOST_MARKS
-
-
-def test_what_is_red_stands_at_the_head():
-    text = Reader(page(comparison())).text
-    assert text.index("no such operator") < text.index("ship onnxruntime")
-    assert "measured 2026-01-01" in text
-
-
-def test_comparisons_whose_names_run_together_have_links_of_their_own():
-    both = [factory.result(task="a", model="b-c"), factory.result(task="a-b", model="c")]
-    found = [attributes["id"] for _, attributes in Reader(page(both)).found if "id" in attributes]
-    assert len(set(found)) == len(found)
-
-
-def test_a_page_without_results_says_so(tmp_path):
-    assert "No results" in page([])
-
-
-def test_the_page_of_a_machine_is_of_its_results_alone(tmp_path):
-    save(tmp_path, factory.result())
-    save(tmp_path, factory.result("onnxruntime", environment=factory.elsewhere(machine="other")))
-    path = write_page(tmp_path, tmp_path / "own.html", "other")
-    assert {"onnxruntime"} == {
-        row["data-backend"] for row in Reader(path.read_text()).all("tr") if "data-backend" in row
-    }
-    both = Reader(write_page(tmp_path, tmp_path / "all.html").read_text())
-    assert 2 == len([row for row in both.all("tr") if "data-backend" in row])
+    assert any("Mean time per further element" in one["aria-label"] for one in read.all("svg"))
+    assert len(read.all("use")) < 3 * 2 * charts.MAX_MARKS

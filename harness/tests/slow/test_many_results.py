@@ -1,4 +1,4 @@
-"""Thousands of results fit into memory, and their table is what each comparison's own is."""
+"""Tables of thousands of results: bounded memory, and the same rows as from a few."""
 
 import subprocess
 import sys
@@ -16,15 +16,15 @@ ALLOWED_MB = 500
 REPORT = """
 import sys
 from harness.__main__ import main
-from harness.workers.memory import peak_rss_bytes
+from harness.measure.worker import peak_rss_bytes
 code = main(["report", "--ship-results", sys.argv[1]])
 print(peak_rss_bytes() // 2**20)
 sys.exit(code)
 """
 
 
-def of_model(number):
-    """Four backends at two batches, no two with the same rounds, so that nothing is worked out once for many."""
+def results_of(number):
+    """Yield four backends at two batch sizes, no two with the same rounds, so that caches do not help."""
     for at, (backend, factor) in enumerate(FACTORS.items()):
         seeds = (8 * number + at, 8 * number + at + 4)
         series = tuple(
@@ -34,15 +34,15 @@ def of_model(number):
         yield factory.result(backend, factor, model=f"model-{number}", series=series)
 
 
-def test_ten_thousand_results_are_tabulated_in_half_a_gigabyte(tmp_path):
+def test_ten_thousand_results_need_half_a_gigabyte(tmp_path):
     for number in range(MODELS):
-        for result in of_model(number):
+        for result in results_of(number):
             save(tmp_path, result)
-    found = subprocess.run([sys.executable, "-c", REPORT, tmp_path], capture_output=True, text=True, check=True)
-    assert int(found.stdout.split()[-1]) < ALLOWED_MB
+    run = subprocess.run([sys.executable, "-c", REPORT, tmp_path], capture_output=True, text=True, check=True)
+    assert int(run.stdout.split()[-1]) < ALLOWED_MB
     table = pd.read_csv(tmp_path / "comparison.csv")
     assert (2 * MODELS * len(FACTORS), len(COLUMNS)) == table.shape
     alone = tidy(one for one in load_all(tmp_path) if one.model == "model-7")
-    mine = table[table["model"] == "model-7"]
+    own = table[table["model"] == "model-7"]
     for column in ("speedup", "speedup_low", "speedup_high", "noise"):
-        np.testing.assert_allclose(mine[column], alone[column], rtol=1e-5)
+        np.testing.assert_allclose(own[column], alone[column], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The page as a person meets it, in Chromium without a window: it asks for nothing, and mouse and keys work it."""
+"""The page in headless Chromium: no requests, accessible, usable by mouse and keyboard."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from runs import drawn, run
 from test_page import comparison
 
 from harness.regression.history import Commit, History, key_of
-from harness.regression.trends import point, trends
+from harness.regression.trends import point_of, trends
 from harness.report import history
 from harness.report.page import page
 
@@ -18,7 +18,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium: install Debian's chromium, or name one in CHROMIUM"
 )
-WIDTHS = {"telephone": 360, "desk": 1280}
+WIDTHS = {"phone": 360, "desk": 1280}
 
 
 @pytest.fixture(scope="module")
@@ -40,27 +40,27 @@ def file(tmp_path_factory):
 
 
 def opened(browser, file, width=1280, scheme="light"):
-    """The page, and what it asked for and said."""
+    """Return the page with its requests, console messages and errors."""
     view = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    said = []
-    view.on("request", lambda request: said.append(request.url) if not request.url.startswith("data:") else None)
-    view.on("console", lambda message: said.append(message.text))
-    view.on("pageerror", lambda error: said.append(str(error)))
+    events = []
+    view.on("request", lambda request: events.append(request.url) if not request.url.startswith("data:") else None)
+    view.on("console", lambda message: events.append(message.text))
+    view.on("pageerror", lambda error: events.append(str(error)))
     view.goto(file.as_uri())
-    return view, said
+    return view, events
 
 
 def backends(view):
     return view.eval_on_selector_all("#verdicts tbody tr:not([hidden])", "rows => rows.map(r => r.dataset.backend)")
 
 
-def test_it_asks_for_nothing_and_complains_of_nothing(browser, file):
-    view, said = opened(browser, file)
-    assert [file.as_uri()] == said
+def test_page_makes_no_request_and_logs_nothing(browser, file):
+    view, events = opened(browser, file)
+    assert [file.as_uri()] == events
     view.close()
 
 
-def test_a_click_sorts_and_another_sorts_the_other_way(browser, file):
+def test_clicks_sort_and_reverse(browser, file):
     view, _ = opened(browser, file)
     button = view.get_by_role("button", name="ms", exact=True)
     button.click()
@@ -75,7 +75,7 @@ def test_a_click_sorts_and_another_sorts_the_other_way(browser, file):
     view.close()
 
 
-def test_keys_alone_sort_and_filter(browser, file):
+def test_keyboard_sorts_and_filters(browser, file):
     view, _ = opened(browser, file)
     view.get_by_role("button", name="backend", exact=True).focus()
     view.keyboard.press("Enter")
@@ -87,7 +87,7 @@ def test_keys_alone_sort_and_filter(browser, file):
     view.close()
 
 
-def test_filters_narrow_each_other(browser, file):
+def test_filters_combine(browser, file):
     view, _ = opened(browser, file)
     view.locator("select[name=task]").select_option("a-task")
     view.locator("select[name=backend]").select_option("pytorch")
@@ -97,34 +97,34 @@ def test_filters_narrow_each_other(browser, file):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_no_serious_barrier_and_no_sideways_scrolling(browser, file, width, scheme):
+def test_page_is_accessible_and_fits_the_width(browser, file, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     view, _ = opened(browser, file, width, scheme)
     view.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
-    found = Axe().run(view).response["violations"]
+    violations = Axe().run(view).response["violations"]
     assert [] == [
-        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+        (one["id"], one["nodes"][0]["html"][:200]) for one in violations if one["impact"] in ("serious", "critical")
     ]
     assert view.evaluate("document.documentElement.scrollWidth") <= width
     view.close()
 
 
-def test_a_name_full_of_markup_runs_nothing(browser, tmp_path):
-    path = tmp_path / "nasty.html"
-    nasty = "<img src=x onerror=document.title='gotcha'>"
-    path.write_text(page([replace(one, model=nasty) for one in comparison()] + [factory.failed("x", nasty)]))
-    view, said = opened(browser, path)
-    assert [path.as_uri()] == said
+def test_markup_in_names_runs_nothing(browser, tmp_path):
+    path = tmp_path / "hostile.html"
+    hostile = "<img src=x onerror=document.title='gotcha'>"
+    path.write_text(page([replace(one, model=hostile) for one in comparison()] + [factory.failed("x", hostile)]))
+    view, events = opened(browser, path)
+    assert [path.as_uri()] == events
     assert view.title().startswith("shipbench")
     view.close()
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory):
+def history_file(tmp_path_factory):
     """The page of a history with a step."""
     runs = [*drawn(2.0, 12, seed=1), *drawn(1.5, 8, seed=2, first=12), *(run(n, model="other") for n in range(3))]
-    points = [point(one) for one in runs]
+    points = [point_of(one) for one in runs]
     commits = {key_of(one): Commit("0" * 40, one.created) for one in runs}
     path = tmp_path_factory.mktemp("page") / "history.html"
     path.write_text(history.page(History(points=points, commits=commits), trends(points), path))
@@ -133,16 +133,16 @@ def course(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_a_history_has_no_serious_barrier_asks_for_nothing_and_is_filtered(browser, course, width, scheme):
+def test_history_is_accessible_and_filters(browser, history_file, width, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    view, said = opened(browser, course, width, scheme)
-    found = Axe().run(view).response["violations"]
-    assert [] == [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+    view, events = opened(browser, history_file, width, scheme)
+    violations = Axe().run(view).response["violations"]
+    assert [] == [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
     assert view.evaluate("document.documentElement.scrollWidth") <= width
-    view.locator("select[name=steps]").select_option("found")
+    view.locator("select[name=steps]").select_option("some")
     assert ["toy/bag.numpy.cpu"] == view.eval_on_selector_all("#verdicts tbody tr:not([hidden])", CASES)
-    assert [course.as_uri()] == said
+    assert [history_file.as_uri()] == events
     view.close()
 
 

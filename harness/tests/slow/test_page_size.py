@@ -1,4 +1,4 @@
-"""How large the page becomes, at its largest."""
+"""The size of a large page."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ LENGTHS = tuple(tuple(range(8, 108)) for _ in range(4))
 
 
 def longest(factor, batch):
-    """All 400 rounds, over rows of many lengths."""
+    """Return a series of 400 rounds over rows of many lengths."""
     return replace(factory.series(factor, batch=batch, rounds=100, noise=0.1), lengths=LENGTHS)
 
 

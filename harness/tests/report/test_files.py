@@ -1,0 +1,109 @@
+"""Files made from results: which are written for which machine, and which are stale."""
+
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from factory import elsewhere, failed, result
+
+from harness import report
+from harness.commands.cli import main
+from harness.errors import HarnessError
+from harness.results import store
+from harness.verdicts.table import tidy
+
+
+def save(folder, *several):
+    for one in several:
+        store.save(folder, one)
+    return folder
+
+
+def test_every_machine_has_tables_and_committed_ones_share_a_pair(tmp_path):
+    local = elsewhere(machine="local")
+    save(tmp_path, result(), result("onnxruntime", environment=elsewhere(machine="other")), result(environment=local))
+    expected = [
+        tmp_path / folder / name
+        for folder in ("local", "other", "toy-machine", "")
+        for name in ("comparison.csv", "comparison.md")
+    ]
+    assert expected == report.write_tables(tmp_path)
+    assert all(path.is_file() for path in expected)
+    shared = (tmp_path / "comparison.md").read_text()
+    assert "machine toy-machine" in shared
+    assert "machine other" in shared
+    assert "machine local" not in shared
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        ("local", ["local/comparison.csv", "local/comparison.md"]),
+        ("other", ["comparison.csv", "comparison.md", "other/comparison.csv", "other/comparison.md"]),
+    ],
+)
+def test_run_writes_the_tables_that_contain_its_machine(tmp_path, machine, expected):
+    save(tmp_path, result(), result(environment=elsewhere(machine=machine)))
+    assert expected == sorted(str(path.relative_to(tmp_path)) for path in report.write_tables(tmp_path, machine))
+
+
+def test_csv_is_the_tidy_table(tmp_path):
+    several = [result(), result("onnxruntime", 2.0), failed("onnxruntime-int8")]
+    report.write_tables(save(tmp_path, *several))
+    table = pd.read_csv(BytesIO((tmp_path / "comparison.csv").read_bytes()))
+    expected = tidy(several)
+    assert list(expected.columns) == list(table.columns)
+    for column in ("backend", "status", "recommended", "pareto", "verdict", "reasons"):
+        assert expected[column].fillna("").tolist() == table[column].fillna("").tolist()
+    for column in ("median_ms", "speedup", "speedup_low", "drop_high", "score"):
+        np.testing.assert_allclose(expected[column].astype(float), table[column], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "comparison.md").write_text("better numbers"),
+        lambda folder: (folder / "comparison.md").unlink(),
+        lambda folder: save(folder, result("onnxruntime", 2.0)),
+        lambda folder: next(folder.glob("*/*/*.json")).unlink(),
+    ],
+    ids=["edited", "missing", "outdated", "left over"],
+)
+def test_stale_tables_are_named(tmp_path, spoil):
+    report.write_tables(save(tmp_path, result()))
+    report.check_tables(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(report.Stale, match=r"/comparison\.md.*: differs from the results; run .* report and commit"):
+        report.check_tables(tmp_path)
+
+
+def test_missing_and_empty_folders(tmp_path):
+    message = "none: no such results folder; run pytest suites first, or name it with --ship-results"
+    for make in (report.write_tables, report.check_tables):
+        with pytest.raises(HarnessError, match=message):
+            make(tmp_path / "none")
+    assert [] == report.write_tables(tmp_path)
+    report.check_tables(tmp_path)
+
+
+def test_command_without_results_fails(tmp_path, capsys):
+    assert 4 == main(["report", "--ship-results", str(tmp_path)])
+    assert "holds no results; run pytest suites first" in capsys.readouterr().err
+
+
+def test_damaged_result_is_an_error(tmp_path):
+    save(tmp_path, result())
+    (tmp_path / "toy-machine/toy-task/broken.json").write_text("{")
+    with pytest.raises(HarnessError, match=r"broken\.json: not a result"):
+        report.write_tables(tmp_path)
+
+
+def test_hostile_file_names_stay_inert(tmp_path, capsys):
+    hostile = tmp_path / "toy" / "\x1b[2J\n::error::x.json"
+    hostile.parent.mkdir()
+    hostile.write_text("{")
+    assert 4 == main(["report", "--ship-results", str(tmp_path)])
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert not [line for line in err.splitlines() if line.strip().startswith("::")]
