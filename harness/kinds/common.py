@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.kind import NO_LABEL, Arrays, EncodedRows, Example, row_labels
+from harness.contracts.kind import Arrays, EncodedRows, Example, row_labels
 from harness.contracts.sources import Native, Row, Source
 from harness.errors import HarnessError
-
-
-def label_name(names: Sequence[str], index: int) -> str:
-    """Return the label's name; an index below 0 is a label of the model that no row has."""
-    return names[index] if index >= 0 else NO_LABEL
 
 
 def output(outputs: Arrays, name: str) -> NDArray[Any]:

@@ -64,52 +64,38 @@ def close(value):
 # Equal to the libraries
 
 
-@LAW
-@given(rows_of("accuracy"))
-def test_accuracy_equals_scikit_learns(rows):
-    predictions, truths = rows
-    assert close(accuracy_score(truths, predictions)) == score("accuracy", *rows)
+def neighbours_accepted(truths, predictions):
+    """Accuracy once predictions are moved to a truth that is their neighbour."""
+    pairs = zip(predictions, truths, strict=True)
+    moved = [truth if own in {truth - 1, truth, truth + 1} - {-1} else own for own, truth in pairs]
+    return accuracy_score(truths, moved)
 
 
-@LAW
-@given(rows_of("off-by-one-accuracy"))
-def test_off_by_one_accepts_neighbouring_labels(rows):
-    predictions, truths = rows
-    # The prediction, moved to the truth where that is a neighbour.
-    moved = [truth if own in {truth - 1, truth, truth + 1} - {-1} else own for own, truth in zip(*rows, strict=True)]
-    assert close(accuracy_score(truths, moved)) == score("off-by-one-accuracy", predictions, truths)
-
-
-@LAW
-@given(rows_of("f1"))
-def test_f1_equals_scikit_learns_of_the_second_label(rows):
-    predictions, truths = rows
-    expected = f1_score(truths, predictions, labels=[1], average="macro", zero_division=0)
-    assert close(expected) == score("f1", predictions, truths)
-
-
-@LAW
-@given(rows_of("f1-macro"))
-def test_macro_f1_equals_scikit_learns_over_used_labels(rows):
-    predictions, truths = rows
+def used_labels_f1(truths, predictions):
     used = sorted({*truths, *(label for label in predictions if label >= 0)})
-    expected = f1_score(truths, predictions, labels=used, average="macro", zero_division=0)
-    assert close(expected) == score("f1-macro", predictions, truths)
+    return f1_score(truths, predictions, labels=used, average="macro", zero_division=0)
 
 
+LIBRARIES = {
+    "accuracy": accuracy_score,
+    "off-by-one-accuracy": neighbours_accepted,
+    "f1": partial(f1_score, labels=[1], average="macro", zero_division=0),
+    "f1-macro": used_labels_f1,
+    "entity-f1": partial(seqeval.metrics.f1_score, zero_division=0),
+    "word-accuracy": seqeval.metrics.accuracy_score,
+    "bleu": lambda truths, predictions: sacrebleu.corpus_bleu(predictions, [truths]).score / 100,
+    "chrf": lambda truths, predictions: sacrebleu.corpus_chrf(predictions, [truths]).score / 100,
+}
+"""Metric → its score of (truths, predictions) by scikit-learn, seqeval or sacrebleu."""
+
+
+@pytest.mark.parametrize("metric", LIBRARIES)
 @LAW
-@given(rows_of("entity-f1"))
+@given(data=st.data())
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-def test_entity_f1_equals_seqevals(rows):
-    predictions, truths = rows
-    assert close(seqeval.metrics.f1_score(truths, predictions, zero_division=0)) == score("entity-f1", *rows)
-
-
-@LAW
-@given(rows_of("word-accuracy"))
-def test_word_accuracy_equals_seqevals(rows):
-    predictions, truths = rows
-    assert close(seqeval.metrics.accuracy_score(truths, predictions)) == score("word-accuracy", *rows)
+def test_scores_equal_their_librarys(metric, data):
+    predictions, truths = data.draw(rows_of(metric))
+    assert close(LIBRARIES[metric](truths, predictions)) == score(metric, predictions, truths)
 
 
 def squad(rows):
@@ -145,20 +131,6 @@ def test_rankings_score_as_in_scikit_learn(rows, seed):
     assert close(first) == score("accuracy@1", ranked.tolist(), truths.tolist())
     expected = label_ranking_average_precision_score(np.eye(7)[truths], nearness)
     assert close(expected) == score("mrr", ranked.tolist(), truths.tolist())
-
-
-@LAW
-@given(rows_of("bleu"))
-def test_bleu_equals_sacrebleus(rows):
-    predictions, truths = rows
-    assert close(sacrebleu.corpus_bleu(predictions, [truths]).score / 100) == score("bleu", *rows)
-
-
-@LAW
-@given(rows_of("chrf"))
-def test_chrf_equals_sacrebleus(rows):
-    predictions, truths = rows
-    assert close(sacrebleu.corpus_chrf(predictions, [truths]).score / 100) == score("chrf", *rows)
 
 
 # Shared by all metrics
