@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -116,11 +116,7 @@ class Examples(Sequence[list["Example"]]):
         """Return the number of rows."""
         return self._rows
 
-    @overload
-    def __getitem__(self, row: int) -> list[Example]: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[list[Example]]: ...
-    def __getitem__(self, row: int | slice) -> list[Example] | list[list[Example]]:
+    def __getitem__(self, row: Any) -> Any:
         """Return the examples of a row, or of each row of a slice."""
         if isinstance(row, slice):
             return [self[number] for number in range(self._rows)[row]]

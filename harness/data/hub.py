@@ -210,13 +210,9 @@ def _matches(path: Path, digest: str) -> bool:
     """Return whether the content of a file has a digest."""
     kind, _, expected = digest.partition(":")
     # Git names a blob by SHA-1, and so does the Hub where it keeps no sha256.
-    actual = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
-    if kind == "git":
-        actual.update(b"blob %d\0" % path.stat().st_size)
+    blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
-        while content := file.read(1 << 24):
-            actual.update(content)
-    return actual.hexdigest() == expected
+        return hashlib.file_digest(file, hashlib.sha256 if kind == "sha256" else lambda: blob).hexdigest() == expected
 
 
 def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: str) -> str:
