@@ -1,4 +1,4 @@
-"""What can go wrong, by what the caller may do about it."""
+"""Errors, one class for each way a caller may react."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What an author declares: tasks, models, recipes and gates, and the cases that follow from them.
+"""Declarations of an author: tasks, models, recipes and gates, and the cases that follow from them.
 
 Frozen values that touch neither torch nor the disk: collecting thousands of cases costs next to nothing.
 """
@@ -27,7 +27,7 @@ TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 @explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model is fine-tuned."""
+    """Settings with which a model is fine-tuned."""
 
     epochs: int = 1
     """0 uses the model as it is."""
@@ -98,7 +98,7 @@ class Model:
 
     @property
     def is_used_as_is(self) -> bool:
-        """Whether nothing is trained: the checkpoint's own head answers."""
+        """True if nothing is trained: the checkpoint's own head answers."""
         return self.recipe.epochs == 0
 
 
@@ -125,7 +125,7 @@ class _KindByName:
 @explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a model is asked to do: dataset, inputs, label and metric."""
+    """Dataset, inputs, label and metric: the job of a model."""
 
     name: str
     kind: _KindByName = _KindByName()
@@ -185,7 +185,7 @@ class Task:
 @explain_arguments(floor="min_score", max_loss="max_drop")
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What a suite promises of a model on every backend; a broken gate fails the test."""
+    """Limits that a suite sets for a model on every backend; a broken gate fails the test."""
 
     min_score: float
     """Smallest score on the test rows."""
@@ -212,14 +212,14 @@ class Case:
     gate: Gate | None = None
     """The model's gate; `cases()` takes it from a mapping of models to gates."""
     on_request: bool = False
-    """Whether it runs only if `--ship-backends` names its backend."""
+    """True if it runs only where `--ship-backends` names its backend."""
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
 
     @property
     def reads_hub(self) -> bool:
-        """Whether its rows or its model come from the Hugging Face Hub."""
+        """True if its rows or its model come from the Hugging Face Hub."""
         return isinstance(self.task.dataset, Hub) or isinstance(self.model.source, Hub)
 
 

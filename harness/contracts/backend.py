@@ -123,7 +123,7 @@ class Target(NamedTuple):
     device: Device
     threads: int
     spinning: bool = False
-    """Whether idle threads busy-wait, as runtimes do by default; asleep, they disturb no other backend's timing."""
+    """True lets idle threads busy-wait, as runtimes do by default; asleep, they disturb no other backend's timing."""
     options: Options = NO_OPTIONS
     """The backend's options by name, `threads` and `spinning` included if they were chosen."""
 
@@ -136,7 +136,7 @@ class Session(NamedTuple):
     device: str
     """`cpu` or `cuda`, read back from the runtime after loading, never copied from the request."""
     settings: dict[str, str]
-    """What the runtime reports about itself: versions, providers, thread counts."""
+    """Versions, providers and thread counts, as the runtime reports them."""
     compile: Callable[[Arrays], None] | None = None
     """Compiles for a batch's shapes before the first answer, as torch.compile and engine builders do; timed apart."""
     keep: Callable[[Arrays], Arrays] | None = None

@@ -34,7 +34,7 @@ NO_ANSWER = "(no answer)"
 """Label of a word beyond `max_length`."""
 
 Labels = Literal["one", "each", "free", "none"]
-"""What a task's label column holds: one name a row; one for each part of a row, words for instance; anything the kind
+"""Contents of a task's label column: one name a row; one for each part of a row, words for instance; anything the kind
 reads from it, answers for instance; or nothing, where a row contains its own answer."""
 
 ATOL, RTOL = 1e-3, 1e-3
@@ -45,7 +45,7 @@ MAX_COSINE_DISTANCE = 1e-5
 
 
 class Tolerance(NamedTuple):
-    """How far the outputs of a float export may lie from its source's."""
+    """Distance that the outputs of a float export may have from its source's."""
 
     distance: Callable[[NDArray[Any], NDArray[Any]], float]
     """(own output, source's output) for one row → the distance that is recorded."""
@@ -56,7 +56,7 @@ class Tolerance(NamedTuple):
     max_share: float = 0.0
     """Share of the rows that may lie beyond it."""
     same_shape: bool = True
-    """Whether outputs must have the same shape; generated text need not."""
+    """False where outputs may differ in shape, as generated text does."""
 
 
 def _largest_difference(own: NDArray[Any], source: NDArray[Any]) -> float:
@@ -134,7 +134,7 @@ def truncate(example: Example, length: int) -> Example:
 @explain_arguments()
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """How rows of a sort of task become tensors, and tensors predictions. Functions are module-level."""
+    """Functions that turn the rows of a sort of task into tensors, and tensors into predictions; all module-level."""
 
     name: str
     """Hugging Face's name for the task."""

@@ -70,7 +70,7 @@ class Hub:
 
     @property
     def is_pinned(self) -> bool:
-        """Whether `revision` is a commit."""
+        """True if `revision` is a commit."""
         return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
 
     @property
@@ -97,7 +97,7 @@ class Folder:
     """Relative to the suite's folder, or absolute."""
     _: KW_ONLY
     keep_text: bool = False
-    """Whether results quote the rows that backends answer differently; by default they hold row numbers only."""
+    """True quotes rows that backends answer differently in the results; by default these hold row numbers only."""
 
     def __str__(self) -> str:
         return self.path

@@ -1,4 +1,4 @@
-"""What kinds share: labels and logits, tokenizers, and padded batches of text."""
+"""Functions shared by kinds: labels and logits, tokenizers, and padded batches of text."""
 
 from __future__ import annotations
 

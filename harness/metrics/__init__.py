@@ -13,7 +13,7 @@ class MetricEntry(NamedTuple):
     module: str
     class_name: str
     counts_rows: bool = False
-    """Whether the score is the share of correct rows: drops are then counted row by row, with exact bounds."""
+    """True if the score is the share of correct rows: drops are then counted row by row, with exact bounds."""
 
     def load(self) -> Any:
         """Return an instance of the metric, in memory: evaluate otherwise keeps lock files in the user's home."""

@@ -18,7 +18,7 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
     key: ClassVar[str]
     """Its name in a task."""
     binary_rows: ClassVar[bool] = False
-    """Whether a row is either correct or wrong, with nothing in between."""
+    """True if a row is either correct or wrong, with nothing in between."""
     columns: ClassVar[dict[str, Any]]
     """Features of predictions and references, for `datasets`."""
 
