@@ -159,12 +159,12 @@ def _answered(case: Case, state: State) -> tuple[Inputs, Evaluation, Evaluation]
 
 
 def _may_quote(task: Task) -> bool:
-    """Whether results may quote the task's rows."""
+    """Return True if results may quote the task's rows."""
     return not isinstance(task.dataset, Folder) or task.dataset.keep_text
 
 
 def _may_show_answers(inputs: Inputs, task: Task) -> bool:
-    """Whether results may hold the answers: labels always, texts where rows may be quoted."""
+    """Return True if results may hold the answers: labels always, texts where rows may be quoted."""
     return inputs.kind.label in ("one", "each") or _may_quote(task)
 
 

@@ -57,11 +57,11 @@ class Options:
     """Number of fine-tunings of each model, the recipe's own seed first; only that one is measured."""
 
     def target(self, device: Device) -> Target:
-        """Where and how workers run."""
+        """Return where and how workers run."""
         return Target(device, self.threads, self.spinning)
 
     def settings(self, device: Device) -> Settings:
-        """How rounds are measured."""
+        """Return the settings of the rounds."""
         return Settings(
             self.target(device), self.launches, budget_s=self.budget_s, timeout_s=self.timeout_s, tail=self.tail
         )
@@ -102,7 +102,7 @@ class State:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the reference has answered, without which nothing is measured."""
+        """True once the reference has answered; without it nothing is measured."""
         return REFERENCE in self.prepared
 
     def fail(self, name: str, failure: Failure, trace: str) -> None:

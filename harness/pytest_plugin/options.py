@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,81 +29,37 @@ CONSTRAINTS = {"max_latency_ms": "latency", "max_memory_mb": "memory", "max_size
 
 def declare(add: Callable[..., None]) -> None:
     """Declare every option with pytest's `addoption`."""
+    flag = partial(add, action="store_true")
+    number = partial(add, type=int, metavar="N")
+    seconds = partial(add, type=float, metavar="SECONDS")
+    folder = partial(add, type=Path, metavar="DIR")
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
-    add("--ship-hub", action="store_true", help="also run suites whose models or rows come from the Hugging Face Hub")
+    flag("--ship-hub", help="also run suites whose models or rows come from the Hugging Face Hub")
     add("--ship-backends", metavar="A,B", help="measure these backends: names, default, or all (default: default)")
-    add("--ship-threads", type=int, metavar="N", help="threads per worker (default: the usable cores, at most 8)")
-    add("--ship-spin", action="store_true", help="let idle threads of workers spin, as runtimes do by default")
-    add(
-        "--ship-budget",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="longest time from the first to the last round of a comparison (default: 60)",
-    )
-    add("--ship-launches", type=int, default=4, metavar="N", help="generations of fresh workers (default: 4)")
-    add(
-        "--ship-timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="fail a worker that does not answer within this time (default: 300)",
-    )
+    number("--ship-threads", help="threads per worker (default: the usable cores, at most 8)")
+    flag("--ship-spin", help="let idle threads of workers spin, as runtimes do by default")
+    seconds("--ship-budget", default=60.0, help="longest time from a comparison's first to last round (default: 60)")
+    number("--ship-launches", default=4, help="generations of fresh workers (default: 4)")
+    seconds("--ship-timeout", default=300.0, help="fail a worker that does not answer in this time (default: 300)")
     add("--ship-machine", default=LOCAL, metavar="NAME", help=f"store results under this name (default: {LOCAL})")
-    add("--ship-results", type=Path, metavar="DIR", help="folder of results (default: results/ beside the suites)")
-    add(
-        "--ship-artifacts",
-        type=Path,
-        metavar="DIR",
-        help="folder of checkpoints and artifacts (default: .artifacts/ beside the results)",
-    )
-    add(
-        "--ship-tail",
-        type=int,
-        default=0,
-        metavar="N",
-        help="after the decision, time N single calls per backend for percentiles (p99 needs 459; default: 0)",
-    )
-    add(
-        "--ship-batch-sizes",
-        metavar="1,N",
-        help="rows per call: 1, by which gates are judged, then larger sizes (default: 1,16); a backend that runs out "
-        "of memory has no figures for that size",
-    )
+    folder("--ship-results", help="folder of results (default: results/ beside the suites)")
+    folder("--ship-artifacts", help="folder of checkpoints and artifacts (default: .artifacts/ beside the results)")
+    tail = "after the decision, time N single calls per backend for percentiles (p99 needs 459; default: 0)"
+    number("--ship-tail", default=0, help=tail)
+    sizes = "rows per call: 1, by which gates are judged, then larger sizes; a backend that runs out of memory has no "
+    add("--ship-batch-sizes", metavar="1,N", help=f"{sizes}figures for that size (default: 1,16)")
     for name, quantity in CONSTRAINTS.items():
-        unit = name.rpartition("_")[2]
-        add(
-            f"--ship-{name.replace('_', '-')}",
-            type=float,
-            metavar=unit.upper(),
-            help=f"recommend no backend with more {quantity} than this",
-        )
-    add(
-        "--ship-baseline",
-        type=Path,
-        metavar="DIR",
-        help="compare speed-ups and answers with the stored runs in this folder; a proven regression fails its test",
-    )
-    add(
-        "--ship-require",
-        choices=["decided"],
-        help=f"exit with {NOT_DECIDED} if a verdict is undecided or invalid and no gate is broken",
-    )
-    add(
-        "--ship-seeds",
-        type=int,
-        default=1,
-        metavar="N",
-        help="fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)",
-    )
-    add(
-        "--ship-resume",
-        action="store_true",
-        help="measure only what no earlier session finished, and what has changed since",
-    )
+        option, unit = f"--ship-{name.replace('_', '-')}", name.rpartition("_")[2].upper()
+        add(option, type=float, metavar=unit, help=f"recommend no backend with more {quantity} than this")
+    folder("--ship-baseline", help="compare with the stored runs in this folder; a proven regression fails its test")
+    required = f"exit with {NOT_DECIDED} if a verdict is undecided or invalid and no gate is broken"
+    add("--ship-require", choices=["decided"], help=required)
+    spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
+    number("--ship-seeds", default=1, help=spread)
+    flag("--ship-resume", help="measure only what no earlier session finished, and what has changed since")
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
-    add("--ship-no-page", action="store_true", help="write no report.html, which takes a second or two per comparison")
-    add("--ship-retrain", action="store_true", help="fine-tune again even if a checkpoint is stored")
+    flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
+    flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")
 
 
 def check(options: Namespace, root: Path) -> None:

@@ -192,7 +192,7 @@ class Seed:
     majority_score: float | None = None
     """Score of always answering the most frequent label of the test rows; None where rows have no labels."""
     majority_label: str | None = None
-    """That label."""
+    """Label with that score."""
     only_label: str | None = None
     """The label of every answer, if all answers are the same."""
 

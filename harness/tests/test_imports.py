@@ -1,5 +1,6 @@
 """Collecting, resuming and tables import no heavy library: they start at once, and run on a laptop."""
 
+import ast
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import factory
+import pytest
 
 import harness
 from harness.results.store import save
@@ -62,7 +64,21 @@ def test_no_module_but_metrics_imports_a_heavy_library():
 
 
 def test_suite_imports_only_numpy():
-    assert {} == loading(["harness"], (*HEAVY, "pandas", "scipy", "sklearn", "pytest", "psutil"))
+    libraries = (*HEAVY, "pandas", "scipy", "sklearn", "pytest", "psutil")
+    assert {} == loading(["harness.spec", "harness.backends", "harness.pytest_plugin.bench"], libraries)
+
+
+def test_public_names_are_imported_when_they_are_used():
+    tree = ast.parse(Path(harness.__file__).read_text())
+    typed = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    public = set(harness.__all__) - {"__version__"}
+    assert public == typed - {"import_module", "TYPE_CHECKING", "Any"}
+    assert len(public) <= 30
+    assert all(getattr(harness, name).__name__ == name for name in public - {"Arrays", "Row"})
+    assert {"Gate", "cases", "__version__"} <= set(dir(harness))
+    with pytest.raises(AttributeError, match="module 'harness' has no attribute 'Gates'"):
+        _ = harness.Gates
+    assert {} == loading(["harness"], ("numpy", "harness.spec"))
 
 
 def test_worker_imports_only_numpy():
@@ -136,3 +152,37 @@ def test_collecting_2000_cases_imports_no_heavy_library(tmp_path):
     assert ("toy/m0.backend-0.cpu", "toy/m199.backend-4.cuda") == (ids[0], ids[-1])
     assert "2000 tests collected" in output
     assert "nothing" == (tmp_path / "loaded.txt").read_text()
+
+
+PLUG_IN = [
+    "harness",
+    "harness.errors",
+    "harness.pytest_plugin",
+    "harness.pytest_plugin.options",
+    "harness.pytest_plugin.plugin",
+]
+OWN_TESTS = """
+import sys
+
+
+def test_own():
+    assert True
+
+
+def test_modules():
+    loaded = sorted(name for name in sys.modules if name.partition(".")[0] in ("harness", "numpy", "pandas"))
+    print("loaded", *loaded)
+"""
+
+
+def test_run_without_a_case_is_left_alone(tmp_path):
+    (tmp_path / "test_own.py").write_text(OWN_TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    quiet = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:benchmark")
+    outputs = [python("-m", "pytest", "-s", *quiet, *more, folder=tmp_path) for more in ((), ("-p", "no:shipbench"))]
+    (loaded,) = re.findall(r"loaded (.*)", outputs[0])
+    assert PLUG_IN == re.sub(r"\.$", "", loaded).split()
+    changing = re.compile(r"loaded.*|in [\d.]+s|^plugins: .*$", re.MULTILINE)
+    with_plug_in, without = (changing.sub("", text) for text in outputs)
+    assert with_plug_in == without
+    assert {"test_own.py", "pytest.ini", "__pycache__"} >= {path.name for path in tmp_path.iterdir()}
