@@ -6,13 +6,13 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from harness.measure.checks import check_leaks, check_memoization
-from harness.measure.gpu import GpuReading, GpuSnapshot, is_steady
+from harness.measure.gpu import GpuSnapshot, is_steady
 from harness.measure.samples import Arm, Measurement, Samples, Settings, WorkerFigures, WorkloadInputs
 from harness.measure.system import Span, summarize
 from harness.measure.worker_pool import Check, WorkerPool
@@ -65,17 +65,12 @@ class _Run:
     """A measurement in progress."""
 
     def __init__(
-        self,
-        arms: Sequence[Arm],
-        workloads: Sequence[WorkloadInputs],
-        settings: Settings,
-        check: Check,
-        decides: Decides,
+        self, arms: Sequence[Arm], loads: Sequence[WorkloadInputs], settings: Settings, check: Check, decides: Decides
     ) -> None:
         self.arms, self.settings, self.check, self.decides = arms, settings, check, decides
-        self.pairs = [(workload, Samples(workload.batch, workload.order_seed)) for workload in workloads]
+        self.pairs = [(load, Samples(load.batch, load.order_seed)) for load in loads]
         self.measurement = Measurement(samples=[], workers={arm.name: WorkerFigures() for arm in arms})
-        self.monitor = GpuMonitor(settings, self.measurement.gpu, self.measurement.unsteady)
+        self.monitor = GpuMonitor(settings, self.measurement)
         self.spans: list[Span] = []
 
     def due(self) -> list[tuple[WorkloadInputs, Samples]]:
@@ -113,9 +108,8 @@ class _Run:
         self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples, tick: Callable[[], object]
     ) -> None:
         """Warm up, run this launch's rounds and record how the machine was meanwhile."""
-        gated = self._gated(workload)
         call_ns = _warm_up(pool, workload, samples)
-        if self.settings.checks and gated and not samples.rows:
+        if self.settings.checks and self._gated(workload) and not samples.rows:
             check_leaks(pool, workload, call_ns, self.settings.timeout_s)
         self.monitor.wait_until_steady(pool, workload, samples)
         pool.switches.clear()
@@ -133,7 +127,7 @@ class _Run:
             return
         if is_look(samples, self.settings):
             samples.decided = self.decides(samples)
-        if gated and not self._due(samples):
+        if self._gated(workload) and not self._due(samples):
             _run_tail(pool, workload, samples, self.settings)
 
     def _switch(self, pool: WorkerPool, workload: WorkloadInputs) -> None:
@@ -211,20 +205,19 @@ def _run_tail(pool: WorkerPool, workload: WorkloadInputs, samples: Samples, sett
             samples.tail_ns.setdefault(name, []).append(pool.last[name].elapsed_ns)
 
 
-@dataclass
+@dataclass(frozen=True)
 class GpuMonitor:
-    """The GPU during one measurement: readings, and calls until its clock is steady. Does nothing on the CPU."""
+    """Readings of the GPU during a measurement, and calls until its clock is steady. Does nothing on the CPU."""
 
     settings: Settings
-    readings: list[GpuReading] = field(default_factory=list)
-    unsteady: list[str] = field(default_factory=list)
+    measurement: Measurement
 
     def record(self, pool: WorkerPool) -> None:
         """Record the state of the GPU, and how much of its memory every worker holds."""
         snapshot = self._read(pool)
         if snapshot is None:
             return
-        self.readings.append(snapshot.reading)
+        self.measurement.gpu.append(snapshot.reading)
         for name, worker in pool.workers.items():
             if (held := snapshot.held_bytes.get(worker.pid)) is not None:
                 pool.vram_bytes[name] = max(held, pool.vram_bytes.get(name, 0))
@@ -240,7 +233,7 @@ class GpuMonitor:
                 return
             if len(rates) > MAX_GPU_WARM_UP_BLOCKS:
                 last = rates[-MAX_GPU_WARM_UP_BLOCKS:]
-                self.unsteady.append(
+                self.measurement.unsteady.append(
                     f"batch {workload.batch}: the GPU's clock was not steady after {MAX_GPU_WARM_UP_BLOCKS} blocks of "
                     f"warm-up calls: {min(last)} to {max(last)} MHz"
                 )

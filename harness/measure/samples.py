@@ -34,15 +34,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class WorkloadInputs:
-    """The batches of one workload."""
+    """The batches of one workload, each of `batch` test rows."""
 
     batch: int
-    """Rows per call."""
     order_seed: int
     rows: Callable[[int], list[int]]
     """Number of a round → the test rows of its batch."""
     arrays: Callable[[list[int]], Arrays]
-    """Test rows → the batch."""
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,9 @@ class Span:
     before: Snapshot
     after: Snapshot
     elapsed_ns: int
-    """From the beginning of the first window to the end of the last, by the workers' clock."""
+    """From the first window's beginning to the last one's end."""
     switches: Mapping[str, int]
-    """Arm → involuntary context switches, summed over its windows."""
+    """Arm → involuntary context switches in its windows."""
 
 
 @dataclass(frozen=True, kw_only=True)

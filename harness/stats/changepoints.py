@@ -6,23 +6,16 @@ change-point model of Hawkins, Qiu and Kang, Journal of Quality Technology 35, 3
 ranks (van der Waerden), so that the rate holds for noise of any size and distribution, as long as runs are
 exchangeable; days that resemble each other are not.
 
-No library replaces it. `ruptures` is well kept and needs only numpy and scipy, but it finds the best cuts at a penalty,
-which is the threshold squared times a noise that it does not know: guessed from the series, as is usual, it found a
-step in 15 to 19 of 100 series of 20 to 50 points of noise. Nor does it say when a step was first detectable.
-`apache-otava` pins numpy and needs database clients, MongoDB's `signal-processing-algorithms` wants numpy below 2,
-`changepoint-online` is under the GPL.
+No library replaces it. `ruptures` finds the best cuts at a penalty, which is the threshold squared times a noise that
+it does not know: guessed from the series, as is usual, it found a step in 15 to 19 of 100 series of 20 to 50 points of
+noise, and it does not say when a step was first detectable. `apache-otava` pins numpy, MongoDB's
+`signal-processing-algorithms` wants numpy below 2, `changepoint-online` is under the GPL.
 
 Simulated at a noise of 3 %, runs without a step have 0.74 false alarms in 1,000 (371 in 500,000; 0.64 to 0.84). A step
-of 5 % is detected within 5 points 11, 26 and 37 times in 100 after 20, 50 and 100 points, and 95 times in 100 within
-28, 15 and 13. Within 5 points, 95 times in 100, steps of 12 % are detected after 20 points and of 10 % after 50 and
-100. The place of a step of 5 % lies within 5 points of the true one 95 times in 100 with 30 points on either side, 97
-with 50.
-
-No test detects 5 % within 5 points that often at this false-alarm rate: 5 points may have a false alarm 5 times in
-1,000, and at that level even the test that knows noise, old level, place and size of the step (Neyman and Pearson)
-detects 1.63 standard deviations times the root of 5 in 80 of 100 series, or in 86 if all its false alarms may be in the
-one direction that it knows. Stopping earlier does not help: the decision by the fifth point depends only on these five,
-and the rate bounds how often it is wrong.
+of 5 % is detected 95 times in 100 within 28, 15 and 13 points after 20, 50 and 100 points; within 5 points, steps of
+12 % after 20 points and of 10 % after 50 are. With 30 points on either side, its place is right within 5 points 95
+times in 100. No test detects 5 % within 5 points that often at this false-alarm rate: even the one that knows noise,
+old level, place and size of the step (Neyman and Pearson) detects it in 80 of 100 series.
 """
 
 from __future__ import annotations
