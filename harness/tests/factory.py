@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from harness.results.schema import Answers, Built, Data, Failure, Process, Result, Series, Workload
+from harness.results.schema import Answers, Built, Data, Failure, Flip, Process, Result, Series, Workload
 from harness.spec import Gate
 from harness.util.machine import Environment
 
@@ -75,7 +75,7 @@ def answers(lost=0, gained=0, rows=1000, score=0.95, **changed):
         source_gained=gained,
         source_agreement=agreement,
         largest_difference=1e-6,
-        right="1" * rows,
+        correct="1" * rows,
     )
     return replace(known, **changed)
 
@@ -139,3 +139,18 @@ def unsupported(backend="onnxruntime-o2"):
     """A combination that does not exist."""
     error = Failure(stage="build", message="Optimum exports no such head", status="unsupported")
     return replace(failed(backend), status="unsupported", error=error)
+
+
+def comparison(model="toy-model", task="toy-task", **changed):
+    """A comparison with a case of every sort."""
+    flip = Flip(row=3, label="a", reference="a", own="b", text="the text of the row")
+    return [
+        replace(one, task=task, model=model, **changed)
+        for one in (
+            result(),
+            result("onnxruntime", 1.5, answers=answers(lost=2, flips=(flip,))),
+            result("onnxruntime-int8", 0.5),
+            failed("broken", "no such operator"),
+            unsupported(),
+        )
+    ]

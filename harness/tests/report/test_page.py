@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import factory
 import pytest
+from factory import comparison
 from html_reader import Reader
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,21 +21,6 @@ DISTURBED = Disturbance(
     mhz_before=None, mhz_after=None, parent_cpu_share=None, switches={},
 )  # fmt: skip
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
-
-
-def comparison(model="toy-model", task="toy-task", **changed):
-    """A comparison with a case of every sort."""
-    flip = Flip(row=3, label="a", reference="a", own="b", text="the text of the row")
-    return [
-        replace(one, task=task, model=model, **changed)
-        for one in (
-            factory.result(),
-            factory.result("onnxruntime", 1.5, answers=factory.answers(lost=2, flips=(flip,))),
-            factory.result("onnxruntime-int8", 0.5),
-            factory.failed("broken", "no such operator"),
-            factory.unsupported(),
-        )
-    ]
 
 
 def table_rows(read):

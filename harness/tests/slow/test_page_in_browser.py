@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import factory
 import pytest
+from factory import comparison
 from runs import drawn, run
-from test_page import comparison
 
 from harness.regression.history import Commit, History, key_of
 from harness.regression.trends import point_of, trends

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import factory
-from test_page import comparison
+from factory import comparison
 
 from harness.report.page import page
 
