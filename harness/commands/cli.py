@@ -28,21 +28,26 @@ REPLACED = {
 """Earlier command → what replaces it."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 on success, 1 if a check failed, 4 on bad input, 7 if a case is undecided."""
-    words = sys.argv[1:] if arguments is None else arguments
-    parser = ArgumentParser(prog="shipbench", description="Work with the results of suites; pytest measures them.")
-    parser.epilog = f"Exit status: 0 success, 1 a check failed, 2 or 4 bad input, {NOT_DECIDED} undecided."
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+def parser(words: Sequence[str]) -> ArgumentParser:
+    """Return the parser of a command line. Only its own command declares arguments: the others are not imported."""
+    top = ArgumentParser(prog="shipbench", description="Work with the results of suites; pytest measures them.")
+    top.epilog = f"Exit status: 0 success, 1 a check failed, 2 or 4 bad input, {NOT_DECIDED} undecided."
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
-        if words and words[0] == name:  # only this command's imports are needed
+        if words and words[0] == name:
             module = import_module(f"harness.commands.{name}")
             module.declare(command)
             command.set_defaults(run=module.run)
     if words and words[0] in REPLACED:
-        parser.error(f"the command {words[0]} {REPLACED[words[0]]}")
-    options = parser.parse_args(words)
+        top.error(f"the command {words[0]} {REPLACED[words[0]]}")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0 on success, 1 if a check failed, 4 on bad input, 7 if a case is undecided."""
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(words).parse_args(words)
     try:
         return int(options.run(options))
     except (HarnessError, OSError) as error:  # an OSError names its file, too

@@ -59,6 +59,6 @@ def test_mentioned_command_parses(command: str) -> None:
     words = shlex.split(re.sub(r"[\[\]]", "", command), comments=True)[1:]
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            cli.parser().parse_args(words)
+            cli.parser(words).parse_args(words)
     except SystemExit as ended:
         assert ended.code == 0, command

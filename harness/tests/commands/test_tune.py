@@ -1,5 +1,5 @@
 # the expectation stands on the left
-"""Tuning threads and spinning: on simulated machines, where the truth is known, and bad input of the command."""
+"""`shipbench tune`: the search on simulated machines, whose fastest setting is known, and bad input."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +11,11 @@ import pytest
 from conftest import Toy
 from harness.backends.variants import variants
 from harness.commands.tune import REFUTED, Subject, search
-from harness.contracts.backend import Backend, Target, options_text
+from harness.contracts.backend import Backend, Target, format_options
 from harness.contracts.kind import Arrays
 from harness.errors import HarnessError, WorkerError
 from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.selftest.simulation import Profile, Simulated, Simulation
+from harness.selftest.simulation import Profile, SimulatedWorker, Simulation
 from harness.selftest.toys import truthful
 from harness.util.console import Progress
 
@@ -28,18 +28,16 @@ SPINNING = "threads=2, spinning=on"
 
 
 class Choosy(Simulation):
-    """A machine on which some settings take less or more time."""
+    """A machine on which settings take their share of the default's time."""
 
     shares: dict[str, float]
 
-    def hire(
-        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
-    ) -> Simulated:
+    def start_worker(self, backend: Backend, artifact: Path, *rest: object) -> SimulatedWorker:
         """Start a worker that takes its setting's share of the default's time."""
-        share = self.shares.get(
-            options_text({"threads": target.threads, "spinning": target.spinning, **backend.options}), 1.0
-        )
-        return super().hire(backend, Path(str(share)), target, timeout_s, name, front, kind)
+        target = rest[0]
+        assert isinstance(target, Target)
+        setting = {"threads": target.threads, "spinning": target.spinning, **backend.options}
+        return super().start_worker(backend, Path(str(self.shares.get(format_options(setting), 1.0))), *rest)
 
 
 def subject(seed: int, shares: dict[str, float], jitter: float = 0.02) -> Subject:
@@ -51,7 +49,7 @@ def subject(seed: int, shares: dict[str, float], jitter: float = 0.02) -> Subjec
 
     return Subject(
         default=Arm("toy", TOY, Path("1")),
-        load=WorkloadInputs(1, 0, lambda number: [number], arrays),
+        workload=WorkloadInputs(1, 0, lambda number: [number], arrays),
         settings=Settings(TARGET, machine=machine.machine),
         check=lambda name, rows, outputs: None,
         accept=lambda backend: None,
@@ -61,7 +59,7 @@ def subject(seed: int, shares: dict[str, float], jitter: float = 0.02) -> Subjec
 
 def refuse(setting: str) -> Callable[[Backend], None]:
     def accept(backend: Backend) -> None:
-        if options_text({name: backend.options[name] for name in ("threads", "spinning")}) == setting:
+        if format_options({name: backend.options[name] for name in ("threads", "spinning")}) == setting:
             raise HarnessError("the export does not answer as toy does")
 
     return accept

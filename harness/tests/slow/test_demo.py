@@ -1,4 +1,4 @@
-"""A published demo as a person meets it: in Chromium without a window, with what was measured and with bad input."""
+"""A published demo in a headless Chromium, with measured rows and with bad input."""
 
 import os
 import re
@@ -31,11 +31,11 @@ HOSTILE = {
 }
 WATCH = """
 import os, sys
-def hook(event, given):
+def hook(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo"):
-        host = given[1][0] if event == "socket.connect" and isinstance(given[1], tuple) else given[0]
+        host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
         if isinstance(host, (str, bytes)):
-            with open(os.environ["ASKED_HOSTS"], "a") as file:
+            with open(os.environ["CONTACTED_HOSTS"], "a") as file:
                 print(host if isinstance(host, str) else host.decode(), file=file)
 sys.addaudithook(hook)
 """
@@ -43,21 +43,21 @@ HERE = {"127.0.0.1", "localhost", "::1", "0.0.0.0"}  # noqa: S104  # names of th
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.fixture
 def served(measured, installed, tmp_path, monkeypatch):  # noqa: F811
-    """Publishes a case with its demo and runs that, in a process of its own that knows nothing of the harness."""
+    """Publish a case with its demo and run that in a process of its own, without the harness."""
     toy, run = measured
     assert 0 == run.status, run.text
     monkeypatch.chdir(toy.folder)
     monkeypatch.syspath_prepend(str(installed))
     (tmp_path / "watch").mkdir()
     (tmp_path / "watch" / "sitecustomize.py").write_text(WATCH)
-    started = []
+    apps = []
 
     def serve(case):
         folder = tmp_path / "published"
@@ -65,12 +65,12 @@ def served(measured, installed, tmp_path, monkeypatch):  # noqa: F811
         port, hosts, log = free_port(), tmp_path / "hosts", (tmp_path / "log").open("w")
         env = os.environ | {
             "PYTHONPATH": str(tmp_path / "watch"),
-            "ASKED_HOSTS": str(hosts),
+            "CONTACTED_HOSTS": str(hosts),
             "GRADIO_SERVER_PORT": str(port),
             "GRADIO_TEMP_DIR": str(tmp_path / "gradio"),
         }
         app = subprocess.Popen([sys.executable, "app.py"], cwd=folder, env=env, stdout=log, stderr=log)
-        started.append(app)
+        apps.append(app)
         url = f"http://127.0.0.1:{port}/"
         for _ in range(240):
             assert app.poll() is None, (tmp_path / "log").read_text()
@@ -83,105 +83,97 @@ def served(measured, installed, tmp_path, monkeypatch):  # noqa: F811
         raise AssertionError((tmp_path / "log").read_text())
 
     yield serve
-    for app in started:
+    for app in apps:
         app.terminate()
         app.wait(30)
 
 
 def opened(browser, demo):  # noqa: F811
-    """The page; what it asked of others, and what it complained of."""
-    view, others = browser.new_page(), []
-    view.on("request", lambda asked: others.append(asked.url) if not own(asked.url, demo.url) else None)
-    view.on("pageerror", lambda error: others.append(str(error)))
-    view.goto(demo.url)
-    view.get_by_role("button", name="Answer").wait_for()
-    return view, others
+    """Return the page, and a list of its requests to others and of its errors."""
+    page, problems = browser.new_page(), []
+    own = (demo.url, "data:", "blob:")
+    page.on("request", lambda request: problems.append(request.url) if not request.url.startswith(own) else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(demo.url)
+    page.get_by_role("button", name="Answer").wait_for()
+    return page, problems
 
 
-def own(address, url):
-    return address.startswith((url, "data:", "blob:"))
-
-
-def ask(view, backends):
-    """Ask for the first time on this page, and wait for each backend's likeliest label."""
-    view.get_by_role("button", name="Answer").click()
-    said = view.get_by_test_id("label-output-value")
+def ask(page, backends):
+    """Press the button for the first time, and return each backend's likeliest label."""
+    page.get_by_role("button", name="Answer").click()
+    labels = page.get_by_test_id("label-output-value")
     for place, name in enumerate(backends):
-        said.nth(place).wait_for()
-        assert re.fullmatch(r"\d+\.\d\d ms", view.get_by_label(f"{name}: time of one call").input_value())
-    assert len(backends) == said.count()
-    return [one.strip() for one in said.all_inner_texts()]
+        labels.nth(place).wait_for()
+        assert re.fullmatch(r"\d+\.\d\d ms", page.get_by_label(f"{name}: time of one call").input_value())
+    assert len(backends) == labels.count()
+    return [label.strip() for label in labels.all_inner_texts()]
 
 
 def recorded(demo):
-    """What the measurement answered, row by row."""
+    """The recorded answers, row by row."""
     return pd.read_parquet(demo.toy.folder / "results" / "local" / f"{demo.result.name}.parquet")
 
 
 @pytest.mark.parametrize("case", ["toy/bag.onnxruntime.cpu", "tickets/mine.onnxruntime-int8.cpu"])
-def test_texts_are_answered_by_both_as_measured_and_hostile_ones_run_nothing(browser, served, case):  # noqa: F811
+def test_texts_are_answered_as_measured_and_hostile_ones_do_nothing(browser, served, case):  # noqa: F811
     demo = served(case)
-    backends = [demo.result.backend, "pytorch"]
-    known = rows(demo.toy, demo.result)
-    table = recorded(demo)
-    asked = [*known[:3], *([text] * len(known[0]) for text in HOSTILE.values())]
-    said = []
-    for texts in asked:
-        view, others = opened(browser, demo)
+    test_rows, table = rows(demo.toy, demo.result), recorded(demo)
+    answers = []
+    for texts in [*test_rows[:3], *([text] * len(test_rows[0]) for text in HOSTILE.values())]:
+        page, problems = opened(browser, demo)
         for place, text in enumerate(texts):
-            view.locator("textarea:not([disabled])").nth(place).fill(text)
-        said.append(ask(view, backends))
-        assert f"{demo.result.model} for {demo.result.task}" == view.title()
-        assert [] == others
-        view.close()
+            page.locator("textarea:not([disabled])").nth(place).fill(text)
+        answers.append(ask(page, [demo.result.backend, "pytorch"]))
+        assert f"{demo.result.model} for {demo.result.task}" == page.title()
+        assert [] == problems
+        page.close()
     if "prediction" in table:
-        assert table[["prediction", "reference"]].head(3).to_numpy().tolist() == said[:3]
-    assert {one for pair in said for one in pair} <= set(demo.result.data.labels)
+        assert table[["prediction", "reference"]].head(3).to_numpy().tolist() == answers[:3]
+    assert {label for pair in answers for label in pair} <= set(demo.result.data.labels)
     assert set(demo.hosts.read_text().split()) <= HERE
 
 
 @pytest.mark.parametrize("text", ["", "   \n "])
-def test_nothing_is_refused_in_words(browser, served, text):  # noqa: F811
-    demo = served("toy/bag.onnxruntime.cpu")
-    view, others = opened(browser, demo)
-    view.locator("textarea:not([disabled])").first.fill(text)
-    view.get_by_role("button", name="Answer").click()
-    view.get_by_text("Write something first.").first.wait_for()
-    assert 0 == view.get_by_test_id("label-output-value").count()
-    assert [] == others
-    view.close()
+def test_empty_text_is_refused(browser, served, text):  # noqa: F811
+    page, problems = opened(browser, served("toy/bag.onnxruntime.cpu"))
+    page.locator("textarea:not([disabled])").first.fill(text)
+    page.get_by_role("button", name="Answer").click()
+    page.get_by_text("Write something first.").first.wait_for()
+    assert 0 == page.get_by_test_id("label-output-value").count()
+    assert [] == problems
+    page.close()
 
 
-def test_an_image_is_answered_by_both_as_measured_in_any_form(browser, served, tmp_path):  # noqa: F811
+def test_images_of_any_form_are_answered_as_measured(browser, served, tmp_path):  # noqa: F811
     demo = served("digits/vit.onnxruntime.cpu")
-    view, others = opened(browser, demo)
-    view.get_by_role("button", name="Answer").click()
-    view.get_by_text("Choose an image first.").first.wait_for()
-    view.close()
+    page, _ = opened(browser, demo)
+    page.get_by_role("button", name="Answer").click()
+    page.get_by_text("Choose an image first.").first.wait_for()
+    page.close()
     (tmp_path / "none.png").write_text("<script>document.title='gotcha'</script>")
-    view, _ = opened(browser, demo)
-    view.locator("input[type=file]").first.set_input_files(tmp_path / "none.png")
-    view.get_by_label("Remove Image").first.wait_for()
-    view.get_by_role("button", name="Answer").click()
-    view.get_by_text("cannot identify image file").first.wait_for()
-    assert "gotcha" != view.title()
-    view.close()
+    page, _ = opened(browser, demo)
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "none.png")
+    page.get_by_label("Remove Image").first.wait_for()
+    page.get_by_role("button", name="Answer").click()
+    page.get_by_text("cannot identify image file").first.wait_for()
+    assert "gotcha" != page.title()
+    page.close()
     pixels = np.asarray(rows(demo.toy, demo.result)[0][0], dtype=np.uint8)[:, :, 0]
-    given = {
-        "as it was": Image.fromarray(pixels),
+    images = {
+        "as measured": Image.fromarray(pixels),
         "in colour": Image.fromarray(np.stack([pixels] * 3, axis=2)),
         "large": Image.fromarray(pixels).resize((900, 700), Image.Resampling.NEAREST),
     }
     expected = recorded(demo)[["prediction", "reference"]].iloc[0].tolist()
-    for name, image in given.items():
+    for name, image in images.items():
         image.save(tmp_path / f"{name}.png")
-        view, asked = opened(browser, demo)
-        others += asked
-        view.locator("input[type=file]").first.set_input_files(tmp_path / f"{name}.png")
-        view.get_by_label("Remove Image").first.wait_for()
-        said = ask(view, ["onnxruntime", "pytorch"])
-        assert set(said) <= set(demo.result.data.labels)
-        assert name == "large" or said == expected  # what is made smaller need not be the very same again
-        view.close()
-    assert [] == others
+        page, problems = opened(browser, demo)
+        page.locator("input[type=file]").first.set_input_files(tmp_path / f"{name}.png")
+        page.get_by_label("Remove Image").first.wait_for()
+        answers = ask(page, ["onnxruntime", "pytorch"])
+        assert set(answers) <= set(demo.result.data.labels)
+        assert name == "large" or answers == expected  # shrinking need not give the same pixels again
+        assert [] == problems
+        page.close()
     assert set(demo.hosts.read_text().split()) <= HERE

@@ -1,4 +1,4 @@
-"""The command that tunes, from a suite to the line that a user pastes."""
+"""`shipbench tune`, from a suite to the line that a user pastes into it."""
 
 import json
 import re
@@ -29,46 +29,42 @@ def tuned(once: Once) -> tuple[Toy, Run]:
     return once("tuned", make)
 
 
-def test_command_proves_the_faster_setting_and_prints_its_line(tuned: tuple[Toy, Run]) -> None:
+def test_faster_setting_is_proven_and_printed(tuned: tuple[Toy, Run]) -> None:
     _, run = tuned
     assert 0 == run.status, run.text
     (verdict,) = [line for line in run.out if line.startswith("eager with ")]
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"eager with threads=1, spinning=on: [\d.]+x \[([\d.]+), [\d.]+\] the default, "
         r"from (\d+) fresh rounds in (\d+) launches",
         verdict,
     )
-    assert found is not None
-    low, rounds, launches = map(float, found.groups())
+    assert match is not None
+    low, rounds, launches = map(float, match.groups())
     assert low > 1.02
     assert rounds >= 30
     assert launches >= 4
     assert "In the suite: cases(…, backends=[…, tuned(EAGER, threads=1, spinning=True)])" == run.out[-1]
 
 
-def test_only_validation_rows_are_asked(tuned: tuple[Toy, Run]) -> None:
+def test_only_validation_rows_are_answered(tuned: tuple[Toy, Run]) -> None:
     toy, run = tuned
     assert run.out[0].startswith("toy/bag.eager.cpu: ")
     assert run.out[0].endswith("against the default (threads=1, spinning=off), batch 1, 24 validation rows")
-    assert {24} == sizes(toy, "eager-tuned")
+    answers = toy.artifacts.glob("toy/bag/eager-tuned.answers-*/shipbench.json")
+    assert {24} == {len(json.loads(path.read_text())["info"]["predictions"]) for path in answers}
 
 
-def sizes(toy: Toy, backend: str) -> set[int]:
-    kept = toy.artifacts.glob(f"toy/bag/{backend}.answers-*/shipbench.json")
-    return {len(json.loads(path.read_text())["info"]["predictions"]) for path in kept}
-
-
-@pytest.mark.skipif(usable_cores() < 2, reason="two threads are tried on two cores only")
-def test_setting_that_changes_answers_is_left_out(tuned: tuple[Toy, Run]) -> None:
+@pytest.mark.skipif(usable_cores() < 2, reason="two threads are only tried on two cores")
+def test_setting_with_other_answers_fails(tuned: tuple[Toy, Run]) -> None:
     _, run = tuned
     assert re.search(
-        r"^ *threads=2, spinning=on +failed: .*what was timed is not what was scored: logits of validation row",
+        r"^ *threads=2, spinning=on +failed: .*timed outputs differ from the scored ones: logits of validation row",
         run.text,
         re.MULTILINE,
     )
 
 
-def test_settings_that_change_nothing_prove_nothing(tuned: tuple[Toy, Run], toy: Toy) -> None:
+def test_settings_without_effect_prove_nothing(tuned: tuple[Toy, Run], toy: Toy) -> None:
     there = Toy(tuned[0].folder, tuned[0].artifacts, toy.pytester)
     run = command(there, "test_toy.py", "-k", "choosy.cpu", "--budget=60")
     assert 0 == run.status, run.text
@@ -76,22 +72,20 @@ def test_settings_that_change_nothing_prove_nothing(tuned: tuple[Toy, Run], toy:
     assert "In the suite" not in run.text
 
 
-def test_variants_are_measured_and_record_their_options(tuned: tuple[Toy, Run], toy: Toy) -> None:
+def test_variants_record_their_options(tuned: tuple[Toy, Run], toy: Toy) -> None:
     there = Toy(tuned[0].folder, tuned[0].artifacts, toy.pytester)
     run = there.run("test_toy.py", "-m", "not cuda", "--ship-budget=1")
+    assert 1 == run.status
     little, default = (there.results[f"toy/bag.{name}.cpu"] for name in ("choosy-tuned", "choosy"))
-    assert ("ok", "choosy", 0.0) == (
-        little.status, little.answers and little.answers.compared_with,
-        little.answers and little.answers.largest_difference,
-    )  # fmt: skip
+    assert "ok" == little.status
+    assert little.answers is not None
+    assert ("choosy", 0.0) == (little.answers.compared_with, little.answers.largest_difference)
     assert little.process is not None
     assert default.process is not None
-    chosen = {name: little.process.settings[name] for name in ("options", "work", "threads")}
-    assert {"options": "threads=1, work=little", "work": "little", "threads": "1"} == chosen
+    settings = {name: little.process.settings[name] for name in ("options", "work", "threads")}
+    assert {"options": "threads=1, work=little", "work": "little", "threads": "1"} == settings
     assert "options" not in default.process.settings
-    assert little.artifact == default.artifact
-    assert little.measurement == default.measurement
+    assert (little.artifact, little.measurement) == (default.artifact, default.measurement)
     wrong = there.results["toy/bag.choosy-wrong.cpu"]
     assert wrong.error is not None
     assert "the export does not answer as choosy does" in wrong.error.message
-    assert 1 == run.status
