@@ -86,16 +86,9 @@ def bare_result(case: Case, state: State, failure: Failure | None) -> Result:
 
 def process_of(name: str, measured: Measurement) -> Process:
     """Return the figures that the arm's workers reported."""
-    figures = measured.workers[name]
-    return Process(
-        import_ns=tuple(figures.import_ns),
-        compile_ns=tuple(figures.compile_ns),
-        load_ns=tuple(figures.load_ns),
-        first_ns=tuple(figures.first_ns),
-        peak_rss_bytes=tuple(figures.peak_rss_bytes),
-        peak_vram_bytes=tuple(figures.peak_vram_bytes),
-        settings=figures.settings,
-    )
+    reported = vars(measured.workers[name]).items()
+    figures: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value for field, value in reported}
+    return Process(**figures)
 
 
 def series_of(name: str, samples: Samples, measured: Measurement, threads: int, reference: str = REFERENCE) -> Series:

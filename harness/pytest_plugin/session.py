@@ -30,17 +30,17 @@ GROUPS = ("default", "all")
 """Words that `--ship-backends` takes besides names."""
 
 
-def unwanted(cases: Sequence[Case], given: Namespace) -> set[str]:
+def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
     """Return the names of the cases that the options leave out; HarnessError for a backend that no case has."""
-    known = {case.backend.name for case in cases}
-    names = (given.ship_backends or "default").split(",")
-    unknown = [name for name in names if name not in (*known, *GROUPS)]
+    backends = {case.backend.name for case in cases}
+    names = (namespace.ship_backends or "default").split(",")
+    unknown = [name for name in names if name not in (*backends, *GROUPS)]
     if unknown and cases:
         raise HarnessError(
             f"--ship-backends: unknown backend {', '.join(unknown)}; expected some of "
-            f"{', '.join((*sorted(known), *GROUPS))}"
+            f"{', '.join((*sorted(backends), *GROUPS))}"
         )
-    device = given.ship_device
+    device = namespace.ship_device
     return {str(case) for case in cases if not _is_wanted(case, names) or device not in ("all", case.device)}
 
 
@@ -49,20 +49,20 @@ def _is_wanted(case: Case, names: Sequence[str]) -> bool:
     return case.backend.name in names or "all" in names or ("default" in names and not case.on_request)
 
 
-def skip_reason(case: Case, given: Namespace) -> str | None:
+def skip_reason(case: Case, namespace: Namespace) -> str | None:
     """Return why the case cannot run here, if so."""
     if case.device == "cuda" and (reason := no_cuda()) is not None:
         return reason
-    if case.reads_hub and not given.ship_hub:
+    if case.reads_hub and not namespace.ship_hub:
         return "reads the Hugging Face Hub; run with --ship-hub"
     return unavailable_reason(case.backend, case.device)
 
 
-def comparison_of(case: Case, selected: Iterable[Case], given: Namespace) -> tuple[Case, ...]:
+def comparison_of(case: Case, selected: Iterable[Case], namespace: Namespace) -> tuple[Case, ...]:
     """Return the selected cases that share the case's rounds and can run here, itself included."""
     place = (case.task, case.model, case.device)
     mates = (mate for mate in selected if (mate.task, mate.model, mate.device) == place)
-    return tuple(mate for mate in mates if skip_reason(mate, given) is None)
+    return tuple(mate for mate in mates if skip_reason(mate, namespace) is None)
 
 
 @dataclass
@@ -87,14 +87,14 @@ class ShipSession:
     """Stored runs that the results are compared with."""
 
     @classmethod
-    def from_options(cls, given: Namespace, root: Path, arguments: Sequence[str] = ()) -> ShipSession:
+    def from_options(cls, namespace: Namespace, root: Path, arguments: Sequence[str] = ()) -> ShipSession:
         """Create the session while pytest does not capture: the copy of stderr stays a terminal if it was one.
 
         pytest captures inside tests and while it imports test modules, but not when it announces a collected item.
         """
         live = os.isatty(2) and not os.environ.get("PYTEST_XDIST_WORKER")
         progress = Progress(os.fdopen(os.dup(2), "w") if live else None)
-        return cls(given, root, progress, options.ship_arguments(given, arguments))
+        return cls(namespace, root, progress, options.ship_arguments(namespace, arguments))
 
     def close(self) -> None:
         """Release the terminal, and remove locks that no other process holds."""
@@ -183,19 +183,19 @@ class ShipSession:
 
         chosen, folder = self.selected[str(case)]
         mates = comparison_of(chosen, (mate for mate, _ in self.selected.values()), self.options)
-        given = self.pipeline_options()
-        comparison = Comparison(mates, folder, resume.comparison_fingerprint(mates, folder, given))
-        if not (self.options.ship_resume and self._resume(comparison, given)):
-            compare(comparison, given, self.progress, self._keep)
+        settings = self.pipeline_options()
+        comparison = Comparison(mates, folder, resume.comparison_fingerprint(mates, folder, settings))
+        if not (self.options.ship_resume and self._resume(comparison, settings)):
+            compare(comparison, settings, self.progress, self._keep)
 
-    def _resume(self, comparison: Comparison, given: Options) -> bool:
+    def _resume(self, comparison: Comparison, settings: Options) -> bool:
         """Take the comparison's results from an earlier session; return whether all of them are still valid."""
         from harness.pytest_plugin import resume
 
         first = comparison.cases[0]
         name = f"{first.task.name}/{first.model.name} on {first.device}"
-        here = describe(given.machine, given.threads, comparison.folder, given.spinning)
-        folder = self.results_folder / given.machine
+        here = describe(settings.machine, settings.threads, comparison.folder, settings.spinning)
+        folder = self.results_folder / settings.machine
         try:
             results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
         except HarnessError as reason:
