@@ -52,10 +52,14 @@ def pack(value: Any) -> Any:
     """Return a kind, or a part of one, as JSON data; HarnessError for a part that no other process can import."""
     if inspect.isfunction(value):
         return {"function": symbol_of(value)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _pack_fields(value, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return _pack_fields(value, value._asdict())
+    cls = type(value)
+    fields = getattr(cls, "_fields", None)  # of a NamedTuple
+    if dataclasses.is_dataclass(cls):
+        fields = [field.name for field in dataclasses.fields(cls)]
+    if fields is not None:
+        file = str(Path(inspect.getfile(cls)).resolve())
+        name = {"file": file, "module": cls.__module__, "qualname": cls.__qualname__}
+        return {"class": name, "fields": {field: pack(getattr(value, field)) for field in fields}}
     if isinstance(value, tuple):
         return {"tuple": [pack(item) for item in value]}
     if value is None or isinstance(value, str | int | float):
@@ -63,12 +67,6 @@ def pack(value: Any) -> Any:
     raise HarnessError(
         f"kind: {value!r} cannot be sent to another process; use module-level functions, numbers, strings and tuples"
     )
-
-
-def _pack_fields(value: Any, fields: dict[str, Any]) -> dict[str, Any]:
-    cls = type(value)
-    name = {"file": str(Path(inspect.getfile(cls)).resolve()), "module": cls.__module__, "qualname": cls.__qualname__}
-    return {"class": name, "fields": {field: pack(item) for field, item in fields.items()}}
 
 
 def unpack(value: Any) -> Any:

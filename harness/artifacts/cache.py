@@ -16,7 +16,7 @@ from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
 from harness.environments.interpreters import describe_interpreter, resolve_environments
 from harness.evaluation import predictions
-from harness.measure import gpu, worker
+from harness.measure import client, gpu, worker
 from harness.measure.client import Worker
 from harness.metrics import METRICS
 from harness.training import train
@@ -130,7 +130,7 @@ class Artifacts:
         key = fingerprint(
             (artifact.path.name, artifact.info, runner, installed),
             (self.target, self.task.metrics, part),
-            (versions(), _machine(), self._code_key(predictions, worker)),
+            (versions(), _machine(), self._code_key(predictions, worker, client)),
         )
         entry = self.store.get(self._entry_name(f"{backend.name}.answers"), key, collect)
         return predictions.read(entry.path, entry.info)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from users import TEAMS, save_suite, suite
+from ticket_suite import TEAMS, save_suite, suite
 
 from conftest import Once, Run, Toy
 

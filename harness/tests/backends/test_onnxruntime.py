@@ -1,0 +1,177 @@
+"""ONNX Runtime's backends and PyTorch's reference on tiny untrained models."""
+
+import numpy as np
+import onnx
+import pytest
+from tiny_models import TEXTS, one_each, save_bart, save_native
+
+from harness import checkpoint
+from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends.onnx_quantization import int8_preset
+from harness.backends.variants import variant
+from harness.contracts.backend import Target, format_options
+from harness.contracts.sources import Scratch
+from harness.errors import Unsupported
+from harness.kinds import image_classification, text_classification, translation
+
+CPU = Target("cpu", 1)
+
+
+@pytest.fixture(scope="module")
+def lstm(tmp_path_factory):
+    return save_native(tmp_path_factory.mktemp("lstm"))
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    source = Scratch(
+        config={"model_type": "vit", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                "intermediate_size": 32, "image_size": 8, "patch_size": 4, "num_channels": 1},
+        processor={"image_processor_type": "ViTImageProcessor", "do_resize": False, "image_mean": [0.5],
+                   "image_std": [0.5]},
+    )  # fmt: skip
+    kind, out = image_classification, tmp_path_factory.mktemp("vit")
+    rows = [{"image": np.full((8, 8), shade, dtype=np.uint8)} for shade in (0, 90)]
+    processor = kind.processor(source, None, rows, ("image",))
+    model = checkpoint.create(source, kind, out, None, ("a", "b"), processor)
+    example = kind.collate(processor, one_each(kind.encode(processor, rows, ("image",), 0)))
+    checkpoint.save(model, source, out, out, processor, example)
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported(lstm, tmp_path_factory):
+    out = tmp_path_factory.mktemp("onnx")
+    ONNXRUNTIME.build(lstm, out, text_classification)
+    return out
+
+
+def texts(folder, *rows):
+    tokenizer = text_classification.load_processor(folder)
+    encoded = text_classification.encode(tokenizer, [TEXTS[row] for row in rows], ("text",), 16)
+    return text_classification.collate(tokenizer, one_each(encoded))
+
+
+def test_export_answers_as_the_module_at_every_batch_and_length(lstm, exported):
+    reference, own = PYTORCH.load(lstm, CPU), ONNXRUNTIME.load(exported, CPU)
+    for rows in ((0,), (1,), (2,), (0, 1), (0, 1, 2)):
+        batch = texts(lstm, *rows)
+        np.testing.assert_allclose(reference.run(batch)["logits"], own.run(batch)["logits"], atol=1e-5)
+
+
+def test_export_names_no_source_file(exported, tmp_path):
+    bag = save_native(tmp_path, "embedding_bag.py:EmbeddingBagClassifier")  # its graph has a loop
+    (tmp_path / "out").mkdir()
+    ONNXRUNTIME.build(bag, tmp_path / "out", text_classification)
+    for folder in (exported, tmp_path / "out"):
+        model = onnx.load(folder / "model.onnx")
+        del model.graph.initializer[:]  # random weights may spell anything
+        assert b".py" not in model.SerializeToString()
+
+
+def test_padding_does_not_change_an_answer(lstm):
+    session = PYTORCH.load(lstm, CPU)
+    alone, padded = session.run(texts(lstm, 1))["logits"], session.run(texts(lstm, 0, 1))["logits"]
+    np.testing.assert_allclose(alone[0], padded[1], atol=1e-6)
+
+
+def test_int8_reaches_the_layers_of_an_lstm(exported, tmp_path):
+    settings = ONNXRUNTIME_INT8.build(exported, tmp_path, text_classification)
+    assert "DynamicQuantizeLSTM 2" in settings["operators"]
+
+
+def test_session_reports_device_and_threads(lstm, exported):
+    for backend, folder in ((PYTORCH, lstm), (ONNXRUNTIME, exported)):
+        session = backend.load(folder, CPU)
+        assert ("cpu", "1") == (session.device, session.settings["threads"])
+
+
+def test_idle_threads_sleep_unless_told_to_spin(exported):
+    spinning = [ONNXRUNTIME.load(exported, Target("cpu", 1, spin)).settings["allow_spinning"] for spin in (False, True)]
+    assert ["0", "1"] == spinning
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_both_thread_pools_spin_or_sleep(exported, monkeypatch, spin):
+    from harness.backends import onnxruntime
+
+    created, create = [], onnxruntime._session_options
+    monkeypatch.setattr(onnxruntime, "_session_options", lambda target: created.append(create(target)) or created[0])
+    session = ONNXRUNTIME.load(exported, Target("cpu", 2, spin, {"execution": "parallel"}))
+    assert "parallel" == session.settings["execution"]
+    pools = ("intra_op", "inter_op")
+    assert {str(int(spin))} == {created[0].get_session_config_entry(f"session.{p}.allow_spinning") for p in pools}
+
+
+DEFAULTS = {"optimisation": "all", "arena": "True", "memory_pattern": "True", "execution": "sequential"}
+CHOSEN = [{name: value} for name, values in ONNXRUNTIME.choices.items() for value in values[1:]]
+
+
+@pytest.mark.parametrize("options", [{}, *CHOSEN, {"arena": False, "optimisation": "basic"}], ids=format_options)
+def test_options_are_read_back_and_keep_the_answers(options, lstm, exported):
+    target = Target("cpu", 2)  # with one thread ONNX Runtime falls back to sequential execution
+    session = ONNXRUNTIME.load(exported, variant(ONNXRUNTIME, options).worker_target(target))
+    expected = DEFAULTS | {name: str(value) for name, value in options.items()}
+    assert expected == {name: session.settings[name] for name in DEFAULTS}
+    batch = texts(lstm, 0, 1)
+    default = ONNXRUNTIME.load(exported, target).run(batch)["logits"]
+    np.testing.assert_allclose(default, session.run(batch)["logits"], rtol=1e-5, atol=1e-6)
+
+
+def test_optimising_a_native_module_is_unsupported(exported, tmp_path):
+    with pytest.raises(Unsupported, match="a native module has none"):
+        ONNXRUNTIME_O2.build(exported, tmp_path, text_classification)
+
+
+def test_head_that_optimum_does_not_export_is_unsupported(vit, tmp_path):
+    with pytest.raises(Unsupported, match="Optimum exports no text-classification head for vit"):
+        ONNXRUNTIME.build(vit, tmp_path, text_classification)
+
+
+def test_transformers_model_is_exported_by_optimum(vit, tmp_path):
+    settings = ONNXRUNTIME.build(vit, tmp_path, image_classification)
+    assert settings["exporter"].startswith("optimum-onnx")
+    own, reference = ONNXRUNTIME.load(tmp_path, CPU), PYTORCH.load(vit, CPU)
+    batch = checkpoint.example(vit)
+    np.testing.assert_allclose(reference.run(batch)["logits"], own.run(batch)["logits"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "preset"),
+    [
+        ("aarch64", {"asimd"}, "arm64"),
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, "avx512_vnni"),
+        ("x86_64", {"avx2", "avx512f"}, "avx512"),
+        ("x86_64", {"avx2"}, "avx2"),
+    ],
+)
+def test_int8_preset_follows_the_cpu(machine, flags, preset):
+    assert preset == int8_preset(machine, frozenset(flags))
+
+
+WRITTEN = {"input_ids": np.arange(4, 22).reshape(2, 9), "attention_mask": np.array([[1] * 9, [1] * 5 + [0] * 4])}
+
+
+def test_every_form_of_a_generating_model_writes_text(tmp_path):
+    writer = save_bart(tmp_path / "writer", max_length=9, num_beams=2)
+    reference = PYTORCH.load(writer, CPU).run(WRITTEN)["sequences"]
+    assert (2, 9) == reference.shape
+    for backend in (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8):
+        out = tmp_path / backend.name
+        out.mkdir()
+        settings = backend.build(tmp_path / "onnxruntime" if backend.source else writer, out, translation)
+        graphs = {"encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"}
+        assert graphs <= {path.name for path in out.iterdir()}
+        session = backend.load(out, CPU)
+        assert "cpu" == session.device
+        sequences = session.run(WRITTEN)["sequences"]
+        if backend.lossy:
+            assert "MatMulInteger" in settings["operators"]
+        else:
+            np.testing.assert_array_equal(reference, sequences)
+
+
+def test_classifier_on_a_generating_body_does_not_generate(tmp_path):
+    from transformers import BartForSequenceClassification
+
+    assert not checkpoint.generates(BartForSequenceClassification.from_pretrained(save_bart(tmp_path)))

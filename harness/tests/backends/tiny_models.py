@@ -1,0 +1,61 @@
+"""Tiny untrained checkpoints for tests of backends."""
+
+from pathlib import Path
+
+import numpy as np
+
+from harness import checkpoint
+from harness.contracts.sources import Native
+from harness.kinds import text_classification
+
+SUITES = Path(__file__).parents[3] / "suites"
+TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": "eight"}]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def one_each(encoded):
+    """Return the examples of rows that have one each."""
+    return [example for (example,) in encoded]
+
+
+def save_native(out, name="lstm.py:LSTMClassifier"):
+    """Save one of the suites' native modules; return its folder."""
+    source, kind = Native(f"models/{name}"), text_classification
+    tokenizer = kind.processor(source, None, TEXTS, ("text",))
+    model = checkpoint.create(source, kind, SUITES, None, ("a", "b"), tokenizer)
+    examples = one_each(kind.encode(tokenizer, TEXTS[:2], ("text",), 16))
+    checkpoint.save(model, source, SUITES, out, tokenizer, kind.collate(tokenizer, examples))
+    return out
+
+
+def save_bert(out, example, **sizes):
+    """Save a BERT of one layer for 60 tokens and three labels; return its folder."""
+    import torch
+    from safetensors.numpy import save_file
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=60, num_labels=3, **(SIZES | sizes))
+    BertForSequenceClassification(config).eval().save_pretrained(out)
+    save_file(example, out / checkpoint.EXAMPLE)
+    return out
+
+
+def save_bart(out, **generation):
+    """Save a BART of one layer a side, which generates text; return its folder."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    layer = {"layers": 1, "attention_heads": 2, "ffn_dim": 64}
+    sizes = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in layer.items()}
+    model = BartForConditionalGeneration(BartConfig(vocab_size=60, d_model=32, max_position_embeddings=64, **sizes))
+    model.generation_config.update(**generation)
+    model.save_pretrained(out)
+    return out
+
+
+def token_batch(rows, length):
+    """Return a batch of random tokens in which nothing is padded."""
+    ids = np.random.default_rng(rows * 100 + length).integers(4, 60, (rows, length))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
