@@ -46,7 +46,7 @@ def check_tables(folder: Path) -> None:
     stale = [path for path, content in tables.items() if not path.exists() or path.read_bytes() != content]
     stale += sorted(_existing(folder) - tables.keys())
     if stale:
-        raise Stale(f"{', '.join(map(str, stale))}: differs from the results; run python -m harness report and commit")
+        raise Stale(f"{', '.join(map(str, stale))}: differs from the results; run shipbench report and commit")
 
 
 def write_page(folder: Path, path: Path, machine: str | None = None) -> Path:

@@ -193,35 +193,33 @@ def winner(finals: Finals) -> tuple[Finalist, str]:
     if not finals.entries:
         raise HarnessError(f"{finals.task}: finals without an entry; delete the file and run the suite again")
     first, *others = finals.entries
-    compared = [(entry, found) for entry in others if (found := standing(finals, entry)) is not None]
-    able = [(entry, found) for entry, found in compared if found.may_replace(finals.max_drop)]
-    against = f"{first.model} on {first.backend}"
+    compared = [(entry, position) for entry in others if (position := standing(finals, entry)) is not None]
+    able = [(entry, position) for entry, position in compared if position.may_replace(finals.max_drop)]
     if able:
-        entry, found = max(able, key=lambda pair: pair[1].gain.estimate)
-        return entry, f"{_compare(entry, found, against)}, which it may replace"
-    reasons = [f"{_compare(entry, found, against)}{_obstacle(found, finals.max_drop)}" for entry, found in compared]
+        entry, position = max(able, key=lambda pair: pair[1].gain.estimate)
+        return entry, f"{_compare(entry, position)} than {first.model} on {first.backend}, which it may replace"
+    reasons = [f"{_compare(entry, position)}{_obstacle(position, finals.max_drop)}" for entry, position in compared]
     return first, "; ".join(reasons) or "no other model was measured"
 
 
-def _compare(entry: Finalist, found: Standing, against: str) -> str:
-    is_worse = found.drop.estimate >= 0
-    change = format_points(magnitude(found.drop))
+def _compare(entry: Finalist, position: Standing) -> str:
+    is_worse = position.drop.estimate >= 0
+    change = format_points(magnitude(position.drop))
     if entry.drop_bounds is not None:
-        score = f"scores {change} {'less' if is_worse else 'more'} than {against}"
+        score = f"scores {change} {'less' if is_worse else 'more'}"
     else:
-        score = f"has {change} {'fewer' if is_worse else 'more'} rows right than {against}"
-    name = f"{entry.model} on {entry.backend}"
-    if found.why_invalid is not None:
-        return f"{name} {score}, and its speed is not valid ({found.why_invalid})"
-    return f"{name} is {format_ratio(found.gain)} as fast and {score}"
+        score = f"has {change} {'fewer' if is_worse else 'more'} rows right"
+    if position.why_invalid is not None:
+        return f"{entry.model} on {entry.backend} has no valid speed ({position.why_invalid}) and {score}"
+    return f"{entry.model} on {entry.backend} is {format_ratio(position.gain)} as fast and {score}"
 
 
-def _obstacle(found: Standing, max_drop: float | None) -> str:
+def _obstacle(position: Standing, max_drop: float | None) -> str:
     """Say what keeps an entry from replacing the first."""
     if max_drop is None:
         return ", but no gate sets a max_drop"
-    if found.drop.low > max_drop:
+    if position.drop.low > max_drop:
         return f", proven more than the {100 * max_drop:g} allowed"
-    if found.drop.high >= max_drop:
+    if position.drop.high >= max_drop:
         return f", perhaps more than the {100 * max_drop:g} allowed"
-    return "" if found.pace in ("faster", None) else ", but is not proven faster"
+    return "" if position.pace in ("faster", None) else ", but is not proven faster"
