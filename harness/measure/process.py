@@ -19,7 +19,7 @@ from harness.errors import Unsupported, WorkerError, worker_error
 from harness.measure import protocol
 
 EXIT_GRACE_S = 2.0
-"""How long a process that closed its pipe may take to end."""
+"""Time for a process that closed its pipe to end."""
 
 MESSAGE_LINES = 8
 """Last lines of the log that an error's message quotes; the error carries the rest."""

@@ -110,7 +110,7 @@ class MemoryLimit:
 
 @dataclass
 class WorkerFigures:
-    """What an arm's workers reported, one entry per launch."""
+    """Figures that an arm's workers reported, one entry per launch."""
 
     import_ns: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)

@@ -33,7 +33,7 @@ STEAL_SHARE = 0.01
 """Notable share of the usable CPUs; less is a hypervisor's own housekeeping."""
 
 HEAVY_LOAD = 1.0
-"""Notable load average, mentioned only if nothing better is known about other processes."""
+"""Notable load average, mentioned only if the share of other processes is missing."""
 
 PARENT_SHARE = 0.1
 """Notable share of one CPU; handing over batches takes 2 to 4 %, a parent that busy-waits takes all of one."""
@@ -66,9 +66,9 @@ class Snapshot:
     parent_s: float
     """CPU seconds of this process."""
     pressure_us: int | None
-    """How long some task waited for a CPU."""
+    """Time in which some task waited for a CPU."""
     throttled: int | None
-    """How often the CPU was slowed because of heat, or this cgroup was stopped because of its quota."""
+    """Times that the CPU was slowed by heat, or this cgroup stopped by its quota."""
     mhz: float | None
     """Mean over the usable CPUs."""
 
@@ -99,7 +99,7 @@ class Disturbance:
     pressure_share: float | None
     """Share of the elapsed time in which some task, perhaps one of ours, waited for a CPU."""
     throttled: int | None
-    """How often the CPU was slowed because of heat, or our cgroup stopped because of its quota."""
+    """Times that the CPU was slowed by heat, or our cgroup stopped by its quota."""
     mhz_before: float | None
     mhz_after: float | None
     """Mean frequency of the usable CPUs at these two moments."""

@@ -129,7 +129,7 @@ class Locations:
     centre: NDArray[np.float64]
     """Shape (arms,)."""
     pulls: NDArray[np.float64]
-    """How far each launch moves the centre from where the others put it, shape (arms, launches); they sum to zero."""
+    """Distance that each launch moves the centre from where the others put it, shape (arms, launches); sums to zero."""
     weights: NDArray[np.float64]
     """Each launch's share of the centre, shape (arms, launches)."""
 
