@@ -17,15 +17,7 @@ from harness.report.tables import number
 from harness.results.schema import Seed
 from harness.spec import Case
 from harness.util import text
-from harness.verdicts.seeds import (
-    CONFIDENCE,
-    ENOUGH,
-    Proposal,
-    collapse_sentence,
-    is_collapsed,
-    propose,
-    sound_scores,
-)
+from harness.verdicts.seeds import CONFIDENCE, ENOUGH, Proposal, collapse_sentence, is_collapsed, propose, sound_scores
 
 TIMEOUT_S = 300.0
 

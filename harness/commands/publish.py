@@ -8,7 +8,6 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.publish.publishing import Order, publish
-from harness.publish.upload import Push
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -43,7 +42,9 @@ def run(options: Namespace) -> int:
         artifacts=options.ship_artifacts,
         machine=options.machine,
         demo=options.demo,
+        push=options.push,
+        public=options.public,
+        anyway=options.anyway,
     )
-    push = Push(repo=options.push, public=options.public, anyway=options.anyway) if options.push else None
-    publish(order, push, partial(print, flush=True))
+    publish(order, partial(print, flush=True))
     return 0

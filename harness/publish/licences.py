@@ -18,24 +18,14 @@ FIELDS = ("License-Expression", "License")
 NOT_STATED = ("", UNKNOWN, "none", "other", "n/a")
 
 IDENTIFIERS = {
-    "apache-2.0": "apache-2.0",
-    "apache 2.0": "apache-2.0",
-    "apache license 2.0": "apache-2.0",
-    "apache software license": "apache-2.0",
-    "mit": "mit",
-    "mit license": "mit",
-    "bsd-2-clause": "bsd-2-clause",
-    "bsd-3-clause": "bsd-3-clause",
-    "cc0-1.0": "cc0-1.0",
-    "cc-by-4.0": "cc-by-4.0",
-    "cc-by-sa-4.0": "cc-by-sa-4.0",
-    "cc-by-nc-4.0": "cc-by-nc-4.0",
-    "gpl-3.0-only": "gpl-3.0",
-    "gpl-3.0-or-later": "gpl-3.0",
-    "lgpl-3.0-only": "lgpl-3.0",
-    "mpl-2.0": "mpl-2.0",
-    "unlicense": "unlicense",
-}
+    **{name: name for name in (
+        "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+        "mpl-2.0", "unlicense",
+    )},
+    **dict.fromkeys(("apache 2.0", "apache license 2.0", "apache software license"), "apache-2.0"),
+    **dict.fromkeys(("gpl-3.0-only", "gpl-3.0-or-later"), "gpl-3.0"),
+    "mit license": "mit", "lgpl-3.0-only": "lgpl-3.0",
+}  # fmt: skip
 """A package's name for the licence, in lower case → the Hub's identifier."""
 
 

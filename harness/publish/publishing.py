@@ -20,7 +20,6 @@ from harness.errors import HarnessError
 from harness.publish import demo, licences, upload
 from harness.publish.card import card, evaluation
 from harness.publish.snippets import CARD, EVIDENCE, GRAPHS, Publication, check_graphs
-from harness.publish.upload import Push
 from harness.results import store
 from harness.results.schema import Built, Result
 from harness.util.fingerprints import tree_sha256
@@ -46,10 +45,14 @@ class Order:
     results: Path
     artifacts: Path
     machine: str | None = None
-    repo: str | None = None
-    """`owner/name` on the Hub, for an upload."""
     demo: bool = False
     """Whether to add the app."""
+    push: str | None = None
+    """`owner/name` on the Hub, for an upload."""
+    public: bool = False
+    """Whether everybody may see the repository."""
+    anyway: bool = False
+    """Whether to upload a case whose verdict is not ship."""
 
     @property
     def command(self) -> str:
@@ -68,17 +71,16 @@ class MeasuredCase:
     """The checkpoint itself if the backend runs that."""
 
 
-def publish(order: Order, push: Push | None, say: Callable[[str], None]) -> None:
-    """Write the folder and, with `push`, upload it. Every refusal comes before anything is written."""
-    if push is not None:
-        upload.check(push, EVIDENCE)
-        order = replace(order, repo=push.repo)
+def publish(order: Order, say: Callable[[str], None]) -> None:
+    """Write the folder and upload it if asked. Every refusal comes before anything is written."""
+    if order.push:
+        upload.check(order.push, order.public, EVIDENCE)
     # An interrupted upload left its folder: the same command goes on with it.
-    again = push is not None and (order.to / EVIDENCE).is_dir()
+    again = order.push is not None and (order.to / EVIDENCE).is_dir()
     if not again:
         _check_target(order.to)
     case = _find(order)
-    if push is not None and not push.anyway:
+    if order.push and not order.anyway:
         _check_may_ship(case)
     if order.demo:
         demo.check(case.result, graphs=case.artifact != case.checkpoint)
@@ -91,8 +93,9 @@ def publish(order: Order, push: Push | None, say: Callable[[str], None]) -> None
     for note in notes:
         say(redact_secrets(one_line(note)))
     say(str(order.to))
-    if push is not None:
-        say(upload.upload(push, order.to, f"{case.result.name}, measured {case.result.created}"))
+    if order.push:
+        message = f"{case.result.name}, measured {case.result.created}"
+        say(upload.upload(order.push, order.public, order.to, message))
 
 
 def _find(order: Order) -> MeasuredCase:
@@ -194,7 +197,7 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         comparison=[_portable(result) for result in case.comparison],
         folder=folder,
         folder_name=order.to.resolve().name,
-        repo=order.repo,
+        repo=order.push,
         model_licence=licences.of_model(case.result.recipe),
         data_licence=licences.of_data(data.source, data.source_sha256),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,69 +17,56 @@ HUB_FILES = {".gitattributes"}
 """Files that the Hub itself puts into a new repository."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Push:
-    """An upload: to which repository, and visible to whom."""
-
-    repo: str
-    """`owner/name`."""
-    public: bool = False
-    anyway: bool = False
-    """Whether to upload a case whose verdict is not ship."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", self.repo, re.ASCII):
-            raise HarnessError(f"--push {self.repo!r}: a repository is named owner/name")
-
-
-def check(push: Push, evidence: str) -> None:
+def check(repo: str, public: bool, evidence: str) -> None:
     """Raise HarnessError before any work if the upload would be refused, or would replace somebody's files.
 
     A repository with a folder named `evidence` holds a published model, which may be replaced.
     """
     from huggingface_hub import constants, errors
 
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repo, re.ASCII):
+        raise HarnessError(f"--push {repo!r}: a repository is named owner/name")
     api, role = _api(), ""
     try:
         # The token is for "read", "write", "fineGrained", or its role is unknown.
         role = str(api.whoami().get("auth", {}).get("accessToken", {}).get("role", ""))
-        info = api.repo_info(push.repo, repo_type="model")
+        info = api.repo_info(repo, repo_type="model")
     except errors.RepositoryNotFoundError:
         info = None
     except (OSError, ValueError) as error:
-        raise HarnessError(_explain(error, push, "nothing was done yet")) from error
+        raise HarnessError(_explain(error, repo, "nothing was done yet")) from error
     if role == "read":
         raise HarnessError(f"the token may only read at {constants.ENDPOINT}; set HF_TOKEN to one that may write")
     if info is None:
         return
-    if bool(info.private) == push.public:
-        present, wanted, option = ("private", "public", "omit") if push.public else ("public", "private", "pass")
+    if bool(info.private) == public:
+        present, wanted, option = ("private", "public", "omit") if public else ("public", "private", "pass")
         raise HarnessError(
-            f"{push.repo} is {present}, not {wanted}: change that in its settings on {constants.ENDPOINT}, {option} "
+            f"{repo} is {present}, not {wanted}: change that in its settings on {constants.ENDPOINT}, {option} "
             "--public, or name another repository"
         )
     files = {file.rfilename for file in info.siblings or ()} - HUB_FILES
     if files and not any(name.startswith(f"{evidence}/") for name in files):
         raise HarnessError(
-            f"{push.repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another"
+            f"{repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another"
         )
 
 
-def upload(push: Push, folder: Path, message: str) -> str:
+def upload(repo: str, public: bool, folder: Path, message: str) -> str:
     """Make the repository hold the folder's files and no others, in one commit; return the commit's address."""
     api = _api()
     try:
-        api.create_repo(push.repo, private=not push.public, repo_type="model", exist_ok=True)
+        api.create_repo(repo, private=not public, repo_type="model", exist_ok=True)
         # Also deletes an earlier model's files, in the same commit: readers see the old model or the new one.
         commit = api.upload_folder(
-            repo_id=push.repo, folder_path=folder, commit_message=message, delete_patterns="*", repo_type="model"
+            repo_id=repo, folder_path=folder, commit_message=message, delete_patterns="*", repo_type="model"
         )
     except (OSError, ValueError, RuntimeError) as error:
         state = (
-            f"{push.repo} is unchanged, or complete if only the reply was lost; {folder} is complete; run the same "
+            f"{repo} is unchanged, or complete if only the reply was lost; {folder} is complete; run the same "
             "command again, which sends only the missing files"
         )
-        raise HarnessError(_explain(error, push, state)) from error
+        raise HarnessError(_explain(error, repo, state)) from error
     return str(commit.commit_url)
 
 
@@ -96,7 +82,7 @@ def _api() -> HfApi:
     return HfApi(endpoint=constants.ENDPOINT, token=token)
 
 
-def _explain(error: BaseException, push: Push, state: str) -> str:
+def _explain(error: BaseException, repo: str, state: str) -> str:
     """Return the cause, the state of things and what to do, without secrets."""
     from huggingface_hub import constants, get_token
 
@@ -107,11 +93,11 @@ def _explain(error: BaseException, push: Push, state: str) -> str:
         case 401:
             why = "the token is not accepted (401): run hf auth login, or set HF_TOKEN to one that is"
         case 403:
-            why = f"the token may not write to {push.repo} (403): give it that right, or name another repository"
+            why = f"the token may not write to {repo} (403): give it that right, or name another repository"
         case 429:
             why = "the Hub asks for fewer requests (429): wait some minutes"
         case None:
             why = f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {inert(str(error))})"
         case _:
             why = f"the Hub failed with status {status}: {inert(str(error))}"
-    return redact_secrets(redact_secrets(f"{push.repo}: {why}; {state}"), {"HF_TOKEN": get_token() or ""})
+    return redact_secrets(redact_secrets(f"{repo}: {why}; {state}"), {"HF_TOKEN": get_token() or ""})
