@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import binom
-from tabulate import tabulate
 
 from harness.contracts.backend import REFERENCE
 from harness.results.schema import Answers, Data, Result
-from harness.selftest import figures
-from harness.selftest.figures import ERROR_RATE, SEED
-from harness.selftest.part import Figure, Workspace, at_least, at_most, part
+from harness.selftest.part import SEED, Figure, Workspace, count, part
 from harness.spec import Gate
 from harness.stats.intervals import Interval, drop_interval, paired_difference
 from harness.util.machine import describe
 from harness.verdicts.accuracy import judge_accuracy
+
+ERROR_RATE = 0.05  # largest allowed chance that a drop of exactly the margin is called proven, or excluded
+MARGINS = (0.005, 0.01, 0.02)
+SIZES = (100, 133, 200, 300, 408, 600, 820, 1_000, 1_500, 2_000, 3_000)
+DISCORDANCES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08)  # beside the margin, the smallest possible share
+UNCORRECTED_ERRORS = 50  # settings at which the uncorrected interval must exceed ERROR_RATE
+SIMULATED, SIMULATED_ERRORS = 10_000, 500  # results, and the most of them that may be judged wrongly: 5 %
+SIMULATED_ROWS, SIMULATED_MARGIN = 1_000, 0.01
 
 Bounds = Callable[[int, int, int], Interval]
 """(lost, gained, rows) → the drop and its one-sided bounds."""
@@ -28,8 +33,8 @@ Rule = Callable[[Interval, float], bool]
 """(drop, margin) → True if the rule makes its claim."""
 SETTINGS: Sequence[tuple[int, float, float]] = [
     (rows, share, margin)
-    for margin, rows in product(figures.MARGINS, figures.SIZES)
-    for share in (margin, *(share for share in figures.DISCORDANCES if share > margin))
+    for margin, rows in product(MARGINS, SIZES)
+    for share in (margin, *(share for share in DISCORDANCES if share > margin))
 ]
 """Rows, discordance, margin."""
 NEGLIGIBLE = 1e-10
@@ -37,12 +42,12 @@ NEGLIGIBLE = 1e-10
 
 
 def within(drop: Interval, margin: float) -> bool:
-    """Return True where `safety` says `not worse`."""
+    """Return True if a verdict would say `not worse`."""
     return drop.high < margin
 
 
 def beyond(drop: Interval, margin: float) -> bool:
-    """Return True where `safety` says `worse`."""
+    """Return True if a verdict would say `worse`."""
     return drop.low > margin
 
 
@@ -66,66 +71,47 @@ def chance(bounds: Bounds, rule: Rule, rows: int, margin: float, lost: float, ga
     return float(total)
 
 
-def paired_lost(lost: int, gained: int, rows: int) -> Interval:
+def uncorrected_drop(lost: int, gained: int, rows: int) -> Interval:
     """Return the published interval uncorrected, as a drop."""
     gain = paired_difference(lost, gained, rows)
     return Interval(-gain.estimate, -gain.high, -gain.low)
 
 
-def power_table() -> str:
-    """Return the chance that a drop of zero passes, by rows and by the share of them that flips."""
-    chances = partial(chance, cache(drop_interval), within)
-    margin = figures.PASSING_MARGIN
-    lines = []
-    for rows in figures.SIZES:
-        passing = [chances(rows, margin, share / 2, share / 2) for share in figures.PASSING_DISCORDANCES]
-        lines.append([rows, *(f"**{p:.2f}**" if p >= figures.PASSING else f"{p:.2f}" for p in passing)])
-    headers = ["rows", *(f"{100 * share:g} %" for share in figures.PASSING_DISCORDANCES)]
-    table: str = tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
-    return (
-        f"Chance that a true drop of zero passes at a margin of {100 * margin:g} points, by rows and by the share of "
-        f"them that flips; {figures.PASSING:.0%} and more in bold:\n\n{table}"
-    )
-
-
 @part(
     "non-inferiority",
     f"a drop of exactly the margin is said to be within or beyond it at most {100 * ERROR_RATE:g} % of the time",
-    appendix=power_table,
 )
 def non_inferiority(workspace: Workspace) -> Iterator[Figure]:
     """Sum exactly where possible; the simulation goes through stored results, as a verdict does."""
     limit = f"over {100 * ERROR_RATE:g} % of the time, settings"
     for label, rule in (("a drop of the margin passes", within), ("a drop of the margin is called proven", beyond)):
         errors, note = _errors(drop_interval, rule)
-        yield at_most(0, f"{label} {limit}", errors, note=note)
-    for word in ("not worse", "worse"):
-        yield _simulated(word)
-    errors, note = _errors(paired_lost, beyond)
+        yield count(f"{label} {limit}", errors, at_most=0, note=note)
+    yield _simulated("not worse")
+    yield _simulated("worse")
+    errors, note = _errors(uncorrected_drop, beyond)
     label = f"the interval not corrected: the same is called proven {limit}"
-    yield at_least(figures.UNCORRECTED_ERRORS, label, errors, control=True, note=note)
+    yield count(label, errors, at_least=UNCORRECTED_ERRORS, control=True, note=note)
 
 
 def _errors(bounds: Bounds, rule: Rule) -> tuple[list[bool], str]:
     """Return, for each setting, True if the rule errs more often than ERROR_RATE; and a note on the worst."""
-    kept = cache(bounds)
+    cached = cache(bounds)
     chances = [
-        chance(kept, rule, rows, margin, (share + margin) / 2, (share - margin) / 2) for rows, share, margin in SETTINGS
+        chance(cached, rule, rows, margin, (share + margin) / 2, (share - margin) / 2)
+        for rows, share, margin in SETTINGS
     ]
     worst = max(chances)
     rows, share, margin = SETTINGS[chances.index(worst)]
-    note = (
-        f"at most {100 * worst:.2f} %, with {rows} rows of which {100 * share:g} % flip and a margin of "
-        f"{100 * margin:g} points"
-    )
+    note = f"at most {100 * worst:.2f} %: {rows} rows, {100 * share:g} % flip, margin {100 * margin:g} points"
     return [p > ERROR_RATE for p in chances], note
 
 
 def _simulated(word: str) -> Figure:
-    """Draw results at the margin, each with its gate, and count those that `safety` calls `word`."""
-    rows, margin = figures.SIMULATED_ROWS, figures.SIMULATED_MARGIN
-    shares = sorted({margin, *figures.DISCORDANCES})
-    each = figures.SIMULATED // len(shares)
+    """Draw results at the margin, each with its gate, and count those that are judged to be `word`."""
+    rows, margin = SIMULATED_ROWS, SIMULATED_MARGIN
+    shares = sorted({margin, *DISCORDANCES})
+    each = SIMULATED // len(shares)
     rng = np.random.default_rng([SEED, rows])
     wrong = 0
     for share in shares:
@@ -134,13 +120,9 @@ def _simulated(word: str) -> Figure:
         draws, counts = np.unique(cells[:, :2], axis=0, return_counts=True)
         errs = [judge_accuracy(_result(lost, gained, rows, margin)) == word for lost, gained in draws.tolist()]
         wrong += int(counts[errs].sum())
-    return Figure(
-        label=f"simulated results at the margin called {word}",
-        k=wrong,
-        n=each * len(shares),
-        at_most=figures.SIMULATED_ERRORS,
-        note=f"{rows} rows, margin {100 * margin:g} points, discordance {100 * shares[0]:g} to {100 * shares[-1]:g} %",
-    )
+    note = f"{rows} rows, margin {100 * margin:g} points, discordance {100 * shares[0]:g} to {100 * shares[-1]:g} %"
+    label = f"simulated results at the margin called {word}"
+    return Figure(label=label, k=wrong, n=each * len(shares), at_most=SIMULATED_ERRORS, note=note)
 
 
 def _result(lost: int, gained: int, rows: int, margin: float) -> Result:
@@ -148,7 +130,7 @@ def _result(lost: int, gained: int, rows: int, margin: float) -> Result:
     answers = Answers(
         rows=rows, score=1 - lost / rows, reference_score=1 - gained / rows, lost=lost, gained=gained, agreement=1.0,
         compared_with=REFERENCE, source_score=None, source_lost=0, source_gained=0, source_agreement=1.0,
-        largest_difference=0.0, right="",
+        largest_difference=0.0, correct="",
     )  # fmt: skip
     return replace(_template(), answers=answers, gate=Gate(min_score=0.0, max_drop=margin))
 

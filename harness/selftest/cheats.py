@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -14,32 +14,24 @@ from harness.contracts.kind import Arrays
 from harness.data.inputs import split_rows
 from harness.errors import WorkerError
 from harness.evaluation.parity import check_timed
-from harness.evaluation.predictions import Scored
+from harness.evaluation.predictions import Evaluation
 from harness.measure.checks import PAIRS
 from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.selftest import figures, toys
-from harness.selftest.figures import DEVICE_TRIALS, WORKER_TIMEOUT_S
-from harness.selftest.part import Figure, Workspace, every, part
+from harness.selftest import toys
+from harness.selftest.part import WORKER_TIMEOUT_S, Figure, Workspace, count, part
 
-CLAIMS: tuple[tuple[Device, str], ...] = (
-    ("cuda", "cpu"),
-    ("cuda", "CUDA"),
-    ("cuda", "cuda:0"),
-    ("cuda", "mps"),
-    ("cuda", "gpu"),
-    ("cpu", "cuda"),
-    ("cpu", "CPU"),
-    ("cpu", "cpu:0"),
-    ("cpu", "meta"),
-    ("cpu", "CPUExecutionProvider"),
-)
-"""Device requested, device reported."""
-Trial = tuple[Backend, Path, Device]
-HONEST = {REFERENCE: toys.honest, CONTROL: toys.honest, "honest": toys.honest}
+DEVICE_TRIALS = 20  # on the wrong device, and as many on the right one
+Trial = tuple[toys.Load, Path, Device]
+FALSE_REPORTS: dict[Device, Sequence[str]] = {
+    "cuda": ("cpu", "CUDA", "cuda:0", "mps", "gpu"),
+    "cpu": ("cuda", "CPU", "cpu:0", "meta", "CPUExecutionProvider"),
+}
+"""Device requested → devices reported."""
 CHEATING = {"early return": toys.early, "cached answer": toys.cached, "stale output": toys.stale}
-LAUNCHES = 2
+HONEST = dict.fromkeys((REFERENCE, CONTROL, "honest"), toys.honest)
+LAUNCHES, LAUNCH_ROUNDS = 2, 6
 ROWS = 4 * PAIRS
 """Enough rows of one shape for the probe."""
 TOO_FEW = 4
@@ -52,49 +44,30 @@ def device_truth(workspace: Workspace) -> Iterator[Figure]:
     graph = workspace.scratch / "real"
     _save_identity(graph)
     half = DEVICE_TRIALS // 2
-    liar, truthful, believing, real = (
-        Backend(name=load.__name__, load=load) for load in (toys.lying, toys.truthful, toys.believing, toys.onnxruntime)
-    )
-    lies: list[Trial] = [(liar, Path(reported), requested) for requested, reported in (CLAIMS * half)[:half]]
-    lies += [(real, graph, "cuda")] * (DEVICE_TRIALS - half)
-    truths: list[Trial] = [(truthful, Path("any"), "cpu")] * half
-    truths += [(real, graph, "cpu")] * (DEVICE_TRIALS - half)
-    with _hidden_cuda():
-        reasons = _refusals(lies)
-        refused = ("the runtime runs on" in reason for reason in reasons)
-        yield every("wrong device refused", refused, note=next(filter(None, reversed(reasons)), ""))
-        reasons = _refusals(truths)
-        accepted = (not reason for reason in reasons)
-        yield every("right device accepted", accepted, note=next(filter(None, reasons), ""))
-        reasons = _refusals([(believing, artifact, device) for _, artifact, device in lies])
+    lies: list[Trial] = [(toys.lying, Path(name), device) for device, names in FALSE_REPORTS.items() for name in names]
+    lies += [(toys.onnxruntime, graph, "cuda")] * half
+    truths: list[Trial] = [(toys.truthful, Path("any"), "cpu")] * half
+    truths += [(toys.onnxruntime, graph, "cpu")] * half
+    believed: list[Trial] = [(toys.believing, path, device) for _, path, device in lies]
+    with patch.dict(os.environ, {"CUDA_VISIBLE_DEVICES": ""}):  # also on a machine that has some
+        reasons = [_refusal(*trial) for trial in lies]
+        yield count("wrong device refused", ("the runtime runs on" in r for r in reasons), note=reasons[-1])
+        yield _accepted("right device accepted", [_refusal(*trial) for trial in truths])
         label = "device copied from the request: wrong one accepted"
-        accepted = (not reason for reason in reasons)
-        yield every(label, accepted, control=True, note=next(filter(None, reasons), ""))
+        yield _accepted(label, [_refusal(*trial) for trial in believed], control=True)
 
 
-def _refusals(trials: Sequence[Trial]) -> list[str]:
-    """Launch each worker; return why it was refused, or an empty string."""
-    reasons = []
-    for backend, artifact, device in trials:
-        try:
-            with Worker(backend, artifact, Target(device, 1), WORKER_TIMEOUT_S):
-                reasons.append("")
-        except WorkerError as error:
-            reasons.append(str(error).splitlines()[0])
-    return reasons
+def _accepted(label: str, reasons: Sequence[str], *, control: bool = False) -> Figure:
+    return count(label, (not r for r in reasons), control=control, note=next(filter(None, reasons), ""))
 
 
-@contextmanager
-def _hidden_cuda() -> Iterator[None]:
-    """Hide CUDA devices from workers, so that none is there on any machine."""
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+def _refusal(load: toys.Load, artifact: Path, device: Device) -> str:
+    """Launch a worker; return why it was refused, or an empty string."""
     try:
-        yield
-    finally:
-        del os.environ["CUDA_VISIBLE_DEVICES"]
-        if before is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
+        with Worker(Backend(name=load.__name__, load=load), artifact, Target(device, 1), WORKER_TIMEOUT_S):
+            return ""
+    except WorkerError as error:
+        return str(error).splitlines()[0]
 
 
 def _save_identity(folder: Path) -> None:
@@ -111,37 +84,31 @@ def cheats(workspace: Workspace) -> Iterator[Figure]:
     """Measure all cheats beside an honest arm, then again with every check off."""
     refused, _ = _measure(workspace, ROWS, checked=True)
     note = "; ".join(f"{name}: {' '.join(reason.split())}" for name, reason in refused.items())
-    yield every("cheating arms refused", (name in refused for name in CHEATING), note=note)
-    yield every("honest arms accepted", (name not in refused for name in HONEST if name != REFERENCE))
-    refused, unprobed = _measure(workspace, TOO_FEW, checked=False)
+    yield count("cheating arms refused", (name in refused for name in CHEATING), note=note)
+    yield count("honest arms accepted", (name not in refused for name in HONEST if name != REFERENCE))
+    refused, unchecked = _measure(workspace, TOO_FEW, checked=False)
     label = "answers unchecked, batches too few to probe: cheating arms accepted"
-    accepted = (name not in refused for name in CHEATING)
-    yield every(label, accepted, control=True, note="; ".join(unprobed))
+    yield count(label, (name not in refused for name in CHEATING), control=True, note="; ".join(unchecked))
 
 
 def _measure(workspace: Workspace, rows: int, *, checked: bool) -> tuple[dict[str, str], list[str]]:
     """Return the reason of every refusal, and notes on what could not be probed."""
-    right = toys.answer(_arrays(list(range(ROWS))))
-    scored = Scored(single=split_rows(right, [1] * ROWS), padded=[], predictions=[], score=None, others={})
+    answers = split_rows(toys.answer(_arrays(list(range(ROWS)))), [1] * ROWS)
+    right = Evaluation(single=answers, padded=[], predictions=[], score=None, other_scores={})
 
     def check(name: str, rows: list[int], outputs: Arrays) -> None:
         if checked:
-            check_timed(name, scored, rows, outputs)
+            check_timed(name, right, rows, outputs)
 
-    measurement = measure(
-        [
-            Arm(name, Backend(name=name.replace(" ", "-"), load=load), Path("any"))
-            for name, load in (HONEST | CHEATING).items()
-        ],
-        [WorkloadInputs(1, 0, lambda number: [number % rows], _arrays)],
-        Settings(
-            Target("cpu", 1), launches=LAUNCHES, looks=(LAUNCHES * figures.CHEAT_ROUNDS,), timeout_s=WORKER_TIMEOUT_S
-        ),
-        check,
-        lambda samples: False,
-        workspace.progress,
-    )
-    return {name: str(error) for name, error in measurement.failed.items()}, measurement.unprobed
+    arms = [
+        Arm(name, Backend(name=name.replace(" ", "-"), load=load), Path("any"))
+        for name, load in (HONEST | CHEATING).items()
+    ]
+    load = WorkloadInputs(1, 0, lambda number: [number % rows], _arrays)
+    looks = (LAUNCHES * LAUNCH_ROUNDS,)
+    settings = Settings(Target("cpu", 1), launches=LAUNCHES, looks=looks, timeout_s=WORKER_TIMEOUT_S)
+    measurement = measure(arms, [load], settings, check, lambda samples: False, workspace.progress)
+    return {name: str(error) for name, error in measurement.failed.items()}, measurement.unchecked
 
 
 def _arrays(rows: list[int]) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -12,36 +11,36 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
-import harness
 from harness.contracts.backend import Backend, Target
 from harness.errors import HarnessError
 from harness.measure.client import Worker, machine_lock, worker_environment
-from harness.selftest import figures, toys
-from harness.selftest.figures import BARE_TOLERANCE, CARRY_TOLERANCE, SEED, WORKER_TIMEOUT_S
-from harness.selftest.part import Figure, Workspace, every, part
+from harness.selftest import toys
+from harness.selftest.part import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
 from harness.selftest.toys import INPUT
 from harness.stats.intervals import Interval, median_interval
 from harness.stats.speedup import launch_interval
 from harness.util.machine import usable_cores
+from harness.util.symbols import python_path
 
-HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
+COLLECTED_CASES = 2_000
+COLLECTION_LIMIT_S = 5.0
+COLLECTION_TRIALS = 5
 CASES_A_MODEL = 8
 """Four backends on two devices."""
+HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
 SUITE = """
 import pytest
 {extra}
 from harness import Backend, Gate, Model, Native, Package, Recipe, Task, cases
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_O2, PYTORCH
-from harness.kinds import text_classification
 
-TASK = Task(name="many", kind=text_classification, dataset=Package("none", "none.csv", sha256="0", read=list),
+TASK = Task(name="many", kind="text-classification", dataset=Package("none", "none.csv", sha256="0", read=list),
             inputs=("text",), label="topic", metric="accuracy", test=48, validation=24, calibration=12)
 MODELS = {{Model(name=f"model-{{number}}", source=Native("model.py:Model"), recipe=Recipe(loop="native")):
           Gate(min_score=0.9, max_drop=0.01) for number in range({models})}}
@@ -52,19 +51,14 @@ def test_many(case, bench):
     bench(case)
 """
 PROGRAM = """
-import json, sys, pytest
-class Count:
-    def pytest_collection_finish(self, session):
-        self.cases = len(session.items)
-count = Count()
-status = pytest.main(["--collect-only", "-q", "test_many.py"], plugins=[count])
-imported = sorted(set(json.loads(sys.argv[1])) & set(sys.modules))
-print("\\n" + json.dumps([int(status), count.cases, imported]))
+import sys, pytest
+status = pytest.main(["--collect-only", "-q", "test_many.py"])
+print("imported", *set(sys.argv[1:]) & set(sys.modules))
+sys.exit(status)
 """
 
 
-@dataclass(frozen=True)
-class Collected:
+class Collected(NamedTuple):
     """One collection of the toy suite."""
 
     cases: int
@@ -72,110 +66,94 @@ class Collected:
     wall_s: float
 
 
-@part(
-    "collection",
-    f"{figures.COLLECTED_CASES} cases are collected in {figures.COLLECTION_LIMIT_S:g} s or less without torch",
-)
+@part("collection", f"{COLLECTED_CASES} cases are collected in {COLLECTION_LIMIT_S:g} s or less without torch")
 def collection(workspace: Workspace) -> Iterator[Figure]:
     """Collect in fresh processes; the time includes the interpreter's start."""
-    runs = [_collect(workspace.scratch, "") for _ in range(figures.COLLECTION_TRIALS)]
-    whole = (run.cases == figures.COLLECTED_CASES for run in runs)
-    yield every(f"{figures.COLLECTED_CASES} cases collected", whole)
+    runs = [_collect(workspace.scratch, "") for _ in range(COLLECTION_TRIALS)]
+    yield count(f"{COLLECTED_CASES} cases collected", (run.cases == COLLECTED_CASES for run in runs))
     light = (not run.imported for run in runs)
-    yield every(f"without importing {', '.join(HEAVY)}", light, note=", ".join(runs[0].imported))
-    quick = (run.wall_s <= figures.COLLECTION_LIMIT_S for run in runs)
+    yield count(f"without importing {', '.join(HEAVY)}", light, note=", ".join(runs[0].imported))
+    quick = (run.wall_s <= COLLECTION_LIMIT_S for run in runs)
     note = ", ".join(f"{run.wall_s:.2f}" for run in runs) + " s"
-    yield every(f"in {figures.COLLECTION_LIMIT_S:g} s or less", quick, note=note)
+    yield count(f"in {COLLECTION_LIMIT_S:g} s or less", quick, note=note)
     heavy = _collect(workspace.scratch, "import torch")
     note = f"{heavy.wall_s:.2f} s, imports {', '.join(heavy.imported)}"
-    yield every("a suite that imports torch is noticed", ["torch" in heavy.imported], control=True, note=note)
+    yield count("a suite that imports torch is noticed", ["torch" in heavy.imported], control=True, note=note)
 
 
 def _collect(folder: Path, extra: str) -> Collected:
-    models = figures.COLLECTED_CASES // CASES_A_MODEL
-    (folder / "test_many.py").write_text(SUITE.format(extra=extra, models=models))
+    (folder / "test_many.py").write_text(SUITE.format(extra=extra, models=COLLECTED_CASES // CASES_A_MODEL))
+    command, environment = [sys.executable, "-c", PROGRAM, *HEAVY], os.environ | {"PYTHONPATH": python_path()}
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(HEAVY)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(harness.__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     wall_s = time.monotonic() - began
-    last = done.stdout.splitlines()[-1] if done.returncode == 0 and done.stdout else "[1, 0, []]"
-    status, cases, imported = json.loads(last)
-    if status != 0:
+    if done.returncode != 0:
         raise HarnessError(f"pytest --collect-only failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Collected(cases, imported, wall_s)
+    return Collected(done.stdout.count("::"), done.stdout.splitlines()[-1].split()[1:], wall_s)
 
 
+PARENT_CPU_SHARE = 0.01
+OVERHEAD_BLOCKS = 20
+OVERHEAD_PAIRS = 25  # of a short and a long call in each block, which yields the median of their differences
+POLL_S = 2e-4  # pause of a parent that polls
+BARE_TOLERANCE = math.log(1.05)
+BARE_LAUNCHES, LONG_LAUNCHES = 8, 3
+"""Fresh pairs of a worker and a bare process, with short calls, and with long ones beside a busy parent."""
 SHORT_MS, LONG_MS = Path("10"), Path("30")
 """Two lengths of a call, which differ by time inside windows alone."""
 
 
 class Calls(NamedTuple):
-    """The work of both arms, a worker and a bare process."""
+    """Products of matrices, computed by a worker and by a bare process."""
 
     size: int
-    """Of the matrices that they multiply."""
     threads: int
     blocks: int
     each: int
+    """Calls of each block and arm."""
 
 
-SHORT = Calls(700, 1, figures.BARE_BLOCKS, figures.BARE_CALLS)
+SHORT = Calls(700, 1, 20, 50)
 """About 4 ms on a core."""
-LONG = Calls(2_000, usable_cores(), figures.LONG_BLOCKS, figures.LONG_CALLS)
+LONG = Calls(2_000, usable_cores(), 8, 20)
 """As long as MiniLM's on two cores. A shorter call ends before the scheduler gives its core to a busy parent."""
 
 
 @part("overhead", "the parent uses under 1 % CPU inside windows; a worker's p90 lies within 5 % of a bare loop's")
 def overhead(workspace: Workspace) -> Iterator[Figure]:
     """Measure the parent's processor time, then a worker's p90 against a bare loop's."""
-    shares, whole = _parent_shares()
-    note = f"{_percent(shares)}; over whole rounds {100 * whole:.2f} %"
-    quiet = (share < figures.PARENT_CPU_SHARE for share in shares)
-    yield every("parent's share of CPU inside windows under 1 %", quiet, note=note)
-    for label, pause_s in (
-        ("a parent that busy-waits is caught", None),
-        (f"a parent that polls {1 / figures.POLL_S:.0f} times a second is caught", figures.POLL_S),
-    ):
+    shares = _parent_shares()
+    quiet = (share < PARENT_CPU_SHARE for share in shares)
+    yield count("parent's share of CPU inside windows under 1 %", quiet, note=_percent(shares))
+    for verb, pause_s in (("busy-waits", None), (f"polls {1 / POLL_S:.0f} times a second", POLL_S)):
         with _polling_parent(pause_s):
-            shares, _ = _parent_shares()
-        caught = (share >= figures.PARENT_CPU_SHARE for share in shares)
-        yield every(label, caught, control=True, note=_percent(shares))
-    tolerance = math.log(BARE_TOLERANCE)
-    p90 = launch_interval([_p90_ratios(launch, SHORT) for launch in range(figures.BARE_LAUNCHES)], [])
-    note = f"{_ratio(p90)} over {figures.BARE_LAUNCHES} fresh pairs"
-    within = [-tolerance <= p90.low and p90.high <= tolerance]
-    yield every("worker's p90 within 5 % of a bare loop's", within, note=note)
-    intervals = [median_interval(_p90_ratios(launch, LONG, polling=True)) for launch in range(figures.LONG_LAUNCHES)]
-    slower = (interval.low > tolerance for interval in intervals)
+            shares = _parent_shares()
+        caught = (share >= PARENT_CPU_SHARE for share in shares)
+        yield count(f"a parent that {verb} is caught", caught, control=True, note=_percent(shares))
+    p90 = launch_interval([_p90_ratios(launch, SHORT) for launch in range(BARE_LAUNCHES)], [])
+    within = [p90.low >= -BARE_TOLERANCE and p90.high <= BARE_TOLERANCE]
+    yield count("worker's p90 within 5 % of a bare loop's", within, note=_ratio(p90))
+    intervals = [median_interval(_p90_ratios(launch, LONG, polling=True)) for launch in range(LONG_LAUNCHES)]
+    slower = (interval.low > BARE_TOLERANCE for interval in intervals)
     note = ", ".join(map(_ratio, intervals))
-    yield every("with a parent that busy-waits, p90 beyond 5 %", slower, control=True, note=note)
+    yield count("with a parent that busy-waits, p90 beyond 5 %", slower, control=True, note=note)
 
 
-def _parent_shares() -> tuple[list[float], float]:
-    """Return this process's CPU time per second of windows, by block; and its share of whole rounds of short calls.
+def _parent_shares() -> list[float]:
+    """Return this process's CPU time per second of windows, by block: the cost of a longer call beyond a shorter one's.
 
-    The first is the cost of a longer call beyond a shorter one's. Handing over and reading back, which lie outside
-    windows, cost both the same.
+    Handing over and reading back, which lie outside windows, cost both the same.
     """
-    target = Target("cpu", 1)
-    toy = Backend(name="sleeping", load=toys.sleeping)
-    blocks: list[float] = []
-    whole: list[float] = []
+    toy, target = Backend(name="sleeping", load=toys.sleeping), Target("cpu", 1)
+    shares = []
     with (
         Worker(toy, SHORT_MS, target, WORKER_TIMEOUT_S) as short,
         Worker(toy, LONG_MS, target, WORKER_TIMEOUT_S) as long,
     ):
-        for _ in range(figures.OVERHEAD_BLOCKS):
-            pairs = [(_cost(short), _cost(long)) for _ in range(figures.OVERHEAD_PAIRS)]
-            blocks.append(float(np.median([(lc - sc) / (lw - sw) for (sc, sw), (lc, lw) in pairs])))
-            whole += [cpu / window for (cpu, window), _ in pairs]
-    return blocks, float(np.median(whole))
+        for _ in range(OVERHEAD_BLOCKS):
+            pairs = [(_cost(short), _cost(long)) for _ in range(OVERHEAD_PAIRS)]
+            shares.append(float(np.median([(lc - sc) / (lw - sw) for (sc, sw), (lc, lw) in pairs])))
+    return shares
 
 
 def _cost(worker: Worker) -> tuple[int, int]:
@@ -213,43 +191,35 @@ def _p90_ratios(launch: int, calls: Calls, *, polling: bool = False) -> list[flo
     with machine_lock(), Worker(toy, Path(str(calls.size)), target, WORKER_TIMEOUT_S) as worker, _bare(calls) as bare:
         for block in range(calls.blocks + 1):
             spent_ns: dict[str, list[int]] = {"worker": [], "bare": []}
-            for _ in range(calls.each):
-                for arm in rng.sample(("worker", "bare"), 2):
-                    spent_ns[arm].append(_bare_ns(bare) if arm == "bare" else _worker_ns(worker, polling=polling))
+            for arm in (arm for _ in range(calls.each) for arm in rng.sample(("worker", "bare"), 2)):
+                if arm == "bare":
+                    spent_ns[arm].append(_bare_ns(*bare))
+                    continue
+                with _polling_parent(None) if polling else nullcontext():
+                    spent_ns[arm].append(_cost(worker)[1])
             if block:  # the first one warms up
                 p90 = {arm: float(np.percentile(spent, 90)) for arm, spent in spent_ns.items()}
                 ratios.append(math.log(p90["worker"] / p90["bare"]))
     return ratios
 
 
-def _worker_ns(worker: Worker, *, polling: bool) -> int:
-    worker.put(INPUT)
-    with _polling_parent(None) if polling else ExitStack():
-        answer = worker.run()
-    return answer.ended_ns - answer.began_ns
-
-
 @contextmanager
-def _bare(calls: Calls) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", toys.__name__, str(calls.size)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, env=worker_environment(calls.threads), text=True, stdin=pipe, stdout=pipe
-    ) as process:
-        yield process
+def _bare(calls: Calls) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Start the toy in a bare process; yield its input and output."""
+    command, pipe = [sys.executable, "-m", toys.__name__, str(calls.size)], subprocess.PIPE
+    environment = worker_environment(calls.threads)
+    with subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, bufsize=1) as process:
         assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdin, process.stdout
         process.stdin.close()
 
 
-def _bare_ns(process: subprocess.Popen[str]) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    line = ""
-    for _ in ("wake up", "call"):
-        process.stdin.write("\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-    return int(line)
+def _bare_ns(requests: IO[str], answers: IO[str]) -> int:
+    requests.write("\n")  # wakes it up, as handing over a batch wakes a worker
+    answers.readline()
+    requests.write("\n")
+    return int(answers.readline())
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -260,35 +230,34 @@ def _ratio(log: Interval) -> str:
     return f"{math.exp(log.estimate):.3f} [{math.exp(log.low):.3f}, {math.exp(log.high):.3f}]"
 
 
-SIZE = Path("400")
-"""Of a torch product on all cores. A block of CARRY_LOOPS of them is as long as a measurement's."""
+CARRY_TOLERANCE = 0.01
+CARRY_LAUNCHES = 4
+CARRY_ROUNDS = 400  # in each launch
+MATES = 3  # other arms of the comparison, each of which may disturb the next
+SPINNING_CHECKS, SPINNING_ROUNDS = 20, 80  # checks, and rounds of each
+SIZE, LOOPS = Path("400"), 6
+"""A torch product on all cores, so many times in a block, which then is as long as a measurement's."""
 
 
 @part(
     "carry-over",
-    f"an arm timed after others equals it alone within 1 %; spinning is caught {figures.SPINNING_CHECKS} of "
-    f"{figures.SPINNING_CHECKS} times",
+    f"an arm timed after others equals it alone within 1 %; spinning is caught {SPINNING_CHECKS} of {SPINNING_CHECKS} "
+    "times",
 )
 def carry_over(workspace: Workspace) -> Iterator[Figure]:
     """Time an arm right after its mates and with its mates stopped, in rounds of random order."""
-    launches, length = range(figures.CARRY_LAUNCHES), figures.SPINNING_ROUNDS
-    ratios = [log for launch in launches for log in _log_ratios(launch, False, figures.CARRY_ROUNDS)]
+    launches, length = range(CARRY_LAUNCHES), SPINNING_ROUNDS
+    ratios = [log for launch in launches for log in _log_ratios(launch, False, CARRY_ROUNDS)]
     interval = median_interval(ratios)
     within = [interval.low >= -CARRY_TOLERANCE and interval.high <= CARRY_TOLERANCE]
-    note = f"{_ratio(interval)} over {len(ratios)} rounds; "
-    note += "shown to carry over" if _carries_over(interval) else "no carry-over shown"
-    yield every("passive: after its mates as alone within 1 %", within, note=note)
-    rounds = figures.SPINNING_CHECKS // figures.CARRY_LAUNCHES * length
+    note = f"{_ratio(interval)} over {len(ratios)} rounds"
+    yield count("passive: after its mates as alone within 1 %", within, note=note)
+    rounds = SPINNING_CHECKS // CARRY_LAUNCHES * length
     spun = [_log_ratios(launch, True, rounds) for launch in launches]
     checks = [median_interval(logs[at : at + length]) for logs in spun for at in range(0, rounds, length)]
-    smallest = min(checks, key=lambda check: check.low)
-    note = f"smallest {_ratio(smallest)}, of {length} rounds each"
-    yield every("mates that spin are caught", map(_carries_over, checks), control=True, note=note)
-
-
-def _carries_over(log: Interval) -> bool:
-    """Return True if the arm is slower after its mates, beyond tolerance and beyond chance."""
-    return log.low > CARRY_TOLERANCE
+    note = f"smallest {_ratio(min(checks, key=lambda check: check.low))}, of {length} rounds each"
+    caught = (check.low > CARRY_TOLERANCE for check in checks)
+    yield count("mates that spin are caught", caught, control=True, note=note)
 
 
 def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
@@ -299,7 +268,7 @@ def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
     with machine_lock(), ExitStack() as stack:
         own, *mates = (
             stack.enter_context(Worker(toy, SIZE, Target("cpu", threads, spins), WORKER_TIMEOUT_S))
-            for spins in (False, *[spinning] * figures.CARRY_MATES)
+            for spins in (False, *[spinning] * MATES)
         )
         _round_ns(own, mates, stopped=False)
         for _ in range(rounds):
@@ -309,23 +278,14 @@ def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
 
 
 def _round_ns(own: Worker, mates: Sequence[Worker], *, stopped: bool) -> int:
-    """Let every mate answer, then the arm itself; return its window."""
+    """Let every mate answer, then the arm itself; return its window. Stopped mates stay in memory and in caches."""
     for worker in (own, *mates):
         worker.put(INPUT)
     for mate in mates:
         mate.run()
-    with _stopped(mates) if stopped else ExitStack():
-        answer = own.run(figures.CARRY_LOOPS)
-    return answer.ended_ns - answer.began_ns
-
-
-@contextmanager
-def _stopped(mates: Sequence[Worker]) -> Iterator[None]:
-    """Stop the mates, which stay in memory and in caches."""
-    for mate in mates:
+    for mate in mates if stopped else ():
         os.kill(mate.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for mate in mates:
-            os.kill(mate.pid, signal.SIGCONT)
+    answer = own.run(LOOPS)
+    for mate in mates:
+        os.kill(mate.pid, signal.SIGCONT)
+    return answer.ended_ns - answer.began_ns

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from scipy.stats import binomtest
+from typing import NamedTuple
 
 from harness.errors import HarnessError
+from harness.stats.intervals import rare_event_bound
 from harness.util.console import Progress
 
+SEED = 20_240
+"""Seed of every random generator, together with the name of its use."""
+WORKER_TIMEOUT_S = 60.0
 
-@dataclass(frozen=True, kw_only=True)
-class Workspace:
+
+class Workspace(NamedTuple):
     """Folders and progress display of one part."""
 
     artifacts: Path
@@ -48,41 +51,35 @@ class Figure:
         return self.k >= self.at_least if self.at_least is not None else self.k <= (self.at_most or 0)
 
     @property
-    def verdict(self) -> str:
-        """`pass` or `FAIL`."""
-        return "pass" if self.passed else "FAIL"
-
-    @property
-    def limit(self) -> str:
-        """The limit in words."""
-        return f"at least {self.at_least}" if self.at_least is not None else f"at most {self.at_most}"
-
-    @property
-    def interval(self) -> str:
-        """Clopper and Pearson's exact 95 % interval of the share."""
-        interval = binomtest(self.k, self.n).proportion_ci(0.95, method="exact")
-        return f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}] %"
-
-    def __str__(self) -> str:
-        return f"{self.k} of {self.n} {self.interval} {self.verdict}"
+    def cells(self) -> tuple[str, ...]:
+        """Its row of the table. The interval of the share is Clopper and Pearson's, exact."""
+        low, high = 1 - rare_event_bound(self.n - self.k, self.n, 0.975), rare_event_bound(self.k, self.n, 0.975)
+        return (
+            self.label,
+            "control" if self.control else "figure",
+            f"{self.k} of {self.n}",
+            f"[{100 * low:.1f}, {100 * high:.1f}] %",
+            f"at least {self.at_least}" if self.at_least is not None else f"at most {self.at_most}",
+            "pass" if self.passed else "**FAIL**",
+            self.note.replace("\n", " ").replace("|", "\\|"),
+        )
 
 
-def every(label: str, outcomes: Iterable[bool], *, control: bool = False, note: str = "") -> Figure:
-    """Require every outcome to be true."""
+def count(
+    label: str,
+    outcomes: Iterable[bool],
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    control: bool = False,
+    note: str = "",
+) -> Figure:
+    """Count the true outcomes. Without a limit, all of them have to be true."""
     counted = list(outcomes)
-    return Figure(label=label, k=sum(counted), n=len(counted), at_least=len(counted), control=control, note=note)
-
-
-def at_least(limit: int, label: str, outcomes: Iterable[bool], *, control: bool = False, note: str = "") -> Figure:
-    """Require `limit` outcomes or more to be true."""
-    counted = list(outcomes)
-    return Figure(label=label, k=sum(counted), n=len(counted), at_least=limit, control=control, note=note)
-
-
-def at_most(limit: int, label: str, outcomes: Iterable[bool], *, control: bool = False, note: str = "") -> Figure:
-    """Require `limit` outcomes or fewer to be true."""
-    counted = list(outcomes)
-    return Figure(label=label, k=sum(counted), n=len(counted), at_most=limit, control=control, note=note)
+    if at_most is None and at_least is None:
+        at_least = len(counted)
+    k, n = sum(counted), len(counted)
+    return Figure(label=label, k=k, n=n, at_least=at_least, at_most=at_most, control=control, note=note)
 
 
 Run = Callable[[Workspace], Iterator[Figure]]
@@ -95,11 +92,9 @@ class Part:
     name: str
     claim: str
     run: Run
-    """Yields each figure as soon as it is known, among them at least one positive control."""
-    appendix: Callable[[], str] | None = None
-    """A Markdown table to print below the figures."""
+    """Yields each figure as soon as it is measured, among them at least one positive control."""
 
 
-def part(name: str, claim: str, appendix: Callable[[], str] | None = None) -> Callable[[Run], Part]:
+def part(name: str, claim: str) -> Callable[[Run], Part]:
     """Make a part of the function that yields its figures."""
-    return lambda run: Part(name=name, claim=claim, run=run, appendix=appendix)
+    return lambda run: Part(name=name, claim=claim, run=run)

@@ -1,7 +1,6 @@
 """A simulated machine: seeded, with its own clock, cores shared with neighbours, and workers.
 
-The harness's own rounds (`harness.measure.rounds.measure`) and rules run on it, thousands of comparisons a minute,
-and the truth is known.
+The harness's own rounds and rules run on it, thousands of comparisons a minute, and the truth is known.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,9 +25,9 @@ from harness.measure.system import Snapshot
 from harness.pipeline import record
 from harness.results.schema import Series
 from harness.selftest import toys
-from harness.selftest.figures import SEED
+from harness.selftest.part import SEED
 from harness.util.console import Progress
-from harness.verdicts.speed import Pace, agreed, invalid, is_settled, own_speedup, own_speedups, pace
+from harness.verdicts.speed import Pace, agreed_pace, is_settled, own_speedup, own_speedups, pace, why_invalid
 
 MS = 1_000_000
 CORES = 2
@@ -41,7 +41,7 @@ MOST_JITTER = math.log(10)
 DRIFT_S = 60.0
 """Time constant of the drift."""
 OUTPUTS: Arrays = {"logits": np.zeros((1, 2), dtype=np.float32)}
-UNCOUNTED = Snapshot(load=None, usage=None, own_s=0.0, parent_s=0.0, pressure_us=None, throttled=None, mhz=None)
+NO_COUNTERS = Snapshot(load=None, usage=None, own_s=0.0, parent_s=0.0, pressure_us=None, throttled=None, mhz=None)
 
 OWN = "toy"
 BACKEND = Backend(name=OWN, load=toys.truthful)
@@ -71,74 +71,66 @@ class Profile:
     """Slowdown per second, for as long as the machine runs."""
 
 
-SMALL_MS, SMALL_JITTER = 8.0, 0.0095
-"""A block of a small model: a round's log-ratio spreads by 1.5 %."""
-MINILM_MS, MINILM_JITTER = 19.0, 0.058
-"""A call of MiniLM on two threads, whose log-ratio spreads by 10 % on an idle virtual machine."""
-BUSY_MS, IDLE_MS = 20.0, 80.0
-"""A neighbour that takes a fifth of a core in short bursts. The default one takes nearly all of a core."""
-
+SMALL = partial(Profile, block_ms=8.0, jitter=0.0095)
+"""Blocks of a small model, at which a round's log-ratio spreads by 1.5 %."""
+MINILM = partial(Profile, block_ms=19.0, jitter=0.058)
+"""Calls of MiniLM on two threads, whose log-ratio spreads by 10 % on an idle virtual machine."""
 TENDED = (
-    Profile(name="idle", block_ms=SMALL_MS, jitter=SMALL_JITTER),
-    Profile(name="one hog", block_ms=SMALL_MS, jitter=SMALL_JITTER, hogs=1, busy_ms=BUSY_MS, idle_ms=IDLE_MS),
-    Profile(name="two hogs", block_ms=SMALL_MS, jitter=SMALL_JITTER, hogs=2, busy_ms=BUSY_MS, idle_ms=IDLE_MS),
+    SMALL(name="idle"),
+    SMALL(name="one hog", hogs=1, busy_ms=20.0, idle_ms=80.0),
+    SMALL(name="two hogs", hogs=2, busy_ms=20.0, idle_ms=80.0),
 )
-WARMING = Profile(name="warming", block_ms=SMALL_MS, jitter=SMALL_JITTER, warming=0.01)
+"""Neighbours take a fifth of a core in short bursts. The default one takes nearly all of a core."""
+LOUD = tuple(MINILM(name=f"MiniLM's noise, {TENDED[hogs].name}", hogs=hogs) for hogs in range(3))
+WARMING = SMALL(name="warming", warming=0.01)
 """Simulated rounds of one arm take seconds where real ones take minutes, so it slows down faster in proportion."""
-LOUD = (
-    Profile(name="MiniLM's noise, idle", block_ms=MINILM_MS, jitter=MINILM_JITTER),
-    Profile(name="MiniLM's noise, one hog", block_ms=MINILM_MS, jitter=MINILM_JITTER, hogs=1),
-    Profile(name="MiniLM's noise, two hogs", block_ms=MINILM_MS, jitter=MINILM_JITTER, hogs=2),
-)
 
 
 class Core:
-    """A core with at most one neighbour. Every instant goes to the worker, to the neighbour or to nobody."""
+    """A core with at most one neighbour. Every instant belongs to the worker, to the neighbour or to nobody."""
 
     def __init__(self, rng: Random, busy_ns: float, idle_ns: float) -> None:
         self.now_ns = 0.0
-        self.own_ns = self.hog_ns = self.idle_ns = 0.0
-        """Time of the worker's thread, of the neighbour, of nobody."""
+        self.own_ns = self.hog_ns = 0.0
+        """Time of the worker's thread and of the neighbour; the rest belongs to nobody."""
         self._rng, self._busy_ns, self._idle_ns = rng, busy_ns, idle_ns
-        self._wanted_ns = 0.0
+        self._burst_ns = 0.0
         self._wakes_ns = rng.expovariate(1 / idle_ns) if busy_ns else math.inf
 
     def wait(self, until_ns: float) -> None:
         """Let time pass without a worker on the core."""
         while self.now_ns < until_ns:
-            if self._awake():
+            if self._is_awake():
                 self._hog(until_ns - self.now_ns)
             else:
-                pause = min(self._wakes_ns, until_ns) - self.now_ns
-                self.idle_ns += pause
-                self.now_ns += pause
+                self.now_ns += min(self._wakes_ns, until_ns) - self.now_ns
 
     def work(self, work_ns: float) -> None:
         """Run `work_ns` of a worker's thread, in turns with the neighbour."""
-        turn = self._rng.random() * self._slice() if self._awake() else math.inf
+        turn = self._rng.random() * self._slice() if self._is_awake() else math.inf
         while work_ns > 0:
-            ns = min(work_ns, turn) if self._wanted_ns else min(work_ns, max(self._wakes_ns - self.now_ns, 0.0))
+            ns = min(work_ns, turn) if self._burst_ns else min(work_ns, max(self._wakes_ns - self.now_ns, 0.0))
             self.own_ns += ns
             self.now_ns += ns
             work_ns -= ns
-            if work_ns > 0 and self._awake():
+            if work_ns > 0 and self._is_awake():
                 self._hog(self._slice())
                 turn = self._slice()
 
-    def _awake(self) -> bool:
-        if not self._wanted_ns and self.now_ns >= self._wakes_ns:
-            self._wanted_ns = self._rng.expovariate(1 / self._busy_ns)
-        return self._wanted_ns > 0
+    def _is_awake(self) -> bool:
+        if not self._burst_ns and self.now_ns >= self._wakes_ns:
+            self._burst_ns = self._rng.expovariate(1 / self._busy_ns)
+        return self._burst_ns > 0
 
     def _slice(self) -> float:
         return self._rng.uniform(*SLICES_NS)
 
     def _hog(self, most_ns: float) -> None:
-        ns = min(self._wanted_ns, most_ns)
+        ns = min(self._burst_ns, most_ns)
         self.hog_ns += ns
         self.now_ns += ns
-        self._wanted_ns -= ns
-        if not self._wanted_ns:
+        self._burst_ns -= ns
+        if not self._burst_ns:
             self._wakes_ns = self.now_ns + self._rng.expovariate(1 / self._idle_ns)
 
 
@@ -153,20 +145,18 @@ class Simulation:
         ]
         self._drift = self.rng.gauss(0, profile.drift)
         self._drifted_ns = 0.0
-        self.machine = Machine(hire=self.hire, alone=nullcontext, take=_take)
+        self.machine = Machine(start_worker=self.start_worker, lock=nullcontext, read_counters=lambda pids: NO_COUNTERS)
 
     @property
     def now_ns(self) -> float:
         """The time on its clock."""
         return self.cores[0].now_ns
 
-    def hire(
-        self, backend: Backend, artifact: Path, target: Target, timeout_s: float, name: str, front: object, kind: object
-    ) -> Simulated:
-        """Launch a worker whose work is the profile's block times the artifact's name."""
+    def start_worker(self, backend: Backend, artifact: Path, *_: object) -> SimulatedWorker:
+        """Start a worker whose work is the profile's block times the artifact's name."""
         self.wait(STARTING_NS)
-        own = math.exp(self.rng.gauss(0, self.start_sd))
-        return Simulated(self, float(artifact.name) * own * self.profile.block_ms * MS)
+        luck = math.exp(self.rng.gauss(0, self.start_sd))
+        return SimulatedWorker(self, float(artifact.name) * luck * self.profile.block_ms * MS)
 
     def wait(self, ns: float) -> None:
         """Let time pass."""
@@ -195,8 +185,8 @@ class Simulation:
         return self.rng.gauss(0, 1) / math.sqrt(self.rng.gammavariate(1.5, 2) / 3)
 
 
-class Simulated(AbstractContextManager["Simulated"]):
-    """A worker on a simulated machine."""
+class SimulatedWorker(AbstractContextManager["SimulatedWorker"]):
+    """A worker on a simulated machine. Handing over a batch takes no time, and it holds no memory."""
 
     compile_ns = 0
     pid = 0
@@ -206,7 +196,7 @@ class Simulated(AbstractContextManager["Simulated"]):
         self._simulation, self._work_ns = simulation, work_ns
 
     def put(self, batch: Arrays) -> None:
-        """Take no time."""
+        """Do nothing."""
 
     def run(self, loops: int = 1) -> Answer:
         """Work, and return the window."""
@@ -218,18 +208,13 @@ class Simulated(AbstractContextManager["Simulated"]):
         return Answer(round(began_ns), round(simulation.now_ns), 0, 0, 0, OUTPUTS)
 
     def repeat(self, parts: int, calls: int) -> list[int]:
-        """Hold no memory."""
+        """Return an unchanging memory use."""
         return [0] * (parts + 1)
 
-    def close(self) -> None:
-        """Hold nothing."""
+    def close(self, *error: object) -> None:
+        """Do nothing."""
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def _take(pids: Iterable[int]) -> Snapshot:
-    return UNCOUNTED
+    __exit__ = close
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,40 +234,32 @@ class Scenario:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Outcome:
     """The harness's verdict on one comparison."""
 
-    pace: Pace
-    alone: Pace
-    """The pace if the control were ignored."""
-    invalid: bool
+    pace: Pace | Literal["invalid"]
+    pace_without_control: Pace
     rounds: int
     noise: float
     """Spread of the control's log-ratios within a launch: the SD of a normal distribution with their MAD."""
 
     @property
-    def word(self) -> str:
-        """The verdict's word for speed."""
-        return "invalid" if self.invalid else self.pace
-
-    @property
     def differs(self) -> bool:
         """True if the arms are said to differ."""
-        return self.word in ("faster", "slower")
+        return self.pace in ("faster", "slower")
 
 
-def compared(scenario: Scenario, number: int) -> Compared:
+def compare(scenario: Scenario, number: int) -> Outcome:
     """Compare a reference, its control and a contender as a session does."""
-    measurement = measured(simulation(scenario, number), scenario.works)
+    measurement = run_rounds(simulation(scenario, number), scenario.works)
     series = series_of(measurement)
     ratios = [
-        np.log(np.array(one) / np.array(other))
-        for one, other in zip(series.reference_ns, series.control_ns, strict=True)
+        np.log(np.array(reference) / np.array(control))
+        for reference, control in zip(series.reference_ns, series.control_ns, strict=True)
     ]
-    return Compared(
-        pace=agreed(own_speedups(series)),
-        alone=pace(own_speedup(series)),
-        invalid=invalid(series) is not None,
+    return Outcome(
+        pace="invalid" if why_invalid(series) else agreed_pace(own_speedups(series)),
+        pace_without_control=pace(own_speedup(series)),
         rounds=measurement.samples[0].rounds,
         noise=spread(ratios),
     )
@@ -293,11 +270,15 @@ def simulation(scenario: Scenario, number: int) -> Simulation:
     return Simulation(scenario.profile, scenario.start_sd, f"{SEED} {scenario} {number}")
 
 
-def measured(where: Simulation, works: dict[str, float], settings: Settings | None = None) -> Measurement:
+def run_rounds(machine: Simulation, works: dict[str, float], **options: Any) -> Measurement:
     """Run the harness's rounds over arms of so much work each, to the end that a session would choose."""
-    settings = settings or Settings(TARGET, machine=where.machine)
+    settings = Settings(TARGET, machine=machine.machine, **options)
     arms = [Arm(name, BACKEND, Path(str(work))) for name, work in works.items()]
-    return measure(arms, [LOAD], settings, _accept, _is_settled, Progress())
+
+    def settled(samples: Samples) -> bool:
+        return is_settled(samples, REFERENCE, {OWN: None})
+
+    return measure(arms, [LOAD], settings, lambda name, rows, outputs: None, settled, Progress())
 
 
 def series_of(measurement: Measurement) -> Series:
@@ -309,11 +290,3 @@ def spread(log_ratios: Iterable[Any]) -> float:
     """Return the spread of log-ratios around the median of their launch, as a standard deviation."""
     within = np.concatenate([launch - np.median(launch) for launch in log_ratios])
     return MAD * float(np.median(np.abs(within)))
-
-
-def _is_settled(samples: Samples) -> bool:
-    return is_settled(samples, REFERENCE, {OWN: None})
-
-
-def _accept(name: str, rows: list[int], outputs: object) -> None:
-    """Check nothing: simulated answers are empty."""

@@ -6,11 +6,10 @@ exist. `python -m harness.selftest.toys SIZE` runs a toy in a plain process, whi
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from threading import Thread
 from time import perf_counter_ns
@@ -18,12 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts.backend import Backend, Session, Target
+from harness.contracts.backend import Session, Target
 from harness.contracts.kind import Arrays
 
-PID = "pid"
-"""File in which a mortal toy leaves its process id."""
+Run = Callable[[Arrays], Arrays]
+Load = Callable[[Path, Target], Session]
 INPUT: Arrays = {"x": np.ones((1, 4), dtype=np.float32)}
+
+
+def _session(run: Run) -> Session:
+    return Session(run=run, device="cpu", settings={})
 
 
 def truthful(artifact: Path, target: Target) -> Session:
@@ -49,13 +52,23 @@ def believing(artifact: Path, target: Target) -> Session:
     return session._replace(device=target.device)
 
 
+def sleeping(artifact: Path, target: Target) -> Session:
+    """Sleep for as many milliseconds a call as the artifact's name says."""
+
+    def run(arrays: Arrays) -> Arrays:
+        time.sleep(int(artifact.name) / 1e3)
+        return {"logits": arrays["x"]}
+
+    return _session(run)
+
+
 def working(artifact: Path, target: Target) -> Session:
     """Multiply two matrices whose size is the artifact's name."""
     return _session(_product(int(artifact.name)))
 
 
 def multiplying(artifact: Path, target: Target) -> Session:
-    """Do the same in torch, whose idle OpenMP threads sleep or spin as the target asks."""
+    """Do the same in torch, whose idle OpenMP threads sleep or spin as the target says."""
     import torch
 
     torch.set_num_threads(target.threads)
@@ -69,32 +82,11 @@ def multiplying(artifact: Path, target: Target) -> Session:
     return _session(run)
 
 
-def sleeping(artifact: Path, target: Target) -> Session:
-    """Sleep for as many milliseconds a call as the artifact's name says."""
-
-    def run(arrays: Arrays) -> Arrays:
-        time.sleep(int(artifact.name) / 1e3)
-        return {"logits": arrays["x"]}
-
-    return _session(run)
-
-
-def mortal(artifact: Path, target: Target) -> Session:
-    """Sleep likewise, and leave the process id in the artifact's folder."""
-    (artifact / "pid.new").write_text(str(os.getpid()))
-    (artifact / "pid.new").rename(artifact / PID)
-    return sleeping(artifact, target)
-
-
-def _session(run: Callable[[Arrays], Arrays]) -> Session:
-    return Session(run=run, device="cpu", settings={})
-
-
 def _weights(size: int) -> Any:
     return np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
 
 
-def _product(size: int) -> Callable[[Arrays], Arrays]:
+def _product(size: int) -> Run:
     weights = _weights(size)
     return lambda arrays: {"logits": (weights @ weights)[:1, :4] + arrays["x"]}
 
@@ -181,7 +173,7 @@ def repeating(artifact: Path, target: Target) -> Session:
     for name in REPEATED:
         model.base_model.get_submodule(name).register_forward_hook(repeat)
     device = next(model.parameters()).device.type
-    return Session(run=checkpoint.answering(model, target.device), device=device, settings={})
+    return Session(run=checkpoint.make_run(model, target.device), device=device, settings={})
 
 
 def doubling(artifact: Path, target: Target) -> Session:
@@ -195,24 +187,30 @@ def doubling(artifact: Path, target: Target) -> Session:
     return session._replace(run=run)
 
 
-VARIANT = "variant.json"
-"""File beside a graph that names the disturbance or the options."""
-SHORTER = 64
-"""Tokens that the wrong truncation keeps."""
-FIRST_WORD = 1_000
-"""First vocabulary entry of every BERT that is neither a special token, a character nor unused."""
+def _disturbance(disturb: Run) -> Load:
+    """Run the ONNX Runtime backend on disturbed inputs."""
+
+    @wraps(disturb)
+    def load(artifact: Path, target: Target) -> Session:
+        session = onnxruntime(artifact, target)
+        return session._replace(run=lambda arrays: session.run(disturb(arrays)))
+
+    return load
 
 
+@_disturbance
 def lost_mask(arrays: Arrays) -> Arrays:
     """Attend to padding."""
     return arrays | {"attention_mask": np.ones_like(arrays["attention_mask"])}
 
 
+@_disturbance
 def wrong_token_types(arrays: Arrays) -> Arrays:
     """Assign every token to the second text."""
     return arrays | {"token_type_ids": np.ones_like(arrays["token_type_ids"])}
 
 
+@_disturbance
 def padded_left(arrays: Arrays) -> Arrays:
     """Move padding, and its mask, in front of the text."""
     lengths = arrays["attention_mask"].sum(axis=1)
@@ -223,66 +221,29 @@ def padded_left(arrays: Arrays) -> Arrays:
     }
 
 
+@_disturbance
 def cut_shorter(arrays: Arrays) -> Arrays:
-    """Truncate texts more than in training."""
-    return {name: np.ascontiguousarray(values[:, :SHORTER]) for name, values in arrays.items()}
+    """Truncate texts to 64 tokens, fewer than in training."""
+    return {name: np.ascontiguousarray(values[:, :64]) for name, values in arrays.items()}
 
 
+@_disturbance
 def other_vocabulary(arrays: Arrays) -> Arrays:
     """Shift word ids by one, as an extra line in the vocabulary does."""
-    ids = arrays["input_ids"]
-    return arrays | {"input_ids": np.where(ids >= FIRST_WORD, ids + 1, ids)}
-
-
-DISTURBANCES: dict[str, Callable[[Arrays], Arrays]] = {
-    function.__name__: function
-    for function in (lost_mask, wrong_token_types, padded_left, cut_shorter, other_vocabulary)
-}
-
-
-def disturbed(artifact: Path, target: Target) -> Session:
-    """Run the ONNX Runtime backend on disturbed inputs."""
-    session = onnxruntime(artifact, target)
-    disturb = DISTURBANCES[json.loads((artifact / VARIANT).read_text())["disturbance"]]
-    return session._replace(run=lambda arrays: session.run(disturb(arrays)))
-
-
-def with_options(artifact: Path, target: Target) -> Session:
-    """Run ONNX Runtime with options that differ from the project's."""
-    import onnxruntime as ort
-
-    wanted: dict[str, Any] = json.loads((artifact / VARIANT).read_text())
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = wanted.get("threads", target.threads)
-    options.log_severity_level = 3
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, wanted.get("level", "ORT_ENABLE_ALL"))
-    if wanted.get("parallel"):
-        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
-    options.enable_mem_pattern = wanted.get("pattern", True)
-    options.enable_cpu_mem_arena = wanted.get("arena", True)
-    for name, value in wanted.get("entries", {}).items():
-        options.add_session_config_entry(name, value)
-    session = ort.InferenceSession(str(artifact / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    inputs = [node.name for node in session.get_inputs()]
-    outputs = [node.name for node in session.get_outputs()]
-    return _session(
-        lambda arrays: dict(zip(outputs, session.run(outputs, {name: arrays[name] for name in inputs}), strict=True))
-    )
-
-
-DISTURBED = Backend(name="disturbed", load=disturbed)
-OPTIONS = Backend(name="options", load=with_options)
+    ids = arrays["input_ids"]  # words begin at 1,000: before them are special tokens, characters and unused entries
+    return arrays | {"input_ids": np.where(ids >= 1_000, ids + 1, ids)}
 
 
 def main(size: int) -> None:
     """Answer a line to wake up, as a worker does when it gets its batch, and the next with the ns of one call."""
     run = _product(size)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a pipe
     for _ in sys.stdin:
-        print(flush=True)  # standard output is its pipe
+        sys.stdout.write("\n")
         sys.stdin.readline()
         began = perf_counter_ns()
         run(INPUT)
-        print(perf_counter_ns() - began, flush=True)  # standard output is its pipe
+        sys.stdout.write(f"{perf_counter_ns() - began}\n")
 
 
 if __name__ == "__main__":
