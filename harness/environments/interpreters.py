@@ -53,14 +53,10 @@ def resolve_environments(backend: Backend, store: Store, progress: Progress) -> 
     return replace(backend, builds_in=resolve(backend.builds_in), runs_in=resolve(backend.runs_in))
 
 
+@cache
 def describe_interpreter(python: Python) -> dict[str, str]:
     """Return the interpreter's version and packages; HarnessError unless a worker could run in it."""
-    return _describe(python.executable)
-
-
-@cache
-def _describe(executable: str) -> dict[str, str]:
-    oldest = ".".join(map(str, OLDEST))
+    executable, oldest = python.executable, ".".join(map(str, OLDEST))
     command = [executable, "-P", bootstrap.__file__]
     environment = {name: value for name, value in os.environ.items() if name not in INTERPRETER_VARIABLES}
     try:
