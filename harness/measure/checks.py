@@ -114,7 +114,11 @@ def check_leaks(pool: WorkerPool, workload: WorkloadInputs, call_ns: Mapping[str
             pool.workers[name].put(batch)
             held = pool.workers[name].repeat(LEAK_PARTS, calls)
             unreadable = unreadable or not held
-            _check_growth(name, held, calls)
+            if leaked := leaked_bytes(held, calls):
+                raise WorkerError(
+                    f"{name}: leaks memory: over {LEAK_PARTS * calls} calls on the same rows its worker grew from "
+                    f"{held[0] / 1e6:.0f} to {held[-1] / 1e6:.0f} MB, in the end by {leaked / 1e6:.2g} MB per call"
+                )
     if unreadable:
         pool.measurement.unchecked.append("not checked for leaks: this system does not report a process's own memory")
 
@@ -137,12 +141,3 @@ def leaked_bytes(held: Sequence[int], calls: int) -> float:
     if not rises or min(rises) < LEAK_BYTES * calls:
         return 0.0
     return (held[-1] - held[first]) / (len(rises) * calls)
-
-
-def _check_growth(name: str, held: Sequence[int], calls: int) -> None:
-    leaked = leaked_bytes(held, calls)
-    if leaked:
-        raise WorkerError(
-            f"{name}: leaks memory: over {LEAK_PARTS * calls} calls on the same rows its worker grew from "
-            f"{held[0] / 1e6:.0f} to {held[-1] / 1e6:.0f} MB, in the end by {leaked / 1e6:.2g} MB per call"
-        )

@@ -137,19 +137,13 @@ def gpu_sentences(readings: Sequence[GpuReading]) -> list[str]:
 def check_memory(device: Device, sizes: Sequence[int]) -> None:
     """Raise HarnessError if workers with weights of these sizes, in bytes, cannot all be on the GPU."""
     state = read_gpu([]) if device == "cuda" else None
-    if state is not None and (problem := memory_shortage(state.reading, sizes)) is not None:
-        raise HarnessError(problem)
-
-
-def memory_shortage(reading: GpuReading, sizes: Sequence[int]) -> str | None:
-    """Return why workers with weights of these sizes, in bytes, cannot all be on the GPU; None if they can."""
     needed_mb = sum(sizes) / 1e6 + CONTEXT_MB * len(sizes)
-    if reading.free_bytes / 1e6 >= needed_mb:
-        return None
-    holders = (
-        f", {reading.foreign} other processes hold {reading.foreign_bytes or 0:,} bytes" if reading.foreign else ""
-    )
-    return (
+    if state is None or state.reading.free_bytes / 1e6 >= needed_mb:
+        return
+    reading, holders = state.reading, ""
+    if reading.foreign:
+        holders = f", {reading.foreign} other processes hold {reading.foreign_bytes or 0:,} bytes"
+    raise HarnessError(
         f"the GPU has {reading.free_bytes / 1e6:.0f} MB free of {reading.total_bytes / 1e6:.0f}{holders}; {len(sizes)} "
         f"workers need at least {needed_mb:.0f} MB; end the processes that hold its memory, name another GPU by "
         "CUDA_VISIBLE_DEVICES, or measure fewer backends (--ship-backends)"

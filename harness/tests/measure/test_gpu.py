@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from harness import report
 from harness.contracts.backend import Backend, Target
+from harness.errors import HarnessError
 from harness.measure import gpu
 from harness.measure.client import Machine
-from harness.measure.gpu import GpuReading, GpuSnapshot, gpu_sentences, is_steady, memory_shortage, snapshot
+from harness.measure.gpu import GpuReading, GpuSnapshot, gpu_sentences, is_steady, snapshot
 from harness.measure.rounds import MAX_GPU_WARM_UP_BLOCKS, measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
 from harness.measure.system import Disturbance
@@ -132,10 +133,14 @@ def test_clock_is_steady_after_three_equal_readings(before, rate):
     assert not is_steady([rate, rate])
 
 
-def test_memory_must_hold_all_weights_and_cudas_own_share():
+def test_memory_must_hold_all_weights_and_cudas_own_share(monkeypatch):
     free = replace(READING, free_bytes=1_000_000_000, foreign=2, foreign_bytes=5)
-    assert memory_shortage(free, [200_000_000, 200_000_000]) is None
-    assert memory_shortage(free, [200_000_001, 200_000_000]) == (
+    monkeypatch.setattr(gpu, "read_gpu", lambda pids: GpuSnapshot(free, {}))
+    gpu.check_memory("cuda", [200_000_000, 200_000_000])
+    gpu.check_memory("cpu", [10**15])
+    with pytest.raises(HarnessError) as caught:
+        gpu.check_memory("cuda", [200_000_001, 200_000_000])
+    assert str(caught.value) == (
         "the GPU has 1000 MB free of 80000, 2 other processes hold 5 bytes; 2 workers need at least 1000 MB; end the "
         "processes that hold its memory, name another GPU by CUDA_VISIBLE_DEVICES, or measure fewer backends "
         "(--ship-backends)"
