@@ -13,19 +13,12 @@ from scipy.stats import binom
 
 from harness.contracts.backend import REFERENCE
 from harness.results.schema import Answers, Data, Result
-from harness.selftest.part import SEED, Figure, Workspace, count, part
+from harness.selftest import figures
+from harness.selftest.figures import SEED, Figure, Workspace, count, part
 from harness.spec import Gate
 from harness.stats.intervals import Interval, drop_interval, paired_difference
 from harness.util.machine import describe
 from harness.verdicts.accuracy import judge_accuracy
-
-ERROR_RATE = 0.05  # largest allowed chance that a drop of exactly the margin is called proven, or excluded
-MARGINS = (0.005, 0.01, 0.02)
-SIZES = (100, 133, 200, 300, 408, 600, 820, 1_000, 1_500, 2_000, 3_000)
-DISCORDANCES = (0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08)  # beside the margin, the smallest possible share
-UNCORRECTED_ERRORS = 50  # settings at which the uncorrected interval must exceed ERROR_RATE
-SIMULATED, SIMULATED_ERRORS = 10_000, 500  # results, and the most of them that may be judged wrongly: 5 %
-SIMULATED_ROWS, SIMULATED_MARGIN = 1_000, 0.01
 
 Bounds = Callable[[int, int, int], Interval]
 """(lost, gained, rows) → the drop and its one-sided bounds."""
@@ -33,8 +26,8 @@ Rule = Callable[[Interval, float], bool]
 """(drop, margin) → True if the rule makes its claim."""
 SETTINGS: Sequence[tuple[int, float, float]] = [
     (rows, share, margin)
-    for margin, rows in product(MARGINS, SIZES)
-    for share in (margin, *(share for share in DISCORDANCES if share > margin))
+    for margin, rows in product(figures.MARGINS, figures.SIZES)
+    for share in (margin, *(share for share in figures.DISCORDANCES if share > margin))
 ]
 """Rows, discordance, margin."""
 NEGLIGIBLE = 1e-10
@@ -79,11 +72,11 @@ def uncorrected_drop(lost: int, gained: int, rows: int) -> Interval:
 
 @part(
     "non-inferiority",
-    f"a drop of exactly the margin is said to be within or beyond it at most {100 * ERROR_RATE:g} % of the time",
+    "a drop of exactly the margin is said to be within or beyond it at most 5 % of the time",
 )
 def non_inferiority(workspace: Workspace) -> Iterator[Figure]:
     """Sum exactly where possible; the simulation goes through stored results, as a verdict does."""
-    limit = f"over {100 * ERROR_RATE:g} % of the time, settings"
+    limit = f"over {100 * figures.ERROR_RATE:g} % of the time, settings"
     for label, rule in (("a drop of the margin passes", within), ("a drop of the margin is called proven", beyond)):
         errors, note = _errors(drop_interval, rule)
         yield count(f"{label} {limit}", errors, at_most=0, note=note)
@@ -91,7 +84,7 @@ def non_inferiority(workspace: Workspace) -> Iterator[Figure]:
     yield _simulated("worse")
     errors, note = _errors(uncorrected_drop, beyond)
     label = f"the interval not corrected: the same is called proven {limit}"
-    yield count(label, errors, at_least=UNCORRECTED_ERRORS, control=True, note=note)
+    yield count(label, errors, at_least=figures.UNCORRECTED_ERRORS, control=True, note=note)
 
 
 def _errors(bounds: Bounds, rule: Rule) -> tuple[list[bool], str]:
@@ -104,14 +97,14 @@ def _errors(bounds: Bounds, rule: Rule) -> tuple[list[bool], str]:
     worst = max(chances)
     rows, share, margin = SETTINGS[chances.index(worst)]
     note = f"at most {100 * worst:.2f} %: {rows} rows, {100 * share:g} % flip, margin {100 * margin:g} points"
-    return [p > ERROR_RATE for p in chances], note
+    return [p > figures.ERROR_RATE for p in chances], note
 
 
 def _simulated(word: str) -> Figure:
     """Draw results at the margin, each with its gate, and count those that are judged to be `word`."""
-    rows, margin = SIMULATED_ROWS, SIMULATED_MARGIN
-    shares = sorted({margin, *DISCORDANCES})
-    each = SIMULATED // len(shares)
+    rows, margin = figures.SIMULATED_ROWS, figures.SIMULATED_MARGIN
+    shares = sorted({margin, *figures.DISCORDANCES})
+    each = figures.SIMULATED // len(shares)
     rng = np.random.default_rng([SEED, rows])
     wrong = 0
     for share in shares:
@@ -122,7 +115,7 @@ def _simulated(word: str) -> Figure:
         wrong += int(counts[errs].sum())
     note = f"{rows} rows, margin {100 * margin:g} points, discordance {100 * shares[0]:g} to {100 * shares[-1]:g} %"
     label = f"simulated results at the margin called {word}"
-    return Figure(label=label, k=wrong, n=each * len(shares), at_most=SIMULATED_ERRORS, note=note)
+    return Figure(label=label, k=wrong, n=each * len(shares), at_most=figures.SIMULATED_ERRORS, note=note)
 
 
 def _result(lost: int, gained: int, rows: int, margin: float) -> Result:

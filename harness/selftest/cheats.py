@@ -19,10 +19,9 @@ from harness.measure.checks import PAIRS
 from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.selftest import toys
-from harness.selftest.part import WORKER_TIMEOUT_S, Figure, Workspace, count, part
+from harness.selftest import figures, toys
+from harness.selftest.figures import WORKER_TIMEOUT_S, Figure, Workspace, count, part
 
-DEVICE_TRIALS = 20  # on the wrong device, and as many on the right one
 Trial = tuple[toys.Load, Path, Device]
 FALSE_REPORTS: dict[Device, Sequence[str]] = {
     "cuda": ("cpu", "CUDA", "cuda:0", "mps", "gpu"),
@@ -31,19 +30,19 @@ FALSE_REPORTS: dict[Device, Sequence[str]] = {
 """Device requested → devices reported."""
 CHEATING = {"early return": toys.early, "cached answer": toys.cached, "stale output": toys.stale}
 HONEST = dict.fromkeys((REFERENCE, CONTROL, "honest"), toys.honest)
-LAUNCHES, LAUNCH_ROUNDS = 2, 6
+LAUNCHES = 2
 ROWS = 4 * PAIRS
 """Enough rows of one shape for the probe."""
 TOO_FEW = 4
 """Rows with which the probe reports that it could not check."""
 
 
-@part("device-truth", f"a worker on another device than requested is refused, {DEVICE_TRIALS} of {DEVICE_TRIALS}")
+@part("device-truth", "a worker on another device than requested is refused, 20 of 20")
 def device_truth(workspace: Workspace) -> Iterator[Figure]:
     """Half of the liars are toys; the other half is ONNX Runtime, asked for a CUDA device that is hidden from it."""
     graph = workspace.scratch / "real"
     _save_identity(graph)
-    half = DEVICE_TRIALS // 2
+    half = figures.DEVICE_TRIALS // 2
     lies: list[Trial] = [(toys.lying, Path(name), device) for device, names in FALSE_REPORTS.items() for name in names]
     lies += [(toys.onnxruntime, graph, "cuda")] * half
     truths: list[Trial] = [(toys.truthful, Path("any"), "cpu")] * half
@@ -105,7 +104,7 @@ def _measure(workspace: Workspace, rows: int, *, checked: bool) -> tuple[dict[st
         for name, load in (HONEST | CHEATING).items()
     ]
     load = WorkloadInputs(1, 0, lambda number: [number % rows], _arrays)
-    looks = (LAUNCHES * LAUNCH_ROUNDS,)
+    looks = (LAUNCHES * figures.CHEAT_ROUNDS,)
     settings = Settings(Target("cpu", 1), launches=LAUNCHES, looks=looks, timeout_s=WORKER_TIMEOUT_S)
     measurement = measure(arms, [load], settings, check, lambda samples: False, workspace.progress)
     return {name: str(error) for name, error in measurement.failed.items()}, measurement.unchecked

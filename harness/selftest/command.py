@@ -12,7 +12,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.report.sentences import origin
 from harness.selftest import accuracy, cheats, deaths, exports, overhead, real, speed
-from harness.selftest.part import Figure, Part, Workspace
+from harness.selftest.figures import Figure, Part, Workspace
 from harness.util.console import Progress
 from harness.util.machine import describe, usable_cores
 

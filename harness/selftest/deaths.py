@@ -26,8 +26,8 @@ from harness.errors import HarnessError, WorkerError
 from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.selftest import toys
-from harness.selftest.part import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
+from harness.selftest import figures, toys
+from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
 from harness.selftest.real import SUITES
 from harness.util.console import Progress
 from harness.util.symbols import python_path
@@ -72,16 +72,12 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 
 
 NAMED = "killed by SIGKILL"
-KILLS, REFERENCE_KILLS = 160, 40  # at random instants from launch to the last round
-KILLS_EACH = 5  # contenders in one measurement
-NAMES = ["reference", *(f"contender-{number}" for number in range(KILLS_EACH + 1))]
+NAMES = ["reference", *(f"contender-{number}" for number in range(figures.KILLS_EACH + 1))]
 ROUNDS, CALL_MS = 20, Path("5")
 WITHIN_S = 2.0
 """Kills fall within this time of the reference's launch: while others launch, warm up, answer or wait."""
-NAMING_TRIALS = 20
 TARGET = Target("cpu", 1)
 
-DEATH_SESSIONS = 4  # pytest sessions with a worker killed in every comparison but the first
 WORKER_COMPARISONS, WORKER_CASES = 3, 3
 DELAY_S = (0.0, 6.0)
 """From one comparison's last result to the death of a worker of the next comparison."""
@@ -89,7 +85,7 @@ DELAY_S = (0.0, 6.0)
 
 @part(
     "worker-deaths",
-    f"{KILLS + REFERENCE_KILLS} SIGKILLs: each death is named, no written result lost, exit status not 0",
+    "200 SIGKILLs: each death is named, no written result lost, exit status not 0",
 )
 def worker_deaths(workspace: Workspace) -> Iterator[Figure]:
     """Kill contenders, the reference, and workers of whole pytest sessions."""
@@ -113,8 +109,8 @@ def _contenders() -> Iterator[Figure]:
     rng = random.Random(f"{SEED} contenders")
     named: list[bool] = []
     incomplete: list[bool] = []
-    while len(named) < KILLS:
-        wanted = min(KILLS_EACH, KILLS - len(named))
+    while len(named) < figures.KILLS:
+        wanted = min(figures.KILLS_EACH, figures.KILLS - len(named))
         run = _measure([rng.uniform(0, WITHIN_S) for _ in range(wanted)], spare_reference=True)
         # A contender killed after its last answer is not called again: it has not failed, and nothing is missing.
         named += [NAMED in str(error) for error in run.failed.values()]
@@ -127,7 +123,7 @@ def _contenders() -> Iterator[Figure]:
 def _references() -> Figure:
     rng = random.Random(f"{SEED} reference")
     named: list[bool] = []
-    while len(named) < REFERENCE_KILLS:
+    while len(named) < figures.REFERENCE_KILLS:
         run = _measure([rng.uniform(0.05, WITHIN_S)], spare_reference=False)
         if run.ended_by is None and run.answers["reference"] == max(run.answers.values()):
             continue  # it had given its last answer
@@ -175,7 +171,7 @@ def _kill_on_time(delays_s: Sequence[float], spare_reference: bool, over: thread
 def _pipe_alone() -> Figure:
     """Switch the safety off: take the reason from the pipe, without a look at how the process ended."""
     causes = []
-    for _ in range(NAMING_TRIALS):
+    for _ in range(figures.NAMING_TRIALS):
         with Worker(Backend(name="sleeping", load=toys.sleeping), CALL_MS, TARGET, WORKER_TIMEOUT_S) as worker:
             worker.put(toys.INPUT)
             psutil.Process(worker.pid).kill()
@@ -203,7 +199,7 @@ class WorkerSession(NamedTuple):
 
 def _worker_sessions(workspace: Workspace) -> Iterator[Figure]:
     quiet = _worker_session(workspace, random.Random(SEED), comparisons=1)
-    seeds = (f"{SEED} session {number}" for number in range(DEATH_SESSIONS))
+    seeds = (f"{SEED} session {number}" for number in range(figures.DEATH_SESSIONS))
     sessions = [_worker_session(workspace, random.Random(seed)) for seed in seeds]
     kills, named = sum(s.kills for s in sessions), sum(s.named for s in sessions)
     yield Figure(label="pytest: deaths named in a result", k=named, n=kills, at_least=kills)
@@ -257,10 +253,6 @@ def _results(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(folder.glob("results/local/**/*.json"))}
 
 
-SESSION_KILLS = 50  # pytest sessions, at random instants, each then resumed
-LANES = 2  # folders in which sessions run side by side
-FORGETFUL_CHAINS = 4  # killed sessions that run again without being resumed
-ORPHAN_LIMIT_S = 5.0
 COMPARISONS = 4
 LASTING = (
     "task", "model", "backend", "device", "status", "batch", "score", "min_score", "rows", "drop", "drop_low",
@@ -271,13 +263,13 @@ LASTING = (
 
 @part(
     "session-deaths",
-    f"{SESSION_KILLS} killed sessions are resumed: same table, at most one comparison repeated, nothing left",
+    "50 killed sessions are resumed: same table, at most one comparison repeated, nothing left",
 )
 def session_deaths(workspace: Workspace) -> Iterator[Figure]:
     """Kill and resume chains of sessions in several folders, then sessions that do not resume."""
-    with ThreadPoolExecutor(LANES) as pool:
-        roots = list(pool.map(_furnish, (workspace.scratch / f"lane-{lane}" for lane in range(LANES))))
-        resumed = [chain for chains in pool.map(_resumed, roots, range(LANES)) for chain in chains]
+    with ThreadPoolExecutor(figures.SESSION_LANES) as pool:
+        roots = list(pool.map(_furnish, (workspace.scratch / f"lane-{lane}" for lane in range(figures.SESSION_LANES))))
+        resumed = [chain for chains in pool.map(_resumed, roots, range(figures.SESSION_LANES)) for chain in chains]
         yield from _judge(resumed)
         forgetful = [chain for chains in pool.map(_forgetful, roots) for chain in chains]
     repeated = [n for chain in forgetful for n in chain.repeated]
@@ -329,7 +321,7 @@ def _judge(chains: Sequence[Chain]) -> Iterator[Figure]:
     note = f"{sum(repeated)} repeated in all; {late} kills in or after rounds"
     yield count("kills after which at most one comparison was repeated", (n <= 1 for n in repeated), note=note)
     orphaned = (session.orphans > 0 for session in sessions)
-    yield count(f"sessions with a process alive after {ORPHAN_LIMIT_S:g} s", orphaned, at_most=0)
+    yield count(f"sessions with a process alive after {figures.ORPHAN_LIMIT_S:g} s", orphaned, at_most=0)
     strays = ", ".join(path for chain in chains for path in chain.strays)
     yield count("chains that leave a stray file", (bool(chain.strays) for chain in chains), at_most=0, note=strays)
 
@@ -346,7 +338,7 @@ def _furnish(root: Path) -> Path:
 def _resumed(root: Path, lane: int) -> list[Chain]:
     """Run this lane's share of the kills."""
     rng = random.Random(f"{SEED} sessions {lane}")
-    kills = SESSION_KILLS // LANES + (lane < SESSION_KILLS % LANES)
+    kills = len(range(lane, figures.SESSION_KILLS, figures.SESSION_LANES))
     _clear(root, 0)
     whole_s = _session(root).wall_s
     chains: list[Chain] = []
@@ -366,7 +358,7 @@ def _resumed(root: Path, lane: int) -> list[Chain]:
 def _forgetful(root: Path) -> list[Chain]:
     """Kill sessions once two comparisons have begun, and run again without resuming."""
     chains = []
-    for number in range(FORGETFUL_CHAINS // LANES):
+    for number in range(figures.FORGETFUL_CHAINS // figures.SESSION_LANES):
         _clear(root, number)
         chains.append(Chain([_session(root, kill=Kill(begun=2, delay_s=0)), _session(root)]))
     return chains
@@ -397,7 +389,7 @@ def _orphans(root: Path) -> int:
             return process.environ().get("TMPDIR") == str(root / "temp")
         return False
 
-    until = time.monotonic() + ORPHAN_LIMIT_S
+    until = time.monotonic() + figures.ORPHAN_LIMIT_S
     while (left := sum(map(is_left, psutil.process_iter()))) and time.monotonic() < until:
         time.sleep(0.1)
     return left

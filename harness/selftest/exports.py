@@ -17,7 +17,7 @@ from harness.contracts.backend import Backend
 from harness.errors import HarnessError
 from harness.evaluation.parity import check_parity
 from harness.selftest import toys
-from harness.selftest.part import Figure, Workspace, count, part
+from harness.selftest.figures import Figure, Workspace, count, part
 from harness.selftest.real import Real, collect, prepare
 from harness.util.console import quiet
 

@@ -20,17 +20,14 @@ import numpy as np
 from harness.contracts.backend import Backend, Target
 from harness.errors import HarnessError
 from harness.measure.client import Worker, machine_lock, worker_environment
-from harness.selftest import toys
-from harness.selftest.part import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
+from harness.selftest import figures, toys
+from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
 from harness.selftest.toys import INPUT
 from harness.stats.intervals import Interval, median_interval
 from harness.stats.speedup import launch_interval
 from harness.util.machine import usable_cores
 from harness.util.symbols import python_path
 
-COLLECTED_CASES = 2_000
-COLLECTION_LIMIT_S = 5.0
-COLLECTION_TRIALS = 5
 CASES_A_MODEL = 8
 """Four backends on two devices."""
 HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
@@ -66,23 +63,23 @@ class Collected(NamedTuple):
     wall_s: float
 
 
-@part("collection", f"{COLLECTED_CASES} cases are collected in {COLLECTION_LIMIT_S:g} s or less without torch")
+@part("collection", "2,000 cases are collected in 5 s or less without torch")
 def collection(workspace: Workspace) -> Iterator[Figure]:
     """Collect in fresh processes; the time includes the interpreter's start."""
-    runs = [_collect(workspace.scratch, "") for _ in range(COLLECTION_TRIALS)]
-    yield count(f"{COLLECTED_CASES} cases collected", (run.cases == COLLECTED_CASES for run in runs))
+    runs = [_collect(workspace.scratch, "") for _ in range(figures.COLLECTION_TRIALS)]
+    yield count(f"{figures.COLLECTED_CASES} cases collected", (run.cases == figures.COLLECTED_CASES for run in runs))
     light = (not run.imported for run in runs)
     yield count(f"without importing {', '.join(HEAVY)}", light, note=", ".join(runs[0].imported))
-    quick = (run.wall_s <= COLLECTION_LIMIT_S for run in runs)
+    quick = (run.wall_s <= figures.COLLECTION_LIMIT_S for run in runs)
     note = ", ".join(f"{run.wall_s:.2f}" for run in runs) + " s"
-    yield count(f"in {COLLECTION_LIMIT_S:g} s or less", quick, note=note)
+    yield count(f"in {figures.COLLECTION_LIMIT_S:g} s or less", quick, note=note)
     heavy = _collect(workspace.scratch, "import torch")
     note = f"{heavy.wall_s:.2f} s, imports {', '.join(heavy.imported)}"
     yield count("a suite that imports torch is noticed", ["torch" in heavy.imported], control=True, note=note)
 
 
 def _collect(folder: Path, extra: str) -> Collected:
-    (folder / "test_many.py").write_text(SUITE.format(extra=extra, models=COLLECTED_CASES // CASES_A_MODEL))
+    (folder / "test_many.py").write_text(SUITE.format(extra=extra, models=figures.COLLECTED_CASES // CASES_A_MODEL))
     command, environment = [sys.executable, "-c", PROGRAM, *HEAVY], os.environ | {"PYTHONPATH": python_path()}
     began = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -92,13 +89,6 @@ def _collect(folder: Path, extra: str) -> Collected:
     return Collected(done.stdout.count("::"), done.stdout.splitlines()[-1].split()[1:], wall_s)
 
 
-PARENT_CPU_SHARE = 0.01
-OVERHEAD_BLOCKS = 20
-OVERHEAD_PAIRS = 25  # of a short and a long call in each block, which yields the median of their differences
-POLL_S = 2e-4  # pause of a parent that polls
-BARE_TOLERANCE = math.log(1.05)
-BARE_LAUNCHES, LONG_LAUNCHES = 8, 3
-"""Fresh pairs of a worker and a bare process, with short calls, and with long ones beside a busy parent."""
 SHORT_MS, LONG_MS = Path("10"), Path("30")
 """Two lengths of a call, which differ by time inside windows alone."""
 
@@ -113,9 +103,9 @@ class Calls(NamedTuple):
     """Calls of each block and arm."""
 
 
-SHORT = Calls(700, 1, 20, 50)
+SHORT = Calls(700, 1, figures.BARE_BLOCKS, figures.BARE_CALLS)
 """About 4 ms on a core."""
-LONG = Calls(2_000, usable_cores(), 8, 20)
+LONG = Calls(2_000, usable_cores(), figures.LONG_BLOCKS, figures.LONG_CALLS)
 """As long as MiniLM's on two cores. A shorter call ends before the scheduler gives its core to a busy parent."""
 
 
@@ -123,18 +113,19 @@ LONG = Calls(2_000, usable_cores(), 8, 20)
 def overhead(workspace: Workspace) -> Iterator[Figure]:
     """Measure the parent's processor time, then a worker's p90 against a bare loop's."""
     shares = _parent_shares()
-    quiet = (share < PARENT_CPU_SHARE for share in shares)
+    quiet = (share < figures.PARENT_CPU_SHARE for share in shares)
     yield count("parent's share of CPU inside windows under 1 %", quiet, note=_percent(shares))
-    for verb, pause_s in (("busy-waits", None), (f"polls {1 / POLL_S:.0f} times a second", POLL_S)):
+    for verb, pause_s in (("busy-waits", None), (f"polls {1 / figures.POLL_S:.0f} times a second", figures.POLL_S)):
         with _polling_parent(pause_s):
             shares = _parent_shares()
-        caught = (share >= PARENT_CPU_SHARE for share in shares)
+        caught = (share >= figures.PARENT_CPU_SHARE for share in shares)
         yield count(f"a parent that {verb} is caught", caught, control=True, note=_percent(shares))
-    p90 = launch_interval([_p90_ratios(launch, SHORT) for launch in range(BARE_LAUNCHES)], [])
-    within = [p90.low >= -BARE_TOLERANCE and p90.high <= BARE_TOLERANCE]
+    tolerance = math.log(figures.BARE_TOLERANCE)
+    p90 = launch_interval([_p90_ratios(launch, SHORT) for launch in range(figures.BARE_LAUNCHES)], [])
+    within = [p90.low >= -tolerance and p90.high <= tolerance]
     yield count("worker's p90 within 5 % of a bare loop's", within, note=_ratio(p90))
-    intervals = [median_interval(_p90_ratios(launch, LONG, polling=True)) for launch in range(LONG_LAUNCHES)]
-    slower = (interval.low > BARE_TOLERANCE for interval in intervals)
+    intervals = [median_interval(_p90_ratios(launch, LONG, polling=True)) for launch in range(figures.LONG_LAUNCHES)]
+    slower = (interval.low > tolerance for interval in intervals)
     note = ", ".join(map(_ratio, intervals))
     yield count("with a parent that busy-waits, p90 beyond 5 %", slower, control=True, note=note)
 
@@ -150,8 +141,8 @@ def _parent_shares() -> list[float]:
         Worker(toy, SHORT_MS, target, WORKER_TIMEOUT_S) as short,
         Worker(toy, LONG_MS, target, WORKER_TIMEOUT_S) as long,
     ):
-        for _ in range(OVERHEAD_BLOCKS):
-            pairs = [(_cost(short), _cost(long)) for _ in range(OVERHEAD_PAIRS)]
+        for _ in range(figures.OVERHEAD_BLOCKS):
+            pairs = [(_cost(short), _cost(long)) for _ in range(figures.OVERHEAD_PAIRS)]
             shares.append(float(np.median([(lc - sc) / (lw - sw) for (sc, sw), (lc, lw) in pairs])))
     return shares
 
@@ -230,33 +221,27 @@ def _ratio(log: Interval) -> str:
     return f"{math.exp(log.estimate):.3f} [{math.exp(log.low):.3f}, {math.exp(log.high):.3f}]"
 
 
-CARRY_TOLERANCE = 0.01
-CARRY_LAUNCHES = 4
-CARRY_ROUNDS = 400  # in each launch
-MATES = 3  # other arms of the comparison, each of which may disturb the next
-SPINNING_CHECKS, SPINNING_ROUNDS = 20, 80  # checks, and rounds of each
-SIZE, LOOPS = Path("400"), 6
-"""A torch product on all cores, so many times in a block, which then is as long as a measurement's."""
+SIZE = Path("400")
+"""Size of a torch product on all cores. A block of CARRY_LOOPS of them is as long as a measurement's."""
 
 
 @part(
     "carry-over",
-    f"an arm timed after others equals it alone within 1 %; spinning is caught {SPINNING_CHECKS} of {SPINNING_CHECKS} "
-    "times",
+    "an arm timed after others equals it alone within 1 %; spinning is caught 20 of 20 times",
 )
 def carry_over(workspace: Workspace) -> Iterator[Figure]:
     """Time an arm right after its mates and with its mates stopped, in rounds of random order."""
-    launches, length = range(CARRY_LAUNCHES), SPINNING_ROUNDS
-    ratios = [log for launch in launches for log in _log_ratios(launch, False, CARRY_ROUNDS)]
+    launches, length = range(figures.CARRY_LAUNCHES), figures.SPINNING_ROUNDS
+    ratios = [log for launch in launches for log in _log_ratios(launch, False, figures.CARRY_ROUNDS)]
     interval = median_interval(ratios)
-    within = [interval.low >= -CARRY_TOLERANCE and interval.high <= CARRY_TOLERANCE]
+    within = [interval.low >= -figures.CARRY_TOLERANCE and interval.high <= figures.CARRY_TOLERANCE]
     note = f"{_ratio(interval)} over {len(ratios)} rounds"
     yield count("passive: after its mates as alone within 1 %", within, note=note)
-    rounds = SPINNING_CHECKS // CARRY_LAUNCHES * length
+    rounds = figures.SPINNING_CHECKS // figures.CARRY_LAUNCHES * length
     spun = [_log_ratios(launch, True, rounds) for launch in launches]
     checks = [median_interval(logs[at : at + length]) for logs in spun for at in range(0, rounds, length)]
     note = f"smallest {_ratio(min(checks, key=lambda check: check.low))}, of {length} rounds each"
-    caught = (check.low > CARRY_TOLERANCE for check in checks)
+    caught = (check.low > figures.CARRY_TOLERANCE for check in checks)
     yield count("mates that spin are caught", caught, control=True, note=note)
 
 
@@ -268,7 +253,7 @@ def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
     with machine_lock(), ExitStack() as stack:
         own, *mates = (
             stack.enter_context(Worker(toy, SIZE, Target("cpu", threads, spins), WORKER_TIMEOUT_S))
-            for spins in (False, *[spinning] * MATES)
+            for spins in (False, *[spinning] * figures.CARRY_MATES)
         )
         _round_ns(own, mates, stopped=False)
         for _ in range(rounds):
@@ -285,7 +270,7 @@ def _round_ns(own: Worker, mates: Sequence[Worker], *, stopped: bool) -> int:
         mate.run()
     for mate in mates if stopped else ():
         os.kill(mate.pid, signal.SIGSTOP)
-    answer = own.run(LOOPS)
+    answer = own.run(figures.CARRY_LOOPS)
     for mate in mates:
         os.kill(mate.pid, signal.SIGCONT)
     return answer.ended_ns - answer.began_ns

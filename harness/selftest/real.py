@@ -30,8 +30,8 @@ from harness.measure.samples import Arm, Measurement, Samples, Settings, Workloa
 from harness.pipeline import record
 from harness.regression.changes import Change, find_changes
 from harness.results.schema import Result
-from harness.selftest import toys
-from harness.selftest.part import SEED, Figure, Workspace, count, part
+from harness.selftest import figures, toys
+from harness.selftest.figures import SEED, Figure, Workspace, count, part
 from harness.selftest.simulation import spread
 from harness.spec import Gate
 from harness.stats.intervals import Interval, median_interval
@@ -42,21 +42,13 @@ from harness.verdicts.comparability import by_case
 from harness.verdicts.speed import agreed_pace, flatten, own_speedup, paired_speedups
 
 SUITES = Path(harness.__file__).parents[1] / "suites"
-TIMEOUT_S = 300.0
-ROWS = 96  # test rows of each model; a session checks all rows, so it sees no less
 
-MEASUREMENTS = 2
-ROUNDS = 400  # over four launches, the most a session runs; fifteen took 22 minutes and detected no more
-BUDGET_S = 200.0
-SAME = [f"same-{number}" for number in range(6)]
-MORE = [f"more-{number}" for number in range(2)]
+SAME = [f"same-{number}" for number in range(figures.REAL_SAME)]
+MORE = [f"more-{number}" for number in range(figures.REAL_MORE)]
 """Workers with the same work and with 5 % more, in each measurement."""
-REFERENCES = SAME[:5]
+REFERENCES = SAME[: figures.REAL_REFERENCES]
 """Identical workers that each worker with more work is compared with."""
 
-STORED_RUNS, TODAYS_RUNS = 5, 40
-HEAVIER_RUNS = 5  # of today, which also measure an arm with twice the work
-RUN_ROUNDS = 60
 OWN, HEAVIER = ONNXRUNTIME_INT8.name, "heavier"
 
 
@@ -78,7 +70,7 @@ class Real:
             if name not in (OWN, HEAVIER):  # the int8 form's answers differ, and only its time is used
                 check_timed(name, self.reference, rows, outputs)
 
-        settings = Settings(self.shop.target, timeout_s=TIMEOUT_S, **options)
+        settings = Settings(self.shop.target, timeout_s=figures.REAL_TIMEOUT_S, **options)
         measurement = measure(arms, [load], settings, check, lambda samples: False, self.shop.progress)
         for error in measurement.failed.values():
             raise error
@@ -98,13 +90,13 @@ def prepare(suite: str, model: str, workspace: Workspace) -> Real:
         target=Target("cpu", usable_cores()),
         store=Store(workspace.artifacts, workspace.progress.say),
         progress=workspace.progress,
-        timeout_s=TIMEOUT_S,
+        timeout_s=figures.REAL_TIMEOUT_S,
         retrain=False,
     )
     split = splits.load(task, SUITES)
     checkpoint = shop.checkpoint(split)
     whole = shop.inputs(split, checkpoint)
-    kept = np.linspace(0, len(whole) - 1, ROWS).astype(int).tolist()
+    kept = np.linspace(0, len(whole) - 1, figures.REAL_ROWS).astype(int).tolist()
     examples = [whole.encoded.examples[row] for row in kept]
     inputs = replace(whole, encoded=whole.encoded._replace(rows=split.test.select(kept), examples=examples))
     return Real(
@@ -134,10 +126,10 @@ def collect(shop: Artifacts, backend: Backend, artifact: Path, inputs: Inputs) -
 def real_workers(workspace: Workspace) -> Iterator[Figure]:
     """Compare every pair of identical workers. They share a measurement, since each takes seconds to launch."""
     real = prepare("test_bbc_news.py", "MINILM", workspace)
-    measured = [_measure_workers(real, seed) for seed in range(MEASUREMENTS)]
+    measured = [_measure_workers(real, seed) for seed in range(figures.REAL_MEASUREMENTS)]
     pairs = [(samples, *pair) for samples in measured for pair in combinations(SAME, 2)]
     differ = (agreed_pace(_speedups(*pair)) in ("faster", "slower") for pair in pairs)
-    note = f"every pair of {len(SAME)} workers in {MEASUREMENTS} measurements; {_noise(measured)}"
+    note = f"every pair of {len(SAME)} workers in {figures.REAL_MEASUREMENTS} measurements; {_noise(measured)}"
     yield count("pairs of identical workers said to differ", differ, at_most=0, note=note)
     more = [_speedups(samples, reference, own) for samples in measured for reference in REFERENCES for own in MORE]
     note = f"{len(MORE)} in each measurement, each against {len(REFERENCES)} references; speed-ups "
@@ -156,7 +148,7 @@ def _measure_workers(real: Real, seed: int) -> Samples:
     arms += [Arm(name, Backend(name="repeating", load=toys.repeating), path) for name in MORE]
     order = np.random.default_rng([SEED, seed]).permutation(len(real.inputs)).tolist()
     load = WorkloadInputs(1, seed, lambda number: batch_rows(order, number, 1), real.inputs.batch)
-    return real.measure(arms, load, looks=(ROUNDS,), budget_s=BUDGET_S, seed=seed).samples[0]
+    return real.measure(arms, load, looks=(figures.REAL_ROUNDS,), budget_s=figures.REAL_BUDGET_S, seed=seed).samples[0]
 
 
 def _speedups(samples: Samples, reference: str, own: str) -> list[Interval]:
@@ -174,14 +166,15 @@ def _noise(measured: Sequence[Samples]) -> str:
     return f"rounds {rounds}; noise within a launch {100 * noise:.1f} %; widest interval ± {100 * widest:.1f} %"
 
 
-@part("regressions", f"none of {TODAYS_RUNS} unchanged real runs has regressed against {STORED_RUNS} stored ones")
+@part("regressions", "none of 40 unchanged real runs has regressed against 5 stored ones")
 def unchanged_runs(workspace: Workspace) -> Iterator[Figure]:
     """Compare the ViT's int8 form with its float form, the reference here: both launch quickly."""
     real = prepare("test_digits.py", "TINY_VIT", workspace)
-    heavier = range(STORED_RUNS, STORED_RUNS + HEAVIER_RUNS)
-    runs = [_measure_run(real, number, number in heavier) for number in range(STORED_RUNS + TODAYS_RUNS)]
+    before = figures.STORED_RUNS
+    heavier = range(before, before + figures.HEAVIER_RUNS)
+    runs = [_measure_run(real, number, number in heavier) for number in range(before + figures.TODAYS_RUNS)]
     results = [_result(real, measurement, OWN, number) for number, measurement in enumerate(runs)]
-    stored, today = results[:STORED_RUNS], results[STORED_RUNS:]
+    stored, today = results[:before], results[before:]
     changes = [_change(stored, result) for result in today]
     regressed = (change.word == "regressed" for change in changes)
     gains = [own_speedup(result.series[0]).estimate for result in results]
@@ -210,8 +203,8 @@ def _measure_run(real: Real, seed: int, heavy: bool) -> Measurement:
     arms.append(Arm(OWN, ONNXRUNTIME_INT8, small))
     if heavy:
         arms.append(Arm(HEAVIER, Backend(name=HEAVIER, load=toys.doubling), small))
-    load = WorkloadInputs(1, 0, lambda number: [number % ROWS], real.inputs.batch)
-    return real.measure(arms, load, looks=(RUN_ROUNDS,), seed=seed)
+    load = WorkloadInputs(1, 0, lambda number: [number % figures.REAL_ROWS], real.inputs.batch)
+    return real.measure(arms, load, looks=(figures.RUN_ROUNDS,), seed=seed)
 
 
 def _result(real: Real, measurement: Measurement, name: str, number: int) -> Result:

@@ -25,7 +25,7 @@ from harness.measure.system import Snapshot
 from harness.pipeline import record
 from harness.results.schema import Series
 from harness.selftest import toys
-from harness.selftest.part import SEED
+from harness.selftest.figures import SEED
 from harness.util.console import Progress
 from harness.verdicts.speed import Pace, agreed_pace, is_settled, own_speedup, own_speedups, pace, why_invalid
 

@@ -16,7 +16,8 @@ from scipy.stats import t
 
 from harness.contracts.backend import REFERENCE
 from harness.results.schema import Series
-from harness.selftest.part import Figure, Workspace, count, part
+from harness.selftest import figures
+from harness.selftest.figures import Figure, Workspace, count, part
 from harness.selftest.simulation import (
     LOUD,
     TENDED,
@@ -32,83 +33,66 @@ from harness.stats.intervals import median_interval
 from harness.stats.speedup import LOOKS, confidence_level
 from harness.verdicts.speed import TOLERANCE, flatten, own_speedup, pace
 
-COMPARISONS = 1_000  # of identical arms, on each simulated machine
-FALSE_ALARMS = 4
-ALARM_LAUNCH_SD = 0.01  # between fresh workers of one backend: twice POWER_LAUNCH_SD
-CONTROL_COMPARISONS = 200  # of each positive control
-RETURNING_ALARMS = 20  # of CONTROL_COMPARISONS that must return once a safety is switched off
-UNLUCKY = 1.05  # work of a reference that stays slower in every launch, as a bad memory layout makes it
-NAIVE_GATE = 1.05  # ratio of means above which a gate without statistics fails
-NAIVE_ROUNDS = 60
-
-POWER_COMPARISONS = 500
-POWER_LAUNCH_SD = 0.005
-MORE_WORK, MISSED = 1.05, 1
-IDLE_ROUNDS = 60
-BOUNDARY_COMPARISONS = 2_000
-BOUNDARY_WORK, BOUNDARY_SLOWER = 1.02, 20  # 1 % of BOUNDARY_COMPARISONS
-ALONE_LAUNCHES = 3
-ALONE_SLOWER = 100  # most of CONTROL_COMPARISONS that one arm's own spread between launches may call slower
-
 T = TypeVar("T")
 
 
 @part(
     "false-alarms",
-    f"identical arms are said to differ in at most {FALSE_ALARMS} of {COMPARISONS} comparisons, also under load",
+    "identical arms are said to differ in at most 4 of 1,000 comparisons, also under load",
 )
 def false_alarms(workspace: Workspace) -> Iterator[Figure]:
     """Compare identical arms; every comparison has its own machine, reference, control and contender."""
-    fair = partial(Scenario, start_sd=ALARM_LAUNCH_SD)
+    fair = partial(Scenario, start_sd=figures.ALARM_LAUNCH_SD)
     for profile in (*TENDED, *LOUD):
-        yield _alarms(f"{profile.name}: identical arms", _compare(fair(profile=profile), COMPARISONS))
-    yield _alarms("warming: identical arms", _compare(fair(profile=WARMING), CONTROL_COMPARISONS))
-    unlucky = _compare(fair(profile=TENDED[0], reference=UNLUCKY), CONTROL_COMPARISONS)
+        yield _alarms(f"{profile.name}: identical arms", _compare(fair(profile=profile), figures.COMPARISONS))
+    yield _alarms("warming: identical arms", _compare(fair(profile=WARMING), figures.CONTROL_COMPARISONS))
+    unlucky = _compare(fair(profile=TENDED[0], reference=figures.UNLUCKY), figures.CONTROL_COMPARISONS)
     yield _alarms("an unlucky reference, 5 % slower: arms", unlucky)
     differ = (outcome.pace_without_control in ("faster", "slower") for outcome in unlucky)
-    yield count("the same, the control ignored", differ, at_least=RETURNING_ALARMS, control=True)
+    yield count("the same, the control ignored", differ, at_least=figures.RETURNING_ALARMS, control=True)
     for label, method, profile in (
         ("warming: rounds not interleaved", one_after_the_other, WARMING),
         ("one launch, a sign test, no tolerance, idle", one_launch, TENDED[0]),
-        (f"mean ratio over {NAIVE_GATE:g}, two hogs", mean_gate, TENDED[-1]),
+        (f"mean ratio over {figures.NAIVE_GATE:g}, two hogs", mean_gate, TENDED[-1]),
     ):
-        alarms = _in_parallel(partial(method, fair(profile=profile)), CONTROL_COMPARISONS)
-        yield count(label, alarms, at_least=RETURNING_ALARMS, control=True)
+        alarms = _in_parallel(partial(method, fair(profile=profile)), figures.CONTROL_COMPARISONS)
+        yield count(label, alarms, at_least=figures.RETURNING_ALARMS, control=True)
 
 
 @part(
     "power",
-    f"5 % more work is missed in at most {MISSED} of {POWER_COMPARISONS} comparisons; 2 % more is called slower in at "
-    "most 1 %",
+    "5 % more work is missed in at most 1 of 500 comparisons; 2 % more is called slower in at most 1 %",
 )
 def power(workspace: Workspace) -> Iterator[Figure]:
     """Compare arms with 5 % more work, then with 2 %, which is exactly the tolerance."""
-    scenario = partial(Scenario, start_sd=POWER_LAUNCH_SD)
+    scenario = partial(Scenario, start_sd=figures.POWER_LAUNCH_SD)
     for profile in (*TENDED, *LOUD):
-        outcomes = _compare(scenario(profile=profile, own=MORE_WORK), POWER_COMPARISONS)
+        outcomes = _compare(scenario(profile=profile, own=figures.MORE_WORK), figures.POWER_COMPARISONS)
         slower, note = [outcome.pace == "slower" for outcome in outcomes], _summary(outcomes)
         if profile in LOUD:
             label = f"{profile.name}: 5 % more work called slower (reached, not promised)"
             yield count(label, slower, at_least=0, note=note)
             continue
         missed = (not called for called in slower)
-        yield count(f"{profile.name}: 5 % more work not called slower", missed, at_most=MISSED, note=note)
+        yield count(f"{profile.name}: 5 % more work not called slower", missed, at_most=figures.MISSED, note=note)
         if not profile.hogs:
-            late = (outcome.rounds > IDLE_ROUNDS or outcome.pace != "slower" for outcome in outcomes)
-            yield count(f"{profile.name}: not called so within {IDLE_ROUNDS} rounds", late, at_most=MISSED)
+            late = (outcome.rounds > figures.IDLE_ROUNDS or outcome.pace != "slower" for outcome in outcomes)
+            yield count(
+                f"{profile.name}: not called so within {figures.IDLE_ROUNDS} rounds", late, at_most=figures.MISSED
+            )
     for profile in TENDED:
-        outcomes = _compare(scenario(profile=profile, own=BOUNDARY_WORK), BOUNDARY_COMPARISONS)
+        outcomes = _compare(scenario(profile=profile, own=figures.BOUNDARY_WORK), figures.BOUNDARY_COMPARISONS)
         slower, note = [outcome.pace == "slower" for outcome in outcomes], _summary(outcomes)
-        yield count(f"{profile.name}: 2 % more work called slower", slower, at_most=BOUNDARY_SLOWER, note=note)
-    idle = scenario(profile=TENDED[0], own=MORE_WORK)
-    slower = _in_parallel(partial(spread_of_one_arm, idle), CONTROL_COMPARISONS)
-    label = f"idle: 5 % more work, t-interval over {ALONE_LAUNCHES} launches of one arm: slower"
-    yield count(label, slower, at_most=ALONE_SLOWER, control=True)
+        yield count(f"{profile.name}: 2 % more work called slower", slower, at_most=figures.BOUNDARY_SLOWER, note=note)
+    idle = scenario(profile=TENDED[0], own=figures.MORE_WORK)
+    slower = _in_parallel(partial(spread_of_one_arm, idle), figures.CONTROL_COMPARISONS)
+    label = f"idle: 5 % more work, t-interval over {figures.ALONE_LAUNCHES} launches of one arm: slower"
+    yield count(label, slower, at_most=figures.ALONE_SLOWER, control=True)
 
 
 def _alarms(label: str, outcomes: Sequence[Outcome]) -> Figure:
     differ = (outcome.differs for outcome in outcomes)
-    return count(f"{label} said to differ", differ, at_most=FALSE_ALARMS, note=_summary(outcomes))
+    return count(f"{label} said to differ", differ, at_most=figures.FALSE_ALARMS, note=_summary(outcomes))
 
 
 def _compare(scenario: Scenario, n: int) -> list[Outcome]:
@@ -138,7 +122,7 @@ def one_after_the_other(scenario: Scenario, number: int) -> bool:
 def mean_gate(scenario: Scenario, number: int) -> bool:
     """Return True if the mean of one arm is slower than NAIVE_GATE times the mean of one measured before it."""
     series = _in_turn(scenario, number, LOOKS[0])
-    return fmean(flatten(series.own_ns)) / fmean(flatten(series.reference_ns)) > NAIVE_GATE
+    return fmean(flatten(series.own_ns)) / fmean(flatten(series.reference_ns)) > figures.NAIVE_GATE
 
 
 def one_launch(scenario: Scenario, number: int) -> bool:
@@ -149,7 +133,7 @@ def one_launch(scenario: Scenario, number: int) -> bool:
 
 def spread_of_one_arm(scenario: Scenario, number: int) -> bool:
     """Return True if a t-interval over the launches' medians of one arm alone calls it slower."""
-    medians = [float(np.median(launch)) for launch in _log_ratios(scenario, number, ALONE_LAUNCHES)]
+    medians = [float(np.median(launch)) for launch in _log_ratios(scenario, number, figures.ALONE_LAUNCHES)]
     half = t.ppf((1 + confidence_level(1)) / 2, len(medians) - 1) * np.std(medians, ddof=1) / math.sqrt(len(medians))
     return bool(fmean(medians) + half < -math.log(TOLERANCE))
 
@@ -164,7 +148,7 @@ def _in_turn(scenario: Scenario, number: int, rounds: int) -> Series:
 
 def _log_ratios(scenario: Scenario, number: int, launches: int) -> list[list[float]]:
     machine = simulation(scenario, number)
-    series = series_of(run_rounds(machine, scenario.works, launches=launches, looks=(NAIVE_ROUNDS,)))
+    series = series_of(run_rounds(machine, scenario.works, launches=launches, looks=(figures.NAIVE_ROUNDS,)))
     return [
         [math.log(reference / own) for reference, own in zip(*launch, strict=True)]
         for launch in zip(series.reference_ns, series.own_ns, strict=True)

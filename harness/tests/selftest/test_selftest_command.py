@@ -7,7 +7,7 @@ import pytest
 from harness.commands.cli import main
 from harness.errors import HarnessError
 from harness.selftest.command import PARTS, listing, selftest
-from harness.selftest.part import Figure, Part, count
+from harness.selftest.figures import Figure, Part, count
 
 REFUSED = Figure(label="refused", k=3, n=3, at_least=3)
 MISSED = Figure(label="refused", k=2, n=3, at_least=3)
