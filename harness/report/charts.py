@@ -103,10 +103,10 @@ class Picture(NamedTuple):
 
     title: str
     caption: str
-    """How to read it."""
+    """Instructions for reading it."""
     figure: Figure
     alternative: str
-    """What it shows, for screen readers."""
+    """Its content in words, for screen readers."""
 
 
 def pictures(group: Sequence[Result]) -> Iterator[Picture]:

@@ -1,1 +1,1 @@
-"""How results are judged: speed, accuracy, the verdict, the recommendation, and what may be compared at all."""
+"""Judgement of results: speed, accuracy, the verdict, the recommendation, and comparability."""

@@ -1,4 +1,4 @@
-"""Which results may be compared: those of one comparison with each other, and those of today with stored runs.
+"""Comparability: of the results of one comparison with each other, and of today's with stored runs.
 
 Equal must be the environment (machine, processor, system, packages, threads, wait policy), the packages of a backend's
 own environment, the test rows and the source of the model; for speed also the workload with its drawn order and the

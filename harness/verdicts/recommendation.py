@@ -1,4 +1,4 @@
-"""Which backend of a comparison to ship, which are Pareto-optimal, and which model wins the finals."""
+"""The recommendation: the backend to ship, the Pareto front, and the winner of the finals."""
 
 from __future__ import annotations
 

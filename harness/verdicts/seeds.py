@@ -29,16 +29,16 @@ class Proposal:
     """The min_score that some seeds allow."""
 
     scores: tuple[float, ...]
-    """Of the seeds that count: trained, scored, not collapsed."""
+    """Those of the seeds that count: trained, scored, not collapsed."""
     bound: float | None
     """The next run scores above it with `CONFIDENCE`; None with too few seeds."""
     min_score: float | None
     why: str
-    """Why no min_score is proposed; else empty."""
+    """The reason why no min_score is proposed; else empty."""
 
     @property
     def provisional(self) -> bool:
-        """Whether it comes from too few seeds to rely on."""
+        """Return whether it comes from too few seeds to rely on."""
         return len(self.scores) < ENOUGH
 
 
