@@ -1,1 +1,1 @@
-"""The `shipbench` command: one module a subcommand, which declares its arguments and runs it."""
+"""The `shipbench` command and its subcommands."""

@@ -1,25 +1,29 @@
-"""The command line: `shipbench COMMAND …`."""
+"""The command line, `shipbench COMMAND …`, and its two smallest commands: `hash` and `selftest`."""
 
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from importlib import import_module
+from functools import partial
+from importlib import import_module, metadata
+from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
+from harness.util.identity import tree_sha256
+from harness.util.text import terminal_safe
 
 COMMANDS = {
-    "report": "Rebuild the tables from the results.",
-    "compare": "Compare two folders of results, and report what regressed.",
-    "history": "Show every case over the commits of its results.",
-    "publish": "Write a measured case as a folder that stands alone, and upload it if asked.",
-    "gates": "Propose min_score for a suite's gates, from several fine-tunings.",
-    "tune": "Find the threads and spinning that suit one case best.",
-    "hash": "Print the sha256 that a Package pins.",
-    "selftest": "Show that the benchmark's own figures are right.",
+    "report": ("results", "Rebuild the tables from the results."),
+    "compare": ("results", "Compare two folders of results, and report what regressed."),
+    "history": ("results", "Show every case over the commits of its results."),
+    "publish": ("publish", "Write a measured case as a folder that stands alone, and upload it if asked."),
+    "gates": ("gates", "Propose min_score for a suite's gates, from several fine-tunings."),
+    "tune": ("tune", "Find the threads and spinning that suit one case best."),
+    "hash": ("cli", "Print the sha256 that a Package pins."),
+    "selftest": ("cli", "Show that the benchmark's own figures are right."),
 }
-"""Command → what it does. The module of the same name declares its arguments and runs it."""
+"""Command → its module, with the functions `declare_<command>` and `run_<command>`, and what it does."""
 
 REPLACED = {
     "floors": "is now: shipbench gates",
@@ -33,12 +37,12 @@ def parser(words: Sequence[str]) -> ArgumentParser:
     top = ArgumentParser(prog="shipbench", description="Work with the results of suites; pytest measures them.")
     top.epilog = f"Exit status: 0 success, 1 a check failed, 2 or 4 bad input, {NOT_DECIDED} undecided."
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
+    for name, (place, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if words and words[0] == name:
-            module = import_module(f"harness.commands.{name}")
-            module.declare(command)
-            command.set_defaults(run=module.run)
+            module = import_module(f"harness.commands.{place}")
+            getattr(module, f"declare_{name}")(command)
+            command.set_defaults(run=getattr(module, f"run_{name}"))
     if words and words[0] in REPLACED:
         top.error(f"the command {words[0]} {REPLACED[words[0]]}")
     return top
@@ -51,7 +55,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except (HarnessError, OSError) as error:  # an OSError names its file, too
-        from harness.util.text import terminal_safe
-
         print(f"error: {terminal_safe(str(error))}", file=sys.stderr)
         return 4
+
+
+def declare_hash(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench hash`."""
+    parser.add_argument("distribution", help="name of an installed package, as pip knows it")
+    parser.add_argument("path", help="file or folder, relative to the folder it is installed in")
+
+
+def run_hash(options: Namespace) -> int:
+    """Print the digest of an installed file or folder."""
+    try:
+        path = Path(str(metadata.distribution(options.distribution).locate_file(options.path)))
+    except metadata.PackageNotFoundError as error:
+        raise HarnessError(f"{options.distribution} is not installed") from error
+    if not path.exists():
+        raise HarnessError(f"{path}: no such file or folder")
+    print(tree_sha256(path))
+    return 0
+
+
+def declare_selftest(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench selftest`."""
+    parser.add_argument("parts", nargs="*", metavar="PART", help="run only these parts (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the parts with their claims, and run none")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
+    parser.add_argument(
+        "--ship-artifacts",
+        type=Path,
+        default=Path(".artifacts"),
+        metavar="DIR",
+        help="keep checkpoints and artifacts in DIR (default: .artifacts)",
+    )
+
+
+def run_selftest(options: Namespace) -> int:
+    """Run the parts; return 1 if a figure does not hold."""
+    from harness.selftest.command import PARTS, listing, selftest
+
+    if options.list:
+        print(listing(PARTS))
+        return 0
+    return selftest(PARTS, options.parts, options.ship_artifacts, partial(print, flush=True), options.out)

@@ -42,7 +42,7 @@ class Collection:
             self.artifacts = session_of(session.config).artifacts_folder
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare_suite(parser: ArgumentParser) -> None:
     """Declare the arguments of a command that runs a suite's cases."""
     parser.add_argument("suite", help="file, folder or test id of the suite")
     parser.add_argument("-k", dest="expression", metavar="EXPR", help="select cases as pytest's -k does")

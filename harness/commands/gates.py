@@ -52,13 +52,13 @@ class Spread:
         return propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare_gates(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench gates`."""
-    collection.declare(parser)
+    collection.declare_suite(parser)
     parser.add_argument("--seeds", type=int, default=10, metavar="N", help="fine-tune with N seeds (default: 10)")
 
 
-def run(options: Namespace) -> int:
+def run_gates(options: Namespace) -> int:
     """Fine-tune every selected task/model pair with each seed, the recipe's own first, and print the proposals."""
     from harness.pytest_plugin.preflight import check_cases
 

@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.publish.publishing import Order, publish
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare_publish(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench publish`."""
     parser.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="write to this new or empty folder")
@@ -31,7 +31,7 @@ def declare(parser: ArgumentParser) -> None:
     parser.add_argument("--anyway", action="store_true", help="with --push: upload even if the verdict is not ship")
 
 
-def run(options: Namespace) -> int:
+def run_publish(options: Namespace) -> int:
     """Write the folder and print how it went."""
     if not options.push and (options.public or options.anyway):
         raise HarnessError("--public and --anyway go with --push ORG/NAME")

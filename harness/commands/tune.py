@@ -61,9 +61,9 @@ class Subject:
         }, measured
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare_tune(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench tune`."""
-    collection.declare(parser)
+    collection.declare_suite(parser)
     parser.add_argument(
         "--budget",
         type=float,
@@ -73,7 +73,7 @@ def declare(parser: ArgumentParser) -> None:
     )
 
 
-def run(options: Namespace) -> int:
+def run_tune(options: Namespace) -> int:
     """Measure the selected case's backend with other threads and spinning; print the table and the verdict."""
     if not 0 < options.budget < math.inf:
         raise HarnessError(f"--budget {options.budget:g}: must be positive, in seconds")
@@ -122,7 +122,7 @@ def _only(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
 def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> tuple[Subject, int]:
     """Build the artifacts of the case; return its backend ready to be measured, and the number of validation rows."""
     from harness.artifacts.cache import Artifacts
-    from harness.evaluation import parity
+    from harness.evaluation.answers import check_parity, check_timed
     from harness.pipeline.measurement import workload
     from harness.pipeline.prepare import prepare
     from harness.util.store import Store
@@ -140,13 +140,13 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
 
     def accept(backend: Backend) -> None:
         answers = artifacts.answers(backend, prepared.artifact, inputs, "validation")
-        parity.check_parity(answers, scored, name, inputs)
+        check_parity(answers, scored, name, inputs)
 
     return Subject(
         default=Arm(name, prepared.backend, prepared.artifact.path, kind=case.task.kind),
         workload=workload(1, len(inputs), inputs.batch),
         settings=options.settings(case.device),
-        check=lambda arm, rows, outputs: parity.check_timed(arm, scored, rows, outputs, "validation"),
+        check=lambda arm, rows, outputs: check_timed(arm, scored, rows, outputs, "validation"),
         accept=accept,
         progress=progress,
     ), len(inputs)

@@ -115,9 +115,9 @@ def app(publication: Publication, checkpoint: Path) -> str:
         runs="\n".join(f'    "{name}": (load_{n}(), "{run.tensors}"),' for n, (name, run) in enumerate(runs.items())),
         prepare=Template(inputs.preprocess).substitute(limit=limit(publication), size=size),
         description=(
-            f"{join_names([f'`{name}`' for name in runs])}, asked the same: the three likeliest labels, and the median "
-            "time of five calls after a warm-up, from arrays to logits. The times are this machine's, right now; "
-            "README.md has the measured ones."
+            f"{join_names([f'`{name}`' for name in runs])} on the same input: the three likeliest labels, and the "
+            "median time of five calls after a warm-up, from arrays to logits. The times are this machine's, right "
+            "now; README.md has the measured ones."
         ),
         fields=_fields(publication, mode),
     )

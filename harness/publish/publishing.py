@@ -22,7 +22,7 @@ from harness.publish.card import card, evaluation
 from harness.publish.snippets import CARD, EVIDENCE, GRAPHS, Publication, check_graphs
 from harness.results import store
 from harness.results.schema import Built, Result
-from harness.util.fingerprints import tree_sha256
+from harness.util.identity import tree_sha256
 from harness.util.store import open_entry
 from harness.util.text import one_line, redact_secrets
 from harness.verdicts.comparability import comparisons
@@ -46,13 +46,13 @@ class Order:
     artifacts: Path
     machine: str | None = None
     demo: bool = False
-    """Whether to add the app."""
+    """Add the app."""
     push: str | None = None
     """`owner/name` on the Hub, for an upload."""
     public: bool = False
-    """Whether everybody may see the repository."""
+    """Let everybody see the repository."""
     anyway: bool = False
-    """Whether to upload a case whose verdict is not ship."""
+    """Upload the case even if its verdict is not ship."""
 
     @property
     def command(self) -> str:

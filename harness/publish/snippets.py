@@ -26,13 +26,13 @@ OWN_LABELS = "model.config.id2label"
 
 
 class Usage(NamedTuple):
-    """How a kind's model is asked."""
+    """Lines that ask a kind's model."""
 
     answer: str
     """Lines that define `answer(…)`. `processor` turns an input into arrays; `{tensors}` is their type, `{logits}` the
     model's answer to `inputs`, `{labels}` the label names by index, `{cut}` the arguments that truncate texts."""
     text: bool = True
-    """Whether the input is text, for a tokenizer."""
+    """The input is text, for a tokenizer."""
     loading: str = ""
     """Further arguments that load the tokenizer."""
 
@@ -127,7 +127,7 @@ class Publication:
 
     @property
     def usage(self) -> Usage | None:
-        """How the model is asked; None for a suite's own kind."""
+        """The lines that ask the model; None for a suite's own kind."""
         return USAGE.get(self.data.kind)
 
     @property
@@ -150,7 +150,7 @@ class Loading(NamedTuple):
     logits: str = "model(**inputs).logits"
     """Expression for the answer to `inputs`."""
     by_path: bool = False
-    """Whether it needs a folder; other lines also take a repository's name."""
+    """They need a folder; other lines also take a repository's name."""
 
 
 def check_graphs(artifact: Path) -> None:

@@ -85,12 +85,12 @@ class FolderChanges:
 
     @property
     def regressed(self) -> bool:
-        """Whether a regression is proven."""
+        """True if a regression is proven."""
         return any(change.word == "regressed" for change in self.changes)
 
     @property
     def undecided(self) -> bool:
-        """Whether a case must be measured again for an answer."""
+        """True if a case must be measured again for an answer."""
         return any(change.is_open for change in self.changes)
 
 

@@ -34,10 +34,10 @@ ENOUGH = 5
 """Stored runs needed for a word. With fewer, the spread between runs is not known well enough."""
 
 CONFIDENCE = 0.98
-"""Of the widening, one per cent to either side. With the runs' own widths and the tolerance on top, 160,000 simulated
-comparisons of unchanged cases in eights, 5 to 15 stored runs, gave one false regression in 10,000 where spreads lie
-between 0.2 and 2.8 %, and five where they lie between 0.5 and 5 %. At a spread of 2 %, times 15 % longer were detected
-by 5 stored runs in 78 of 100 cases, by 8 in 95, by 10 in 98."""
+"""Confidence of the widening: one per cent to either side. With the runs' own widths and the tolerance on top, 160,000
+simulated comparisons of unchanged cases in eights, 5 to 15 stored runs, gave one false regression in 10,000 where
+spreads lie between 0.2 and 2.8 %, and five where they lie between 0.5 and 5 %. At a spread of 2 %, times 15 % longer
+were detected by 5 stored runs in 78 of 100 cases, by 8 in 95, by 10 in 98."""
 
 WITHIN = 1.15
 """`unchanged` excludes a change by more than this factor; a smaller one takes dozens of runs to exclude."""
@@ -64,11 +64,11 @@ class Change:
     change: Interval | None = None
     """For a speed-up, today's over the stored one; for correct rows, the share gained (each end one-sided 95 %)."""
     judged: bool = True
-    """Whether gates depend on it: they do on the first workload and on counted rows."""
+    """True if gates depend on it: they do on the first workload and on counted rows."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the case must be measured again for an answer."""
+        """True if the case must be measured again for an answer."""
         return self.judged and self.word in ("undecided", "not comparable")
 
 

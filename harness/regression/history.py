@@ -71,7 +71,7 @@ class History:
     notes: list[str] = field(default_factory=list)
     """Warnings: files that could not be read, commits that are missing here."""
     rows: list[Row] = field(default_factory=list)
-    """Of the tidy table."""
+    """Rows of the tidy table."""
 
     def commit_of(self, point: Point) -> Commit:
         """Return the commit that a point was first in."""

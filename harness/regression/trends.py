@@ -43,7 +43,7 @@ class Segment:
     cause: str
     """The fields that changed since the point before; empty for the first segment."""
     steps: Sequence[Step]
-    """Of the log speed-ups; places are indices into `points`."""
+    """Steps of the log speed-ups; places are indices into `points`."""
 
     @property
     def levels(self) -> list[tuple[int, int, float]]:
@@ -61,7 +61,7 @@ class Trend:
     points: Sequence[Point]
     """All of them, in the order of measurement."""
     segments: Sequence[Segment]
-    """Of the points with a speed-up; empty for the reference, whose speed-up is 1."""
+    """Segments of the points with a speed-up; empty for the reference, whose speed-up is 1."""
 
 
 def point_of(result: Result) -> Point:

@@ -1,0 +1,106 @@
+"""The commands that read stored results: `report`, `compare` and `history`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from harness import report
+from harness.errors import NOT_DECIDED, HarnessError
+from harness.regression import baseline
+from harness.regression.history import read, words_of
+from harness.regression.trends import trends
+from harness.report import history, regressions
+from harness.util.files import write_atomically, write_parquet
+
+
+def declare_report(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench report`."""
+    _declare_results(parser)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="write nothing, and fail if a table is out of date")
+    instead.add_argument("--html", type=Path, metavar="FILE", help="write only the page with pictures, to FILE")
+    instead.add_argument("--short", action="store_true", help="only print a few lines for a pull request")
+    parser.add_argument("--machine", metavar="NAME", help="with --html or --short: read only this machine's results")
+
+
+def declare_compare(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench compare`."""
+    parser.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
+    parser.add_argument("today", type=Path, help="folder with the results to compare with them")
+    parser.add_argument(
+        "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if a change is undecided"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to FILE")
+    parser.add_argument("--short", action="store_true", help="print a few lines for a pull request instead")
+
+
+def declare_history(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench history`."""
+    _declare_results(parser)
+    parser.add_argument(
+        "-k", dest="words", default="", metavar="WORDS", help="show only cases whose name contains all of the words"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a picture of each case")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="also write one table of all runs")
+
+
+def _declare_results(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--ship-results", type=Path, default=Path("results"), metavar="DIR", help="read DIR (default: results)"
+    )
+
+
+def run_report(options: Namespace) -> int:
+    """Write the tables, or what the options ask for instead; return 1 if a checked table is out of date."""
+    folder, machine = options.ship_results, options.machine
+    if machine and not (options.short or options.html):
+        raise HarnessError("--machine goes with --html or --short: tables are of all machines")
+    if options.short:
+        print(report.github_summary(*report.load_results(folder, machine), report.run_link(os.environ)))
+    elif options.html is not None:
+        print(report.write_page(folder, options.html, machine))
+    elif options.check:
+        try:
+            report.check_tables(folder)
+        except report.Stale as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+    else:
+        written = report.write_tables(folder)
+        if not written:
+            raise HarnessError(f"{folder}: holds no results; run pytest suites first")
+        print(*written, sep="\n")
+    return 0
+
+
+def run_compare(options: Namespace) -> int:
+    """Print the changes between two folders of results; return 1 if something regressed."""
+    stored, today = options.stored, options.today
+    outcome = baseline.compare(stored, today)
+    changes, left_out = outcome.changes, outcome.left_out
+    if options.html is not None:
+        write_atomically(options.html, regressions.page(changes, left_out, stored, today).encode())
+    if options.short:
+        print(regressions.github_summary(changes, left_out, report.run_link(os.environ)))
+    else:
+        print(regressions.terminal_text(changes, left_out))
+    if outcome.incomparable:
+        raise HarnessError(
+            f"nothing in {stored} and {today} can be compared: {outcome.incomparable}; run both in one environment"
+        )
+    return 1 if outcome.regressed else NOT_DECIDED if options.require and outcome.undecided else 0
+
+
+def run_history(options: Namespace) -> int:
+    """Print every case over the commits of its results, and write the page and the table."""
+    committed = read(options.ship_results, words_of(options.words))
+    cases = trends(committed.points)
+    if options.html is not None:
+        write_atomically(options.html, history.page(committed, cases, options.ship_results).encode())
+    if options.parquet is not None:
+        write_parquet(options.parquet, committed.table)
+    print(history.text(committed, cases))
+    return 0
