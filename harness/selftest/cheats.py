@@ -13,7 +13,7 @@ from harness.contracts.backend import CONTROL, REFERENCE, Backend, Device, Targe
 from harness.contracts.kind import Arrays
 from harness.data.inputs import split_rows
 from harness.errors import WorkerError
-from harness.evaluation.parity import check_timed
+from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
 from harness.measure.checks import PAIRS
 from harness.measure.client import Worker

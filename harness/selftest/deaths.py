@@ -30,7 +30,7 @@ from harness.selftest import figures, toys
 from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
 from harness.selftest.real import SUITES
 from harness.util.console import Progress
-from harness.util.symbols import python_path
+from harness.util.identity import python_path
 
 SUITE = Path(__file__).with_name("toy_suite.py")
 SESSION_LIMIT_S = 300.0

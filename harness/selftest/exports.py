@@ -15,7 +15,7 @@ from harness import checkpoint
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_O2, PYTORCH, tuned
 from harness.contracts.backend import Backend
 from harness.errors import HarnessError
-from harness.evaluation.parity import check_parity
+from harness.evaluation.answers import check_parity
 from harness.selftest import toys
 from harness.selftest.figures import Figure, Workspace, count, part
 from harness.selftest.real import Real, collect, prepare

@@ -1,4 +1,4 @@
-"""What the harness adds: to collection, to the calls that it times, and from one arm to the next."""
+"""The cost of the harness: in collection, inside timed calls, and from one arm to the next."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, 
 from harness.selftest.toys import INPUT
 from harness.stats.intervals import Interval, median_interval
 from harness.stats.speedup import launch_interval
+from harness.util.identity import python_path
 from harness.util.machine import usable_cores
-from harness.util.symbols import python_path
 
 CASES_A_MODEL = 8
 """Four backends on two devices."""

@@ -22,7 +22,7 @@ from harness.data import splits
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError
 from harness.evaluation import predictions
-from harness.evaluation.parity import check_timed
+from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
 from harness.measure.client import Worker
 from harness.measure.rounds import batch_rows, measure
@@ -35,9 +35,9 @@ from harness.selftest.figures import SEED, Figure, Workspace, count, part
 from harness.selftest.simulation import spread
 from harness.spec import Gate
 from harness.stats.intervals import Interval, median_interval
+from harness.util.identity import load_symbol
 from harness.util.machine import describe, usable_cores
 from harness.util.store import Entry, Store
-from harness.util.symbols import load_symbol
 from harness.verdicts.comparability import by_case
 from harness.verdicts.speed import agreed_pace, flatten, own_speedup, paired_speedups
 

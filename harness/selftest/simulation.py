@@ -59,14 +59,14 @@ class Profile:
     block_ms: float
     """Duration of a call on idle cores; it uses all of them."""
     jitter: float
-    """Of one call: the scale of Student's t with three degrees of freedom."""
+    """Scale of Student's t with three degrees of freedom, for each call."""
     hogs: int = 0
     """Neighbours, each on a core of its own."""
     busy_ms: float = 400.0
     idle_ms: float = 150.0
     """Mean CPU time of a neighbour's bursts and mean length of its pauses, both exponential."""
     drift: float = 0.05
-    """Of the machine's pace, over minutes; it affects all arms of a round alike."""
+    """Spread of the machine's pace over minutes; it affects all arms of a round alike."""
     warming: float = 0.0
     """Slowdown per second, for as long as the machine runs."""
 
