@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts.kind import Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
 from harness.errors import HarnessError
-from harness.util.symbols import load_symbol
+from harness.util.identity import load_symbol
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from harness.artifacts.builder import pack
 from harness.errors import HarnessError
 from harness.measure.client import worker_environment
 from harness.measure.process import ChildProcess
+from harness.util.identity import is_built_in, symbol_of
 from harness.util.store import Entry, changed_files
-from harness.util.symbols import is_built_in, symbol_of
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend, Calibration, Target

@@ -18,7 +18,7 @@ from harness.environments.bootstrap import installed_packages
 from harness.errors import HarnessError, Unsupported, describe_error
 from harness.measure import protocol
 from harness.measure.lifeline import end_with_parent
-from harness.util.symbols import load_symbol, symbol_of
+from harness.util.identity import load_symbol, symbol_of
 
 
 def main(fd: int) -> None:

@@ -21,7 +21,7 @@ from harness.measure.client import Worker
 from harness.metrics import METRICS
 from harness.training import train
 from harness.util.console import Progress, quiet
-from harness.util.fingerprints import code_digest, fingerprint, module_file
+from harness.util.identity import code_digest, fingerprint, module_file
 from harness.util.machine import accelerator, cpu_flags, versions
 from harness.util.store import Entry, Store
 

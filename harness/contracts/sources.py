@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from harness.contracts.declarations import explain_arguments
 from harness.errors import HarnessError
-from harness.util.fingerprints import tree_sha256
+from harness.util.identity import tree_sha256
 
 Row = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.contracts.kind import IGNORE_INDEX, TARGETS, EncodedRows
 from harness.errors import HarnessError
-from harness.util.fingerprints import code_digest, fingerprint, tree_sha256
+from harness.util.identity import code_digest, fingerprint, tree_sha256
 from harness.util.machine import versions
 
 if TYPE_CHECKING:

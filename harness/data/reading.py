@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.data import hub
 from harness.errors import HarnessError
-from harness.util.fingerprints import tree_sha256
+from harness.util.identity import tree_sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset

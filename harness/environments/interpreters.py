@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from harness.contracts.backend import Python
 from harness.environments import bootstrap
 from harness.errors import HarnessError
-from harness.util.fingerprints import fingerprint
+from harness.util.identity import fingerprint
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend

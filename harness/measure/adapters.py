@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts.kind import omit
-from harness.util.symbols import load_symbol, symbol_of
+from harness.util.identity import load_symbol, symbol_of
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Session

@@ -25,7 +25,7 @@ from harness.errors import Unsupported, describe_error
 from harness.measure import protocol
 from harness.measure.adapters import with_length_sorting, with_preprocessing, with_reduction
 from harness.measure.lifeline import end_with_parent
-from harness.util.symbols import load_symbol
+from harness.util.identity import load_symbol
 
 STATUS = Path("/proc/self/status")
 """Linux's account of this process's memory."""

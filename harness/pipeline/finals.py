@@ -12,7 +12,7 @@ from uuid import uuid4
 from harness.contracts.backend import Device
 from harness.contracts.kind import Arrays
 from harness.errors import HarnessError
-from harness.evaluation import summary
+from harness.evaluation.answers import correctness, drop_bounds
 from harness.measure import adapters
 from harness.measure.samples import Arm, Measurement
 from harness.pipeline import measurement, record
@@ -141,7 +141,7 @@ def _finalist(entrant: Prepared, first: Prepared, measured: Measurement, threads
     assert inputs is not None
     truths = inputs.truths()
     error = measured.failed.get(arm.name)
-    bounds = None if entrant is first else summary.drop_bounds(scored, first.contender.scored, truths, metric)
+    bounds = None if entrant is first else drop_bounds(scored, first.contender.scored, truths, metric)
     process, series = None, []
     if error is None:
         process = record.process_of(arm.name, measured)
@@ -150,7 +150,7 @@ def _finalist(entrant: Prepared, first: Prepared, measured: Measurement, threads
         model=case.model.name,
         backend=case.backend.name,
         score=scored.score,
-        correct=summary.correctness(scored.predictions, truths, metric),
+        correct=correctness(scored.predictions, truths, metric),
         drop_bounds=bounds,
         size_bytes=size_bytes(arm.artifact),
         process=process,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.contracts.backend import CONTROL, Device
 from harness.contracts.kind import Arrays
-from harness.evaluation import parity
+from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
 from harness.measure import gpu, rounds
 from harness.measure.rounds import ORDER_SEED, batch_rows, row_order
@@ -45,7 +45,7 @@ def measure(
     min_speedups = {contender.arm.name: contender.min_speedup for contender in others}
 
     def check(name: str, rows: Sequence[int], outputs: Arrays) -> None:
-        parity.check_timed(name, scored[name], rows, outputs)
+        check_timed(name, scored[name], rows, outputs)
 
     def settled(samples: Samples) -> bool:
         gated = samples.batch == workloads[0].batch

@@ -12,8 +12,7 @@ from harness.artifacts.cache import Artifacts
 from harness.backends import PYTORCH
 from harness.contracts.backend import Backend
 from harness.data import splits
-from harness.evaluation import parity
-from harness.evaluation.summary import summarize_seed
+from harness.evaluation.answers import check_parity, check_shapes, summarize_seed
 from harness.measure import gpu
 from harness.pipeline.state import Comparison, Options, Prepared, State, Stopped, stage
 from harness.results.schema import Seed
@@ -146,8 +145,8 @@ def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
     with stage("answer"):
         scored = artifacts.answers(resolved, artifact, inputs)
         if source:
-            parity.check_shapes(scored, source.scored, source.backend.name, inputs.kind.tolerance)
+            check_shapes(scored, source.scored, source.backend.name, inputs.kind.tolerance)
     state.prepared[backend.name] = Prepared(resolved, artifact, scored)
     with stage("parity"):
         if source and not backend.lossy:
-            parity.check_parity(scored, source.scored, source.backend.name, inputs)
+            check_parity(scored, source.scored, source.backend.name, inputs)

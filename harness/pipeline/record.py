@@ -14,14 +14,14 @@ from harness.contracts.backend import CONTROL, REFERENCE
 from harness.contracts.sources import Folder, Hub, Local, Row
 from harness.data.inputs import Inputs
 from harness.data.splits import Split
+from harness.evaluation.answers import compare_answers, correctness
 from harness.evaluation.predictions import Evaluation
 from harness.evaluation.score import compared_parts
-from harness.evaluation.summary import compare_answers, correctness
 from harness.measure.samples import Measurement, Samples
 from harness.pipeline.state import State
 from harness.results.schema import Answers, Built, Data, Failure, Flip, Process, Result, Series, Workload
 from harness.spec import Case, Model, Task
-from harness.util.fingerprints import canonical
+from harness.util.identity import canonical
 from harness.util.store import Entry, size_bytes
 
 FLIPS = 20

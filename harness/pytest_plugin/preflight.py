@@ -20,8 +20,8 @@ from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training.train import label_order
 from harness.util.console import quiet
+from harness.util.identity import symbol_of
 from harness.util.machine import check_installed, check_onnxruntime
-from harness.util.symbols import symbol_of
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",

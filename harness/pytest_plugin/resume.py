@@ -15,7 +15,7 @@ from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError
 from harness.results import store
 from harness.spec import Case
-from harness.util.fingerprints import canonical, code_digest, file_sha256, fingerprint, module_file
+from harness.util.identity import canonical, code_digest, file_sha256, fingerprint, module_file
 from harness.util.machine import Environment, versions
 
 if TYPE_CHECKING:

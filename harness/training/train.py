@@ -17,7 +17,7 @@ from harness.data.inputs import Inputs
 from harness.errors import HarnessError
 from harness.training.loops import Job, native_loop, trainer_loop
 from harness.util.console import quiet
-from harness.util.fingerprints import file_sha256
+from harness.util.identity import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

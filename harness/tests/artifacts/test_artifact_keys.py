@@ -18,12 +18,12 @@ from harness.contracts.sources import Folder, Scratch
 from harness.kinds import text_classification
 from harness.measure.client import Worker
 from harness.spec import Model, Recipe, Task
-from harness.util import fingerprints
+from harness.util import identity
 from harness.util.console import Progress
-from harness.util.fingerprints import fingerprint
+from harness.util.identity import fingerprint
 from harness.util.store import Entry
 
-PACKAGE, CODE = fingerprints.PACKAGE, fingerprints._code.__wrapped__
+PACKAGE, CODE = identity.PACKAGE, identity._code.__wrapped__
 SPLIT = SimpleNamespace(sha256="0", content="0", labels=("a", "b"))
 SOURCE = Entry(Path("checkpoint-0123456789ab"), {}, 0.0)
 ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_drop=0.01)
@@ -86,7 +86,7 @@ def keys(package, monkeypatch):
         copy = package / file.relative_to(PACKAGE)
         return read_code(copy, copy.stat().st_mtime_ns)
 
-    monkeypatch.setattr(fingerprints, "_code", read)
+    monkeypatch.setattr(identity, "_code", read)
     keys = Keys(package)
     yield keys
     for file, text in keys.edited.items():

@@ -10,7 +10,7 @@ from harness.backends.variants import spread, thread_counts, tuned, tuned_code, 
 from harness.contracts.backend import Backend, Session, Target, format_options
 from harness.errors import HarnessError
 from harness.spec import cases
-from harness.util.fingerprints import fingerprint
+from harness.util.identity import fingerprint
 from harness.util.machine import usable_cores
 
 

@@ -16,7 +16,7 @@ from harness.data import splits
 from harness.errors import HarnessError
 from harness.kinds import fill_mask, image_classification, question_answering, text_classification, token_classification
 from harness.spec import Task
-from harness.util.fingerprints import file_sha256
+from harness.util.identity import file_sha256
 
 
 @pytest.fixture(autouse=True)

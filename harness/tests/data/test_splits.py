@@ -14,7 +14,7 @@ from harness.data.splits import PARTS, take_training_rows
 from harness.errors import HarnessError
 from harness.kinds import image_classification, text_classification
 from harness.spec import Task
-from harness.util.fingerprints import tree_sha256
+from harness.util.identity import tree_sha256
 
 
 def read(path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.contracts.backend import Backend, Target
 from harness.errors import WorkerError
-from harness.evaluation.parity import check_timed
+from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
 from harness.measure.checks import (
     CALLING_S,

@@ -12,7 +12,7 @@ from toy_hub import COMMIT, server
 
 from conftest import REPOSITORY
 from harness.commands.cli import main
-from harness.util.fingerprints import file_sha256
+from harness.util.identity import file_sha256
 
 __all__ = ["server"]
 TOKEN, READER = "hf_toysMayWrite", "hf_toysMayRead"

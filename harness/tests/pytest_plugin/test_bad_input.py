@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Once, Run, Toy, distribution
-from harness.util.fingerprints import tree_sha256
+from harness.util.identity import tree_sha256
 
 pytest_plugins = "pytester"
 

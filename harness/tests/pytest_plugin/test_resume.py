@@ -19,7 +19,7 @@ from harness.pytest_plugin import resume
 from harness.results import store
 from harness.results.schema import Failure, Finalist, Finals
 from harness.spec import Case, Gate, Model, Recipe, Task
-from harness.util import fingerprints
+from harness.util import identity
 
 pytest_plugins = "pytester"
 
@@ -151,7 +151,7 @@ def case(tmp_path):
 
 def fingerprint(cases, tmp_path, **changes):
     resume._suite_digest.cache_clear()
-    fingerprints.file_sha256.cache_clear()
+    identity.file_sha256.cache_clear()
     known = {"artifacts": tmp_path / "artifacts", "machine": "local", "threads": 1, "spinning": False, "launches": 1}
     options = Options(**known | {"budget_s": 1.0, "timeout_s": 1.0, "retrain": False} | changes)
     return resume.comparison_fingerprint(cases, tmp_path / "suite", options)

@@ -17,7 +17,7 @@ from harness.commands.cli import main
 from harness.data import splits
 from harness.results.schema import Result
 from harness.spec import Task
-from harness.util.symbols import load_symbol
+from harness.util.identity import load_symbol
 
 pytest_plugins = "pytester"
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.contracts.sources import Hub, Native, Package
 from harness.spec import Case, Gate
-from harness.util.symbols import load_symbol
+from harness.util.identity import load_symbol
 
 SUITES = sorted((Path(__file__).parents[3] / "suites").glob("test_*.py"))
 

@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.report.tracking import log_tables
 from harness.spec import Recipe
 from harness.training.loops import closing_runs
-from harness.util.fingerprints import fingerprint
+from harness.util.identity import fingerprint
 from harness.util.machine import check_installed
 
 RECIPE = Recipe(epochs=2)

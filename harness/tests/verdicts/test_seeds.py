@@ -12,11 +12,11 @@ from scipy.stats import t
 from conftest import Once, Run, Toy
 from harness.contracts.kind import EncodedRows
 from harness.data.inputs import Inputs
+from harness.evaluation.answers import summarize_seed
 from harness.evaluation.predictions import Evaluation
-from harness.evaluation.summary import summarize_seed
 from harness.kinds import feature_extraction, text_classification, token_classification
 from harness.results.schema import Seed
-from harness.verdicts.seeds import (
+from harness.verdicts.accuracy import (
     ENOUGH,
     FEWEST,
     Proposal,

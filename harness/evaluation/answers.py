@@ -1,0 +1,178 @@
+"""Compare answers: an export's with its source's, timed ones with scored ones, and a backend's with the reference's."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.contracts.kind import ATOL, RTOL, TOKENS, Arrays, Tolerance
+from harness.errors import HarnessError, WorkerError
+from harness.evaluation.score import compared_parts, correct_rows, score, score_drop, score_interval
+from harness.metrics import METRICS
+from harness.results.schema import Answers, Bounds, Seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harness.data.inputs import Inputs
+    from harness.evaluation.predictions import Evaluation
+    from harness.stats.intervals import Interval
+
+
+def check_parity(own: Evaluation, source: Evaluation, name: str, inputs: Inputs) -> None:
+    """Raise HarnessError with the largest difference and its row unless every output is within the kind's tolerance."""
+    check_shapes(own, source, name, inputs.kind.tolerance)
+    for mine, theirs, alone in ((own.single, source.single, True), (own.padded, source.padded, False)):
+        for output, values in mine[0].items() if mine else ():
+            tolerance = _tolerance(inputs.kind.tolerance, values)
+            excess = [tolerance.excess(a[output], b[output]) for a, b in zip(mine, theirs, strict=True)]
+            differing = sum(not row <= 0 for row in excess)  # NaN is within no tolerance
+            if differing <= math.ceil(tolerance.max_share * len(excess)):
+                continue
+            worst = int(np.argmax(excess))
+            place = f"{worst} alone" if alone else inputs.probe_names()[worst]
+            largest = tolerance.distance(mine[worst][output], theirs[worst][output])
+            raise HarnessError(
+                f"the export does not answer as {name} does: {output} differs by up to {largest:.3g} (allowed "
+                f"{tolerance.description}), worst at test row {place}; {differing} of {len(excess)} rows differ"
+            )
+
+
+def check_shapes(own: Evaluation, source: Evaluation, name: str, tolerance: Tolerance) -> None:
+    """Raise HarnessError unless both have the same outputs in the same shapes, for single rows and padded batches."""
+    for pair in _pairs(own, source):
+        shapes, expected = (
+            # Generated text may have any length.
+            {name: a.shape if _tolerance(tolerance, a).same_shape else a.shape[:1] for name, a in outputs.items()}
+            for outputs in pair
+        )
+        if shapes != expected:
+            raise HarnessError(
+                f"the export does not answer as {name} does: its outputs have the shapes {shapes}, expected {expected}"
+            )
+
+
+def check_timed(name: str, scored: Evaluation, rows: Sequence[int], outputs: Arrays, part: str = "test") -> None:
+    """Raise WorkerError unless timed outputs have the shapes of the scored ones and, for a single row, their values.
+
+    Padding changes the values of a batch slightly, so only its shapes are compared.
+    """
+    singles, expected = [scored.single[row] for row in rows], {}
+    shapes = {output: values.shape for output, values in outputs.items()}
+    for output in singles[0]:
+        entries, *axes = zip(*(single[output].shape for single in singles), strict=True)
+        expected[output] = (sum(entries), *map(max, axes))
+        if output in outputs and outputs[output].dtype.kind in "iu" and len(rows) > 1:
+            # Rows that are generated together are as long as the longest, which may end a token sooner or later.
+            shapes[output] = (*shapes[output][:1], *expected[output][1:])
+    if shapes != expected or not all(np.isfinite(values).all() for values in outputs.values()):
+        raise WorkerError(
+            f"{name}: timed outputs differ from the scored ones: shapes {shapes}, expected {expected}, all finite"
+        )
+    for output, values in outputs.items() if len(rows) == 1 else ():
+        slack = 0.0 if values.dtype.kind in "iu" else 1.0  # tokens must be equal
+        if not np.allclose(values, singles[0][output], rtol=slack * RTOL, atol=slack * ATOL):
+            raise WorkerError(
+                f"{name}: timed outputs differ from the scored ones: {output} of {part} row {rows[0]} differs by "
+                f"{np.abs(values - singles[0][output]).max():.3g}"
+            )
+
+
+def compare_answers(
+    own: Evaluation, reference: Evaluation, source: Evaluation, source_name: str, inputs: Inputs, metric: str
+) -> Answers:
+    """Compare a backend's answers with the reference's and with those of the artifact it was built from, `source`."""
+    truths = inputs.truths()
+    lost, gained, agreement = _flips(own, reference, truths, metric)
+    source_lost, source_gained, source_agreement = _flips(own, source, truths, metric)
+    is_exact = METRICS[metric].counts_rows or own.score is None
+    return Answers(
+        rows=len(truths),
+        score=own.score,
+        reference_score=reference.score,
+        lost=lost,
+        gained=gained,
+        agreement=agreement,
+        compared_with=source_name,
+        source_score=source.score,
+        source_lost=source_lost,
+        source_gained=source_gained,
+        source_agreement=source_agreement,
+        largest_difference=largest_difference(own, source, inputs.kind.tolerance),
+        correct=correctness(own.predictions, truths, metric),
+        drop_bounds=drop_bounds(own, reference, truths, metric),
+        source_drop_bounds=None if source is reference else drop_bounds(own, source, truths, metric),
+        score_bounds=None if is_exact else _bounds(score_interval(metric, own.predictions, truths)),
+        other_scores=own.other_scores,
+        tokens=inputs.tokens(own.single),
+    )
+
+
+def largest_difference(own: Evaluation, other: Evaluation, tolerance: Tolerance) -> float:
+    """Return the largest distance over all outputs that hold numbers, or over all where every output holds tokens."""
+    pairs = list(_pairs(own, other))
+    numeric = [name for name, values in pairs[0][0].items() if _tolerance(tolerance, values) is tolerance]
+    return max(
+        _tolerance(tolerance, mine[name]).distance(mine[name], theirs[name])
+        for mine, theirs in pairs
+        for name in numeric or pairs[0][0]
+    )
+
+
+def correctness(predictions: Sequence[Any], truths: Sequence[Any], metric: str) -> str:
+    """Return one character per row: `1` where the prediction is correct, else `0`."""
+    return "".join("1" if correct else "0" for correct in correct_rows(metric, predictions, truths))
+
+
+def drop_bounds(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: str) -> Bounds | None:
+    """Return bounds of the drop against `other`; None for a metric that counts rows, and without a score."""
+    if METRICS[metric].counts_rows or own.score is None or other.score is None:
+        return None
+    return _bounds(score_drop(metric, own.predictions, other.predictions, truths))
+
+
+def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: str) -> Seed:
+    """Return what a result records of the model fine-tuned with seed `number`."""
+    if not inputs.labels:
+        return Seed(seed=number, score=evaluation.score)
+    truths, predictions = inputs.truths(), evaluation.predictions
+    if each := inputs.kind.label == "each":
+        counts = Counter(label for parts in truths for label in parts)
+        answers = {label for parts in predictions for label in parts}
+    else:
+        counts, answers = Counter(truths), set(predictions)
+    majority = min(counts, key=lambda label: (-counts[label], label))
+    constant = [[majority] * len(parts) for parts in truths] if each else [majority] * len(truths)
+    return Seed(
+        seed=number,
+        score=evaluation.score,
+        majority_score=score(metric, constant, truths),
+        majority_label=inputs.describe(majority),
+        only_label=inputs.describe(answers.pop()) if len(answers) == 1 else None,
+    )
+
+
+def _flips(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: str) -> tuple[int, int, float]:
+    """Return the rows lost, the rows gained, and the share of rows that both answer alike."""
+    own_correct, other_correct = (correct_rows(metric, each.predictions, truths) for each in (own, other))
+    parts = (compared_parts(metric, each.predictions) for each in (own, other))
+    equal = sum(mine == theirs for mine, theirs in zip(*parts, strict=True))
+    lost, gained = other_correct & ~own_correct, own_correct & ~other_correct
+    return int(lost.sum()), int(gained.sum()), equal / len(truths)
+
+
+def _bounds(interval: Interval) -> Bounds:
+    return Bounds(low=interval.low, high=interval.high)
+
+
+def _pairs(own: Evaluation, other: Evaluation) -> Iterator[tuple[Arrays, Arrays]]:
+    return zip(own.single + own.padded, other.single + other.padded, strict=True)
+
+
+def _tolerance(tolerance: Tolerance, values: NDArray[Any]) -> Tolerance:
+    """Return the tolerance of an output: the kind's own for numbers, TOKENS for integers."""
+    return TOKENS if values.dtype.kind in "iu" else tolerance
