@@ -25,7 +25,7 @@ REPOSITORY = HERE.parent.parent
 settings.register_profile("same", deadline=None, database=None, derandomize=True)
 settings.register_profile("search", deadline=None, database=None)
 settings.load_profile("same")
-BAG = REPOSITORY / "harness" / "selftest" / "suite" / "bag.py"
+BAG = HERE / "toy" / "bag.py"
 # `pytester` makes the process forget what its test was first to import; what pandas tells pyarrow it tells once only.
 pd.DataFrame().to_parquet(io.BytesIO())
 
@@ -58,11 +58,11 @@ class Toy:
     pytester: pytest.Pytester
 
     def copy(self, suite: str, *beside: str) -> None:
-        """Put a file of `toy/` here as the suite, and others beside it; the model is the self-test's."""
+        """Put a file of `toy/` here as the suite, and others beside it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(HERE / "toy" / suite, self.folder / "test_toy.py")
         for name in beside:
-            shutil.copyfile(BAG if name == BAG.name else HERE / "toy" / name, self.folder / name)
+            shutil.copyfile(HERE / "toy" / name, self.folder / name)
 
     def run(
         self,

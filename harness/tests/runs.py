@@ -20,7 +20,7 @@ def series(factor=2.0, length=8, rounds=15, launches=4, **changed):
 def answers(wrong=0, first=0):
     """Answers with so many wrong rows, from the `first` on; the reference has none."""
     right = "".join("0" if first <= row < first + wrong else "1" for row in range(ROWS))
-    return factory.answers(lost=wrong, rows=ROWS, score=1.0, right=right)
+    return factory.answers(lost=wrong, rows=ROWS, score=1.0, correct=right)
 
 
 def run(number, factors=(2.0,), wrong=0, here=HERE, **changed):
