@@ -175,7 +175,7 @@ class Kind:
     """When an export's outputs count as equal to its source's."""
     native_arguments: Callable[[Any, int], dict[str, int]] | None = None
     """(processor, number of labels) → arguments of a native module's constructor; None if the kind takes no modules."""
-    axes: tuple[str, ...]
+    axes: tuple[str, ...] = ("batch", "sequence")
     """Names of the leading axes of every input whose sizes change from call to call."""
     shorten: Callable[[Example, int], Example] = truncate
     """(example, length) → the example cut to that length, to probe an export with padded batches."""

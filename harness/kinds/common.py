@@ -1,4 +1,4 @@
-"""Functions shared by kinds: labels and logits, tokenizers, and padded batches of text."""
+"""Functions shared by kinds: tokenizers, and padded batches of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.kind import Arrays, EncodedRows, Example, row_labels
+from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Native, Row, Source
 from harness.errors import HarnessError
 
@@ -19,28 +19,6 @@ def output(outputs: Arrays, name: str) -> NDArray[Any]:
     if name not in outputs:
         raise HarnessError(f"the backend answered {', '.join(outputs) or 'nothing'}; this kind reads `{name}`")
     return outputs[name]
-
-
-# One label a row
-
-
-def label_targets(encoded: EncodedRows) -> list[list[Example]]:
-    """Return each row's label as the target of its one example."""
-    return [[{"labels": label}] for label in row_labels(encoded)]
-
-
-def keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
-    """Return `logits` without what some models answer besides, an encoder's states for instance."""
-    return {"logits": outputs["logits"]} if "logits" in outputs else outputs
-
-
-def predict_label(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[int]:
-    """Return the index of the largest of `logits`, shape (1, labels) a row; a tie goes to the first."""
-    logits = np.concatenate([output(row, "logits") for row in outputs])
-    return logits.argmax(axis=-1).tolist()  # type: ignore[no-any-return]
-
-
-# Tokenizers
 
 
 def new_tokenizer(source: Source, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
@@ -59,10 +37,10 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["[PAD]", "[UNK]", "[CLS]"]
     tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]"]
     trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -104,14 +82,9 @@ def load_aligned_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return a masking tokenizer that also knows where in the text its tokens lie; HarnessError if it does not."""
     tokenizer = load_masking_tokenizer(folder, **settings)
     if not tokenizer.is_fast:
-        raise HarnessError(
-            f"{folder}: {type(tokenizer).__name__} does not know where in the text its tokens lie; save a fast "
-            "tokenizer (tokenizer.json) with the model"
-        )
+        name = type(tokenizer).__name__
+        raise HarnessError(f"{folder}: {name} cannot locate its tokens in the text; save a fast one (tokenizer.json)")
     return tokenizer
-
-
-# Texts
 
 
 def texts(rows: Sequence[Row], name: str) -> list[str]:
@@ -132,19 +105,19 @@ def encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_len
 def collate(tokenizer: Any, examples: list[Example]) -> Arrays:
     """Return `input_ids`, `attention_mask`, … of shape (examples, longest), int64."""
     entries = [{name: row[name] for name in tokenizer.model_input_names if name in row} for row in examples]
-    batch = tokenizer.pad(entries, padding="longest", return_tensors="np")
+    batch = tokenizer.pad(entries, return_tensors="np")
     return {name: np.ascontiguousarray(values, dtype=np.int64) for name, values in batch.items()}
 
 
-def zero_padding(batch: Arrays, outputs: Arrays) -> Arrays:
-    """Return outputs of shape (batch, length, …) with zeros at padding tokens, whose values mean nothing."""
-    mask = batch["attention_mask"].astype(bool)
-    return {
-        name: np.where(mask.reshape(mask.shape + (1,) * (values.ndim - 2)), values, 0).astype(values.dtype)
-        for name, values in outputs.items()
-    }
+def zero_padding(batch: Arrays, outputs: Arrays, *names: str) -> Arrays:
+    """Return the outputs `names`, shape (batch, length, …), with zeros at padding tokens, whose values mean nothing."""
+    kept = {name: output(outputs, name).copy() for name in names}
+    for values in kept.values():
+        values[batch["attention_mask"] == 0] = 0
+    return kept
 
 
-def native_arguments(tokenizer: Any, num_labels: int) -> dict[str, int]:
-    """Return the constructor arguments of a native module for text."""
-    return {"vocab_size": len(tokenizer), "num_labels": num_labels}
+def native_arguments(processor: Any, num_labels: int) -> dict[str, int]:
+    """Return the constructor arguments of a native module: `num_labels`, and for text `vocab_size`."""
+    vocabulary = {"vocab_size": len(processor)} if hasattr(processor, "vocab_size") else {}
+    return {**vocabulary, "num_labels": num_labels}

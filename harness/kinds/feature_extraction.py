@@ -16,7 +16,6 @@ from harness.contracts.kind import COSINE, Arrays, EncodedRows, Example, Kind, c
 from harness.contracts.sources import Row
 from harness.errors import HarnessError, Unsupported
 from harness.kinds import common
-from harness.kinds.common import output
 
 NEAREST = 10
 """Documents that a prediction lists, the nearest first."""
@@ -32,7 +31,7 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
 def _mean_over_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
     """`last_hidden_state` of shape (batch, length, size) → `embedding` of shape (batch, size), each of length 1."""
     mask = batch["attention_mask"][:, :, None].astype(np.float32)
-    vectors = (output(outputs, "last_hidden_state") * mask).sum(axis=1) / mask.sum(axis=1)
+    vectors = (common.output(outputs, "last_hidden_state") * mask).sum(axis=1) / mask.sum(axis=1)
     return {"embedding": vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)}
 
 
@@ -47,7 +46,7 @@ def _documents(encoded: EncodedRows) -> list[int]:
 
 
 def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
-    vectors = np.stack([output(row, "embedding") for row in outputs])
+    vectors = np.stack([common.output(row, "embedding") for row in outputs])
     _, first_rows = np.unique(_documents(encoded), return_index=True)
     documents = vectors[first_rows, 1].T
     # One query after the other: all at once would take memory quadratic in the rows.
@@ -67,6 +66,5 @@ feature_extraction = Kind(
     predict=_predict,
     truths=_documents,
     tolerance=COSINE,
-    axes=("batch", "sequence"),
     optional_weights=("pooler.",),
 )

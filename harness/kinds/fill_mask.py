@@ -19,13 +19,10 @@ from harness.contracts.kind import IGNORE_INDEX, Arrays, EncodedRows, Example, K
 from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
-from harness.kinds.common import output
 
 WORD = re.compile(r"[^\W\d_]{4,}")
-
 FIRST_WORDS = 16
 """The masked word is one of the first so many, so that `max_length` rarely cuts it off; such a row counts as wrong."""
-
 BEST = 5
 """Words that a prediction lists, the likeliest first."""
 
@@ -39,9 +36,8 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     text = row[inputs[0]]
-    if not isinstance(text, str) or WORD.search(text):
-        return ""
-    return "it has no word of four letters; leave such rows out"
+    is_usable = not isinstance(text, str) or WORD.search(text)
+    return "" if is_usable else "it has no word of four letters; leave such rows out"
 
 
 def masked_word(text: str) -> re.Match[str]:
@@ -79,7 +75,7 @@ def _best_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
     Also the log of the sum of exponentials of all logits at the mask, which changes with any of them: parity sees a
     difference anywhere in the vocabulary.
     """
-    logits = output(outputs, "logits")
+    logits = common.output(outputs, "logits")
     at_mask = logits[np.arange(len(logits)), batch["mask_position"]]
     best = np.argsort(-at_mask, axis=1, kind="stable")[:, :BEST]
     values = np.take_along_axis(at_mask, best, axis=1)
@@ -107,7 +103,7 @@ def _single_token(tokenizer: Any, word: str) -> int | None:
 
 
 def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
-    return [[encoded.processor.decode([token]).strip() for token in output(row, "tokens")[0]] for row in outputs]
+    return [[encoded.processor.decode([token]).strip() for token in common.output(row, "tokens")[0]] for row in outputs]
 
 
 def _truths(encoded: EncodedRows) -> list[Any]:
@@ -134,6 +130,5 @@ fill_mask = Kind(
     reduce=_best_tokens,
     predict=_predict,
     truths=_truths,
-    axes=("batch", "sequence"),
     shorten=_shorten,
 )

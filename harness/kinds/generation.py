@@ -16,7 +16,6 @@ from harness.contracts.kind import Arrays, EncodedRows, Example, Kind, row_label
 from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
-from harness.kinds.common import output
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -32,13 +31,13 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
 
 
 def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
-    sequences = [output(row, "sequences")[0].tolist() for row in outputs]
+    sequences = [common.output(row, "sequences")[0].tolist() for row in outputs]
     return [encoded.processor.decode(tokens, skip_special_tokens=True).strip() for tokens in sequences]
 
 
 def _count_tokens(tokenizer: Any, outputs: Arrays) -> int:
     """Count the tokens without padding and without the first, which only starts the decoder."""
-    return int(np.count_nonzero(output(outputs, "sequences")[:, 1:] != tokenizer.pad_token_id))
+    return int(np.count_nonzero(common.output(outputs, "sequences")[:, 1:] != tokenizer.pad_token_id))
 
 
 translation = Kind(
@@ -53,7 +52,6 @@ translation = Kind(
     targets=_targets,
     predict=_predict,
     tokens=_count_tokens,
-    axes=("batch", "sequence"),
 )
 
 summarization = replace(translation, name="summarization")

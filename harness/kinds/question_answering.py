@@ -16,14 +16,11 @@ from harness.contracts.kind import Arrays, EncodedRows, Example, Kind, row_label
 from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
-from harness.kinds.common import output
 
 LONGEST_ANSWER = 30
 """Tokens."""
-
 BEST = 20
 """Starts and ends that are combined with each other in a window."""
-
 OUTSIDE = -1
 """Offset of tokens that do not belong to the context."""
 
@@ -75,15 +72,12 @@ def read_answers(label: Any) -> tuple[list[str], list[int]]:
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     texts, starts = read_answers(row["label"])
-    if not texts:
+    if not texts or not texts[0].strip():
         return "it has no answer; leave such rows out"
-    if not texts[0].strip():
-        return "its answer is empty; leave such rows out"
     context = row[inputs[-1]]
-    if starts:
-        is_there = context[starts[0] : starts[0] + len(texts[0])] == texts[0]
-        return "" if is_there else f"its context does not contain the answer at answer_start, {starts[0]}"
-    return "" if texts[0] in context else "its context does not contain the answer"
+    is_there = context.startswith(texts[0], starts[0]) if starts else texts[0] in context
+    place = f" at answer_start, {starts[0]}" if starts else ""
+    return "" if is_there else f"its context does not contain the answer{place}"
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -107,13 +101,13 @@ def _find_span(window: Example, start: int, end: int) -> Example:
 
 
 def _keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
-    return common.zero_padding(batch, {name: output(outputs, name) for name in ("start_logits", "end_logits")})
+    return common.zero_padding(batch, outputs, "start_logits", "end_logits")
 
 
 def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
     answers = []
     for row, windows, logits in zip(encoded.rows, encoded.examples, outputs, strict=True):
-        starts, ends = output(logits, "start_logits"), output(logits, "end_logits")
+        starts, ends = common.output(logits, "start_logits"), common.output(logits, "end_logits")
         spans = [_best_span(np.array(window["offsets"]), starts[i], ends[i]) for i, window in enumerate(windows)]
         _, start, end = max(spans, key=lambda span: span[0])
         answers.append(row[encoded.inputs[1]][start:end])
@@ -151,5 +145,4 @@ question_answering = Kind(
     reduce=_keep_logits,
     predict=_predict,
     truths=_truths,
-    axes=("batch", "sequence"),
 )

@@ -14,9 +14,7 @@ import numpy as np
 
 from harness.contracts.kind import IGNORE_INDEX, Arrays, EncodedRows, Example, Kind, row_labels
 from harness.contracts.sources import Row
-from harness.errors import HarnessError
 from harness.kinds import common
-from harness.kinds.common import output
 
 NO_WORD = -1
 """In `word_ids`: a token that belongs to no word. As a prediction: a word beyond `max_length`."""
@@ -28,18 +26,10 @@ def _load_tokenizer(folder: Path) -> Any:
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    words = [row[inputs[0]] for row in rows]
-    for text in words:
-        if isinstance(text, str) or not all(isinstance(word, str) for word in text):
-            raise HarnessError(f"column {inputs[0]} must hold lists of words, not {type(text).__name__}")
-    encoded = tokenizer(list(map(list, words)), is_split_into_words=True, truncation=True, max_length=max_length)
-    return [
-        [
-            {name: values[i] for name, values in encoded.items()}
-            | {"word_ids": [NO_WORD if word is None else word for word in encoded.word_ids(i)]}
-        ]
-        for i in range(len(rows))
-    ]
+    words = [list(row[inputs[0]]) for row in rows]
+    encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+    encoded["word_ids"] = [[NO_WORD if w is None else w for w in encoded.word_ids(i)] for i in range(len(rows))]
+    return [[{name: values[i] for name, values in encoded.items()}] for i in range(len(rows))]
 
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
@@ -48,18 +38,14 @@ def _problem(row: Row, inputs: tuple[str, ...]) -> str:
         return f"its column {inputs[0]} holds a text instead of a list of words"
     if not all(isinstance(word, str) for word in words):
         return f"its column {inputs[0]} holds a word that is not text"
-    if len(words) == len(labels):
-        return ""
-    return f"it has {len(words)} words and {len(labels)} labels; each word needs one"
+    message = f"it has {len(words)} words and {len(labels)} labels; each word needs one"
+    return "" if len(words) == len(labels) else message
 
 
 def _first_tokens(example: Example) -> dict[int, int]:
-    """Return each word's first token."""
-    first: dict[int, int] = {}
-    for token, word in enumerate(example["word_ids"]):
-        if word != NO_WORD:
-            first.setdefault(int(word), token)
-    return first
+    """Return each word's first token, which backwards is its last."""
+    backwards = reversed(list(enumerate(example["word_ids"])))
+    return {int(word): token for token, word in backwards if word != NO_WORD}
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -73,13 +59,13 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
 
 
 def _keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
-    return common.zero_padding(batch, {"logits": output(outputs, "logits")})
+    return common.zero_padding(batch, outputs, "logits")
 
 
 def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
     predictions = []
     for row, (example,), row_outputs in zip(encoded.rows, encoded.examples, outputs, strict=True):
-        likeliest = output(row_outputs, "logits")[0].argmax(axis=-1)
+        likeliest = common.output(row_outputs, "logits")[0].argmax(axis=-1)
         labels = np.full(len(row[encoded.inputs[0]]), NO_WORD)
         for word, token in _first_tokens(example).items():
             labels[word] = likeliest[token]
@@ -101,5 +87,4 @@ token_classification = Kind(
     reduce=_keep_logits,
     predict=_predict,
     native_arguments=common.native_arguments,
-    axes=("batch", "sequence"),
 )

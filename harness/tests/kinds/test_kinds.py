@@ -82,11 +82,6 @@ def test_words_beyond_max_length_have_no_answer(tokenizer):
     assert [["B-PER", "I-PER", "O", "O", "B-PER"]] == inputs.truths()
 
 
-def test_text_instead_of_words_is_refused(tokenizer):
-    with pytest.raises(HarnessError, match="column words must hold lists of words, not str"):
-        token_classification.encode(tokenizer, [{"words": "Tony Blair"}], ("words",), 8)
-
-
 def test_logits_of_padding_are_zeroed():
     batch = {"attention_mask": np.array([[1, 1, 0]])}
     logits = token_classification.reduce(batch, {"logits": np.ones((1, 3, 2), dtype=np.float32)})["logits"]
@@ -280,3 +275,34 @@ def test_generated_text_loses_its_special_tokens(tokenizer):
 def test_other_kinds_count_no_tokens(tokenizer):
     encoded = encode(text_classification, tokenizer, [{"text": "who", "label": 0}], ("text",))
     assert () == Inputs(text_classification, encoded, ("a", "b")).tokens([{"logits": np.zeros((1, 2))}])
+
+
+# Rows that a kind cannot use
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "problem"),
+    [
+        (fill_mask, {"text": "a b c 1234"}, "no word of four letters"),
+        (fill_mask, {"text": "four letters"}, ""),
+        (token_classification, {"text": ["a", "b"], "label": [0]}, "2 words and 1 labels"),
+        (token_classification, {"text": "a", "label": [0]}, "holds a text instead of a list of words"),
+        (token_classification, {"text": ["a", None], "label": [0, 0]}, "text"),
+        (token_classification, {"text": ["a"], "label": [0]}, ""),
+        (question_answering, {"text": "x", "label": []}, "it has no answer"),
+        (question_answering, {"text": "x", "label": "y"}, "does not contain the answer"),
+        (question_answering, {"text": " ", "label": " "}, "it has no answer"),
+        (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [0]}}, "answer_start"),
+        (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [2]}}, ""),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
+def test_unusable_row_says_why(kind, row, problem):
+    message = kind.problem(row, ("text",))
+    assert problem in message
+    assert bool(problem) == bool(message)
+
+
+def test_number_is_not_a_text():
+    with pytest.raises(HarnessError, match="int"):
+        text_classification.encode(None, [{"text": 3}], ("text",), 8)
