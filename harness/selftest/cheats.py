@@ -15,10 +15,10 @@ from harness.data.inputs import split_rows
 from harness.errors import WorkerError
 from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
-from harness.measure.checks import PAIRS
 from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
+from harness.measure.worker_pool import PAIRS
 from harness.selftest import figures, toys
 from harness.selftest.figures import WORKER_TIMEOUT_S, Figure, Workspace, count, part
 

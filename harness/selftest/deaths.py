@@ -278,13 +278,6 @@ def session_deaths(workspace: Workspace) -> Iterator[Figure]:
     yield count(label, (n > 1 for n in repeated), control=True, note=note)
 
 
-class Kill(NamedTuple):
-    """An instant of a session: `delay_s` after the rounds of `begun` tasks have begun."""
-
-    begun: int
-    delay_s: float
-
-
 class Ended(NamedTuple):
     """A session that has ended or was killed, and its traces."""
 
@@ -349,7 +342,7 @@ def _resumed(root: Path, lane: int) -> list[Chain]:
         while not sessions or sessions[-1].status < 0:
             # Kills spread evenly over phases, not over time: most of a session's time is its launch.
             last = len(sessions) == kills - done
-            kill = None if last else Kill(rng.randrange(COMPARISONS), rng.uniform(0, whole_s / 2))
+            kill = None if last else (rng.randrange(COMPARISONS), rng.uniform(0, whole_s / 2))
             sessions.append(_session(root, "--ship-resume", kill=kill))
         chains.append(Chain(sessions, _table(root) == table, sorted(_paths(root) - paths)))
     return chains
@@ -360,21 +353,21 @@ def _forgetful(root: Path) -> list[Chain]:
     chains = []
     for number in range(figures.FORGETFUL_CHAINS // figures.SESSION_LANES):
         _clear(root, number)
-        chains.append(Chain([_session(root, kill=Kill(begun=2, delay_s=0)), _session(root)]))
+        chains.append(Chain([_session(root, kill=(2, 0.0)), _session(root)]))
     return chains
 
 
-def _session(root: Path, *options: str, kill: Kill | None = None) -> Ended:
-    """Run the suite; SIGKILL the session at that instant unless it has ended by then."""
+def _session(root: Path, *options: str, kill: tuple[int, float] | None = None) -> Ended:
+    """Run the suite; SIGKILL it so many seconds after the rounds of so many tasks have begun, unless it has ended."""
     notes, options = root / "begun.txt", ("--ship-budget=0.4", "--ship-artifacts=artifacts", *options)
     notes.write_text("")
     began = time.monotonic()
     process = run_pytest(root, *options, PYTHONDONTWRITEBYTECODE="1", TMPDIR=str(root / "temp"))
     try:
-        if kill is not None:
-            while process.poll() is None and len(notes.read_text().split()) < kill.begun:
-                time.sleep(0.01)
-        process.wait(SESSION_LIMIT_S if kill is None else kill.delay_s)
+        begun, delay_s = kill or (0, SESSION_LIMIT_S)
+        while process.poll() is None and len(notes.read_text().split()) < begun:
+            time.sleep(0.01)
+        process.wait(delay_s)
     except subprocess.TimeoutExpired:
         process.kill()
     status, wall_s = process.wait(), time.monotonic() - began
