@@ -12,7 +12,7 @@ import msgspec
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError
 from harness.results.schema import SCHEMA, Finalist, Finals, Result
-from harness.util.files import write_atomically, write_parquet
+from harness.util.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def keep(folder: Path, result: Result, answers: pd.DataFrame | None, trace: str)
     if answers is None:
         answers_path(path).unlink(missing_ok=True)
     else:
-        write_parquet(answers_path(path), answers)
+        write_atomically(answers_path(path), answers.to_parquet(index=False))
     if trace and result.status == "failed":
         write_atomically(_log_path(path), trace.encode(errors="replace"))
     else:

@@ -40,20 +40,17 @@ class Progress:
     log: TextIO | None = None
     """Receives sentences where there is no terminal."""
 
-    @contextmanager
-    def bar(self, label: str, total: int | None) -> Iterator[tqdm[Never]]:
-        """Show a bar that disappears at the end."""
+    def bar(self, label: str, total: int | None) -> tqdm[Never]:
+        """Return a context manager that shows a bar until its end."""
         from tqdm import tqdm
 
         off = self.terminal is None
-        with tqdm(desc=label, total=total, file=self.terminal, disable=off, leave=False, dynamic_ncols=True) as bar:
-            yield bar
+        return tqdm(desc=label, total=total, file=self.terminal, disable=off, leave=False, dynamic_ncols=True)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         from tqdm import tqdm
 
-        file = self.terminal or self.log
-        if file is not None:
+        if (file := self.terminal or self.log) is not None:
             tqdm.write(text, file=file)
             file.flush()

@@ -7,7 +7,6 @@ owner. Process numbers would say less, since they are reused and mean nothing ac
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import re
 import shutil
@@ -15,29 +14,22 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 HALF_WRITTEN = re.compile(r"\..+\.(json|parquet|log|csv|md|html)\.[a-z0-9_]{8}")
 """Names of files that `write_atomically` has not finished."""
-
 ENTRY = re.compile(r".+-[0-9a-f]{12}")
 """Names of finished folders of `store.Store`."""
-
 HALF_BUILT = re.compile(r"\.(.+-[0-9a-f]{12})\.[a-z0-9_]{8}")
 """Names of its unfinished folders; the group is the name of the entry."""
-
 LOCK = re.compile(r".+-[0-9a-f]{12}\.lock")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file in one step, so that no reader and no crash ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with writing(path.parent):
+    with locked(path.parent, fcntl.LOCK_SH):
         handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -51,27 +43,13 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
 
 
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as parquet atomically."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    write_atomically(path, buffer.getvalue())
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Hold a shared lock on the folder itself while a file in it is unfinished; there is no lock file to leave."""
-    with _locked(folder, fcntl.LOCK_SH):
-        yield
-
-
 def sweep_results(folder: Path) -> list[Path]:
     """Remove unfinished files below a results folder that no live process is writing; return their paths."""
     removed = []
     for parent, _, names in os.walk(folder):
         strays = [Path(parent, name) for name in names if HALF_WRITTEN.fullmatch(name)]
         if strays:
-            with suppress(BlockingIOError), _locked(Path(parent), fcntl.LOCK_EX | fcntl.LOCK_NB):
+            with suppress(BlockingIOError), locked(Path(parent), fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for path in strays:
                     path.unlink(missing_ok=True)
                     removed.append(path)
@@ -107,8 +85,8 @@ def _remove_if_idle(folder: Path | None, lock: Path) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path, mode: int) -> Iterator[None]:
-    """Lock a folder, shared or exclusively; BlockingIOError if an exclusive lock cannot be had."""
+def locked(folder: Path, mode: int) -> Iterator[None]:
+    """Lock a folder itself, so that no lock file is left; BlockingIOError if an exclusive lock cannot be had."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:

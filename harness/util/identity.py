@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,7 @@ def code_digest(*files: Path) -> str:
     """
     pending, seen = [file.resolve() for file in files], set[Path]()
     while pending:
-        file = pending.pop()
-        if file not in seen:
+        if (file := pending.pop()) not in seen:
             seen.add(file)
             pending += _code(file)[1]
     return hashlib.sha256("".join(sorted(_code(file)[0] for file in seen)).encode()).hexdigest()
@@ -98,9 +96,9 @@ def canonical(value: Any) -> Any:
         return sorted((canonical(item) for item in value), key=json.dumps)
     if inspect.isfunction(value):
         return f"{value.__qualname__}@{code_digest(Path(inspect.getfile(value)))}"
-    if value is None or isinstance(value, str | int | float | bool):
+    if value is None or isinstance(value, str | int | float):
         return value
-    if isinstance(value, Path | Enum):
+    if isinstance(value, Path):
         return str(value)
     # The text of anything else may hold an address, which changes with every session.
     raise HarnessError(f"{value!r} cannot be fingerprinted; use plain values and functions of a module")
@@ -128,14 +126,13 @@ def is_built_in(function: Callable[..., Any]) -> bool:
 
 def python_path() -> str:
     """Return the PYTHONPATH of a process that is to import this very package."""
-    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(filter(None, paths))
+    return os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
 
 
 def load_symbol(file: str, qualname: str, module: str = "") -> Any:
     """Return the object `qualname` of `file`, imported as `module` if that name leads to this very file."""
-    path = Path(file)
-    loaded: Any = importlib.import_module(module) if _leads_to(module, path) else _load_file(path)
+    is_importable = module and _leads_to(module, Path(file))
+    loaded: Any = importlib.import_module(module) if is_importable else _load_file(Path(file))
     for part in qualname.split("."):
         if not hasattr(loaded, part):
             raise HarnessError(f"{file} has no {qualname}")
@@ -145,7 +142,7 @@ def load_symbol(file: str, qualname: str, module: str = "") -> Any:
 
 def _leads_to(module: str, path: Path) -> bool:
     try:
-        spec = importlib.util.find_spec(module) if module else None
+        spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         return False
     return spec is not None and spec.origin is not None and Path(spec.origin).resolve() == path

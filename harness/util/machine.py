@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
@@ -19,17 +20,16 @@ PACKAGES = (
     "datasets", "evaluate", "numpy", "openvino", "tensorrt", "torchao",
 )  # fmt: skip
 
-
 NOT_COMPARED = frozenset(("memory_gib", "commit", "dirty", "load_before"))
 """Fields of the environment in which comparable timings may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Recorded with every result. Results whose `comparable()` differ never stand in one comparison."""
+    """The environment of a result. Results whose `comparable()` differ never stand in one comparison."""
 
     machine: str
-    """Name given by `--ship-machine`."""
+    """The name from `--ship-machine`."""
     cpu: str
     flags: tuple[str, ...]
     """The CPU flags that decide which kernels run."""
@@ -82,7 +82,11 @@ def wait_policy(spinning: bool) -> str:
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Return the installed versions of these packages, by default of all that influence a result."""
-    return {name: version for name in names if (version := _version(name))}
+    installed = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def cpu_flags() -> frozenset[str]:
@@ -93,31 +97,27 @@ def cpu_flags() -> frozenset[str]:
 def usable_cores() -> int:
     """Return the number of cores that this process may use: its affinity, limited by the cgroup's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.exists():
-        limit, period = quota.read_text().split()
-        if limit != "max":
-            cores = min(cores, max(1, int(limit) // int(period)))
+    with suppress(OSError, ValueError):  # no cgroup, or "max"
+        limit, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        cores = min(cores, max(1, limit // period))
     return cores
 
 
 def load_average() -> float | None:
     """Return the one-minute load average, if the system has one."""
-    try:
+    with suppress(OSError):
         return round(os.getloadavg()[0], 2)
-    except OSError:
-        return None
+    return None
 
 
 @cache
 def accelerator() -> str | None:
     """Return the name and driver of the first CUDA device, without importing torch; None without a device."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
+    with suppress(OSError, subprocess.SubprocessError):
         devices = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return devices.splitlines()[0] if devices else None
+        return devices.splitlines()[0] if devices else None
+    return None
 
 
 def no_cuda() -> str | None:
@@ -131,7 +131,7 @@ def no_cuda() -> str | None:
 
 def check_onnxruntime() -> None:
     """Raise HarnessError unless exactly one of ONNX Runtime's distributions is installed."""
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _version(name)]
+    installed = versions(("onnxruntime", "onnxruntime-gpu"))
     if len(installed) == 2:
         raise HarnessError(
             "onnxruntime and onnxruntime-gpu are both installed and share one folder, so CUDA disappears silently; "
@@ -143,35 +143,31 @@ def check_onnxruntime() -> None:
 
 def check_installed(name: str, user: str) -> None:
     """Raise HarnessError on behalf of `user` if the package of the extra `name` is not installed."""
-    if importlib.util.find_spec(name) is None:
-        raise HarnessError(f'{user}: {name} is not installed; run: python -m pip install -e ".[{name}]"')
+    if reason := missing_module(name, f'-e ".[{name}]"'):
+        raise HarnessError(f"{user}: {reason}")
+
+
+def missing_module(name: str, requirement: str) -> str | None:
+    """Return how to install a module from a requirement for pip; None if it is installed."""
+    if importlib.util.find_spec(name):
+        return None
+    return f"{name} is not installed; run: python -m pip install {requirement}"
 
 
 def commit_of(folder: Path) -> tuple[str | None, bool]:
     """Return the commit checked out at `folder`, and whether any file but those of `results/` differs from it."""
-    try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        top = _git(folder, "rev-parse", "--show-toplevel")
-        changes = _git(Path(top), "status", "--porcelain", "--", ".", ":(exclude,glob)**/results/**")
-    except (OSError, subprocess.CalledProcessError):
-        return None, False
-    return commit, bool(changes)
+    with suppress(OSError, subprocess.CalledProcessError):
+        changes = _git(folder, "status", "--porcelain", "--", ":(top)", ":(top,exclude,glob)**/results/**")
+        return _git(folder, "rev-parse", "HEAD"), bool(changes)
+    return None, False
 
 
 @cache
 def _cpu_info() -> dict[str, Any]:
     import cpuinfo
 
-    info: dict[str, Any] = cpuinfo.get_cpu_info()
-    return info
+    return dict(cpuinfo.get_cpu_info())
 
 
 def _git(folder: Path, *words: str) -> str:
     return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

@@ -18,13 +18,16 @@ from harness.errors import HarnessError
 
 MARKER = "shipbench.json"
 
+Build = Callable[[Path], dict[str, Any]]
+"""Fills an empty folder, and returns JSON data about it."""
+
 
 @dataclass(frozen=True)
 class Marker:
     """Content of the file that marks a folder as finished; it is written last."""
 
     files: dict[str, str]
-    """Relative path → sha256, or size where there are too many files to read."""
+    """Relative path → sha256, or its size where the files are too many to read."""
     info: dict[str, Any]
     seconds: float
 
@@ -51,35 +54,27 @@ class Store:
         """Return where an entry lies or will lie."""
         return self.root / f"{name}-{key}"
 
-    def get(
-        self,
-        name: str,
-        key: str,
-        build: Callable[[Path], dict[str, Any]],
-        *,
-        fresh: bool = False,
-        by_size: bool = False,
-    ) -> Entry:
-        """Return the entry `name` with fingerprint `key`, from disk or from `build(empty folder) -> JSON data`.
+    def get(self, name: str, key: str, build: Build, *, fresh: bool = False, by_size: bool = False) -> Entry:
+        """Return the entry `name` with fingerprint `key`, from disk or from `build`.
 
         `by_size` verifies files by their sizes only; `fresh` builds in any case.
         """
-        folder, mark = self.folder(name, key), _size if by_size else _sha256
+        folder = self.folder(name, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         (self.root / ".gitignore").write_text("*\n")
         with FileLock(f"{folder}.lock"):
             if folder.exists() and not fresh:
-                marker, damage = _verify(folder, mark)
-                if marker is not None and damage is None:
+                marker, changes = _verify(folder, by_size)
+                if marker is not None and not changes:
                     return Entry(folder, marker.info, marker.seconds)
-                self.say(f"{folder.name}: {damage}; building it again")
+                self.say(f"{folder.name}: corrupt ({', '.join(changes[:3])}); building it again")
             for stray in folder.parent.glob(f".{folder.name}.*"):
                 shutil.rmtree(stray)  # left by a build that was killed
             scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             began = time.monotonic()
             try:
                 info = build(scratch) or {}
-                marker = Marker(_marks(scratch, mark), info, round(time.monotonic() - began, 1))
+                marker = Marker(_marks(scratch, by_size), info, round(time.monotonic() - began, 1))
                 (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
                 shutil.rmtree(folder, ignore_errors=True)
                 scratch.rename(folder)
@@ -93,16 +88,15 @@ def open_entry(folder: Path) -> tuple[Entry, dict[str, str]]:
     if not folder.is_dir():
         raise HarnessError(f"{folder} is gone")
     with FileLock(f"{folder}.lock"):
-        marker, damage = _verify(folder, _sha256)
-    if marker is None or damage is not None:
-        raise HarnessError(f"{folder} is {damage}")
+        marker, changes = _verify(folder)
+    if marker is None or changes:
+        raise HarnessError(f"{folder} is corrupt ({', '.join(changes[:3])})")
     return Entry(folder, marker.info, marker.seconds), marker.files
 
 
 def changed_files(folder: Path) -> list[str]:
     """Return the files of an entry, or of a copy of one, that changed since it was built."""
-    marker = _read_marker(folder)
-    return [MARKER] if marker is None else _changes(marker, _marks(folder, _sha256))
+    return _verify(folder)[1]
 
 
 def size_bytes(folder: Path) -> int:
@@ -110,28 +104,17 @@ def size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in _files(folder))
 
 
-def _verify(folder: Path, mark: Callable[[Path], str]) -> tuple[Marker | None, str | None]:
-    """Return the folder's marker, and the damage to the folder."""
-    marker = _read_marker(folder)
-    if marker is None:
-        return None, "half-written"
-    names = _changes(marker, _marks(folder, mark))
-    return marker, f"corrupt ({', '.join(names[:3])})" if names else None
-
-
-def _read_marker(folder: Path) -> Marker | None:
+def _verify(folder: Path, by_size: bool = False) -> tuple[Marker | None, list[str]]:
+    """Return the marker, and the names of files that differ from it; an unreadable marker is such a file."""
     try:
-        return msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
+        marker = msgspec.json.decode((folder / MARKER).read_bytes(), type=Marker)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return None
+        return None, [MARKER]
+    return marker, sorted({name for name, _ in marker.files.items() ^ _marks(folder, by_size).items()})
 
 
-def _changes(marker: Marker, marks: dict[str, str]) -> list[str]:
-    return [name for name in sorted(marker.files.keys() | marks.keys()) if marker.files.get(name) != marks.get(name)]
-
-
-def _marks(folder: Path, mark: Callable[[Path], str]) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): mark(path) for path in _files(folder)}
+def _marks(folder: Path, by_size: bool) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): _mark(path, by_size) for path in _files(folder)}
 
 
 def _files(folder: Path) -> list[Path]:
@@ -139,11 +122,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.name != MARKER and path.suffix != ".pyc")
 
 
-def _sha256(path: Path) -> str:
-    # `fingerprints.file_sha256` remembers files, and these may be damaged.
-    with path.open("rb") as file:
+def _mark(path: Path, by_size: bool) -> str:
+    if by_size:
+        return f"{path.stat().st_size} bytes"
+    with path.open("rb") as file:  # `identity.file_sha256` remembers files, and these may be damaged
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _size(path: Path) -> str:
-    return f"{path.stat().st_size} bytes"

@@ -12,10 +12,8 @@ from typing import Any
 from harness.errors import HarnessError, WorkerError, describe_error
 
 SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY|PRIVATE_KEY", re.IGNORECASE)
-
 SHORTEST_SECRET = 8
 """Characters; a shorter value may be a word of any text."""
-
 REDACTED = "***"
 
 LONGEST_LINE = 1000
@@ -23,7 +21,6 @@ LONGEST_LINE = 1000
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 """Characters that no file can hold."""
-
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Characters that would move a terminal's cursor, and those that no file can hold."""
 
@@ -32,16 +29,21 @@ def redact_secrets(text: str, environment: Mapping[str, str] | None = None) -> s
     """Return the text without the values of environment variables that are named like secrets."""
     variables = os.environ if environment is None else environment
     secrets = {v for name, v in variables.items() if SECRET_NAME.search(name) and len(v) >= SHORTEST_SECRET}
-    # The longest first: one may begin with another.
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted(secrets, key=len, reverse=True):  # the longest first: one may begin with another
         text = text.replace(secret, REDACTED)
     return text
 
 
 def error_text(error: BaseException) -> str:
     """Return the error as a result keeps it: without secrets or control characters, an unexpected one with its line."""
-    text = redact_secrets(str(error) if isinstance(error, HarnessError) else _with_location(error))
-    return "\n".join(_shorten(CONTROLS.sub(_escape, line)) for line in text.split("\n"))
+    text = str(error)
+    if not isinstance(error, HarnessError):
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{describe_error(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
+    lines = [CONTROLS.sub(_escape, line) for line in redact_secrets(text).split("\n")]
+    return "\n".join(
+        line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … ({len(line):,} characters)" for line in lines
+    )
 
 
 def error_trace(error: BaseException) -> str:
@@ -79,15 +81,6 @@ def spreadsheet_safe(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     return ("'" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else "") + terminal_safe(one_line(cell))
-
-
-def _with_location(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{describe_error(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … ({len(line):,} characters)"
 
 
 def _escape(match: re.Match[str]) -> str:

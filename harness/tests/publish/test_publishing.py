@@ -206,7 +206,7 @@ def test_one_of_several_machines_must_be_named(tmp_path, capsys):
     [
         ("missing", "is gone"),
         ("changed", "is corrupt (model."),
-        ("half-written", "is half-written"),
+        ("half-written", "is corrupt (shipbench.json)"),
         ("rebuilt", "was rebuilt since"),
     ],
 )

@@ -4,7 +4,7 @@ import fcntl
 
 from filelock import FileLock
 
-from harness.util.files import sweep_results, sweep_store, write_atomically, writing
+from harness.util.files import locked, sweep_results, sweep_store, write_atomically
 
 
 def test_only_half_written_files_are_swept(tmp_path):
@@ -17,14 +17,14 @@ def test_only_half_written_files_are_swept(tmp_path):
 
 
 def test_file_of_a_live_writer_is_not_swept(tmp_path):
-    with writing(tmp_path):
+    with locked(tmp_path, fcntl.LOCK_SH):
         (tmp_path / ".bag.json.a1b2c3d4").touch()
         assert [] == sweep_results(tmp_path)
     assert [tmp_path / ".bag.json.a1b2c3d4"] == sweep_results(tmp_path)
 
 
 def test_two_writers_may_share_a_folder(tmp_path):
-    with writing(tmp_path), writing(tmp_path):
+    with locked(tmp_path, fcntl.LOCK_SH), locked(tmp_path, fcntl.LOCK_SH):
         write_atomically(tmp_path / "bag.json", b"{}")
     assert ["bag.json"] == [path.name for path in tmp_path.iterdir()]
 

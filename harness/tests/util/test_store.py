@@ -109,8 +109,8 @@ def damage_half(folder):
         (damage_content, "checkpoint-abc: corrupt (folder/weights.bin); building it again"),
         (damage_missing, "checkpoint-abc: corrupt (folder/weights.bin); building it again"),
         (damage_extra, "checkpoint-abc: corrupt (stray.txt); building it again"),
-        (damage_marker, "checkpoint-abc: half-written; building it again"),
-        (damage_half, "checkpoint-abc: half-written; building it again"),
+        (damage_marker, f"checkpoint-abc: corrupt ({MARKER}); building it again"),
+        (damage_half, f"checkpoint-abc: corrupt ({MARKER}); building it again"),
     ],
 )
 def test_damaged_entry_is_built_again_with_a_message(shop, damage, message):
