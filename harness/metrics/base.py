@@ -54,27 +54,23 @@ class MeanMetric(SummedMetric):
     """The mean of a score that each row has."""
 
     @abstractmethod
-    def row_score(self, prediction: Any, reference: Any) -> float:
+    def _row_score(self, prediction: Any, reference: Any) -> float:
         """Return one row's score, from 0 to 1."""
-
-    def _row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[float]:
-        return [self.row_score(own, truth) for own, truth in zip(predictions, references, strict=True)]
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
         """Return (a row's score, 1)."""
-        return np.array([[score, 1.0] for score in self._row_scores(predictions, references)])
+        pairs = zip(predictions, references, strict=True)
+        return np.array([[self._row_score(own, truth), 1.0] for own, truth in pairs])
 
     def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of scores / number of rows."""
-        mean: NDArray[np.float64] = sums[..., 0] / sums[..., 1]
-        return mean
+        return sums[..., 0] / sums[..., 1]
 
     def correct_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
         """Return whether each row's score is 1."""
-        return [score == 1 for score in self._row_scores(predictions, references)]
+        return [score == 1 for score, _ in self.statistics(predictions, references)]
 
 
 def ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
     """above / below, and 0 where below is 0: scikit-learn's and seqeval's reading of an F1 over nothing."""
-    quotient: NDArray[np.float64] = np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)
-    return quotient
+    return np.divide(above, below, out=np.zeros_like(above, dtype=float), where=below > 0)  # type: ignore[no-any-return]

@@ -1,17 +1,22 @@
-"""Metrics over one label index a row. An index below 0 is a label that no row has: always wrong."""
+"""Metrics over one answer a row: the index of a label, or candidates, the best first, of which one is correct.
+
+An index below 0 is a label that no row has: always wrong.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from datasets import Value
+from datasets import List, Value
 from numpy.typing import NDArray
 
 from harness.metrics.base import MeanMetric, SummedMetric, ratio
 
 LABELS = {"predictions": Value("int64"), "references": Value("int64")}
+WORDS = {"predictions": List(Value("string")), "references": Value("string")}
+DOCUMENTS = {"predictions": List(Value("int64")), "references": Value("int64")}
 
 
 class Accuracy(MeanMetric):
@@ -19,8 +24,7 @@ class Accuracy(MeanMetric):
 
     key, columns, binary_rows = "accuracy", LABELS, True
 
-    def row_score(self, prediction: Any, reference: Any) -> float:
-        """1 for the correct label."""
+    def _row_score(self, prediction: Any, reference: Any) -> float:
         return float(prediction == reference)
 
 
@@ -29,8 +33,7 @@ class OffByOneAccuracy(MeanMetric):
 
     key, columns, binary_rows = "off-by-one-accuracy", LABELS, True
 
-    def row_score(self, prediction: Any, reference: Any) -> float:
-        """1 for a label at most one away."""
+    def _row_score(self, prediction: Any, reference: Any) -> float:
         return float(prediction >= 0 and abs(prediction - reference) <= 1)
 
 
@@ -63,3 +66,38 @@ class F1(MacroF1):
 
     def _counted_labels(self, own: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
         return np.array([1])
+
+
+class Top1(MeanMetric):
+    """Share of rows whose first candidate is correct."""
+
+    key, columns, binary_rows = "top-1", WORDS, True
+    candidates: ClassVar[int] = 1
+
+    def _row_score(self, prediction: Any, reference: Any) -> float:
+        return float(reference in prediction[: self.candidates])
+
+    def compared_part(self, prediction: Any) -> Any:
+        """Return the first candidates, whatever their order."""
+        return sorted(prediction[: self.candidates])
+
+
+class Top5(Top1):
+    """Share of rows with a correct one among the first five candidates."""
+
+    key, candidates = "top-5", 5
+
+
+class AccuracyAt1(Top1):
+    """Share of queries whose nearest document is the correct one."""
+
+    key, columns = "accuracy@1", DOCUMENTS
+
+
+class MeanReciprocalRank(MeanMetric):
+    """Mean over queries of 1 / the rank of their document; 0 if the prediction does not list it."""
+
+    key, columns = "mrr", DOCUMENTS
+
+    def _row_score(self, prediction: Any, reference: Any) -> float:
+        return 1 / (1 + prediction.index(reference)) if reference in prediction else 0.0

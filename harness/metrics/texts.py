@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import List, Value
@@ -13,17 +12,20 @@ from numpy.typing import NDArray
 from harness.metrics.base import MeanMetric, SummedMetric
 
 TEXTS = {"predictions": Value("string"), "references": Value("string")}
-
 ANSWERS = {"predictions": Value("string"), "references": List(Value("string"))}
-"""Several correct answers a row, of which the nearest counts."""
+"""Several correct answers a row, of which the nearest counts; where a row has none, the empty text is correct."""
 
 
-class _Sacrebleu(SummedMetric):
-    columns = TEXTS
+class Bleu(SummedMetric):
+    """BLEU of the corpus: 13a tokens, four orders, exponential smoothing."""
 
-    @abstractmethod
+    key, columns = "bleu", TEXTS
+    sacrebleu_class: ClassVar[str] = "BLEU"
+
     def _metric(self) -> Any:
-        """Return sacrebleu's metric with its default settings."""
+        import sacrebleu.metrics
+
+        return getattr(sacrebleu.metrics, self.sacrebleu_class)()  # with its default settings
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
         """Return sacrebleu's counts for each row: matches and sizes by order of n-gram."""
@@ -42,55 +44,28 @@ class _Sacrebleu(SummedMetric):
         return np.apply_along_axis(score, -1, sums)
 
 
-class Bleu(_Sacrebleu):
-    """BLEU of the corpus: 13a tokens, four orders, exponential smoothing."""
-
-    key = "bleu"
-
-    def _metric(self) -> Any:
-        from sacrebleu.metrics import BLEU
-
-        return BLEU()
-
-
-class ChrF(_Sacrebleu):
+class ChrF(Bleu):
     """chrF2 of the corpus: six orders of characters."""
 
-    key = "chrf"
-
-    def _metric(self) -> Any:
-        from sacrebleu.metrics import CHRF
-
-        return CHRF()
-
-
-class ExactMatch(MeanMetric):
-    """Share of rows whose answer is one of the correct ones; case, punctuation and articles are ignored."""
-
-    key, columns, binary_rows = "exact-match", ANSWERS, True
-
-    def row_score(self, prediction: Any, reference: Any) -> float:
-        """1 for a correct answer; where the row has none, for an empty one."""
-        from transformers.data.metrics.squad_metrics import compute_exact
-
-        return _best(compute_exact, prediction, reference)
+    key, sacrebleu_class = "chrf", "CHRF"
 
 
 class TokenF1(MeanMetric):
     """Mean over rows of the F1 of an answer's words against the nearest correct answer."""
 
     key, columns = "token-f1", ANSWERS
+    squad_score: ClassVar[str] = "compute_f1"
 
-    def row_score(self, prediction: Any, reference: Any) -> float:
-        """F1 of the words."""
-        from transformers.data.metrics.squad_metrics import compute_f1
+    def _row_score(self, prediction: Any, reference: Any) -> float:
+        from transformers.data.metrics import squad_metrics
 
-        return _best(compute_f1, prediction, reference)
+        # As Transformers reads SQuAD: an answer that consists of articles only is empty.
+        truths = [truth for truth in reference if squad_metrics.normalize_answer(truth)] or [""]
+        compute = getattr(squad_metrics, self.squad_score)
+        return max(float(compute(truth, prediction)) for truth in truths)
 
 
-def _best(compute: Callable[[str, str], float], prediction: str, reference: list[str]) -> float:
-    from transformers.data.metrics.squad_metrics import normalize_answer
+class ExactMatch(TokenF1):
+    """Share of rows whose answer is one of the correct ones; case, punctuation and articles are ignored."""
 
-    # As Transformers reads SQuAD: an answer that consists of articles only is empty.
-    truths = [truth for truth in reference if normalize_answer(truth)] or [""]
-    return max(float(compute(truth, prediction)) for truth in truths)
+    key, binary_rows, squad_score = "exact-match", True, "compute_exact"
