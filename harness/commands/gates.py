@@ -17,15 +17,15 @@ from harness.report.tables import number
 from harness.results.schema import Seed
 from harness.spec import Case
 from harness.util import text
-from harness.verdicts.seeds import CONFIDENCE, ENOUGH, Proposal, collapse_sentence, is_collapsed, propose, sound_scores
+from harness.verdicts import accuracy
 
 TIMEOUT_S = 300.0
 
 AS_IS = "the model is used as it is, so it scores the same every time"
 
 RULE = (
-    f"The next run stays above the bound with {100 * CONFIDENCE:.0f} % confidence (mean - t * sd * sqrt(1 + 1/n), "
-    "n - 1 degrees of freedom); min_score is the bound less the allowed drop, rounded down to 0.005."
+    f"The next run stays above the bound with {100 * accuracy.CONFIDENCE:.0f} % confidence (mean - t * sd * "
+    "sqrt(1 + 1/n), n - 1 degrees of freedom); min_score is the bound less the allowed drop, rounded down to 0.005."
 )
 
 
@@ -45,11 +45,11 @@ class Spread:
         return f"{self.case.task.name}/{self.case.model.name}"
 
     @property
-    def proposal(self) -> Proposal:
+    def proposal(self) -> accuracy.Proposal:
         """The min_score that the seeds allow."""
         if self.case.model.is_used_as_is:
-            return Proposal(tuple(sound_scores(self.seeds)), None, None, AS_IS)
-        return propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
+            return accuracy.Proposal(tuple(accuracy.sound_scores(self.seeds)), None, None, AS_IS)
+        return accuracy.propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
 
 
 def declare_gates(parser: ArgumentParser) -> None:
@@ -107,7 +107,8 @@ def proposals(spreads: Sequence[Spread]) -> str:
     aligned = ["left", "left", *["right"] * (len(table.columns) - 3), "left"]
     notes = [RULE]
     for spread in spreads:
-        sentences = [f"{collapse_sentence(s)}; it is left out of the proposal" for s in spread.seeds if is_collapsed(s)]
+        collapsed = filter(accuracy.is_collapsed, spread.seeds)
+        sentences = [f"{accuracy.collapse_sentence(seed)}; it is left out of the proposal" for seed in collapsed]
         why = [f"no min_score: {spread.proposal.why}"] if spread.proposal.why else []
         notes += [f"{spread.pair}: {text.one_line(note)}" for note in (*sentences, *spread.failures, *why)]
     drawn = table.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned)
@@ -116,7 +117,7 @@ def proposals(spreads: Sequence[Spread]) -> str:
 
 def _row(spread: Spread) -> dict[str, str]:
     case, proposal, scores = spread.case, spread.proposal, spread.proposal.scores
-    caveat = f"provisional: under {ENOUGH} seeds" if proposal.provisional else ""
+    caveat = f"provisional: under {accuracy.ENOUGH} seeds" if len(scores) < accuracy.ENOUGH else ""
     return {
         "task": case.task.name,
         "model": case.model.name,
@@ -125,7 +126,7 @@ def _row(spread: Spread) -> dict[str, str]:
         "median": number(median(scores) if scores else None, decimals=4),
         "highest": number(max(scores, default=None), decimals=4),
         "sd": number(stdev(scores) if len(scores) > 1 else None, decimals=4),
-        f"{100 * CONFIDENCE:.0f} % bound": number(proposal.bound, decimals=4),
+        f"{100 * accuracy.CONFIDENCE:.0f} % bound": number(proposal.bound, decimals=4),
         "allowed drop": number(case.gate.max_drop if case.gate else None, decimals=3),
         "proposed min_score": number(proposal.min_score, decimals=3),
         "present min_score": number(case.gate.min_score if case.gate else None, decimals=3),

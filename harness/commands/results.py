@@ -7,13 +7,12 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from harness import report
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.regression import baseline
 from harness.regression.history import read, words_of
 from harness.regression.trends import trends
-from harness.report import history, regressions
-from harness.util.files import write_atomically, write_parquet
+from harness.report import files, history, integrations, regressions
+from harness.util.files import write_atomically
 
 
 def declare_report(parser: ArgumentParser) -> None:
@@ -59,17 +58,17 @@ def run_report(options: Namespace) -> int:
     if machine and not (options.short or options.html):
         raise HarnessError("--machine goes with --html or --short: tables are of all machines")
     if options.short:
-        print(report.github_summary(*report.load_results(folder, machine), report.run_link(os.environ)))
+        print(integrations.github_summary(*files.load_results(folder, machine), integrations.run_link(os.environ)))
     elif options.html is not None:
-        print(report.write_page(folder, options.html, machine))
+        print(files.write_page(folder, options.html, machine))
     elif options.check:
         try:
-            report.check_tables(folder)
-        except report.Stale as error:
+            files.check_tables(folder)
+        except files.Stale as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
     else:
-        written = report.write_tables(folder)
+        written = files.write_tables(folder)
         if not written:
             raise HarnessError(f"{folder}: holds no results; run pytest suites first")
         print(*written, sep="\n")
@@ -84,7 +83,7 @@ def run_compare(options: Namespace) -> int:
     if options.html is not None:
         write_atomically(options.html, regressions.page(changes, left_out, stored, today).encode())
     if options.short:
-        print(regressions.github_summary(changes, left_out, report.run_link(os.environ)))
+        print(regressions.github_summary(changes, left_out, integrations.run_link(os.environ)))
     else:
         print(regressions.terminal_text(changes, left_out))
     if outcome.incomparable:
@@ -101,6 +100,6 @@ def run_history(options: Namespace) -> int:
     if options.html is not None:
         write_atomically(options.html, history.page(committed, cases, options.ship_results).encode())
     if options.parquet is not None:
-        write_parquet(options.parquet, committed.table)
+        write_atomically(options.parquet, committed.table.to_parquet(index=False))
     print(history.text(committed, cases))
     return 0

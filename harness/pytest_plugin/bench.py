@@ -60,7 +60,7 @@ class Outcome:
 
 def _collapse(result: Result) -> Iterator[str]:
     """Yield a sentence if the measured fine-tuning had collapsed."""
-    from harness.verdicts.seeds import collapse_sentence, is_collapsed
+    from harness.verdicts.accuracy import collapse_sentence, is_collapsed
 
     yield from (collapse_sentence(seed) for seed in result.seeds[:1] if is_collapsed(seed))
 

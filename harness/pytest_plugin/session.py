@@ -161,7 +161,7 @@ class ShipSession:
 
     def properties(self, case: Case) -> list[tuple[str, str]]:
         """Return the case's figures for JUnit's XML, as names and plain values."""
-        from harness.report import junit_properties
+        from harness.report.integrations import junit_properties
 
         result = self.results[str(case)]
         regressions = [("ship_regressed", sentence) for sentence in self.regressions(result)]

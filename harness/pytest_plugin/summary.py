@@ -54,9 +54,9 @@ def hold_finals(ship: ShipSession) -> None:
 
 def summary(ship: ShipSession) -> Iterator[str]:
     """Write the tables, and yield the text for the end of the session: tables, notes, and paths."""
-    from harness import report
+    from harness.report import files, tables
 
-    yield report.terminal_text(ship.results.values(), ship.finals)
+    yield tables.terminal_text(ship.results.values(), ship.finals)
     yield from ship.problems
     yield from ship.resumed
     yield from (f"warning: {sentence}" for sentence in open_cases(ship))
@@ -64,14 +64,14 @@ def summary(ship: ShipSession) -> Iterator[str]:
         yield from ship.baseline.notes(ship.results)
     yield from sorted({f"{r.task}/{r.model}: {note}" for r in ship.results.values() for note in r.notes})
     try:
-        paths = report.write_tables(ship.results_folder, ship.options.ship_machine)
+        paths = files.write_tables(ship.results_folder, ship.options.ship_machine)
     except HarnessError as error:
         yield f"no tables written: {error}"
     else:
         yield from (f"wrote {path}" for path in paths)
     yield from _published(ship)
     if ship.options.ship_track:
-        from harness.report.tracking import log_tables
+        from harness.report.integrations import log_tables
 
         try:
             for run in log_tables(ship.options.ship_track, ship.results.values(), ship.artifacts_folder):
@@ -82,7 +82,7 @@ def summary(ship: ShipSession) -> Iterator[str]:
 
 def _published(ship: ShipSession) -> Iterator[str]:
     """Write the page and GitHub's job summary; end with the run in one line."""
-    from harness import report
+    from harness.report import files, integrations
     from harness.verdicts.comparability import comparisons
 
     machine = ship.options.ship_machine
@@ -90,15 +90,16 @@ def _published(ship: ShipSession) -> Iterator[str]:
     if not ship.options.ship_no_page:
         path = ship.results_folder / machine / "report.html"
         try:
-            yield f"wrote {report.write_page(ship.results_folder, path, machine)}"
+            yield f"wrote {files.write_page(ship.results_folder, path, machine)}"
         except HarnessError as error:
             yield f"no page written: {error}"
     job = os.environ.get("GITHUB_STEP_SUMMARY")
     if job:
-        text = report.github_summary(ship.results.values(), ship.finals, report.run_link(os.environ), regressions)
+        link = integrations.run_link(os.environ)
+        text = integrations.github_summary(ship.results.values(), ship.finals, link, regressions)
         try:
             with Path(job).open("a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             yield f"nothing written to GITHUB_STEP_SUMMARY ({job}): {error}"
-    yield report.status_line(list(comparisons(ship.results.values())), regressions)
+    yield integrations.status_line(list(comparisons(ship.results.values())), regressions)

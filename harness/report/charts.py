@@ -1,14 +1,11 @@
-"""Charts of a comparison: each a matplotlib figure with a caption and a text alternative, embedded as inline SVG.
-
-In the SVG text stays text, colours are the page's variables, and nothing is loaded from elsewhere.
-"""
+"""Charts of a comparison: matplotlib figures as inline SVG, in which text stays text and colours are the page's."""
 
 from __future__ import annotations
 
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from io import StringIO
@@ -27,26 +24,13 @@ from harness.results.schema import Result
 from harness.stats.intervals import Interval, format_ratio
 from harness.util.text import one_line
 from harness.verdicts.accuracy import format_drop, score_drop
-from harness.verdicts.recommendation import memory_mb, pareto_front, size_mb
-from harness.verdicts.speed import (
-    break_even,
-    flatten,
-    noise_floor,
-    own_speedup,
-    requests_ahead,
-    startup_ms,
-    why_invalid,
-)
+from harness.verdicts.recommendation import pareto_front
+from harness.verdicts.speed import break_even, flatten, noise_floor, own_speedup, startup_ms
 
+# Placeholder colours that no palette has; the page's style defines them for light and dark.
 INK, FAINT, BAND = "#010101", "#7e7e01", "#dcdc01"
-"""Placeholder colours that no palette has; the page's style defines them for light and dark."""
-
-SERIES = tuple(f"#01010{digit:x}" for digit in range(2, 10))
-"""Placeholder colours of backends, which also differ by marker and name."""
-
-PHASES = tuple(f"#01020{digit}" for digit in range(4))
-"""Placeholder colours of startup phases."""
-
+SERIES = tuple(f"#01010{digit:x}" for digit in range(2, 10))  # of backends, which also differ by marker and name
+PHASES = tuple(f"#01020{digit}" for digit in range(4))  # of startup
 _VARIABLES = (
     {INK: "ink", FAINT: "faint", BAND: "band"}
     | {colour: f"c{n}" for n, colour in enumerate(SERIES)}
@@ -72,30 +56,15 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 
-WIDTH = 4.8
-"""Inches; at 72 per inch as wide as a phone's page, so that nothing has to shrink there."""
-
-LINE = 0.2
-"""Inches per line of text."""
-
+WIDTH = 4.8  # inches; at 72 per inch as wide as a phone's page, so that nothing has to shrink there
+LINE = 0.2  # inches per line of text
 MARKERS = "osD^vPX"
-
-MAX_MARKS = 60
-"""Marks per backend: all 400 rounds would weigh more and show no more."""
-
-MAX_LETTERS = 26
-"""Per line of a bar's label, which leaves the bars more than half of the width."""
-
-MAX_STRETCH = 30.0
-"""Factor of the estimate at which an infinite or huge end of an interval is cut off."""
-
+MAX_MARKS = 60  # per backend: all 400 rounds would weigh more and show no more
+MAX_LETTERS = 26  # per line of a bar's label, which leaves the bars more than half of the width
+MAX_STRETCH = 30.0  # factor of the estimate at which an infinite or huge end of an interval is cut off
 MAX_TICKS = 6
-
-TICKS = tuple(
-    digit * 10.0**power
-    for power in range(-4, 5)
-    for digit in (1, 1.1, 1.2, 1.25, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-)
+DIGITS = (1, 1.1, 1.2, 1.25, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+TICKS = tuple(digit * 10.0**power for power in range(-4, 5) for digit in DIGITS)
 
 
 class Picture(NamedTuple):
@@ -115,9 +84,8 @@ def pictures(group: Sequence[Result]) -> Iterator[Picture]:
     if not measured:
         return
     with style():
-        for plot in (plot_speedups, plot_tradeoff, plot_latencies, plot_lengths, plot_startup, plot_sizes):
-            picture = plot(measured)
-            if picture is not None:
+        for plot in (plot_speedups, plot_tradeoff, plot_latencies, plot_startup):
+            if picture := plot(measured):
                 yield picture
 
 
@@ -135,9 +103,8 @@ def plot_speedups(group: Sequence[Result]) -> Picture | None:
             low, high = drawable_bounds(noise)
             axes.barh(at, high - low, left=low, height=0.8, color=BAND, linewidth=0)
         colour, marker = _look(group, result)
-        axes.plot(
-            drawable_bounds(gain), [at, at], color=colour, linewidth=2, ls="-" if math.isfinite(gain.high) else ":"
-        )
+        line_style = "-" if math.isfinite(gain.high) else ":"
+        axes.plot(drawable_bounds(gain), [at, at], color=colour, linewidth=2, linestyle=line_style)
         axes.plot(gain.estimate, at, marker=marker, color=colour, markersize=6)
         texts.append(f"{result.backend} at batch {series.workload.batch} {format_ratio(gain)}")
     axes.axvline(1, color=FAINT, linewidth=1)
@@ -145,8 +112,7 @@ def plot_speedups(group: Sequence[Result]) -> Picture | None:
     _label_bars(axes, labels, pitch=0.26, rest=0.7)
     _log_axis(axes, "×")
     axes.set_xlabel("times the reference's speed")
-    problem = next((f"; invalid: {reason}" for _, series in lines if (reason := why_invalid(series))), "")
-    caption = f"bars are intervals, dotted with too few launches or rounds; shaded is the noise floor{problem}"
+    caption = "bars are intervals, dotted with too few launches or rounds; shaded is the noise floor"
     return Picture("Speed-up", caption, figure, f"Speed-up against the reference: {', '.join(texts)}.")
 
 
@@ -210,29 +176,8 @@ def plot_latencies(group: Sequence[Result]) -> Picture:
     return Picture("Distribution of latency", caption, figure, text)
 
 
-def plot_lengths(group: Sequence[Result]) -> Picture | None:
-    """Plot latency against input length; None for fewer than three lengths."""
-    if len(set(flatten(group[0].series[0].lengths))) < 3:
-        return None
-    figure, axes = _canvas(2.6)
-    texts = []
-    for result in group:
-        series = result.series[0]
-        lengths, ms = flatten(series.lengths), [ns / 1e6 for ns in flatten(series.own_ns)]
-        colour, marker = _look(group, result)
-        step, label = math.ceil(len(lengths) / MAX_MARKS), one_line(result.backend)
-        axes.plot(lengths[::step], ms[::step], marker, color=colour, markersize=3, alpha=0.6, label=label)
-        texts.append(f"{result.backend} {1000 * float(np.polyfit(lengths, ms, 1)[0]):.3g} µs")
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("elements of a row's first input")
-    axes.set_ylabel("ms, batch 1")
-    _add_legend(axes)
-    caption = "each mark is a round; an element of a text is a token"
-    return Picture("Latency against length", caption, figure, f"Mean time per further element: {', '.join(texts)}.")
-
-
 def plot_startup(group: Sequence[Result]) -> Picture | None:
-    """Plot the startup phases; None where no process was measured."""
+    """Plot the startup phases, and when a later start pays off; None where no process was measured."""
     processes = [(result, result.process) for result in group if result.process is not None]
     if not processes:
         return None
@@ -245,12 +190,14 @@ def plot_startup(group: Sequence[Result]) -> Picture | None:
             ms = median(samples) / 1e6
             axes.barh(at, ms, left=left, color=colour, height=0.4, linewidth=0)
             left += ms
-        total, effect = number(startup_ms(process), 3), _payoff(result)
+        total, pays_after = number(startup_ms(process), 3), break_even(result)
+        payoff = ""
+        if pays_after and result.backend != REFERENCE:
+            payoff = f"pays off after {requests(pays_after)} requests" if pays_after < math.inf else "never pays off"
         axes.annotate(f" {total} ms", (left, at), va="center")
-        axes.annotate(effect, (0, at + 0.36), va="center", fontsize="small")
-        texts.append(f"{result.backend} {total} ms {effect}".strip())
-    pitch = 0.42 if any(_payoff(result) for result, _ in processes) else 0.3
-    _label_bars(axes, [result.backend for result, _ in processes], pitch=pitch, rest=0.9)
+        axes.annotate(payoff, (0, at + 0.36), va="center", fontsize="small")
+        texts.append(f"{result.backend} {total} ms {payoff}".strip())
+    _label_bars(axes, [result.backend for result, _ in processes], pitch=0.42, rest=0.9)
     axes.margins(x=0.3)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -258,39 +205,8 @@ def plot_startup(group: Sequence[Result]) -> Picture | None:
         axes.barh(0, 0, color=colour, label=name)
     axes.set_xlabel("ms from a fresh process to the first answer")
     _add_legend(axes)
-    caption = "median over fresh processes; requests after which a slower startup has paid for itself"
+    caption = "median over fresh processes; the number of requests after which a slower startup has paid for itself"
     return Picture("Startup", caption, figure, f"Time to the first answer: {', '.join(texts)}.")
-
-
-def _payoff(result: Result) -> str:
-    """Say after how many requests a backend that starts later pays off, or for how many an earlier one is ahead."""
-    pays_after, ahead_for = break_even(result), requests_ahead(result)
-    if result.backend == REFERENCE or not pays_after:
-        return ""
-    if ahead_for:
-        return f"ahead for the first {requests(ahead_for)} requests"
-    return "never pays off" if math.isinf(pays_after) else f"pays off after {requests(pays_after)} requests"
-
-
-def plot_sizes(group: Sequence[Result]) -> Picture:
-    """Plot the memory of a worker and the size on disk."""
-    figure = Figure(figsize=(WIDTH, 1), layout="constrained")
-    texts, both = [], figure.subplots(1, 2, sharey=True)
-    sizes: tuple[tuple[str, Callable[[Result], float | None]], ...]
-    sizes = (("peak memory, MB", memory_mb), ("on disk, MB", size_mb))
-    for axes, (name, size) in zip(both, sizes, strict=True):
-        for at, result in enumerate(group):
-            value = size(result)
-            text = "unknown" if value is None else number(value, 3)
-            axes.barh(at, value or 0.0, color=_look(group, result)[0], height=0.6, linewidth=0)
-            axes.annotate(f" {text}", (value or 0.0, at), va="center")
-            texts.append(f"{result.backend} {text} {name}")
-        axes.margins(x=0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.set_xlabel(name)
-    _label_bars(both[0], [result.backend for result in group], pitch=0.28, rest=0.7)
-    caption = "peak resident memory of a worker, median over launches; size of the artifact"
-    return Picture("Memory and size", caption, figure, f"{'; '.join(texts)}.")
 
 
 def _canvas(height: float) -> tuple[Figure, Axes]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from harness.contracts.backend import REFERENCE
 from harness.report import sentences, tables
 from harness.report.charts import inline, pictures
-from harness.report.github import failures, status_line
+from harness.report.integrations import failures, status_line
 from harness.results.schema import Finals, Result
 from harness.util.text import one_line
 from harness.verdicts.comparability import batch_sizes, comparisons
@@ -105,8 +105,7 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
 def _cell(column: tables.Column, first: Cells, last: Cells) -> dict[str, str]:
     cells = last if column.largest else first
     repeats = column.name == "speedup" and column.largest and last is first  # only one batch size was measured
-    value = cells[column.name]
-    text = "" if repeats else column.text(cells)
+    text, value = "" if repeats else column.text(cells), cells[column.name]
     return {"text": text, "value": "" if tables.is_missing(value) else f"{value:.6g}"}
 
 
@@ -120,28 +119,20 @@ def _why_not(cells: Cells) -> str:
 
 
 def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
-    first = group[0]
     best, reason = recommend(group)
     return {
         "anchor": _anchor(group),
-        "task": first.task,
-        "model": first.model,
-        "device": first.device,
-        "machine": first.environment.machine,
+        "first": group[0],
         "recommended": best.backend if best else None,
         "reason": reason,
         "pictures": [
-            {
-                "title": picture.title,
-                "caption": picture.caption,
-                "svg": Markup(inline(picture.figure, picture.alternative, f"p{number}-{at}")),  # noqa: S704
-            }
+            (picture, Markup(inline(picture.figure, picture.alternative, f"p{number}-{at}")))  # noqa: S704
             for at, picture in enumerate(pictures(group))
         ],
         "sentences": sentences.explanations(group),
         "disturbances": sentences.disturbances(group),
         "provenance": sentences.provenance(group).split("\n"),
-        "flips": [_flips(result) for result in group if result.answers and result.answers.flips],
+        "flipped": [result for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
         "created": sorted({result.created for result in group}),
         "throughput": _table(tables.THROUGHPUT, tables.throughput(group)),
@@ -156,12 +147,6 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
 def _anchor(group: list[Result]) -> str:
     first = group[0]
     return f"{first.environment.machine}.{first.task}.{first.model}.{first.device}"
-
-
-def _flips(result: Result) -> dict[str, Any]:
-    answers = result.answers
-    assert answers is not None
-    return {"backend": result.backend, "shown": answers.flips, "lost": answers.lost, "gained": answers.gained}
 
 
 def _data(group: list[Result]) -> list[tuple[str, str]]:
@@ -182,9 +167,7 @@ def _data(group: list[Result]) -> list[tuple[str, str]]:
 
 def _finals(finals: Finals) -> dict[str, Any]:
     return {
-        "task": finals.task,
-        "device": finals.device,
-        "machine": finals.environment.machine,
+        "finals": finals,
         "recommendation": sentences.finals_recommendation(finals, mark=""),
         "models": _table("", tables.finals_view(finals)),
         "notes": sentences.finals_notes(finals),

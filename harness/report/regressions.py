@@ -9,28 +9,21 @@ from pathlib import Path
 import pandas as pd
 
 from harness.regression.changes import Change, change_sentence, change_text
-from harness.report.github import artifacts_link, bullet_list
+from harness.report.integrations import artifacts_link, bullet_list
 from harness.report.page import render_template
 from harness.report.tables import render
 from harness.stats.intervals import format_ratio
 from harness.util.text import escape_markdown, one_line
 
+# Word → class of the verdict whose colour it takes on the page.
 MARKS = {"regressed": "failed", "improved": "ship", "undecided": "undecided", "not comparable": "undecided"}
-"""Word → class of the verdict whose colour it takes on the page."""
-
-NAMES = ("case", "aspect", "word")
-"""Left-aligned columns."""
+NAMES = ("case", "aspect", "word")  # left-aligned columns
 
 
 def terminal_text(changes: Sequence[Change], left_out: Sequence[str]) -> str:
-    """Return the table, the reasons, and sentences about stored runs that were left out."""
-    return "\n".join([table(changes), "", *map(one_line, left_out)]).rstrip()
-
-
-def table(changes: Sequence[Change]) -> str:
-    """Return a row per case and aspect; below it the reasons."""
-    why = reasons(changes)
-    return "\n".join([render(_view(changes), left=NAMES), *([""] if why else []), *why])
+    """Return a row per case and aspect; below it the reasons, and sentences about stored runs that were left out."""
+    paragraphs = [[render(_view(changes), left=NAMES)], reasons(changes), map(one_line, left_out)]
+    return "\n\n".join(text for text in map("\n".join, paragraphs) if text)
 
 
 def reasons(changes: Sequence[Change]) -> list[str]:
@@ -63,7 +56,7 @@ def github_summary(changes: Sequence[Change], left_out: Sequence[str], link: str
 def page(changes: Sequence[Change], left_out: Sequence[str], before: Path, after: Path) -> str:
     """Return the page as HTML; `before` and `after` are the folders that were compared."""
     rows = [
-        dict(row) | {"mark": MARKS.get(change.word, ""), "why": change.why} | {"values": _sort_values(change)}
+        {**row, "mark": MARKS.get(change.word, ""), "why": change.why, "values": _sort_values(change)}
         for row, change in zip(_view(changes).to_dict("records"), changes, strict=True)
     ]
     return render_template(

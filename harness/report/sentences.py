@@ -10,14 +10,12 @@ from harness.measure.gpu import gpu_sentences
 from harness.results.schema import Finals, Result, Seed, Series
 from harness.stats.intervals import format_bounds, format_ratio
 from harness.util.machine import Environment
-from harness.verdicts.accuracy import score_drop
+from harness.verdicts.accuracy import collapse_sentence, is_collapsed, score_drop, sound_scores
 from harness.verdicts.recommendation import pareto_front, recommend, winner
-from harness.verdicts.seeds import collapse_sentence, is_collapsed, sound_scores
 from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
 from harness.verdicts.verdict import verdict
 
-LAYERS_SHOWN = 3
-"""Layers that a sentence names; the result has all."""
+LAYERS_SHOWN = 3  # in a sentence; the result names all
 
 
 def recommendation(group: list[Result], mark: str = "**") -> str:
@@ -47,23 +45,15 @@ def finals_notes(finals: Finals) -> list[str]:
 
 def explanations(group: list[Result]) -> list[str]:
     """Say what the figures of a comparison do not show by themselves."""
-    return [
-        *_reasons(group),
-        *other_scores(group),
-        *float_layers(group),
-        *_pareto(group),
-        *spread_of_seeds(group),
-        *_launches(group),
-    ]
-
-
-def _reasons(group: list[Result]) -> list[str]:
-    judged = ((result, judgement) for result in group if (judgement := verdict(result)) is not None)
-    return [
+    reasons = [
         f"{result.backend} ({judgement.word}): {'; '.join(judgement.reasons)}."
-        for result, judgement in judged
-        if judgement.word not in ("ship", "failed")
+        for result in group
+        if (judgement := verdict(result)) and judgement.word not in ("ship", "failed")
     ]
+    front = ", ".join(result.backend for result in pareto_front(group))
+    pareto = [f"Pareto-optimal in speed, drop and memory: {front}."] if front else []
+    details = [*other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group), *_launches(group)]
+    return [*reasons, *details]
 
 
 def other_scores(group: list[Result]) -> list[str]:
@@ -94,16 +84,11 @@ def float_layers(group: list[Result]) -> list[str]:
     return sentences
 
 
-def _pareto(group: list[Result]) -> list[str]:
-    names = [result.backend for result in pareto_front(group)]
-    return [f"Pareto-optimal in speed, drop and memory: {', '.join(names)}."] if names else []
-
-
 def spread_of_seeds(group: list[Result]) -> list[str]:
     """Compare the spread between fine-tuning seeds with the differences between backends; name collapsed seeds."""
     seeds = max((result.seeds for result in group), key=len)
-    sentences = [_spread(seeds, group)] if len(sound_scores(seeds)) > 1 else []
-    return sentences + [f"Fine-tuning with {collapse_sentence(seed)}." for seed in seeds if is_collapsed(seed)]
+    spread = [_spread(seeds, group)] if len(sound_scores(seeds)) > 1 else []
+    return spread + [f"Fine-tuning with {collapse_sentence(seed)}." for seed in seeds if is_collapsed(seed)]
 
 
 def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
@@ -149,11 +134,9 @@ def noise(group: list[Result]) -> list[str]:
 
 def _noise(name: str, series: Series) -> str:
     level, launches = noise_floor(series), len(series.own_ns)
-    return (
-        f"{name} against itself, batch {series.workload.batch}: {level.estimate:.3f} "
-        f"{format_bounds(level.low, level.high, 3)} over {len(flatten(series.own_ns))} rounds in {launches} "
-        f"launch{'' if launches == 1 else 'es'}"
-    )
+    bounds, rounds = format_bounds(level.low, level.high, 3), len(flatten(series.own_ns))
+    amount = f"{rounds} rounds in {launches} launch{'' if launches == 1 else 'es'}"
+    return f"{name} against itself, batch {series.workload.batch}: {level.estimate:.3f} {bounds} over {amount}"
 
 
 def provenance(group: list[Result]) -> str:

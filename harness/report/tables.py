@@ -23,18 +23,16 @@ from harness.verdicts.table import Cells, first_and_last, rows_per_s
 from harness.verdicts.verdict import verdict
 
 THROUGHPUT = "Rows/s by batch size; empty where not measured or out of memory:"
-
 STARTUP = "Startup in ms, median over fresh processes, and upper bounds of latency percentiles, batch 1:"
-
 LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:"
+
+TERMINAL = (
+    sentences.other_scores, sentences.float_layers, sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
+)  # fmt: skip
+"""Sentences that the terminal shows of a comparison; files have more."""
 
 BUCKETS, FEWEST = 4, 5
 """Ranges of lengths with equally many rounds each, and the fewest rounds in one."""
-
-
-def markdown_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
-    """Return every comparison and every finals in Markdown."""
-    return document([*map(section, comparisons(results)), *map(finals_section, finals)])
 
 
 def document(sections: Iterable[str]) -> str:
@@ -77,7 +75,7 @@ def _bullets(lines: Iterable[str]) -> str:
 
 
 def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
-    """Return the same for the terminal: fewer columns, verdicts in one word."""
+    """Return comparisons and finals for the terminal: fewer columns, verdicts in one word."""
     parts = []
     for group in comparisons(results):
         view = _case_view(list(first_and_last(group))).drop(columns=["MB", "peak RSS (MB)"])
@@ -88,21 +86,13 @@ def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> s
             render(view),
             *([THROUGHPUT, render(by_batch)] if len(by_batch) else []),
             sentences.recommendation(group, mark=""),
-            *sentences.other_scores(group),
-            *sentences.float_layers(group),
-            *sentences.spread_of_seeds(group),
-            *sentences.disturbances(group),
-            *sentences.noise(group),
+            *(line for lines in TERMINAL for line in lines(group)),
             "",
         ]
     for entries in finals:
+        title = f"{entries.task} on {entries.device}: models, each on its recommended backend"
         lines = [sentences.finals_recommendation(entries, mark=""), *sentences.finals_notes(entries)]
-        parts += [
-            f"{entries.task} on {entries.device}: models, each on its recommended backend",
-            render(finals_view(entries)),
-            *map(one_line, lines),
-            "",
-        ]
+        parts += [title, render(finals_view(entries)), *map(one_line, lines), ""]
     return "\n".join(parts)
 
 
@@ -263,14 +253,13 @@ def _length_cells(series: Series, edges: list[int]) -> dict[str, str]:
 
 def finals_view(finals: Finals) -> pd.DataFrame:
     """Return one row per model, in the suite's order; `*` marks the winner."""
-    best, _ = winner(finals)
-    return pd.DataFrame(_finals_row(finals, entry, entry is best) for entry in finals.entries)
+    return pd.DataFrame(_finals_row(finals, entry) for entry in finals.entries)
 
 
-def _finals_row(finals: Finals, entry: Finalist, is_best: bool) -> dict[str, str]:
+def _finals_row(finals: Finals, entry: Finalist) -> dict[str, str]:
     compared = standing(finals, entry)
     return {
-        "model": f"{entry.model}{' *' if is_best else ''}",
+        "model": f"{entry.model}{' *' if entry is winner(finals)[0] else ''}",
         "backend": entry.backend,
         "speed-up": "failed" if entry.error else _ratio(compared.gain) if compared else "1×",
         "ms with preprocessing": number(median_ms(entry.series[0].own_ns) if entry.series else None, 3),

@@ -1,20 +1,27 @@
-"""The drop in score on the same test rows, its interval, and whether the gate allows it."""
+"""The accuracy rule: the drop on the same test rows, collapsed fine-tunings, and the min_score that seeds allow."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
 from typing import Literal
+
+from scipy.stats import t
 
 from harness.contracts.backend import REFERENCE
 from harness.metrics import METRICS
-from harness.results.schema import Answers, Result
+from harness.results.schema import Answers, Result, Seed
 from harness.stats.intervals import Interval, drop_interval, format_points, rare_event_bound, smallest_margin
 
-AccuracyVerdict = Literal["not worse", "worse", "undecided"]
+CONFIDENCE = 0.99  # share of further runs, with other seeds, that stay above `next_run_bound`
+ENOUGH = 10  # seeds; from fewer a min_score is provisional: nine give the standard deviation to within a quarter
+FEWEST = 3  # with two, Student's t has one degree of freedom, and the bound lies 39 standard deviations down
+STEPS = 200  # proposals are multiples of 1 / STEPS: more digits would pretend a precision that is not there
 
 
-def judge_accuracy(result: Result) -> AccuracyVerdict:
+def judge_accuracy(result: Result) -> Literal["not worse", "worse", "undecided"]:
     """Return whether every drop is proven to lie within the gate's max_drop, or one is proven to exceed it."""
     if result.gate is None:
         return "undecided"
@@ -44,10 +51,9 @@ def score_drops(result: Result) -> Iterator[tuple[str, Interval]]:
     for name, score, lost, gained, bounds in arms:
         if counts_rows(result.data.metric):
             yield name, drop_interval(lost, gained, answers.rows)
-        elif bounds is None:
-            yield name, Interval(score - answers.score, -math.inf, math.inf)
         else:
-            yield name, Interval(score - answers.score, bounds.low, bounds.high)
+            low, high = (bounds.low, bounds.high) if bounds else (-math.inf, math.inf)
+            yield name, Interval(score - answers.score, low, high)
 
 
 def format_drop(drop: Interval) -> str:
@@ -88,3 +94,71 @@ def interval_method(metric: str) -> str:
 def counts_rows(metric: str) -> bool:
     """Return whether a metric is the share of rows answered correctly."""
     return metric in METRICS and METRICS[metric].counts_rows
+
+
+def is_collapsed(seed: Seed) -> bool:
+    """Return whether the model always gives one label, or scores no more than the most frequent label would."""
+    if seed.only_label is not None:
+        return True
+    return seed.majority_score is not None and seed.score is not None and seed.score <= seed.majority_score
+
+
+def collapse_sentence(seed: Seed) -> str:
+    """Say how a collapsed seed collapsed."""
+    score = "its score is undefined" if seed.score is None else f"score {seed.score:.4f}"
+    how = f", and every answer is {seed.only_label!r}"
+    if seed.only_label is None:
+        how = f" is no more than the {seed.majority_score:.4f} of always answering {seed.majority_label!r}"
+    return f"seed {seed.seed} collapsed: {score}{how}"
+
+
+def sound_scores(seeds: Iterable[Seed]) -> list[float]:
+    """Return the defined scores of the seeds that did not collapse."""
+    return [seed.score for seed in seeds if seed.score is not None and not is_collapsed(seed)]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The min_score that some seeds allow."""
+
+    scores: tuple[float, ...]
+    """Those of the seeds that count: trained, scored, not collapsed."""
+    bound: float | None
+    """The next run scores above it with `CONFIDENCE`; None with too few seeds."""
+    min_score: float | None
+    why: str
+    """The reason why no min_score is proposed; else empty."""
+
+
+def propose(seeds: Sequence[Seed], max_drop: float) -> Proposal:
+    """Propose a min_score: a lower bound of the next run's score less `max_drop`, since it binds every backend.
+
+    Rounded down, and never above the lowest score seen. Collapsed runs are left out: they say nothing about the spread
+    of sound ones, and a min_score that made room for them would let them pass. If one could still pass, none is
+    proposed.
+    """
+    scores = tuple(sound_scores(seeds))
+    if len(scores) < FEWEST:
+        return Proposal(scores, None, None, f"a spread takes {FEWEST} seeds, and {len(scores)} count")
+    bound = next_run_bound(scores)
+    min_score = _round_down(min(bound - max_drop, *scores))
+    majority = max((seed.majority_score for seed in seeds if seed.majority_score is not None), default=-math.inf)
+    if min_score <= majority:
+        why = f"the seeds allow {min_score:.3f}, and a collapsed model scores {majority:.4f}"
+        return Proposal(scores, bound, None, why)
+    return Proposal(scores, bound, min_score, "")
+
+
+def next_run_bound(scores: Sequence[float]) -> float:
+    """Return the lower prediction bound of one further score, from at least two normal, independent ones.
+
+    mean - t(n - 1, CONFIDENCE) * sd * sqrt(1 + 1 / n). Hahn and Meeker, Statistical Intervals, chapter 4. Not the
+    lowest of n, which the next run undercuts with probability 1 / (n + 1): one in eleven after ten seeds.
+    """
+    n = len(scores)
+    return mean(scores) - float(t.ppf(CONFIDENCE, n - 1)) * stdev(scores) * math.sqrt(1 + 1 / n)
+
+
+def _round_down(value: float) -> float:
+    nearest = round(value * STEPS)
+    return (nearest if nearest / STEPS <= value else nearest - 1) / STEPS

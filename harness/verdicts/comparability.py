@@ -71,9 +71,12 @@ def by_case(results: Iterable[Result]) -> StoredRuns:
 def differences(stored: Result, today: Result) -> list[str]:
     """Name every field that must be equal and is not; fields that a failed run could not record are skipped."""
     unequal = environment_differences(stored.environment, today.environment)
-    before, now = _own_environments(stored), _own_environments(today)
-    for place in (place for place in before if place in now):
-        unequal += _unequal(before[place], now[place])
+    for place, (before, now) in {
+        "where it was built": [r.artifact.info.get("built_packages") if r.artifact else None for r in (stored, today)],
+        "where it runs": [r.process.settings.get("packages") if r.process else None for r in (stored, today)],
+    }.items():
+        if before and now:
+            unequal += _unequal(_packages(before, place), _packages(now, place))
     for name, (old, new) in {
         "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
         "model source": [result.recipe.get("source") for result in (stored, today)],
@@ -86,7 +89,7 @@ def differences(stored: Result, today: Result) -> list[str]:
 
 def environment_differences(stored: Environment, today: Environment) -> list[str]:
     """Name every field, and every package, in which two environments differ."""
-    return _unequal(_fields(stored), _fields(today))
+    return _unequal(*map(_environment_fields, (stored, today)))
 
 
 def series_length_difference(stored: Sequence[Series], today: Series) -> str:
@@ -108,25 +111,15 @@ def length_difference(stored: Mapping[int, int], today: Mapping[int, int]) -> st
     return ""
 
 
-def _fields(environment: Environment) -> dict[str, Any]:
+def _environment_fields(environment: Environment) -> dict[str, Any]:
     fields = environment.comparable()
     return fields | {f"package {name}": version for name, version in fields.pop("packages").items()}
 
 
-def _own_environments(result: Result) -> dict[str, dict[str, str]]:
-    """Return the packages of environments other than pytest's in which the backend was built and run."""
-    packages = {
-        "where it was built": result.artifact.info.get("built_packages") if result.artifact else None,
-        "where it runs": result.process.settings.get("packages") if result.process else None,
-    }
-    return {
-        place: {
-            f"package {name} {place}": version
-            for name, version in (package.split(" ", 1) for package in text.split(", "))
-        }
-        for place, text in packages.items()
-        if text
-    }
+def _packages(text: str, place: str) -> dict[str, str]:
+    """Read the packages of an environment other than pytest's, in which the backend was built or runs."""
+    pairs = (package.split(" ", 1) for package in text.split(", "))
+    return {f"package {name} {place}": version for name, version in pairs}
 
 
 def _unequal(stored: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:

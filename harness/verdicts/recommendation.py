@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import NamedTuple
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError, Incomparable
@@ -72,7 +72,8 @@ def _why_no_other(eligible: Sequence[Result]) -> str:
 
 def _exceeded_limits(result: Result) -> Iterator[str]:
     """Yield every constraint of the run that the result exceeds, as a phrase."""
-    values = {"max_latency_ms": latency_ms(result), "max_memory_mb": memory_mb(result), "max_size_mb": size_mb(result)}
+    latency_ms = median_ms(result.series[0].own_ns) if result.series else None
+    values = {"max_latency_ms": latency_ms, "max_memory_mb": memory_mb(result), "max_size_mb": size_mb(result)}
     for name, limit in asdict(result.constraints).items():
         value = values[name]
         if limit is not None and value is not None and value > limit:
@@ -93,63 +94,37 @@ def _speed(result: Result) -> Interval:
     return own_speedup(result.series[0])
 
 
-class _Figures(NamedTuple):
-    """Values by which one result beats another."""
-
-    measurement: str
-    is_valid: bool
-    speed: Interval
-    drop: Interval
-    memory: float
-
-
 def pareto_front(results: Iterable[Result]) -> list[Result]:
     """Return the results of one comparison that no other beats on speed, drop and memory, in the order given.
 
     One beats another if by estimate it is no worse in any of the three, and it is proven faster, proven more accurate,
     or needs less memory by more than SAME_MEMORY. A result without all three figures is never beaten.
     """
-    measured = [(r, _figures(r)) for r in results if r.status == "ok" and r.series and r.answers is not None]
-    complete = [figures for _, figures in measured if figures is not None]
-    return [r for r, own in measured if own is None or not any(_beats(other, own) for other in complete)]
+    measured = [r for r in results if r.status == "ok" and r.series and r.answers is not None]
+    return [result for result in measured if not any(_beats(other, result) for other in measured)]
 
 
-def _figures(result: Result) -> _Figures | None:
-    drop, memory = score_drop(result), memory_mb(result)
-    if drop is None or memory is None:
-        return None
-    return _Figures(result.measurement, why_invalid(result.series[0]) is None, _speed(result), drop, memory)
-
-
-def _beats(first: _Figures, second: _Figures) -> bool:
-    if not first.is_valid or first.measurement != second.measurement:
+def _beats(first: Result, second: Result) -> bool:
+    if first.measurement != second.measurement or why_invalid(first.series[0]) is not None:
         return False
+    drop, other_drop = score_drop(first), score_drop(second)
+    memory, other_memory = memory_mb(first), memory_mb(second)
+    if drop is None or other_drop is None or memory is None or other_memory is None:
+        return False
+    speed, other_speed = _speed(first), _speed(second)
     no_worse = (
-        first.speed.estimate >= second.speed.estimate
-        and first.drop.estimate <= second.drop.estimate
-        and first.memory <= second.memory * SAME_MEMORY
+        speed.estimate >= other_speed.estimate
+        and drop.estimate <= other_drop.estimate
+        and memory <= other_memory * SAME_MEMORY
     )
-    better = (
-        first.speed.low > second.speed.high
-        or first.drop.high < second.drop.low
-        or first.memory * SAME_MEMORY < second.memory
+    return no_worse and (
+        speed.low > other_speed.high or drop.high < other_drop.low or memory * SAME_MEMORY < other_memory
     )
-    return no_worse and better
-
-
-def latency_ms(result: Result) -> float | None:
-    """Return the median time of a call at batch 1."""
-    return median_ms(result.series[0].own_ns) if result.series else None
 
 
 def memory_mb(result: Result) -> float | None:
-    """Return the peak resident memory of the case's workers: median over launches."""
+    """Return the peak resident memory of the case's workers, median over launches."""
     return median(result.process.peak_rss_bytes) / 1e6 if result.process else None
-
-
-def vram_mb(result: Result) -> float | None:
-    """Return the peak GPU memory of the case's workers: median over launches."""
-    return median(result.process.peak_vram_bytes) / 1e6 if result.process and result.process.peak_vram_bytes else None
 
 
 def size_mb(result: Result) -> float | None:
@@ -168,10 +143,6 @@ class Standing:
     drop: Interval
     """Score lost; for a share of rows, those that only the first answers correctly less those that only this does."""
     why_invalid: str | None
-
-    def may_replace(self, max_drop: float | None) -> bool:
-        """Return whether it is proven faster, and proven to drop no more than allowed."""
-        return self.pace == "faster" and max_drop is not None and self.drop.high < max_drop
 
 
 def standing(finals: Finals, entry: Finalist) -> Standing | None:
@@ -194,7 +165,8 @@ def winner(finals: Finals) -> tuple[Finalist, str]:
         raise HarnessError(f"{finals.task}: finals without an entry; delete the file and run the suite again")
     first, *others = finals.entries
     compared = [(entry, position) for entry in others if (position := standing(finals, entry)) is not None]
-    able = [(entry, position) for entry, position in compared if position.may_replace(finals.max_drop)]
+    limit = -math.inf if finals.max_drop is None else finals.max_drop
+    able = [(entry, p) for entry, p in compared if p.pace == "faster" and p.drop.high < limit]
     if able:
         entry, position = max(able, key=lambda pair: pair[1].gain.estimate)
         return entry, f"{_compare(entry, position)} than {first.model} on {first.backend}, which it may replace"
@@ -203,12 +175,10 @@ def winner(finals: Finals) -> tuple[Finalist, str]:
 
 
 def _compare(entry: Finalist, position: Standing) -> str:
-    is_worse = position.drop.estimate >= 0
-    change = format_points(magnitude(position.drop))
+    is_worse, change = position.drop.estimate >= 0, format_points(magnitude(position.drop))
+    score = f"has {change} {'fewer' if is_worse else 'more'} rows right"
     if entry.drop_bounds is not None:
         score = f"scores {change} {'less' if is_worse else 'more'}"
-    else:
-        score = f"has {change} {'fewer' if is_worse else 'more'} rows right"
     if position.why_invalid is not None:
         return f"{entry.model} on {entry.backend} has no valid speed ({position.why_invalid}) and {score}"
     return f"{entry.model} on {entry.backend} is {format_ratio(position.gain)} as fast and {score}"

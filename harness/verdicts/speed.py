@@ -50,14 +50,13 @@ def speedup_over(other: Series, series: Series) -> Interval:
 
 def noise_floor(series: Series) -> Interval:
     """Return the control's speed-up against the reference: 1 on a quiet machine; NaN without a control."""
-    if not series.control_ns:
-        return Interval(math.nan, -math.inf, math.inf)
-    return speedup(series.reference_ns, series.control_ns, _third_worker(series), series.arms)
+    return speedup(*_noise_claim(series)) if series.control_ns else Interval(math.nan, -math.inf, math.inf)
 
 
-def _third_worker(series: Series) -> PerLaunch:
-    """Return the worker that helps estimate the spread between launches; the reference's own result has none."""
-    return series.own_ns if series.own_ns != series.reference_ns else ()
+def _noise_claim(series: Series) -> Claim:
+    """Return the claim about the control; the reference's own result has no third worker to estimate spreads with."""
+    third_ns = series.own_ns if series.own_ns != series.reference_ns else ()
+    return Claim(series.reference_ns, series.control_ns, third_ns, series.arms)
 
 
 def precompute_speedups(results: Iterable[Result]) -> None:
@@ -68,7 +67,7 @@ def precompute_speedups(results: Iterable[Result]) -> None:
 def _claims(series: Series) -> Iterator[Claim]:
     yield Claim(series.reference_ns, series.own_ns, series.control_ns, series.arms)
     if series.control_ns:
-        yield Claim(series.reference_ns, series.control_ns, _third_worker(series), series.arms)
+        yield _noise_claim(series)
         yield Claim(series.control_ns, series.own_ns, series.reference_ns, series.arms)
 
 
@@ -96,21 +95,16 @@ def agreed_pace(gains: Sequence[Interval]) -> Pace:
     return paces.pop() if len(paces) == 1 else "undecided"
 
 
-def reaches(gain: Interval, factor: float) -> bool | None:
-    """Return whether a speed-up is at least `factor`; None where its interval contains it."""
-    return True if gain.low >= factor else False if gain.high < factor else None
-
-
 def all_reach(gains: Sequence[Interval], factor: float) -> bool | None:
-    """Return whether every speed-up is at least `factor`; None where one is open or they disagree."""
-    reached = {reaches(gain, factor) for gain in gains}
-    return reached.pop() if len(reached) == 1 else None
+    """Return whether every speed-up is at least `factor`; None where an interval contains it or they disagree."""
+    if all(gain.low >= factor for gain in gains):
+        return True
+    return False if all(gain.high < factor for gain in gains) else None
 
 
 def is_decided(gains: Sequence[Interval], min_speedup: float | None) -> bool:
     """Return whether the pace, and `min_speedup` if the gate has one, are decided."""
-    reached = min_speedup is None or all_reach(gains, min_speedup) is not None
-    return reached and agreed_pace(gains) != "undecided"
+    return agreed_pace(gains) != "undecided" and (min_speedup is None or all_reach(gains, min_speedup) is not None)
 
 
 def is_settled(samples: Samples, reference: str, min_speedups: Mapping[str, float | None]) -> bool:
@@ -144,28 +138,11 @@ def break_even(result: Result) -> float | None:
 
     Infinite if the backend answers no faster; else zero if it starts no later.
     """
-    costs = _later_and_saved(result)
-    if costs is None:
-        return None
-    later_ms, saved_ms = costs
-    return max(0, math.ceil(later_ms / saved_ms)) if saved_ms > 0 else math.inf
-
-
-def requests_ahead(result: Result) -> float | None:
-    """Return for how many requests a backend that starts earlier but answers no faster is ahead; None for others."""
-    costs = _later_and_saved(result)
-    if costs is None or costs[0] >= 0 or costs[1] > 0:
-        return None
-    later_ms, saved_ms = costs
-    return math.floor(later_ms / saved_ms) if saved_ms else math.inf
-
-
-def _later_and_saved(result: Result) -> tuple[float, float] | None:
-    """Return the startup beyond the reference's and the time saved per request, in ms."""
     if result.process is None or result.reference_process is None or not result.series:
         return None
-    own_ms, reference_ms = (median_ms(ns) for ns in (result.series[0].own_ns, result.series[0].reference_ns))
-    return startup_ms(result.process) - startup_ms(result.reference_process), reference_ms - own_ms
+    later_ms = startup_ms(result.process) - startup_ms(result.reference_process)
+    saved_ms = median_ms(result.series[0].reference_ns) - median_ms(result.series[0].own_ns)
+    return max(0, math.ceil(later_ms / saved_ms)) if saved_ms > 0 else math.inf
 
 
 def startup_ms(process: Process) -> float:

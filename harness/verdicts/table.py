@@ -13,23 +13,20 @@ import pandas as pd
 from harness.measure.rounds import batch_rows, row_order
 from harness.results.schema import Result, Series
 from harness.stats.intervals import Interval, percentile_bound
+from harness.verdicts import speed
 from harness.verdicts.accuracy import counts_rows, provable_drop, score_drop
 from harness.verdicts.comparability import COMPARISON_KEY, batch_sizes, comparisons
-from harness.verdicts.recommendation import memory_mb, pareto_front, recommend, size_mb, vram_mb
-from harness.verdicts.speed import (
-    break_even,
-    flatten,
-    launch_spread,
-    median_ms,
-    noise_floor,
-    own_speedup,
-    precompute_speedups,
-    startup_ms,
-)
+from harness.verdicts.recommendation import memory_mb, pareto_front, recommend, size_mb
 from harness.verdicts.verdict import shortfalls, verdict
 
 TIMED = ("batch", "speedup", "speedup_low", "speedup_high", "rows_per_s", "tokens_per_s")
 """Columns that tables show of the largest batch."""
+
+ANSWERS = (
+    "score", "rows", "lost", "gained", "agreement", "compared_with", "source_lost", "source_gained", "source_agreement",
+    "largest_difference",
+)  # fmt: skip
+"""Columns copied from the answers."""
 
 COLUMNS = [
     *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "batch", "rounds", "launches",
@@ -52,7 +49,7 @@ Cells = dict[str, Any]
 def tidy(results: Iterable[Result]) -> pd.DataFrame:
     """Return one row per case and workload, with COLUMNS."""
     results = list(results)
-    precompute_speedups(results)
+    speed.precompute_speedups(results)
     return to_frame([row for group in comparisons(results) for row in case_rows(group)])
 
 
@@ -63,13 +60,9 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 def case_rows(group: list[Result]) -> Iterator[Row]:
     """Yield one row per case and workload of a comparison; an unmeasured case has one row."""
-    recommended, _ = recommend(group)
-    front = pareto_front(group)
+    (recommended, _), front = recommend(group), pareto_front(group)
     for result in group:
-        shared = _case(result) | {
-            "recommended": result is recommended,
-            "pareto": any(result is best for best in front),
-        }
+        shared = _case(result) | {"recommended": result is recommended, "pareto": any(result is r for r in front)}
         tokens = result.answers.tokens if result.answers else ()
         for cells in [shared | _timing(series) | _generation(series, tokens) for series in result.series] or [shared]:
             yield tuple(map(cells.get, COLUMNS))
@@ -86,29 +79,20 @@ def first_and_last(group: list[Result]) -> Iterator[tuple[Cells, Cells]]:
 
 def rows_per_s(series: Series) -> float:
     """Return the throughput over all rounds."""
-    own = flatten(series.own_ns)
+    own = speed.flatten(series.own_ns)
     return series.workload.batch * len(own) / (sum(own) / 1e9)
 
 
 def _case(result: Result) -> Cells:
+    names = ("task", "model", "device", "backend", "status", "measurement", "created")
     cells: Cells = {
-        "machine": result.environment.machine,
-        "task": result.task,
-        "model": result.model,
-        "device": result.device,
-        "backend": result.backend,
-        "status": result.status,
-        "threads": result.environment.threads,
-        "cpu": result.environment.cpu,
-        "measurement": result.measurement,
-        "created": result.created,
-        "commit": result.environment.commit,
+        **{name: getattr(result, name) for name in names},
+        **{name: getattr(result.environment, name) for name in ("machine", "threads", "cpu", "commit")},
         "error": result.error.message if result.error else None,
         "metric": result.data.metric if result.data else None,
         "train_s": result.checkpoint.seconds if result.checkpoint else None,
         "size_mb": size_mb(result),
         "peak_rss_mb": memory_mb(result),
-        "peak_vram_mb": vram_mb(result),
     }
     judgement = verdict(result)
     if judgement is not None:
@@ -116,7 +100,7 @@ def _case(result: Result) -> Cells:
     scores = [seed.score for seed in result.seeds if seed.score is not None]
     if scores:
         cells |= {"seeds": len(scores), "seed_low": min(scores), "seed_high": max(scores)}
-    return cells | _accuracy(result) | _gate(result) | _startup(result)
+    return cells | _accuracy(result) | _gate(result) | _process(result)
 
 
 def _accuracy(result: Result) -> Cells:
@@ -124,19 +108,10 @@ def _accuracy(result: Result) -> Cells:
     if answers is None:
         return {}
     return {
+        **{name: getattr(answers, name) for name in ANSWERS},
         **(_interval("drop", drop) if drop else {}),
-        "score": answers.score,
         "other_scores": "; ".join(f"{name} {value:.4f}" for name, value in answers.other_scores.items()) or None,
-        "rows": answers.rows,
         "provable_drop": provable_drop(answers) if result.data and counts_rows(result.data.metric) else None,
-        "lost": answers.lost,
-        "gained": answers.gained,
-        "agreement": answers.agreement,
-        "compared_with": answers.compared_with,
-        "source_lost": answers.source_lost,
-        "source_gained": answers.source_gained,
-        "source_agreement": answers.source_agreement,
-        "largest_difference": answers.largest_difference,
     }
 
 
@@ -144,29 +119,29 @@ def _gate(result: Result) -> Cells:
     if result.gate is None:
         return {}
     return {
-        "min_score": result.gate.min_score,
-        "max_drop": result.gate.max_drop,
-        "min_speedup": result.gate.min_speedup,
+        **{name: getattr(result.gate, name) for name in ("min_score", "max_drop", "min_speedup")},
         "broken_gate": ("; ".join(shortfalls(result)) if result.status == "ok" else "") or None,
     }
 
 
-def _startup(result: Result) -> Cells:
-    """Return the phases of starting, each the median over launches."""
-    if result.process is None:
+def _process(result: Result) -> Cells:
+    """Return GPU memory and the phases of starting, each the median over launches."""
+    process = result.process
+    if process is None:
         return {}
     return {
-        "import_ms": median(result.process.import_ns) / 1e6,
-        "load_ms": median(result.process.load_ns) / 1e6,
-        "compile_ms": median(result.process.compile_ns) / 1e6,
-        "first_answer_ms": median(result.process.first_ns) / 1e6,
-        "startup_ms": startup_ms(result.process),
-        "break_even_requests": break_even(result),
+        "peak_vram_mb": median(process.peak_vram_bytes) / 1e6 if process.peak_vram_bytes else None,
+        "import_ms": median(process.import_ns) / 1e6,
+        "load_ms": median(process.load_ns) / 1e6,
+        "compile_ms": median(process.compile_ns) / 1e6,
+        "first_answer_ms": median(process.first_ns) / 1e6,
+        "startup_ms": speed.startup_ms(process),
+        "break_even_requests": speed.break_even(result),
     }
 
 
 def _timing(series: Series) -> Cells:
-    own = flatten(series.own_ns)
+    own = speed.flatten(series.own_ns)
     # A block of several calls gives their mean, and percentiles of means are not percentiles of calls.
     calls = series.tail_ns or (own if series.loops == 1 else ())
     bounds = {share: percentile_bound(calls, share / 100) for share in (90, 95, 99)}
@@ -174,13 +149,13 @@ def _timing(series: Series) -> Cells:
         "batch": series.workload.batch,
         "rounds": len(own),
         "launches": len(series.own_ns),
-        "launches_sd": launch_spread(series),
+        "launches_sd": speed.launch_spread(series),
         "arms": series.arms,
-        "median_ms": median_ms(series.own_ns),
+        "median_ms": speed.median_ms(series.own_ns),
         **{f"p{share}_bound_ms": None if bound is None else bound / 1e6 for share, bound in bounds.items()},
         "rows_per_s": rows_per_s(series),
-        **_interval("speedup", own_speedup(series)),
-        **_interval("noise", noise_floor(series)),
+        **_interval("speedup", speed.own_speedup(series)),
+        **_interval("noise", speed.noise_floor(series)),
     }
 
 
@@ -192,7 +167,7 @@ def _generation(series: Series, tokens: Sequence[int]) -> Cells:
     """Return how many tokens per second were generated, if any were."""
     if not tokens:
         return {}
-    order = row_order(len(tokens), series.workload.order_seed)
+    order, batch = row_order(len(tokens), series.workload.order_seed), series.workload.batch
     places = {row: place for place, row in enumerate(order)}
-    rows = (row for first in flatten(series.rows) for row in batch_rows(order, places[first], series.workload.batch))
-    return {"tokens_per_s": sum(tokens[row] for row in rows) / (sum(flatten(series.own_ns)) / 1e9)}
+    rows = (row for first in speed.flatten(series.rows) for row in batch_rows(order, places[first], batch))
+    return {"tokens_per_s": sum(tokens[row] for row in rows) / (sum(speed.flatten(series.own_ns)) / 1e9)}

@@ -10,7 +10,7 @@ from harness.contracts.backend import REFERENCE
 from harness.results.schema import Result
 from harness.stats.intervals import format_ratio
 from harness.verdicts.accuracy import counts_rows, format_drop, judge_accuracy, provable_drop, score_drops
-from harness.verdicts.speed import Pace, agreed_pace, all_reach, own_speedups, why_invalid
+from harness.verdicts.speed import agreed_pace, all_reach, own_speedups, why_invalid
 
 Word = Literal["failed", "worse", "invalid", "slower", "undecided", "same", "ship"]
 
@@ -48,11 +48,11 @@ def _judge_speed(result: Result) -> Iterator[tuple[Word, str]]:
     if problem is not None:
         yield "invalid", f"speed is not valid: {problem}"
         return
-    words: dict[Pace, Word] = {"faster": "ship", "same": "same", "slower": "slower", "undecided": "undecided"}
     gains = own_speedups(series)
+    pace = agreed_pace(gains)
     workers = zip(gains, ("the reference", "the control"), strict=False)
     against = ", ".join(f"{format_ratio(gain)} against {name}" for gain, name in workers)
-    yield words[agreed_pace(gains)], f"speed-up {against} (batch {series.workload.batch})"
+    yield "ship" if pace == "faster" else pace, f"speed-up {against} (batch {series.workload.batch})"
     wanted = result.gate.min_speedup if result.gate else None
     if wanted is not None and all_reach(gains, wanted) is None:
         yield "undecided", f"speed-up {format_ratio(gains[0])} may or may not reach min_speedup={wanted:g}"
@@ -67,13 +67,13 @@ def _judge_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
     elif result.gate is None:
         yield "undecided", "no gate sets a max_drop"
     else:
-        words: dict[str, Word] = {"not worse": "ship", "worse": "worse", "undecided": "undecided"}
+        judgement = judge_accuracy(result)
         against = " and ".join(f"{format_drop(drop)} against {name}" for name, drop in score_drops(result))
         reason = f"score {against} (allowed: {100 * result.gate.max_drop:g})"
         if counts_rows(result.data.metric):
             margin = f"{100 * provable_drop(answers):.2f} points"
             reason += f"; {answers.rows} rows with this many flips can only rule out drops above {margin}"
-        yield words[judge_accuracy(result)], reason
+        yield "ship" if judgement == "not worse" else judgement, reason
 
 
 def shortfalls(result: Result) -> list[str]:

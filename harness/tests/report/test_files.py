@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from factory import elsewhere, failed, result
 
-from harness import report
 from harness.commands.cli import main
 from harness.errors import HarnessError
+from harness.report import files
 from harness.results import store
 from harness.verdicts.table import tidy
 
@@ -28,7 +28,7 @@ def test_every_machine_has_tables_and_committed_ones_share_a_pair(tmp_path):
         for folder in ("local", "other", "toy-machine", "")
         for name in ("comparison.csv", "comparison.md")
     ]
-    assert expected == report.write_tables(tmp_path)
+    assert expected == files.write_tables(tmp_path)
     assert all(path.is_file() for path in expected)
     shared = (tmp_path / "comparison.md").read_text()
     assert "machine toy-machine" in shared
@@ -45,12 +45,12 @@ def test_every_machine_has_tables_and_committed_ones_share_a_pair(tmp_path):
 )
 def test_run_writes_the_tables_that_contain_its_machine(tmp_path, machine, expected):
     save(tmp_path, result(), result(environment=elsewhere(machine=machine)))
-    assert expected == sorted(str(path.relative_to(tmp_path)) for path in report.write_tables(tmp_path, machine))
+    assert expected == sorted(str(path.relative_to(tmp_path)) for path in files.write_tables(tmp_path, machine))
 
 
 def test_csv_is_the_tidy_table(tmp_path):
     several = [result(), result("onnxruntime", 2.0), failed("onnxruntime-int8")]
-    report.write_tables(save(tmp_path, *several))
+    files.write_tables(save(tmp_path, *several))
     table = pd.read_csv(BytesIO((tmp_path / "comparison.csv").read_bytes()))
     expected = tidy(several)
     assert list(expected.columns) == list(table.columns)
@@ -71,20 +71,20 @@ def test_csv_is_the_tidy_table(tmp_path):
     ids=["edited", "missing", "outdated", "left over"],
 )
 def test_stale_tables_are_named(tmp_path, spoil):
-    report.write_tables(save(tmp_path, result()))
-    report.check_tables(tmp_path)
+    files.write_tables(save(tmp_path, result()))
+    files.check_tables(tmp_path)
     spoil(tmp_path)
-    with pytest.raises(report.Stale, match=r"/comparison\.md.*: differs from the results; run .* report and commit"):
-        report.check_tables(tmp_path)
+    with pytest.raises(files.Stale, match=r"/comparison\.md.*: differs from the results; run .* report and commit"):
+        files.check_tables(tmp_path)
 
 
 def test_missing_and_empty_folders(tmp_path):
     message = "none: no such results folder; run pytest suites first, or name it with --ship-results"
-    for make in (report.write_tables, report.check_tables):
+    for make in (files.write_tables, files.check_tables):
         with pytest.raises(HarnessError, match=message):
             make(tmp_path / "none")
-    assert [] == report.write_tables(tmp_path)
-    report.check_tables(tmp_path)
+    assert [] == files.write_tables(tmp_path)
+    files.check_tables(tmp_path)
 
 
 def test_command_without_results_fails(tmp_path, capsys):
@@ -96,7 +96,7 @@ def test_damaged_result_is_an_error(tmp_path):
     save(tmp_path, result())
     (tmp_path / "toy-machine/toy-task/broken.json").write_text("{")
     with pytest.raises(HarnessError, match=r"broken\.json: not a result"):
-        report.write_tables(tmp_path)
+        files.write_tables(tmp_path)
 
 
 def test_hostile_file_names_stay_inert(tmp_path, capsys):

@@ -8,7 +8,7 @@ from runs import run
 
 from harness.commands.cli import main
 from harness.regression.changes import find_changes, left_out
-from harness.report.regressions import github_summary, page, status, table
+from harness.report.regressions import github_summary, page, status, terminal_text
 from harness.results.schema import Failure
 from harness.results.store import save
 from harness.verdicts.comparability import by_case
@@ -55,7 +55,7 @@ def test_hostile_reasons_stay_inert(hostile):
 def test_a_shared_reason_is_given_once():
     stored = by_case([run(0, (2.0,)), run(0, (2.0,), model="other")])
     changes = find_changes(stored, by_case([run(9, (2.0,)), run(9, (2.0,), model="other")]))
-    for text in (table(changes), github_summary(changes, [])):
+    for text in (terminal_text(changes, []), github_summary(changes, [])):
         assert 1 == text.count("5 are needed")
         assert "undecided, 2 rows: 1 stored run; 5 are needed" in text
 

@@ -9,12 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report import markdown_text, terminal_text
-from harness.report.tables import by_length, case_line
+from harness.report.tables import by_length, case_line, document, section, terminal_text
 from harness.results.schema import Flip, Seed
+from harness.verdicts.comparability import comparisons
 from harness.verdicts.verdict import verdict
 
 LAW = settings(max_examples=25)
+
+
+def markdown_text(results):
+    """Return comparison.md."""
+    return document(map(section, comparisons(results)))
 
 
 def cells(text):

@@ -14,7 +14,7 @@ import factory
 import pytest
 from test_train import VIT, train
 
-from harness.report.tracking import log_tables
+from harness.report.integrations import log_tables
 
 SMALL = {"rows": 64, "batch_size": 64, "epochs": 2}
 SEEDS = (0, 1)

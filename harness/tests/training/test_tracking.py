@@ -10,7 +10,7 @@ import pytest
 from test_train import VIT, train
 
 from harness.errors import HarnessError
-from harness.report.tracking import log_tables
+from harness.report.integrations import log_tables
 from harness.spec import Recipe
 from harness.training.loops import closing_runs
 from harness.util.identity import fingerprint

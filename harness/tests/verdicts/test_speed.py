@@ -21,8 +21,6 @@ from harness.verdicts.speed import (
     own_speedup,
     pace,
     paired_speedups,
-    reaches,
-    requests_ahead,
     startup_ms,
     why_invalid,
 )
@@ -110,7 +108,7 @@ def test_more_contenders_prove_no_more(arms, first, second):
     assert few.high <= many.high
     assert pace(many) in ("undecided", pace(few))
     for factor in (0.5, 1.5, 2.0):
-        assert reaches(many, factor) in (None, reaches(few, factor))
+        assert all_reach([many], factor) in (None, all_reach([few], factor))
 
 
 @pytest.mark.parametrize("count", [1, 30, 400])
@@ -199,7 +197,7 @@ def test_pace_needs_the_whole_interval(low, high, expected):
     [(1.5, 2, True), (1, 1.49, False), (1.4, 1.6, None), (1.4, 1.5, None), (0, math.inf, None)],
 )
 def test_factor_is_reached_by_the_whole_interval(low, high, expected):
-    assert expected is reaches(Interval(1.5, low, high), 1.5)
+    assert expected is all_reach([Interval(1.5, low, high)], 1.5)
 
 
 @pytest.mark.parametrize(
@@ -283,13 +281,6 @@ def test_break_even_counts_requests():
     assert 200 == pytest.approx(break_even(late(100, 2.0)), abs=2)
     assert [0, 0] == [break_even(late(later_ms, 2.0)) for later_ms in (0, -10)]
     assert [math.inf] * 2 == [break_even(late(later_ms, 0.5)) for later_ms in (100, -10)]
-
-
-def test_earlier_but_slower_backend_is_ahead_at_first():
-    # 10 ms earlier, and 1 ms slower in every request.
-    assert 10 == pytest.approx(requests_ahead(late(-10, 0.5)), abs=1)
-    assert requests_ahead(late(100, 0.5)) is None
-    assert requests_ahead(late(-10, 2.0)) is None
 
 
 @LAW

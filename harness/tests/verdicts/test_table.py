@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from factory import GATE, answers, failed, result, series, unsupported
 
-from harness import report
 from harness.measure.rounds import row_order
+from harness.report import tables
 from harness.results.schema import Seed
 from harness.verdicts.speed import flatten
 from harness.verdicts.table import COLUMNS, tidy
@@ -85,7 +85,7 @@ def test_percentile_bounds_need_enough_single_calls(changed, is_bounded):
 def test_order_of_results_does_not_matter():
     several = [result(), result("onnxruntime", 2.0), failed("onnxruntime-int8"), result(device="cuda")]
     pd.testing.assert_frame_equal(tidy(several), tidy(several[::-1]))
-    assert report.markdown_text(several) == report.markdown_text(several[::-1])
+    assert tables.terminal_text(several) == tables.terminal_text(several[::-1])
 
 
 def test_seeds_and_further_metrics_are_columns():

@@ -6,8 +6,8 @@ from dataclasses import replace
 import factory
 import pytest
 
-from harness.report import github_summary, junit_properties, run_link, status_line
 from harness.report.files import _csv
+from harness.report.integrations import github_summary, junit_properties, run_link, status_line
 from harness.util.text import escape_markdown, one_line, spreadsheet_safe, terminal_safe
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.table import tidy

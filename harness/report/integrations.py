@@ -1,24 +1,32 @@
-"""A run in a few lines, for a pull request, the page of a CI job and JUnit's XML: failures first."""
+"""Results for other tools: a few lines for a pull request or a CI job, JUnit's XML, a run in an experiment tracker."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import pandas as pd
 
 from harness.contracts.backend import REFERENCE
+from harness.errors import HarnessError
 from harness.report.sentences import finals_recommendation
-from harness.report.tables import first_line, render, signed_points
+from harness.report.tables import first_line, is_missing, render, section, signed_points
 from harness.results.schema import Finals, Result
 from harness.stats.intervals import Interval, format_ratio
-from harness.util.text import escape_markdown, one_line
+from harness.training.loops import RUNS
+from harness.util.text import error_text, escape_markdown, one_line
 from harness.verdicts.accuracy import score_drop
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import recommend
 from harness.verdicts.speed import own_speedup
+from harness.verdicts.table import first_and_last
 from harness.verdicts.verdict import shortfalls, verdict
 
+TITLE = "comparison"
+FIGURES = ("speedup", "median_ms", "score", "drop")  # columns of the tidy table that trackers get
+PROJECT = "huggingface"  # Trainer's default in W&B and Trackio
 NO_REGRESSIONS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
@@ -33,14 +41,15 @@ def github_summary(
     `link` is the page of the job that made it; `regressions` maps a case's name to what stored runs prove against it.
     """
     groups = list(comparisons(results))
-    parts = [f"### {status_line(groups, regressions)}", bullet_list(failures(groups, regressions))]
-    if groups:
-        view = pd.DataFrame([_row(group) for group in groups]).map(escape_markdown)
-        parts.append(render(view, "pipe", left=view.columns))
-    for entries in finals:
-        recommended = escape_markdown(finals_recommendation(entries, mark=""))
-        parts.append(f"{entries.task} on {entries.device}: {recommended}")
-    return "\n\n".join(part for part in [*parts, artifacts_link(link)] if part) + "\n"
+    view = pd.DataFrame([_row(group) for group in groups]).map(escape_markdown)
+    parts = [
+        f"### {status_line(groups, regressions)}",
+        bullet_list(failures(groups, regressions)),
+        render(view, "pipe", left=view.columns) if groups else "",
+        *(f"{e.task} on {e.device}: {escape_markdown(finals_recommendation(e, mark=''))}" for e in finals),
+        artifacts_link(link),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def bullet_list(lines: Iterable[str], bullet: str = "- :x:") -> str:
@@ -124,5 +133,57 @@ def junit_properties(result: Result) -> dict[str, str]:
 
 
 def _interval(name: str, interval: Interval) -> dict[str, str]:
-    values = {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-    return {name: f"{value:.6g}" for name, value in values.items()}
+    values = {"": interval.estimate, "_low": interval.low, "_high": interval.high}
+    return {f"{name}{end}": f"{value:.6g}" for end, value in values.items()}
+
+
+def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iterator[str]:
+    """Log each comparison's table and figures to a run of its own; yield the run's name."""
+    for group in comparisons(results):
+        first = group[0]
+        name = f"{first.task}.{first.model}.{first.device}"
+        # TensorBoard and Trackio would add to an earlier run of the same name.
+        folder = artifacts / RUNS / f"{name}.{first.created.replace(':', '-')}"
+        figures = {
+            f"{figure}/{cells['backend']}": float(cells[figure])
+            for cells, _ in first_and_last(group)
+            for figure in FIGURES
+            if not is_missing(cells[figure])
+        }
+        try:
+            _log(tracker, name, folder, section(group), figures)
+        except Exception as error:  # every tracker has its own
+            raise HarnessError(f"{name} was not logged to {tracker}: {error_text(error)}") from error
+        yield name
+
+
+def _log(tracker: str, name: str, folder: Path, table: str, figures: dict[str, float]) -> None:
+    # The caller may have a run open in MLflow or W&B.
+    match tracker:
+        case "mlflow":
+            import mlflow
+
+            with mlflow.start_run(run_name=name, nested=True) as run:
+                mlflow.log_metrics(figures, run_id=run.info.run_id)
+                mlflow.log_text(table, f"{TITLE}.md", run_id=run.info.run_id)
+        case "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            with SummaryWriter(str(folder)) as writer:
+                writer.add_text(TITLE, table)
+                for figure, value in figures.items():
+                    writer.add_scalar(figure, value)
+        case "trackio":
+            import trackio
+
+            project, space = os.environ.get("TRACKIO_PROJECT", PROJECT), os.environ.get("TRACKIO_SPACE_ID") or None
+            options = {"resume": "allow", "embed": False, "auto_log_gpu": False}
+            run = trackio.init(project=project, name=folder.name, space_id=space, **options)
+            run.log({**figures, TITLE: trackio.Markdown(table)})
+            run.finish()
+        case "wandb":
+            import wandb
+
+            project = os.environ.get("WANDB_PROJECT", PROJECT)
+            with wandb.init(project=project, name=name, reinit="create_new") as run:
+                run.log({**figures, TITLE: wandb.Table(columns=["table"], data=[[table]])})
