@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from harness.artifacts.builder import pack
 from harness.errors import HarnessError
-from harness.measure.client import worker_environment
-from harness.measure.process import ChildProcess
+from harness.measure.client import ChildProcess, worker_environment
 from harness.util.identity import is_built_in, symbol_of
 from harness.util.store import Entry, changed_files
 
@@ -51,10 +50,7 @@ def build_artifact(
     target: Target,
     timeout_s: float,
 ) -> dict[str, str]:
-    """Write the artifact of a resolved backend to `out` and return the settings to record.
-
-    `timeout_s` is the longest wait for a worker's answer.
-    """
+    """Write the artifact of a resolved backend to `out`; return the settings to record."""
     with lend_copy(source, out) as folder:
         if backend.calibrate is not None:
             assert calibration is not None

@@ -53,10 +53,8 @@ def pack(value: Any) -> Any:
     if inspect.isfunction(value):
         return {"function": symbol_of(value)}
     cls = type(value)
-    fields = getattr(cls, "_fields", None)  # of a NamedTuple
-    if dataclasses.is_dataclass(cls):
-        fields = [field.name for field in dataclasses.fields(cls)]
-    if fields is not None:
+    if dataclasses.is_dataclass(cls) or hasattr(cls, "_fields"):  # of a NamedTuple
+        fields = getattr(cls, "_fields", None) or [field.name for field in dataclasses.fields(cls)]
         file = str(Path(inspect.getfile(cls)).resolve())
         name = {"file": file, "module": cls.__module__, "qualname": cls.__qualname__}
         return {"class": name, "fields": {field: pack(getattr(value, field)) for field in fields}}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts import calibration
 from harness.artifacts.build import build_artifact, lend_copy
-from harness.artifacts.calibration import HeldOutRows
 from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
 from harness.environments.interpreters import describe_interpreter, resolve_environments
-from harness.evaluation import predictions
+from harness.evaluation import predictions, score
 from harness.measure import client, gpu, worker
 from harness.measure.client import Worker
 from harness.metrics import METRICS
@@ -27,6 +26,7 @@ from harness.util.store import Entry, Store
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend, Python, Target
+    from harness.contracts.kind import Arrays
     from harness.data.splits import Split
     from harness.evaluation.predictions import Evaluation
     from harness.spec import Model, Task
@@ -35,6 +35,25 @@ SplitName = Literal["test", "calibration", "validation"]
 
 TRAINING_PACKAGES = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
 """Packages that decide what a checkpoint holds. ONNX Runtime is not one: another release does not train anew."""
+
+
+@dataclass(frozen=True)
+class HeldOutRows:
+    """Encoded calibration and validation rows: the `Calibration` that a build receives.
+
+    Splits are disjoint by digest, so none of them is a test row or a row that the model was trained on.
+    """
+
+    calibration: Inputs
+    validation: Inputs
+    metric: str
+    max_drop: float | None
+    sha256: str
+    """Digest of the rows' contents."""
+
+    def score(self, outputs: Sequence[Arrays]) -> float:
+        """Score outputs, one for each validation row; NaN where the metric is undefined on these rows."""
+        return score.score(self.metric, self.validation.predictions(outputs), self.validation.truths())
 
 
 @dataclass(frozen=True)
@@ -63,12 +82,8 @@ class Artifacts:
             (task.kind, task.inputs, task.metric, split.labels, rows_key),
             (threads, versions(TRAINING_PACKAGES), _machine(), self._code_key(train)),
         )
-        entry = self.store.get(
-            self._entry_name("checkpoint"),
-            key,
-            lambda out: train.fine_tune(task, self.model, split, workspace, out),
-            fresh=self.retrain,
-        )
+        build = partial(train.fine_tune, task, self.model, split, workspace)
+        entry = self.store.get(self._entry_name("checkpoint"), key, build, fresh=self.retrain)
         gpu.release_memory()
         return entry
 
@@ -82,23 +97,16 @@ class Artifacts:
 
     def calibration(self, split: Split, checkpoint: Entry) -> HeldOutRows:
         """Return the rows and the accuracy budget for builds that calibrate."""
-        return HeldOutRows(
-            calibration=self.inputs(split, checkpoint, "calibration"),
-            validation=self.inputs(split, checkpoint, "validation"),
-            metric=self.task.metric,
-            max_drop=self.max_drop,
-            sha256=_rows_key(split),
-        )
+        calibration = self.inputs(split, checkpoint, "calibration")
+        validation = self.inputs(split, checkpoint, "validation")
+        return HeldOutRows(calibration, validation, self.task.metric, self.max_drop, _rows_key(split))
 
     def resolve(self, backend: Backend) -> Backend:
         """Return the backend with an interpreter for each environment that it names."""
         return resolve_environments(backend, self.store, self.progress)
 
     def artifact(self, backend: Backend, source: Entry, rows: Callable[[], HeldOutRows] | None = None) -> Entry:
-        """Return the artifact of a resolved backend; `source` itself if the backend builds none.
-
-        `rows` is called for a backend that calibrates.
-        """
+        """Return a resolved backend's artifact, or `source` if it builds none; `rows` is called if it calibrates."""
         if backend.build is None and backend.calibrate is None:
             return source
         held_out = rows() if backend.calibrate and rows else None
@@ -107,7 +115,7 @@ class Artifacts:
         key = fingerprint(
             (source.path.name, source.info, builder, _installed(backend.builds_in, backend.packages)),
             (versions(), _machine()),
-            (held_out.sha256, held_out.metric, held_out.max_drop, self._code_key(calibration)) if held_out else (),
+            (held_out.sha256, held_out.metric, held_out.max_drop, self._code_key(score)) if held_out else (),
         )
 
         def build(out: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ from harness.backends.onnxruntime import (
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_O2,
     ONNXRUNTIME_O2_INT8,
+    ONNXRUNTIME_TF5,
+    ONNXRUNTIME_TF5_INT8,
     onnxruntime_at,
 )
 from harness.backends.openvino import OPENVINO, OPENVINO_BF16
 from harness.backends.pytorch import PYTORCH, PYTORCH_BF16, PYTORCH_FP16
 from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
 from harness.backends.torch_compile import PYTORCH_COMPILE, PYTORCH_INT8
-from harness.backends.transformers5 import ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8
 from harness.backends.variants import by_length, tuned
 
 DEFAULT_BACKENDS = (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, PYTORCH_FP16, ONNXRUNTIME_FP16)

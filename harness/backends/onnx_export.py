@@ -1,4 +1,4 @@
-"""Float ONNX graphs of a checkpoint: the export and its optimised form."""
+"""Float ONNX graphs of a checkpoint: exports by Optimum, torch and Transformers 5, and Optimum's optimised form."""
 
 from __future__ import annotations
 
@@ -51,14 +51,15 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
     import onnx
     import torch
 
-    example = {name: torch.from_numpy(array) for name, array in checkpoint.example(source).items()}
+    example = _example_tensors(source)
+    shapes = {name: dict(enumerate(kind.axes)) for name in example}
     program = torch.onnx.export(
         checkpoint.load(source),
         kwargs=example,
         dynamo=True,
         verbose=False,
         output_names=["logits"],
-        dynamic_shapes={name: dict(enumerate(kind.axes)) for name in example},
+        dynamic_shapes=shapes,
     )
     assert program is not None
     model = program.model_proto
@@ -79,6 +80,31 @@ def _remove_source_paths(nodes: Iterable[Any]) -> None:
                 _remove_source_paths(body.node)
 
 
+def export_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Export the checkpoint with Transformers 5's `OnnxExporter`; the kind's axes stay dynamic."""
+    if checkpoint.is_native(source):
+        raise Unsupported("Transformers exports only its own models, not native modules")
+    import torch
+    from transformers.exporters import OnnxConfig
+    from transformers.exporters.exporter_onnx import OnnxExporter
+
+    with quiet():
+        model: Any = checkpoint.load(source)
+        if checkpoint.generates(model):
+            raise Unsupported("OnnxExporter splits a model that generates into other parts than the worker's loop runs")
+        example = _example_tensors(source)
+        shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
+        export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
+        OnnxExporter.save_program(export.program, out / FILE)
+    return {"exporter": f"OnnxExporter, transformers {version('transformers')}", "torch": torch.__version__}
+
+
+def _example_tensors(source: Path) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in checkpoint.example(source).items()}
+
+
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
     if not (source / "config.json").exists():
@@ -96,6 +122,13 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             raise Unsupported(f"ORTOptimizer: {error}") from error
         optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
     return {"optimizer": f"ORTOptimizer O2, optimum-onnx {version('optimum-onnx')}"}
+
+
+def host_run(session: Any) -> Callable[[Arrays], Arrays]:
+    """Return a function from a batch to a session's outputs, all in host memory."""
+    select = input_selector([node.name for node in session.get_inputs()])
+    outputs = [node.name for node in session.get_outputs()]
+    return lambda arrays: dict(zip(outputs, session.run(outputs, select(arrays)), strict=True))
 
 
 def input_selector(names: Sequence[str]) -> Callable[[Arrays], Arrays]:

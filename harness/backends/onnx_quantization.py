@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 
-from harness.backends.onnx_export import FILE, copy_settings, is_generating
+from harness.backends.onnx_export import FILE, copy_settings, host_run, input_selector, is_generating
 from harness.contracts.backend import Calibration, single_rows
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
@@ -37,10 +37,7 @@ RANKING_ROWS = 32
 
 
 def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Quantise the plain float export dynamically, with the preset for this CPU.
-
-    Optimum's quantiser does not know the nodes of the optimised graph.
-    """
+    """Quantise the plain export dynamically: Optimum's quantiser does not know the nodes of the optimised graph."""
     with quiet():
         for file in sorted(source.glob("*.onnx")):
             with _constants_folded(file, out) as graph:
@@ -65,10 +62,22 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     copy_settings(source, out)
-    return {
-        "quantizer": f"quantize_dynamic per channel, onnxruntime {version('onnxruntime')}",
-        "operators": quantised_operators(out),
-    }
+    quantizer = f"quantize_dynamic per channel, onnxruntime {version('onnxruntime')}"
+    return {"quantizer": quantizer, "operators": quantised_operators(out)}
+
+
+def quantise_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Quantise dynamically with Transformers' own quantizer and its defaults."""
+    from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
+    from transformers.exporters.configs import ExportFormat
+    from transformers.exporters.exporter_onnx import OnnxExporter
+
+    with quiet():
+        quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig())
+        program = quantizer.quantize(OnnxExporter.load_program(source / FILE), {}, ExportFormat.ONNX)
+        OnnxExporter.save_program(program, out / FILE)
+    name = f"OnnxRuntimeQuantizer dynamic, transformers {version('transformers')}"
+    return {"quantizer": name, "operators": quantised_operators(out)}
 
 
 def calibrate_by_range(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:
@@ -83,15 +92,18 @@ def calibrate_by_percentile(source: Path, out: Path, kind: Kind, calibration: Ca
 
 def _quantise_static(source: Path, out: Path, calibration: Calibration, method: str) -> dict[str, str]:
     """QDQ, weights per channel; matrix products return float, because the next operator takes no int8."""
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     _check_single_graph(source)
     rows = single_rows(calibration.calibration)
+    names = [value.name for value in onnx.load(source / FILE, load_external_data=False).graph.input]
+    inputs = map(input_selector(names), rows)
     with quiet(), _constants_folded(source / FILE, out) as graph:
         quantize_static(
             str(graph),
             str(out / FILE),
-            _calibration_reader(graph, rows),
+            SimpleNamespace(get_next=lambda: next(inputs, None)),  # a CalibrationDataReader
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(CALIBRATED),
             per_channel=True,
@@ -105,20 +117,6 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
         "calibration_rows": str(len(rows)),
         "operators": quantised_operators(out),
     }
-
-
-def _calibration_reader(graph: Path, rows: list[Arrays]) -> Any:
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader
-
-    names = [value.name for value in onnx.load(graph, load_external_data=False).graph.input]
-    inputs = iter([{name: row[name] for name in names} for row in rows])
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> Arrays | None:
-            return next(inputs, None)
-
-    return Reader()
 
 
 def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:
@@ -155,18 +153,17 @@ def fewest(fails: Callable[[Sequence[str]], bool], ranked: Sequence[str]) -> int
 
     `fails(floats)` says whether int8 drops too much with these layers in float.
     """
+
+    def suffices(count: int) -> bool:
+        return not fails(ranked[:count])
+
     if not ranked:
         return 0
-    enough = 1
-    while fails(ranked[:enough]):
-        if enough >= len(ranked):
-            raise Unsupported("int8 drops more than the gate allows on validation rows, whatever layers stay in float")
-        enough = min(2 * enough, len(ranked))
-    too_few = enough // 2
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (middle, enough) if fails(ranked[:middle]) else (too_few, middle)
-    return enough
+    doublings = {min(2**power, len(ranked)) for power in range(len(ranked).bit_length() + 1)}
+    enough = next(filter(suffices, sorted(doublings)), None)
+    if enough is None:
+        raise Unsupported("int8 drops more than the gate allows on validation rows, whatever layers stay in float")
+    return bisect_left(range(enough), True, lo=enough // 2 + 1, key=suffices)
 
 
 def _rank_layers(graph: Path, rows: Sequence[Arrays]) -> list[str]:
@@ -177,18 +174,15 @@ def _rank_layers(graph: Path, rows: Sequence[Arrays]) -> list[str]:
     weights = {weight.name for weight in model.graph.initializer}
     layers = [node.name for node in model.graph.node if node.op_type in LAYERS and weights & set(node.input)]
     expected = _outputs(graph, rows)
-    changes = {
-        layer: _change(_quantised_outputs(graph, [name for name in layers if name != layer], rows), expected)
-        for layer in layers
-    }
-    return sorted(layers, key=lambda layer: -changes[layer])
 
+    def change(layer: str) -> float:
+        """Return the mean squared difference over all outputs; infinite if one is not finite."""
+        outputs = _quantised_outputs(graph, [name for name in layers if name != layer], rows)
+        pairs = [(own[name], reference[name]) for own, reference in zip(outputs, expected, strict=True) for name in own]
+        mean = np.mean([((own - reference) ** 2).mean() for own, reference in pairs])
+        return float(mean) if np.isfinite(mean) else np.inf
 
-def _change(outputs: Sequence[Arrays], expected: Sequence[Arrays]) -> float:
-    """Return the mean squared difference over all outputs; infinite if one is not finite."""
-    rows = zip(outputs, expected, strict=True)
-    mean = float(np.mean([((own[name] - reference[name]) ** 2).mean() for own, reference in rows for name in own]))
-    return mean if np.isfinite(mean) else math.inf
+    return sorted(layers, key=change, reverse=True)
 
 
 def _quantised_outputs(graph: Path, floats: Sequence[str], rows: Sequence[Arrays]) -> list[Arrays]:
@@ -198,13 +192,9 @@ def _quantised_outputs(graph: Path, floats: Sequence[str], rows: Sequence[Arrays
 
 
 def _outputs(graph: Path, rows: Sequence[Arrays]) -> list[Arrays]:
-    """Return the graph's outputs for each row."""
     import onnxruntime
 
-    session: Any = onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])
-    inputs = [node.name for node in session.get_inputs()]
-    outputs = [node.name for node in session.get_outputs()]
-    return [dict(zip(outputs, session.run(None, {name: row[name] for name in inputs}), strict=True)) for row in rows]
+    return list(map(host_run(onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])), rows))
 
 
 def _quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> None:

@@ -9,30 +9,25 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends.cuda import (
-    GPU_PROVIDERS,
-    PROVIDERS,
-    RECORD_PLACEMENT,
-    bound_run,
-    node_placement,
-    onnxruntime_settings,
-)
-from harness.backends.onnx_export import FILE, copy_settings, export, input_selector, is_generating, optimise
-from harness.backends.onnx_quantization import (
-    calibrate_by_percentile,
-    calibrate_by_range,
-    guard,
-    quantise,
-    quantise_optimised,
-)
+from harness.backends import onnx_export
+from harness.backends import onnx_quantization as int8
 from harness.contracts.backend import Backend, Device, Option, Python, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.util.console import quiet
+from harness.util.machine import versions
+
+Provider = tuple[str, dict[str, str]]
+"""An execution provider and its options."""
+
+PROVIDERS: dict[Device, Provider] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    # cuDNN chooses by its heuristic, as in PyTorch: a search would start again at every length.
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
+}
 
 OPTIMISATION_LEVELS = {
     "all": "ORT_ENABLE_ALL",
@@ -52,23 +47,33 @@ CHOICES: dict[str, tuple[Option, ...]] = {
 FINALS_REQUIREMENTS = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
 """Packages that workers need besides the runtime: numpy always, the others in the finals, where workers preprocess."""
 
+TRANSFORMERS5 = Python(
+    requirements=(
+        "transformers==5.23.*",
+        "torch>=2.11,<2.14",
+        "onnx>=1.17",
+        "onnxscript>=0.5",
+        "onnxruntime>=1.23,<2",
+        "pillow>=10",
+    )
+)
+"""Optimum does not admit Transformers 5, so the two need separate environments. The ranges are this project's."""
+
 
 def unavailable(device: Device) -> str | None:
     """Return why ONNX Runtime cannot use the device: only its GPU distribution supports CUDA."""
-    try:
-        version("onnxruntime-gpu")
-    except PackageNotFoundError:
-        return 'onnxruntime-gpu is not installed; run: python -m pip install -e ".[gpu]"' if device == "cuda" else None
-    return None
+    if device == "cpu" or versions(("onnxruntime-gpu",)):
+        return None
+    return 'onnxruntime-gpu is not installed; run: python -m pip install -e ".[gpu]"'
 
 
 def load(artifact: Path, target: Target) -> Session:
     """Return a session on the device's execution provider."""
-    return load_on(PROVIDERS[target.device], artifact, target)
+    return load_on([PROVIDERS[target.device]], artifact, target)
 
 
-def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target: Target) -> Session:
-    """Return a session on these execution providers, each with its options; a node runs on the first that supports it.
+def load_on(providers: list[Provider], artifact: Path, target: Target) -> Session:
+    """Return a session on these execution providers; a node runs on the first that supports it.
 
     Idle threads sleep unless the target asks for spinning.
     """
@@ -77,26 +82,13 @@ def load_on(providers: list[tuple[str, dict[str, str]]], artifact: Path, target:
     if target.device == "cuda":
         onnxruntime.preload_dlls()
     options = _session_options(target)
-    if is_generating(artifact):
+    if onnx_export.is_generating(artifact):
         run, session = _load_generating(artifact, options, providers[0], target)
     else:
-        session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=providers)
-        select = input_selector([node.name for node in session.get_inputs()])
-        run = _host_run(session, select) if target.device == "cpu" else bound_run(session, target.device, select)
-    active = session.get_providers()
-    return Session(
-        run=run,
-        device="cuda" if active[0] in GPU_PROVIDERS else "cpu",
-        settings={
-            "onnxruntime": onnxruntime.__version__,
-            "providers": ",".join(active),
-            "placement": node_placement(session),
-            "threads": str(session.get_session_options().intra_op_num_threads),
-            "allow_spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
-            **onnxruntime_settings(session),
-            **_chosen_options(session.get_session_options()),
-        },
-    )
+        session = onnxruntime.InferenceSession(str(artifact / onnx_export.FILE), options, providers=providers)
+        run = onnx_export.host_run(session) if target.device == "cpu" else bound_run(session, target.device)
+    device = "cuda" if session.get_providers()[0].startswith(("CUDA", "Tensorrt")) else "cpu"
+    return Session(run=run, device=device, settings=_settings(session, options))
 
 
 def _session_options(target: Target) -> Any:
@@ -116,45 +108,87 @@ def _session_options(target: Target) -> Any:
     options.log_severity_level = 3
     for pool in ("intra_op", "inter_op"):  # parallel execution has threads in the latter
         options.add_session_config_entry(f"session.{pool}.allow_spinning", "1" if target.spinning else "0")
-    options.add_session_config_entry(RECORD_PLACEMENT, "1")
+    # ONNX Runtime ≥ 1.24 then records which provider runs a node.
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
 
 
-def _chosen_options(options: Any) -> dict[str, str]:
-    """Return the options of CHOICES as a session reports them."""
+def _settings(session: Any, options: Any) -> dict[str, str]:
+    """Return the settings of a session as ONNX Runtime reports them; TF32, cuDNN and transfers on CUDA only."""
+    import onnxruntime
+
+    effective = session.get_session_options()
     levels = {level: name for name, level in OPTIMISATION_LEVELS.items()}
-    return {
-        "arena": str(options.enable_cpu_mem_arena),
-        "memory_pattern": str(options.enable_mem_pattern),
-        "optimisation": levels[options.graph_optimization_level.name],
-        "execution": options.execution_mode.name.removeprefix("ORT_").lower(),
-        "threads_between_nodes": str(options.inter_op_num_threads),
+    settings = {
+        "onnxruntime": onnxruntime.__version__,
+        "providers": ",".join(session.get_providers()),
+        "placement": node_placement(session),
+        "threads": str(effective.intra_op_num_threads),
+        "allow_spinning": options.get_session_config_entry("session.intra_op.allow_spinning"),
+        "arena": str(effective.enable_cpu_mem_arena),
+        "memory_pattern": str(effective.enable_mem_pattern),
+        "optimisation": levels[effective.graph_optimization_level.name],
+        "execution": effective.execution_mode.name.removeprefix("ORT_").lower(),
+        "threads_between_nodes": str(effective.inter_op_num_threads),
     }
+    if cuda := session.get_provider_options().get(PROVIDERS["cuda"][0]):
+        settings |= {
+            "tf32": cuda["use_tf32"],
+            "cudnn": cuda["cudnn_conv_algo_search"].lower(),
+            "transfers": "inputs and outputs bound on the device, copied in and out inside the window",
+        }
+    return settings
 
 
-def _host_run(session: Any, select_inputs: Callable[[Arrays], Arrays]) -> Callable[[Arrays], Arrays]:
+def node_placement(session: Any) -> str:
+    """Return how many nodes of the graph each provider runs."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return "not reported by this ONNX Runtime"
+    counts: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        counts[subgraph.ep_name] += len(subgraph.get_nodes())
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def bound_run(session: Any, device: str) -> Callable[[Arrays], Arrays]:
+    """Return a function from host arrays to host arrays through device memory, both copies included.
+
+    Outputs are bound to a device, not to a buffer: lengths change from call to call, so the runtime allocates.
+    """
+    import onnxruntime
+
+    select = onnx_export.input_selector([node.name for node in session.get_inputs()])
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
-        return dict(zip(outputs, session.run(outputs, select_inputs(arrays)), strict=True))
+        binding = session.io_binding()
+        for name, array in select(arrays).items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
+        for name in outputs:
+            binding.bind_output(name, device, 0)
+        binding.synchronize_inputs()
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        return dict(zip(outputs, binding.copy_outputs_to_cpu(), strict=True))
 
     return run
 
 
 def _load_generating(
-    artifact: Path, options: Any, provider: tuple[str, dict[str, str]], target: Target
+    artifact: Path, options: Any, provider: Provider, target: Target
 ) -> tuple[Callable[[Arrays], Arrays], Any]:
     """Return `generate` over encoder and decoder sessions, and the decoder's. The loop is Transformers', in torch."""
     import torch
     from optimum.onnxruntime import ORTModelForSeq2SeqLM
 
     torch.set_num_threads(target.threads)
+    name, settings = provider
     with quiet():
         model = ORTModelForSeq2SeqLM.from_pretrained(
             artifact,
             session_options=options,
-            provider=provider[0],
-            provider_options=provider[1],
+            provider=name,
+            provider_options=settings,
             use_merged=False,
             local_files_only=True,
         )
@@ -173,61 +207,61 @@ def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
         onnx.save(graph, out / file.name)
         formats.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
-    copy_settings(source, out)
-    return {
-        "converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}",
-        "weights": ", ".join(f"{name} {count}" for name, count in sorted(formats.items())),
-    }
+    onnx_export.copy_settings(source, out)
+    weights = ", ".join(f"{name} {count}" for name, count in sorted(formats.items()))
+    return {"converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}", "weights": weights}
 
 
 ONNXRUNTIME = Backend(
-    name="onnxruntime", imports=("onnxruntime",), build=export, load=load, unavailable=unavailable, choices=CHOICES
+    name="onnxruntime",
+    imports=("onnxruntime",),
+    build=onnx_export.export,
+    load=load,
+    unavailable=unavailable,
+    choices=CHOICES,
 )
 
-ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=optimise)
+ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=onnx_export.optimise)
 
+# ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
 ONNXRUNTIME_INT8 = replace(
-    ONNXRUNTIME,
-    name="onnxruntime-int8",
-    source=ONNXRUNTIME,
-    build=quantise,
-    lossy=True,
-    # ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
-    devices=("cpu",),
+    ONNXRUNTIME, name="onnxruntime-int8", source=ONNXRUNTIME, build=int8.quantise, lossy=True, devices=("cpu",)
 )
 
 ONNXRUNTIME_O2_INT8 = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=quantise_optimised
+    ONNXRUNTIME_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=int8.quantise_optimised
 )
 
 ONNXRUNTIME_INT8_STATIC = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-int8-static", build=None, calibrate=calibrate_by_range
+    ONNXRUNTIME_INT8, name="onnxruntime-int8-static", build=None, calibrate=int8.calibrate_by_range
 )
 
 ONNXRUNTIME_INT8_PERCENTILE = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-int8-percentile", build=None, calibrate=calibrate_by_percentile
+    ONNXRUNTIME_INT8, name="onnxruntime-int8-percentile", build=None, calibrate=int8.calibrate_by_percentile
 )
 
-ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=guard)
+ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=int8.guard)
 
+# On the CPU every node would cast float16 to float32 and back.
 ONNXRUNTIME_FP16 = replace(
-    ONNXRUNTIME,
-    name="onnxruntime-fp16",
-    source=ONNXRUNTIME,
-    build=halve,
-    lossy=True,
-    # On the CPU every node would cast float16 to float32 and back.
-    devices=("cuda",),
+    ONNXRUNTIME, name="onnxruntime-fp16", source=ONNXRUNTIME, build=halve, lossy=True, devices=("cuda",)
+)
+
+ONNXRUNTIME_TF5 = replace(
+    ONNXRUNTIME, name="onnxruntime-tf5", build=onnx_export.export_with_transformers5, builds_in=TRANSFORMERS5
+)
+
+ONNXRUNTIME_TF5_INT8 = replace(
+    ONNXRUNTIME_INT8,
+    name="onnxruntime-tf5-int8",
+    source=ONNXRUNTIME_TF5,
+    build=int8.quantise_with_transformers5,
+    builds_in=TRANSFORMERS5,
 )
 
 
 def onnxruntime_at(release: str) -> Backend:
     """Return a backend that runs the float export on another release of ONNX Runtime, such as "1.23.2"."""
-    return Backend(
-        name=f"onnxruntime-{re.sub('[^A-Za-z0-9]+', '-', release)}",
-        source=ONNXRUNTIME,
-        load=load,
-        imports=("onnxruntime",),
-        runs_in=Python(requirements=(f"onnxruntime=={release}", *FINALS_REQUIREMENTS)),
-        devices=("cpu",),
-    )
+    name = f"onnxruntime-{re.sub('[^A-Za-z0-9]+', '-', release)}"
+    python = Python(requirements=(f"onnxruntime=={release}", *FINALS_REQUIREMENTS))
+    return replace(ONNXRUNTIME, name=name, source=ONNXRUNTIME, build=None, runs_in=python, devices=("cpu",))

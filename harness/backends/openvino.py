@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from harness.backends.pytorch import cpu_lacks_bfloat16
 from harness.contracts.backend import Backend, Device, Session, Target
 from harness.contracts.kind import Arrays
 from harness.errors import Unsupported
-from harness.util.machine import cpu_flags
+from harness.util.machine import missing_module
 
 PROPERTIES = {
     "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
@@ -32,13 +31,12 @@ RECORDED = (*PROPERTIES, THREADS, PRECISION, DEVICES, "EXECUTION_MODE_HINT")
 
 def unavailable(device: Device) -> str | None:
     """Return why OpenVINO cannot run: it is an extra."""
-    missing = 'openvino is not installed; run: python -m pip install -e ".[cpu,openvino]"'
-    return None if find_spec("openvino") else missing
+    return missing_module("openvino", '-e ".[cpu,openvino]"')
 
 
 def unavailable_in_bf16(device: Device) -> str | None:
     """Return why OpenVINO cannot run in bfloat16; without CPU support it would compute in float32."""
-    return unavailable(device) or cpu_lacks_bfloat16(cpu_flags())
+    return unavailable(device) or cpu_lacks_bfloat16()
 
 
 def load(artifact: Path, target: Target) -> Session:
@@ -75,16 +73,10 @@ def _load_in(precision: str, artifact: Path, target: Target) -> Session:
         values = request.infer(select(arrays), share_inputs=True)
         return {name: values[index] for name, index in outputs.items()}
 
-    return Session(
-        run=run,
-        device="cpu" if properties[DEVICES] == "CPU" else properties[DEVICES],
-        settings={
-            "openvino": version("openvino"),
-            "threads": properties.pop(THREADS),
-            "spinning": "TBB's own",
-            **{name.lower(): value for name, value in properties.items()},
-        },
-    )
+    device = "cpu" if properties[DEVICES] == "CPU" else properties[DEVICES]
+    settings = {"openvino": version("openvino"), "threads": properties.pop(THREADS), "spinning": "TBB's own"}
+    settings |= {name.lower(): value for name, value in properties.items()}
+    return Session(run=run, device=device, settings=settings)
 
 
 def _read_graph(core: Any, path: Path) -> Any:
@@ -110,12 +102,7 @@ def _property_text(value: object) -> str:
 
 
 OPENVINO = Backend(
-    name="openvino",
-    source=ONNXRUNTIME,
-    load=load,
-    imports=("openvino",),
-    devices=("cpu",),
-    unavailable=unavailable,
+    name="openvino", source=ONNXRUNTIME, load=load, imports=("openvino",), devices=("cpu",), unavailable=unavailable
 )
 
 OPENVINO_BF16 = replace(OPENVINO, name="openvino-bf16", load=load_bf16, lossy=True, unavailable=unavailable_in_bf16)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends.cuda import configure_torch
 from harness.contracts.backend import REFERENCE, Backend, Device, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
@@ -32,7 +31,7 @@ AMPERE = 8.0
 def unavailable_in_bf16(device: Device) -> str | None:
     """Return why bfloat16 cannot run: the processor itself must multiply it."""
     if device == "cpu":
-        return cpu_lacks_bfloat16(cpu_flags())
+        return cpu_lacks_bfloat16()
     query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
         text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split()[0]
@@ -42,9 +41,9 @@ def unavailable_in_bf16(device: Device) -> str | None:
     return None if capability >= AMPERE else f"bfloat16 takes compute capability {AMPERE:g}; this device has {text}"
 
 
-def cpu_lacks_bfloat16(flags: frozenset[str]) -> str | None:
-    """Return why a CPU with these flags cannot run bfloat16."""
-    if flags & set(BFLOAT16_FLAGS):
+def cpu_lacks_bfloat16() -> str | None:
+    """Return why this CPU cannot run bfloat16."""
+    if cpu_flags() & set(BFLOAT16_FLAGS):
         return None
     return f"this CPU has no bfloat16 products; it needs one of the flags {', '.join(BFLOAT16_FLAGS)}"
 
@@ -58,18 +57,32 @@ def load(artifact: Path, target: Target) -> Session:
 
 
 def configure(target: Target) -> dict[str, str]:
-    """Set threads and TF32 for every PyTorch backend; return the settings that each one records."""
+    """Set threads, turn TF32 off and let cuDNN choose convolutions by its heuristic; return the settings to record.
+
+    Without CUDA too, so that no PyTorch backend depends on what ran before.
+    """
     import torch
 
     torch.set_num_threads(target.threads)
-    transfers = {"transfers": "inputs copied to the device and outputs back inside the window"}
-    return {
+    backends: Any = torch.backends
+    backends.cudnn.benchmark = False
+    # Inductor reads this older switch, and reading raises an error where only the newer ones below are set.
+    backends.cudnn.allow_tf32 = False
+    # Each one separately, because a separate setting overrides the common one.
+    operators = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    for operator in operators:
+        operator.fp32_precision = "ieee"
+    precisions = {operator.fp32_precision for operator in operators}
+    settings = {
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
-        **configure_torch(),
-        **(transfers if target.device == "cuda" else {}),
+        "tf32": "0" if precisions == {"ieee"} else ", ".join(sorted(precisions)),
+        "cudnn": "heuristic",
     }
+    if target.device == "cuda":
+        settings["transfers"] = "inputs copied to the device and outputs back inside the window"
+    return settings
 
 
 def build_bf16(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -106,7 +119,7 @@ def build_in(dtype: str, source: Path, out: Path) -> dict[str, str]:
         elif path.is_file() and path.name != MARKER:
             shutil.copyfile(path, out / path.name)
     try:
-        _casting_run(_load_model(dtype, out), "cpu")(checkpoint.example(out))
+        _casting_run(checkpoint.load(out).to(getattr(torch, dtype)), "cpu")(checkpoint.example(out))
     except (RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise Unsupported(f"the model does not compute in {dtype}: {reason}") from error
@@ -115,21 +128,14 @@ def build_in(dtype: str, source: Path, out: Path) -> dict[str, str]:
 
 def load_in(dtype: str, artifact: Path, target: Target) -> Session:
     """Return the model in a torch dtype; the window includes casting floating inputs to it and outputs to float32."""
-    settings = configure(target)
-    model = _load_model(dtype, artifact).to(target.device)
-    weight = next(model.parameters())
-    return Session(
-        run=_casting_run(model, target.device),
-        device=weight.device.type,
-        settings={**settings, "precision": str(weight.dtype).removeprefix("torch.")},
-    )
-
-
-def _load_model(dtype: str, folder: Path) -> Any:
-    """Return the model of a checkpoint; it loads in float32, and casting that back is exact."""
     import torch
 
-    return checkpoint.load(folder).to(getattr(torch, dtype))
+    settings = configure(target)
+    # It loads in float32, and casting that back is exact.
+    model = checkpoint.load(artifact).to(target.device, getattr(torch, dtype))
+    weight = next(model.parameters())
+    settings["precision"] = str(weight.dtype).removeprefix("torch.")
+    return Session(run=_casting_run(model, target.device), device=weight.device.type, settings=settings)
 
 
 def _cast(tensor: Any, dtype: Any) -> Any:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from harness.backends import onnxruntime
-from harness.backends.cuda import PROVIDERS, TENSORRT
 from harness.backends.onnx_export import is_generating
 from harness.contracts.backend import Backend, Device, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
+from harness.util.machine import missing_module
 
 MAX_TOKENS = 512
 """Longest text that an engine is built for, where the model takes as many tokens."""
@@ -25,9 +24,7 @@ MAX_TOKENS = 512
 
 def unavailable(device: Device) -> str | None:
     """Return why TensorRT cannot run: it needs ONNX Runtime for GPUs and NVIDIA's libraries."""
-    if (reason := onnxruntime.unavailable(device)) is not None:
-        return reason
-    return None if find_spec("tensorrt") else "TensorRT is not installed; run: python -m pip install tensorrt"
+    return onnxruntime.unavailable(device) or missing_module("tensorrt", "tensorrt")
 
 
 def copy_export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -42,9 +39,9 @@ def load(artifact: Path, target: Target) -> Session:
     """Return a session whose first provider is TensorRT; RuntimeError if ONNX Runtime fell back to another one."""
     import tensorrt
 
-    provider = (TENSORRT, {"trt_fp16_enable": "0", "trt_engine_cache_enable": "0"})
-    session = onnxruntime.load_on([provider, *PROVIDERS[target.device]], artifact, target)
-    if not session.settings["providers"].startswith(TENSORRT):
+    provider = ("TensorrtExecutionProvider", {"trt_fp16_enable": "0", "trt_engine_cache_enable": "0"})
+    session = onnxruntime.load_on([provider, onnxruntime.PROVIDERS[target.device]], artifact, target)
+    if not session.settings["providers"].startswith(provider[0]):
         raise RuntimeError(f"ONNX Runtime runs on {session.settings['providers']} instead of TensorRT")
     return session._replace(
         settings=session.settings | {"tensorrt": tensorrt.__version__},
@@ -54,19 +51,15 @@ def load(artifact: Path, target: Target) -> Session:
 
 def build_engine(run: Callable[[Arrays], object], tokens: int, arrays: Arrays) -> None:
     """Build the engine for 1 to `tokens` tokens: a new length would rebuild it inside a window."""
-    for batch in _extreme_lengths(arrays, tokens):
-        run(batch)
-
-
-def _extreme_lengths(arrays: Arrays, tokens: int) -> Iterator[Arrays]:
-    """Yield the batch, and for text also its first token alone and its rows repeated up to `tokens`."""
-    yield arrays
+    run(arrays)
     if all(array.ndim == 2 and array.dtype.kind in "iu" for array in arrays.values()):
         for length in (1, tokens):
-            yield {
-                name: np.ascontiguousarray(np.tile(array, (1, -(-length // array.shape[1])))[:, :length])
-                for name, array in arrays.items()
-            }
+            run(
+                {
+                    name: np.pad(array[:, :length], ((0, 0), (0, max(0, length - array.shape[1]))), mode="wrap")
+                    for name, array in arrays.items()
+                }
+            )
 
 
 def max_tokens(artifact: Path) -> int:

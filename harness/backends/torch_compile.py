@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from harness.backends.pytorch import configure
 from harness.contracts.backend import Backend, Device, Session, Target
 from harness.contracts.kind import Arrays
 from harness.errors import Unsupported
+from harness.util.machine import missing_module
 
 MIN_INT8_SHARE = 0.01
 """Share of a model's weights that linear layers must hold: with the head alone in int8, the model is not int8."""
@@ -32,15 +31,13 @@ MIN_INT8_SHARE = 0.01
 def compiler() -> str | None:
     """Return the path of the C++ compiler for kernels: CXX if it is set, else g++ or clang++; None without one."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
-    if sys.platform == "darwin":
-        names.reverse()
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def unavailable(device: Device) -> str | None:
     """Return why torch.compile cannot run: on a CPU kernels need C++ and Python's headers, on CUDA Triton."""
     if device == "cuda":
-        return None if find_spec("triton") else "torch.compile needs triton for CUDA; run: python -m pip install triton"
+        return missing_module("triton", "triton")
     if compiler() is None:
         variable = os.environ.get("CXX")
         missing = f"CXX={variable} does not exist" if variable else "neither g++ nor clang++ is installed"
@@ -53,8 +50,7 @@ def unavailable(device: Device) -> str | None:
 
 def unavailable_in_int8(device: Device) -> str | None:
     """Return why int8 cannot run: it needs torchao and whatever torch.compile needs."""
-    missing = 'torchao is not installed; run: python -m pip install -e ".[torchao]"'
-    return unavailable(device) if find_spec("torchao") else missing
+    return missing_module("torchao", '-e ".[torchao]"') or unavailable(device)
 
 
 def load(artifact: Path, target: Target) -> Session:
@@ -66,7 +62,7 @@ def load(artifact: Path, target: Target) -> Session:
 def load_int8(artifact: Path, target: Target) -> Session:
     """Return the model with linear layers in int8; every call scales activations by row.
 
-    Quantised here and not in `build`, because it takes a tenth of a second and torchao's format on disk is a prototype.
+    Quantised here, because it takes a tenth of a second and torchao's format on disk is a prototype.
     Compiled, because eagerly the scales alone take longer than the products save: MiniLM, one row of 96 tokens, 35.5 ms
     eagerly, 9.3 compiled, 18.6 in float32. Unsupported for a model with few weights in linear layers.
     """
@@ -105,10 +101,7 @@ def _compiled_session(model: Any, target: Target, settings: dict[str, str]) -> S
     import torch
 
     if checkpoint.generates(model):
-        raise Unsupported(
-            f"{type(model).__name__} generates: its cache grows token by token, and torch.compile would make graphs "
-            "in the middle of an answer"
-        )
+        raise Unsupported(f"{type(model).__name__} generates: new graphs would be made in the middle of an answer")
     answer = checkpoint.make_run(torch.compile(model, dynamic=True), target.device)
     # Making a graph inside a window would take seconds. A shape that no graph fits, such as a text of a single token,
     # is answered eagerly instead.
@@ -125,17 +118,12 @@ def _compiled_session(model: Any, target: Target, settings: dict[str, str]) -> S
             raise RuntimeError("nothing is compiled yet, so every answer would be eager: call compile first")
         return compiled(arrays)  # type: ignore[no-any-return]
 
-    return Session(
-        run=run,
-        device=next(model.parameters()).device.type,
-        settings={
-            **settings,
-            "compile": "inductor dynamic=True, 2 graphs: one row, several",
-            "cxx": compiler() or "none",
-            "cache": "none: every worker compiles anew",
-        },
-        compile=compile_,
-    )
+    settings |= {
+        "compile": "inductor dynamic=True, 2 graphs: one row, several",
+        "cxx": compiler() or "none",
+        "cache": "none: every worker compiles anew",
+    }
+    return Session(run=run, device=next(model.parameters()).device.type, settings=settings, compile=compile_)
 
 
 def _compile(answer: Callable[[Arrays], Arrays], arrays: Arrays) -> None:

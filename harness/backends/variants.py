@@ -7,8 +7,11 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harness.contracts.backend import COMMON_OPTIONS, Option, Options, format_options
 from harness.errors import HarnessError
+from harness.util.machine import usable_cores
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend, Device, Target
@@ -26,17 +29,8 @@ def tuned(backend: Backend, /, *, name: str = "", **options: Option) -> Backend:
     if not options:
         choices = ", ".join((*COMMON_OPTIONS, *backend.choices))
         raise HarnessError(f"tuned({backend.name}): names no option; expected one or more of {choices}")
-    return variant(backend, options, name)
-
-
-def variant(backend: Backend, options: Options, name: str = "") -> Backend:
-    """Return `tuned(backend)` with options from a mapping."""
-    return replace(
-        _sharing_artifact(backend),
-        name=name or f"{backend.name}-tuned",
-        lossy=False,
-        options={**backend.options, **options},
-    )
+    own = {**backend.options, **options}
+    return replace(_sharing_artifact(backend), name=name or f"{backend.name}-tuned", lossy=False, options=own)
 
 
 def by_length(backend: Backend, rows: int = 4) -> Backend:
@@ -50,8 +44,6 @@ def _sharing_artifact(backend: Backend) -> Backend:
 
 def unavailable_reason(backend: Backend, device: Device) -> str | None:
     """Return why the backend cannot run on this device of this machine; None if it can."""
-    from harness.util.machine import usable_cores
-
     threads = backend.options.get("threads", 1)
     if threads > usable_cores():  # type: ignore[operator]  # checked when it was declared
         return f"it is tuned to {threads} threads; this process may use {usable_cores()} cores"
@@ -73,9 +65,8 @@ def thread_counts(cores: int) -> tuple[int, ...]:
 
 def spread(counts: tuple[int, ...]) -> tuple[int, ...]:
     """Return at most MOST_COUNTS of the counts, evenly spread from the first to the last."""
-    if len(counts) <= MOST_COUNTS:
-        return counts
-    return tuple(counts[round(part * (len(counts) - 1) / (MOST_COUNTS - 1))] for part in range(MOST_COUNTS))
+    indices = np.linspace(0, len(counts) - 1, MOST_COUNTS).round().astype(int)
+    return tuple(counts[index] for index in np.unique(indices))
 
 
 def tuned_code(backend: str, options: Options) -> str:

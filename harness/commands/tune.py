@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from harness.backends import variants
-from harness.backends.variants import variant
+from harness.backends import tuned, variants
 from harness.commands import collection
 from harness.contracts.backend import CONTROL, Backend, format_options
 from harness.contracts.backend import Options as BackendOptions
@@ -51,7 +50,8 @@ class Subject:
         """Measure the default, its control and the variants; return the series of the variants that did not fail."""
         first, wanted = self.default, dict.fromkeys(choices)
         arms = [first, replace(first, name=CONTROL)]
-        arms += [replace(first, name=name, backend=variant(first.backend, choices[name])) for name in choices]
+        backends = {name: tuned(first.backend, **options) for name, options in choices.items()}  # type: ignore[arg-type]
+        arms += [replace(first, name=name, backend=backend) for name, backend in backends.items()]
         settled = partial(is_settled, reference=first.name, min_speedups=wanted)
         measured = measure(arms, [self.workload], settings, self.check, settled, self.progress)
         return {
@@ -64,13 +64,8 @@ class Subject:
 def declare_tune(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench tune`."""
     collection.declare_suite(parser)
-    parser.add_argument(
-        "--budget",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="measure for at most SECONDS, half to choose and half to prove (default: 300)",
-    )
+    budget = "measure for at most SECONDS, half to choose and half to prove (default: 300)"
+    parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help=budget)
 
 
 def run_tune(options: Namespace) -> int:
@@ -160,7 +155,7 @@ def search(subject: Subject, choices: Mapping[str, BackendOptions]) -> Iterator[
     winner = None
     for name in sorted(faster, key=lambda name: -own_speedup(series[name]).estimate):
         try:
-            subject.accept(variant(subject.default.backend, choices[name]))
+            subject.accept(tuned(subject.default.backend, **choices[name]))  # type: ignore[arg-type]
             winner = name
             break
         except HarnessError as error:

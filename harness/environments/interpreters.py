@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from harness.contracts.backend import Python
 from harness.environments import bootstrap
 from harness.errors import HarnessError
-from harness.util.identity import fingerprint
+from harness.util.identity import PACKAGE, fingerprint
 
 if TYPE_CHECKING:
     from harness.contracts.backend import Backend
@@ -33,9 +33,6 @@ OLDEST = (3, 11)
 
 INTERPRETER_VARIABLES = ("PYTHONHOME", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV")
 """Environment variables that bind an interpreter to another one's environment."""
-
-PIP_ERROR_LINES = 5
-"""Lines of pip's error that a message quotes."""
 
 
 def resolve_environments(backend: Backend, store: Store, progress: Progress) -> Backend:
@@ -75,11 +72,6 @@ def describe_interpreter(python: Python) -> dict[str, str]:
     return description
 
 
-def harness_file(name: str) -> str:
-    """Return the path of a harness file, named from its folder, for another interpreter to run."""
-    return str(Path(__file__).parents[1] / name)
-
-
 def environment_key(python: Python) -> str:
     """Return the fingerprint of an environment that is built from requirements."""
     base = platform.python_version(), sysconfig.get_platform(), sys.base_prefix
@@ -95,13 +87,13 @@ def _install(python: Python, store: Store, progress: Progress) -> Python:
         with progress.bar(f"install {', '.join(python.requirements)}", None):
             _run_module(sys.executable, ["venv", str(out)], python)
             pip = ["pip", "install", "--no-input", "--disable-pip-version-check"]
-            _run_module(str(_executable(out)), [*pip, *requirements], python)
+            _run_module(str(out / "bin/python"), [*pip, *requirements], python)
         _relocate_scripts(out, store.folder(name, key))
         return {"requirements": ", ".join(requirements)}
 
     # By size, because hashing tens of thousands of files would take longer than measuring.
     entry = store.get(name, key, build, by_size=True)
-    return Python(interpreter=str(_executable(entry.path)))
+    return Python(interpreter=str(entry.path / "bin/python"))
 
 
 def _run_module(interpreter: str, arguments: list[str], python: Python) -> None:
@@ -109,7 +101,7 @@ def _run_module(interpreter: str, arguments: list[str], python: Python) -> None:
     # pip would take packages on PYTHONPATH for installed ones.
     excluded = (*INTERPRETER_VARIABLES, "PYTHONPATH")
     with subprocess.Popen(
-        [interpreter, "-P", harness_file("measure/lifeline.py"), *arguments],
+        [interpreter, "-P", str(PACKAGE / "measure/lifeline.py"), *arguments],
         stdin=subprocess.PIPE,  # never written to: it closes when this process ends
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -128,12 +120,8 @@ def _run_module(interpreter: str, arguments: list[str], python: Python) -> None:
         raise HarnessError(
             f"cannot install {', '.join(python.requirements)}: correct the requirements or pip's index (python -m pip "
             "config list), or name the interpreter of an existing environment"
-            + "".join(f"\n  | {line}" for line in errors[-PIP_ERROR_LINES:])
+            + "".join(f"\n  | {line}" for line in errors[-5:])
         )
-
-
-def _executable(folder: Path) -> Path:
-    return folder / "bin" / "python"
 
 
 def _relocate_scripts(built: Path, kept: Path) -> None:

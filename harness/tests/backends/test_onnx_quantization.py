@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.artifacts.calibration import HeldOutRows
+from harness.artifacts.cache import HeldOutRows
 from harness.backends import (
     ONNXRUNTIME_INT8,
     ONNXRUNTIME_INT8_GUARDED,

@@ -6,9 +6,8 @@ import pytest
 from tiny_models import TEXTS, one_each, save_bart, save_native
 
 from harness import checkpoint
-from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH
+from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH, tuned
 from harness.backends.onnx_quantization import int8_preset
-from harness.backends.variants import variant
 from harness.contracts.backend import Target, format_options
 from harness.contracts.sources import Scratch
 from harness.errors import Unsupported
@@ -110,7 +109,8 @@ CHOSEN = [{name: value} for name, values in ONNXRUNTIME.choices.items() for valu
 @pytest.mark.parametrize("options", [{}, *CHOSEN, {"arena": False, "optimisation": "basic"}], ids=format_options)
 def test_options_are_read_back_and_keep_the_answers(options, lstm, exported):
     target = Target("cpu", 2)  # with one thread ONNX Runtime falls back to sequential execution
-    session = ONNXRUNTIME.load(exported, variant(ONNXRUNTIME, options).worker_target(target))
+    backend = tuned(ONNXRUNTIME, **options) if options else ONNXRUNTIME
+    session = ONNXRUNTIME.load(exported, backend.worker_target(target))
     expected = DEFAULTS | {name: str(value) for name, value in options.items()}
     assert expected == {name: session.settings[name] for name in DEFAULTS}
     batch = texts(lstm, 0, 1)
