@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     from harness.contracts.kind import Example, Kind
     from harness.util.store import Store
 
+FILE = "rows.arrow"
 BATCH = 256
 """Rows that are encoded at a time."""
-
 ROW = "row"
 """Column with the number of the row that an example belongs to."""
-
-FILE = "rows.arrow"
-
 LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "pillow", "datasets", "numpy")
 """Packages that influence the encoding."""
 
@@ -58,13 +55,14 @@ class Encoder:
     def _kept(self, rows: Dataset, content: str, *, with_targets: bool) -> Dataset:
         from datasets import Dataset
 
-        source = (self.kind, self.inputs, self.max_length, content, len(rows), with_targets, self._processor_digest())
+        with TemporaryDirectory() as folder:
+            self.processor.save_pretrained(folder)
+            processor = tree_sha256(Path(folder))
+        source = (self.kind, self.inputs, self.max_length, content, len(rows), with_targets, processor)
         key = fingerprint(source, versions(LIBRARIES), code_digest(Path(__file__)))
         entry = self.store.get("encoded/rows", key, lambda out: self._write(rows, with_targets, out))
         table = Dataset.from_file(str(entry.path / FILE))
-        arrays = [
-            name for name, feature in table.features.items() if isinstance(feature, tuple(_array_types().values()))
-        ]
+        arrays = [name for name, feature in table.features.items() if hasattr(feature, "shape")]
         return table.with_format("numpy", columns=arrays, output_all_columns=True) if arrays else table
 
     def _write(self, rows: Dataset, with_targets: bool, out: Path) -> dict[str, Any]:
@@ -74,9 +72,9 @@ class Encoder:
 
         def encode(columns: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
             examples = self._examples(columns, with_targets)
-            return _table(
-                [list(filter(_has_target, row)) for row in examples] if with_targets else examples, numbers, first
-            )
+            if with_targets:
+                examples = [list(filter(_has_target, row)) for row in examples]
+            return _table(examples, numbers, first)
 
         rows.map(
             encode,
@@ -99,11 +97,6 @@ class Encoder:
         targets = self.kind.targets(EncodedRows(self.processor, rows, self.inputs, examples, self.max_length))
         return [[a | b for a, b in zip(*pair, strict=True)] for pair in zip(examples, targets, strict=True)]
 
-    def _processor_digest(self) -> str:
-        with TemporaryDirectory() as folder:
-            self.processor.save_pretrained(folder)
-            return tree_sha256(Path(folder))
-
 
 class Examples(Sequence[list["Example"]]):
     """The examples of each row, read from disk on access."""
@@ -113,7 +106,6 @@ class Examples(Sequence[list["Example"]]):
         self._ends = np.searchsorted(np.asarray(table[ROW]), np.arange(rows), side="right")
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self._rows
 
     def __getitem__(self, row: Any) -> Any:
@@ -135,19 +127,13 @@ def _has_target(example: Example) -> bool:
     return any(np.any(np.asarray(example[name]) != IGNORE_INDEX) for name in TARGETS if name in example)
 
 
-def _array_types() -> dict[int, Any]:
-    """Return the feature types of `datasets` for arrays, by number of axes."""
-    from datasets import Array2D, Array3D, Array4D
-
-    return {2: Array2D, 3: Array3D, 4: Array4D}
-
-
 def _feature(value: Any) -> Any:
     """Return the feature of `datasets` for such a value; arrays have their own, as nested lists are slow to read."""
-    from datasets import List, Value
+    from datasets import Array2D, Array3D, Array4D, List, Value
 
-    if isinstance(value, np.ndarray) and value.ndim in _array_types():
-        return _array_types()[value.ndim](shape=value.shape, dtype=str(value.dtype))
+    types = {2: Array2D, 3: Array3D, 4: Array4D}
+    if isinstance(value, np.ndarray) and value.ndim in types:
+        return types[value.ndim](shape=value.shape, dtype=str(value.dtype))
     if isinstance(value, list | tuple | np.ndarray):
         return List(_feature(value[0] if len(value) else 0))
     return Value("float64" if np.asarray(value).dtype.kind == "f" else "int64")

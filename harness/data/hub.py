@@ -1,7 +1,7 @@
 """Download repositories of the Hugging Face Hub at a pinned commit, and verify every file.
 
-Files are checked against the digests in the Hub's own metadata. No code of a repository is ever executed. Errors say in
-one sentence what to do, and hold no secret.
+Files are checked against the digests in the Hub's own metadata. No code of a repository is ever executed, and no error
+holds a secret.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from harness.errors import HarnessError
 from harness.util.files import write_atomically
 
 CARD = "README.md"
-
 CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
-
 DATA_SUFFIXES = (
     ".parquet", ".csv", ".tsv", ".jsonl", ".json", ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
 )  # fmt: skip
@@ -56,35 +54,28 @@ def fetch(source: Hub, repo_type: RepoType) -> Path:
 @cache
 def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
     """Return the folder or the error, so that a session waits only once for a Hub that does not answer."""
-    try:
-        return _fetch(source, repo_type)
-    except HarnessError as error:
-        return error
-
-
-def inert(text: str) -> str:
-    """Shorten foreign text to one line and drop URL queries, which may hold a signature."""
-    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
-
-
-def _fetch(source: Hub, repo_type: RepoType) -> Path:
-    if not source.is_pinned:
-        raise HarnessError(_how_to_pin(source, repo_type))
     commit = source.commit
+    if commit is None:
+        return HarnessError(_how_to_pin(source, repo_type))
     name = "--".join([repo_type, *source.repo.split("/"), source.config or "default", commit])
     note_file = Path(constants.HF_HOME) / "shipbench" / f"{name}.json"
     folder = _noted_folder(note_file)
     if folder is not None:
         return folder
     if constants.HF_HUB_OFFLINE:
-        raise HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it once")
+        return HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it once")
     try:
         note = _download(source, repo_type, commit)
     except Exception as error:
-        # Without the original error, whose addresses may be signed.
-        raise HarnessError(f"{source} @ {commit}: {_explain(error, source, repo_type, commit)}") from None
+        # Not chained to the original error, whose addresses may be signed.
+        return HarnessError(f"{source} @ {commit}: {_explain(error, source, repo_type, commit)}")
     write_atomically(note_file, msgspec.json.encode(note))
     return Path(note.path)
+
+
+def inert(text: str) -> str:
+    """Shorten foreign text to one line and drop URL queries, which may hold a signature."""
+    return re.sub(r"\?[^\s'\")]+", "?…", " ".join(text.split()))[:300]
 
 
 def _noted_folder(note_file: Path) -> Path | None:
@@ -123,10 +114,8 @@ def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
     info = _repo_info(source, repo_type, commit)
     if info.sha != commit:
         raise HarnessError(f"the Hub answers with commit {info.sha} when asked for {commit}")
-    digests = {
-        file.rfilename: f"sha256:{file.lfs.sha256}" if file.lfs else f"git:{file.blob_id}"
-        for file in info.siblings or ()
-    }
+    files = info.siblings or ()
+    digests = {f.rfilename: f"sha256:{f.lfs.sha256}" if f.lfs else f"git:{f.blob_id}" for f in files}
     constants.HF_HUB_DISABLE_XET = True  # plain HTTP has read timeouts
     disable_progress_bars("huggingface_hub.http_get")
 
@@ -140,7 +129,7 @@ def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
         names = _dataset_files(digests, source.config, metadata_load(verified(CARD)) if CARD in digests else None)
     if not {*names} - {CARD}:
         raise HarnessError(f"it has no files of a supported type: {', '.join(DATA_SUFFIXES)}")
-    paths = {name: verified(name) for name in sorted({*names})}
+    paths = {name: verified(name) for name in sorted(names)}
     name, path = next(iter(paths.items()))
     return Note(path=str(path.parents[name.count("/")]), files={name: digests[name] for name in paths})
 
@@ -162,17 +151,15 @@ def _dataset_files(names: Collection[str], config: str | None, card: dict[str, A
     if CARD not in names:  # the Hub's own conversion to parquet: one folder per configuration
         return [name for name in supported if name.startswith(f"{config}/")] or supported
     configs = {entry["config_name"]: entry for entry in (card or {}).get("configs", ())}
-    if config is not None and configs and config not in configs:
-        raise HarnessError(f"unknown configuration {config!r}; expected one of {', '.join(configs)}")
-    chosen = configs.get(config or "default") or (next(iter(configs.values())) if len(configs) == 1 else None)
+    only = next(iter(configs.values())) if config is None and len(configs) == 1 else None
+    chosen = configs.get(config or "default", only)
     if configs and chosen is None:
         raise HarnessError(f"it has the configurations {', '.join(configs)}; name one: Hub(repo, config)")
     if chosen is None or "data_files" not in chosen:
         return [CARD, *supported]
     patterns = list(_patterns(chosen["data_files"]))
     selected = [name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
-    unsupported = sorted({*selected} - {*supported})
-    if unsupported:
+    if unsupported := sorted({*selected} - {*supported}):
         raise HarnessError(f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}")
     return [CARD, *selected]
 
@@ -190,18 +177,17 @@ def _patterns(data_files: Any) -> Iterator[str]:
 
 def _verified(arguments: dict[str, Any], digest: str) -> Path:
     """Return the file if its content has the Hub's digest; a damaged copy is downloaded again once."""
-    path = None
-    for force in (False, True):
-        try:
-            path = Path(hf_hub_download(**arguments, force_download=force))
-        except OSError as error:
-            # Plain OSError: a copy of the wrong length. 416: a partial copy that is too long to be continued.
-            if force or (type(error) is not OSError and _status_of(error) != 416):
-                raise
-        else:
-            if _matches(path, digest):
-                return path
-    assert path is not None
+    try:
+        path = Path(hf_hub_download(**arguments))
+        if _matches(path, digest):
+            return path
+    except OSError as error:
+        # Plain OSError: a copy of the wrong length. 416: a partial copy that is too long to be continued.
+        if type(error) is not OSError and _status_of(error) != 416:
+            raise
+    path = Path(hf_hub_download(**arguments, force_download=True))
+    if _matches(path, digest):
+        return path
     path.resolve().unlink()
     raise HarnessError(f"{arguments['filename']} does not have the digest that the Hub states ({digest}); deleted")
 
@@ -218,7 +204,7 @@ def _matches(path: Path, digest: str) -> bool:
 def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: str) -> str:
     """Return what went wrong and what to do."""
     # The Hub's library wraps the failed request when the file is not in the cache either, or a fresh copy was forced.
-    while isinstance(error, (errors.LocalEntryNotFoundError, ValueError)) and error.__cause__ is not None:
+    while isinstance(error, errors.LocalEntryNotFoundError | ValueError) and error.__cause__ is not None:
         error = error.__cause__
     page = _page(source, repo_type)
     match error:
@@ -230,18 +216,13 @@ def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: s
             return f"{page} does not exist, or it is private and HF_TOKEN is not a token that may read it"
         case errors.RevisionNotFoundError():
             return f"revision {revision} does not exist; {page}/commits/main lists the commits"
-        case errors.EntryNotFoundError():
-            return f"a file is missing at commit {revision}: {inert(str(error))}"
     status = _status_of(error)
     if status is not None:
         return STATUS.get(status, f"the Hub failed with status {status}; run again later: complete files are kept")
     problem = f"{type(error).__name__}: {inert(str(error))}"
-    if not isinstance(error, OSError):
-        return problem
-    return (
-        f"no complete answer from {constants.ENDPOINT} ({problem}); check the network, and run again: "
-        "complete files are kept"
-    )
+    if isinstance(error, OSError):
+        return f"no complete answer from {constants.ENDPOINT} ({problem}); check the network: complete files are kept"
+    return problem
 
 
 def _status_of(error: BaseException) -> int | None:

@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 PROBE_BATCHES = (2, 16)
 """Sizes of the padded probe batches: an export may be correct for a single shape only."""
-
 CUT = 16
-"""Entries in the probe batch of rows cut to different lengths.
-
-Test rows that all fill `max_length` need no padding. They would hide a lost mask, padding on the wrong side, and a
-length that the exporter took for a constant.
+"""Entries in the probe batch of rows cut to different lengths. Test rows that all fill `max_length` would hide a lost
+mask, padding on the wrong side, and a length that the exporter took for a constant.
 """
-
 SHORTEST = 8
 """Tokens that a cut keeps at least, if the shortest row has as many: the reference itself may need some length."""
 
@@ -34,12 +30,11 @@ class Inputs:
     kind: Kind
     encoded: EncodedRows
     labels: tuple[str, ...] = ()
-    """The task's labels; empty for kinds without labels."""
+    """Empty for kinds without labels."""
     order: Sequence[int] | None = None
     """Index in `labels` of each label of the model's head; None where both are the same."""
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self.encoded.examples)
 
     def batch(self, rows: Sequence[int]) -> Arrays:
@@ -58,25 +53,24 @@ class Inputs:
 
     def probe_names(self) -> list[str]:
         """Return a name for each entry of the probes."""
-        sizes = [size for size in PROBE_BATCHES if size <= len(self)]
-        whole = [row for size in sizes for row in range(size) for _ in self.encoded.examples[row]]
-        cut = [row for row in range(min(CUT, len(self))) for _ in self.encoded.examples[row]][:CUT]
-        return [*(f"{row} in a padded batch" for row in whole), *(f"{row} cut short in a padded batch" for row in cut)]
+        rows = [row for row in range(min(max(CUT, *PROBE_BATCHES), len(self))) for _ in self.encoded.examples[row]]
+        whole = [row for size in PROBE_BATCHES if size <= len(self) for row in rows if row < size]
+        return [
+            *(f"{row} in a padded batch" for row in whole),
+            *(f"{row} cut short in a padded batch" for row in rows[:CUT]),
+        ]
 
     def predictions(self, outputs: Sequence[Arrays]) -> list[Any]:
-        """Return the prediction of each row.
+        """Return the prediction of each row, as the kind predicts it unless rows have labels.
 
-        This is an index into `labels` where a row has one label (negative for a label of no row), a list of names
-        where each part of a row has one, and otherwise what the kind predicts.
+        One label is an index into `labels`, negative for a label of no row; labels of parts are lists of names.
         """
         predictions = self.kind.predict(self.encoded, outputs)
         if self.kind.label == "one":
             return [self._index(label) for label in predictions]
-        if self.kind.label == "each":
-            return [
-                [NO_ANSWER if label < 0 else self._name(self._index(label)) for label in parts] for parts in predictions
-            ]
-        return predictions
+        if self.kind.label != "each":
+            return predictions
+        return [[self._name(self._index(i)) if i >= 0 else NO_ANSWER for i in parts] for parts in predictions]
 
     def truths(self) -> list[Any]:
         """Return the correct prediction of each row."""
@@ -87,9 +81,7 @@ class Inputs:
         """Return a prediction or a truth as text."""
         if self.kind.label == "one":
             return self._name(prediction)
-        if isinstance(prediction, list):
-            return " ".join(map(str, prediction))
-        return str(prediction)
+        return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
 
     def tokens(self, outputs: Sequence[Arrays]) -> tuple[int, ...]:
         """Return the number of tokens generated for each row; empty for a kind that generates none."""

@@ -20,17 +20,11 @@ from harness.util.identity import tree_sha256
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.contracts.sources import Row, Source
+    from harness.contracts.sources import Source
     from harness.spec import Task
 
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".csv": ("csv", {}),
-    ".tsv": ("csv", {"sep": "\t"}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
-"""Suffix of a file of rows → reader of `datasets` and its arguments."""
+READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+"""Suffix of a file of rows → reader of `datasets`."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -50,33 +44,33 @@ def pretrained(source: Source, folder: Path) -> Path | None:
 
 def locate(package: Package) -> Path:
     """Return the path of a package's files; HarnessError if they are missing or have another hash."""
+    name = package.distribution
     try:
-        path = Path(str(metadata.distribution(package.distribution).locate_file(package.path)))
+        path = Path(str(metadata.distribution(name).locate_file(package.path)))
     except metadata.PackageNotFoundError:
-        raise HarnessError(
-            f"the package {package.distribution} is not installed; run: python -m pip install {package.distribution}"
-        ) from None
+        raise HarnessError(f"the package {name} is not installed; run: python -m pip install {name}") from None
     if not path.exists():
-        raise HarnessError(f"{package.distribution}: the installed version has no {package.path}")
+        raise HarnessError(f"{name}: the installed version has no {package.path}")
     digest = tree_sha256(path)
     if digest != package.sha256:
         raise HarnessError(
-            f"{package.distribution}: {package.path} has sha256 {digest}, the suite pins {package.sha256}; "
+            f"{name}: {package.path} has sha256 {digest}, the suite pins {package.sha256}; "
             "install the version the suite was written for, or pin the new hash"
         )
     return path
 
 
-def read(task: Task, folder: Path) -> dict[str, Dataset]:
-    """Return split → rows in the source's order, `train` included; columns are the task's inputs and `label`."""
+def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str]]:
+    """Return split → rows in the source's order, and the names of labels that the source lists, in its order.
+
+    `train` is among the splits. Columns are the task's inputs and `label`.
+    """
     match task.dataset:
-        case Package(read=None):
-            raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
-        case Package(read=reader) as package:
-            assert reader is not None
-            tables = {"train": _read_package(task, locate(package), reader)}
+        case Package() as package:
+            tables = {"train": _read_package(task, package)}
         case Hub() as source:
-            tables = _hub_splits(source, _read_files(task, hub.fetch(source, "dataset"), source.commit, source.config))
+            path = hub.fetch(source, "dataset")
+            tables = _hub_splits(source, _read_files(task, path, source.content(folder), source.config))
         case Folder() as source:
             path = source.locate(folder)
             tables = _read_files(task, path, source.content(folder))
@@ -85,26 +79,29 @@ def read(task: Task, folder: Path) -> dict[str, Dataset]:
                     f"task {task.name}: {path} has the splits {', '.join(tables)}; "
                     "name its files after train, validation and test, or have one split only"
                 )
-    return {name: _select_columns(task, name, rows) for name, rows in tables.items()}
+    listed: list[str] = []
+    tables = {name: _select_columns(task, name, rows, listed) for name, rows in tables.items()}
+    return tables, listed
 
 
-def _read_package(task: Task, path: Path, reader: Callable[[Path], Iterable[Row]]) -> Dataset:
+def _read_package(task: Task, package: Package) -> Dataset:
     from datasets import Dataset
 
+    if package.read is None:
+        raise HarnessError(f"task {task.name}: its Package needs read=, a function from the path to rows")
+    path = locate(package)
     try:
-        rows = list(reader(path))
+        rows = list(package.read(path))
     except Exception as error:
         raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
     if not rows:
         raise HarnessError(f"task {task.name}: {path} has no rows")
     columns = dict.fromkeys(name if name in rows[0] else name.partition(".")[0] for name in task.columns)
     _check_columns(task, "train", [name for name in columns if name not in rows[0]], rows[0])
-    return Dataset.from_dict({name: [_value(row, name) for row in rows] for name in columns})
-
-
-def _value(row: Row, name: str) -> Any:
-    value = row.get(name)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    values = {name: [row.get(name) for row in rows] for name in columns}
+    return Dataset.from_dict(
+        {n: [None if isinstance(v, float) and math.isnan(v) else v for v in values[n]] for n in values}
+    )
 
 
 def _read_files(task: Task, path: Path, content: str, config: str | None = None) -> dict[str, Dataset]:
@@ -125,10 +122,11 @@ def _read_files(task: Task, path: Path, content: str, config: str | None = None)
         arguments |= {"keep_default_na": False, "na_values": [""]}
     reader = str(path)
     if path.is_file():
-        if path.suffix.lower() not in READERS:
+        (suffix,) = suffixes
+        if suffix not in READERS:
             raise HarnessError(f"task {task.name}: {path} has an unknown type; expected one of {', '.join(READERS)}")
-        reader, options = READERS[path.suffix.lower()]
-        arguments |= {"data_files": str(path), **options}
+        reader = READERS[suffix]
+        arguments |= {"data_files": str(path)} | ({"sep": "\t"} if suffix == ".tsv" else {})
     try:
         tables = load_dataset(reader, config, **arguments)
     except Exception as error:  # readers of `datasets` raise errors of many kinds
@@ -138,34 +136,25 @@ def _read_files(task: Task, path: Path, content: str, config: str | None = None)
 
 def _hub_splits(source: Hub, tables: dict[str, Dataset]) -> dict[str, Dataset]:
     """Return the chosen splits of a repository under the names train, validation and test, sampled as declared."""
-    unknown = sorted(set(source.sample) - set(tables))
-    if unknown:
-        raise HarnessError(f"{source}: sample= names {', '.join(unknown)}; it has {', '.join(tables)}")
     # Further splits, such as unlabelled rows, are left alone.
     chosen = source.splits or {name: name for name in SPLITS if name in tables}
-    missing = sorted({*chosen.values()} - {*tables})
-    if missing:
-        raise HarnessError(f"{source}: splits= names {', '.join(missing)}; it has {', '.join(tables)}")
+    for argument, names in (("sample", {*source.sample}), ("splits", {*chosen.values()})):
+        if missing := sorted(names - {*tables}):
+            raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(tables)}")
     if "train" not in chosen or set(chosen) - set(SPLITS):
         raise HarnessError(
-            f"{source}: splits= must map train, and perhaps validation and test, to splits of the repository; "
-            f"it has {', '.join(tables)}"
+            f"{source}: splits= must map train, and perhaps validation, test; it has {', '.join(tables)}"
         )
-    return {part: _sample(source, name, tables[name]) for part, name in chosen.items()}
+    for name, size in source.sample.items():
+        if size > len(tables[name]):
+            raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(tables[name])}")
+        # Flattened, so that later checks see the sample only.
+        tables[name] = tables[name].shuffle(seed=source.seed).select(range(size)).flatten_indices()
+    return {part: tables[name] for part, name in chosen.items()}
 
 
-def _sample(source: Hub, split: str, rows: Dataset) -> Dataset:
-    if split not in source.sample:
-        return rows
-    size = source.sample[split]
-    if size > len(rows):
-        raise HarnessError(f"{source}: sample asks for {size} rows of {split}, which has {len(rows)}")
-    # Flattened, so that later checks see the sample only.
-    return rows.shuffle(seed=source.seed).select(range(size)).flatten_indices()
-
-
-def _select_columns(task: Task, split: str, rows: Dataset) -> Dataset:
-    """Return the task's inputs and `label`; HarnessError for a missing column, and for a row without a value."""
+def _select_columns(task: Task, split: str, rows: Dataset, listed: list[str]) -> Dataset:
+    """Return the task's inputs and `label`, and add to `listed`; HarnessError for a missing column or value."""
     from datasets import Image
 
     rows = _add_fields(task, rows)
@@ -182,7 +171,7 @@ def _select_columns(task: Task, split: str, rows: Dataset) -> Dataset:
         raise HarnessError(f"task {task.name}: {split} has no rows")
     selected = rows.select_columns(list(task.inputs))
     if task.label is not None:
-        values, feature = _labels(task, split, rows, task.label)
+        values, feature = _labels(task, split, rows, task.label, listed)
         selected = selected.add_column("label", values, feature=feature)
     for name in task.inputs:
         if isinstance(selected.features[name], Image):
@@ -192,9 +181,7 @@ def _select_columns(task: Task, split: str, rows: Dataset) -> Dataset:
 
 def _check_columns(task: Task, split: str, missing: list[str], columns: Iterable[str]) -> None:
     if missing:
-        raise HarnessError(
-            f"task {task.name}: {split} has no column {', '.join(missing)}; its columns are {', '.join(columns)}"
-        )
+        raise HarnessError(f"task {task.name}: {split} has no column {', '.join(missing)}; it has {', '.join(columns)}")
 
 
 def _add_fields(task: Task, rows: Dataset) -> Dataset:
@@ -207,8 +194,8 @@ def _add_fields(task: Task, rows: Dataset) -> Dataset:
     return concatenate_datasets([rows, flat.select_columns(fields)], axis=1) if fields else rows
 
 
-def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[Any], Any]:
-    """Return the values of the label column and their feature: class labels as they are, other labels as text.
+def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str]) -> tuple[list[Any], Any]:
+    """Return the values of the label column, as names unless they are free, and their feature; add to `listed`.
 
     HarnessError for -1, by which `datasets` marks a label that is not published.
     """
@@ -217,24 +204,23 @@ def _labels(task: Task, split: str, rows: Dataset, column: str) -> tuple[list[An
     feature, values = rows.features[column], list(rows[column])
     if task.kind.label == "free":
         return values, feature
-    each = task.kind.label == "each"
+    each, place = task.kind.label == "each", f"column {column} of {split}"
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
         raise HarnessError(
-            f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
-            f"per row, but holds {type(values[0]).__name__}"
+            f"task {task.name}: {place} must hold {'a list of labels' if each else 'one label'} per row, "
+            f"but holds {type(values[0]).__name__}"
         )
-    unlabelled = [number for number, value in enumerate(values) if each and None in value]
-    if unlabelled:
-        raise HarnessError(f"task {task.name}: row {unlabelled[0]} of {split} has a word without a label in {column}")
-    inner = feature.feature if each else feature
-    if not isinstance(inner, ClassLabel):
-        inner = Value("string")
-        texts = [[str(part) for part in value] for value in values] if each else [str(value) for value in values]
-        return texts, List(inner) if each else inner
-    hidden = sum(min(value, default=0) < 0 if each else value < 0 for value in values)
-    if hidden:
-        raise HarnessError(
-            f"task {task.name}: {hidden} of {len(values)} rows of {split} have the label -1: the labels of this set "
-            "are not published; use another one"
-        )
-    return values, List(inner) if each else feature
+    lists: list[list[Any]] = values if each else [[value] for value in values]
+    if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
+        raise HarnessError(f"task {task.name}: row {row} of {split} has a word without a label in {column}")
+    name: Callable[[Any], str] = str
+    if isinstance(inner := feature.feature if each else feature, ClassLabel):
+        name = inner.int2str
+        listed += inner.names
+        if hidden := sum(min(labels, default=0) < 0 for labels in lists):
+            reason = "its labels are not published; use another set"
+            raise HarnessError(
+                f"task {task.name}: {hidden} of {len(values)} rows of {split} have the label -1: {reason}"
+            )
+    names = [[name(label) for label in labels] for labels in lists]
+    return (names, List(Value("string"))) if each else ([label for (label,) in names], Value("string"))

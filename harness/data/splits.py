@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.sources import Hub
 from harness.data import reading
 from harness.errors import HarnessError
 
@@ -28,10 +27,8 @@ if TYPE_CHECKING:
     from harness.spec import Task
 
 PARTS = ("train", "validation", "calibration", "test")
-
 SHARES = {"test": 0.3, "validation": 0.1, "calibration": 0.1}
 """Shares of the distinct rows to draw where neither the task nor the data sets a size; the rest is trained on."""
-
 MOST_CALIBRATION = 200
 """Upper limit of the default: more calibration rows cost time and hardly move the ranges of activations."""
 
@@ -56,43 +53,48 @@ class Split:
     @cached_property
     def content(self) -> str:
         """Digest of the exact content of all rows."""
-        return "".join(_exact_digest(getattr(self, name)) for name in PARTS)
+        import pyarrow as pa
+
+        digest = hashlib.sha256()
+        for name in PARTS:
+            for batch in getattr(self, name).with_format("arrow").iter(1000):
+                with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as stream:
+                    stream.write_table(batch.combine_chunks())
+                digest.update(sink.getvalue())
+        return digest.hexdigest()
 
     @cached_property
     def sha256(self) -> dict[str, str]:
         """Digest of each part's rows, in order, in which white space in texts is folded."""
-        return {name: _folded_digest(getattr(self, name)) for name in PARTS}
+        return {n: hashlib.sha256("".join(_row_digests(getattr(self, n))).encode()).hexdigest() for n in PARTS}
 
 
 @cache
 def load(task: Task, folder: Path) -> Split:
-    """Read, deduplicate and split a task's rows for a suite in `folder`; HarnessError for rows that cannot be used.
-
-    Drawn parts have the labels in proportion.
-    """
-    from datasets import disable_progress_bars
+    """Read, deduplicate and split a task's rows for a suite in `folder`; drawn parts have the labels in proportion."""
+    from datasets import ClassLabel, List, disable_progress_bars
 
     disable_progress_bars()
-    tables, duplicates = _drop_duplicates(reading.read(task, folder), task)
+    tables, listed = reading.read(task, folder)
+    tables, duplicates = _drop_duplicates(tables, task)
     labels: tuple[str, ...] = ()
     if task.kind.label in ("one", "each"):
-        labels, tables = _index_labels(tables, task)
+        labels = _label_names(tables, task, listed)
+        index = ClassLabel(names=list(labels))
+        feature = List(index) if task.kind.label == "each" else index
+        tables = {name: rows.cast_column("label", feature) for name, rows in tables.items()}
     _check_rows(tables, task)
     train = tables.pop("train")
-    sizes = _sizes(task, tables, len(train))
-    _check_sizes(task, sizes, tables, train, labels)
     parts: dict[str, Dataset] = {}
-    for part, size in sizes.items():
+    for part, size in _sizes(task, tables, train, labels).items():
         own = tables.get(part)
         if own is None:
             train, parts[part] = _draw(train, size, task, part)
-        elif size in (0, len(own)):
-            parts[part] = own
         else:
-            _, parts[part] = _draw(own, size, task, part)
+            parts[part] = own if size in (0, len(own)) else _draw(own, size, task, part)[1]
     _check_labels(parts["test"], train, labels, f"task {task.name}")
-    if labels and len(_used_labels(parts["test"])) < 2:
-        (only,) = _used_labels(parts["test"])
+    if labels and len(used := _used_labels(parts["test"])) < 2:
+        (only,) = used
         raise HarnessError(f"task {task.name}: every test row has the label {labels[only]}; ask for more test rows")
     return Split(train=train, labels=labels, duplicates=duplicates, **parts)
 
@@ -122,49 +124,19 @@ def _drop_duplicates(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, 
     return distinct, sum(map(len, tables.values())) - sum(map(len, distinct.values()))
 
 
-def _index_labels(tables: dict[str, Dataset], task: Task) -> tuple[tuple[str, ...], dict[str, Dataset]]:
-    """Return the names of the labels that occur, and the rows with indices into them.
-
-    The names keep the order in which the source lists them. Names that it does not list are sorted, numbers by size.
-    """
-    from datasets import ClassLabel, List
-
-    each = task.kind.label == "each"
-    features = [rows.features["label"].feature if each else rows.features["label"] for rows in tables.values()]
-    listed = dict.fromkeys(name for feature in features if isinstance(feature, ClassLabel) for name in feature.names)
-    named = {split: _name_labels(rows, each) for split, rows in tables.items()}
-    used = set[str]().union(*map(_used_labels, named.values()))
-    labels = (*(name for name in listed if name in used), *_sorted(used - listed.keys()))
+def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> tuple[str, ...]:
+    """Return the names of the labels that occur, in the order of `listed`; others are sorted, numbers by size."""
+    used = set[str]().union(*map(_used_labels, tables.values()))
+    try:
+        unlisted = sorted(used - {*listed}, key=float)
+    except ValueError:
+        unlisted = sorted(used - {*listed})
+    labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)
     if len(labels) < 2:
         raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a model needs two to tell apart")
     if "f1" in task.metrics and len(labels) > 2:
-        raise HarnessError(
-            f"task {task.name}: f1 scores the second of two labels, and the rows have {len(labels)}; use f1-macro"
-        )
-    feature = ClassLabel(names=list(labels))
-    return labels, {
-        split: rows.cast_column("label", List(feature) if each else feature) for split, rows in named.items()
-    }
-
-
-def _name_labels(rows: Dataset, each: bool) -> Dataset:
-    """Return the rows with names as labels."""
-    from datasets import ClassLabel, List, Value
-
-    feature, values = rows.features["label"], rows["label"]
-    inner = feature.feature if each else feature
-    if not isinstance(inner, ClassLabel):
-        return rows
-    names = [inner.int2str(list(value)) for value in values] if each else inner.int2str(list(values))
-    text = Value("string")
-    return rows.remove_columns("label").add_column("label", names, feature=List(text) if each else text)
-
-
-def _sorted(names: set[str]) -> list[str]:
-    try:
-        return sorted(names, key=float)
-    except ValueError:
-        return sorted(names)
+        raise HarnessError(f"task {task.name}: f1 scores one of two labels, the rows have {len(labels)}; use f1-macro")
+    return labels
 
 
 def _used_labels(rows: Dataset) -> set[Any]:
@@ -176,13 +148,6 @@ def _used_labels(rows: Dataset) -> set[Any]:
     return set(rows.unique("label"))
 
 
-def _sizes(task: Task, given: Collection[str], rows: int) -> dict[str, int]:
-    """Return the rows of each part; 0 takes the data's own split whole, a default is a share of the training `rows`."""
-    default = {part: 0 if part in given else max(1, round(share * rows)) for part, share in SHARES.items()}
-    default["calibration"] = min(default["calibration"], MOST_CALIBRATION)
-    return {part: getattr(task, part) or size for part, size in default.items()}
-
-
 def _check_rows(tables: dict[str, Dataset], task: Task) -> None:
     """Raise HarnessError for the first row that the kind cannot use."""
     if task.kind.problem is None:
@@ -191,32 +156,31 @@ def _check_rows(tables: dict[str, Dataset], task: Task) -> None:
         for number, row in enumerate(rows):
             problem = task.kind.problem(row, task.inputs)
             if problem:
-                remedy = "; to leave rows out, copy the data to a Folder" if isinstance(task.dataset, Hub) else ""
-                raise HarnessError(f"task {task.name}: distinct row {number} of {split}: {problem}{remedy}")
+                raise HarnessError(f"task {task.name}: distinct row {number} of {split}: {problem}; leave it out")
 
 
-def _check_sizes(
-    task: Task, sizes: dict[str, int], tables: dict[str, Dataset], train: Dataset, labels: tuple[str, ...]
-) -> None:
-    """Raise HarnessError where the rows do not suffice."""
-    for part in tables:
-        if sizes[part] > len(tables[part]):
-            raise HarnessError(
-                f"task {task.name}: {part}={sizes[part]} is more than the {len(tables[part])} distinct rows of {part}"
-            )
+def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple[str, ...]) -> dict[str, int]:
+    """Return the rows of each part; 0 takes the data's own split whole, a default is a share of `train`.
+
+    HarnessError where the rows do not suffice.
+    """
+    sizes = {}
+    for part, share in SHARES.items():
+        most = MOST_CALIBRATION if part == "calibration" else len(train)
+        default = 0 if part in tables else min(max(1, round(share * len(train))), most)
+        size = sizes[part] = getattr(task, part) or default
+        if part in tables and size > (rows := len(tables[part])):
+            raise HarnessError(f"task {task.name}: {part}={size} is more than the {rows} distinct rows of {part}")
     drawn = {part: size for part, size in sizes.items() if part not in tables}
-    if sum(drawn.values()) >= len(train):
+    if (size := sum(drawn.values())) >= len(train):
         raise HarnessError(
-            f"task {task.name}: {', '.join(drawn)} take {sum(drawn.values())} of {len(train)} distinct rows and leave "
-            "none to train on; ask for fewer"
+            f"task {task.name}: {', '.join(drawn)} take {size} of {len(train)} distinct rows and leave none to train "
+            "on; ask for fewer"
         )
-    counts = Counter(train["label"]) if task.kind.label == "one" else None
-    rare = [name for index, name in enumerate(labels) if counts is not None and counts[index] < 2]
-    if drawn and rare:
-        raise HarnessError(
-            f"task {task.name}: too few rows of {', '.join(rare)} to train on and to test with; "
-            "add rows or drop the labels"
-        )
+    counts = Counter(train["label"]) if drawn and task.kind.label == "one" else None
+    if counts and (rare := [name for index, name in enumerate(labels) if counts[index] < 2]):
+        raise HarnessError(f"task {task.name}: too few rows of {', '.join(rare)} to split; add rows or drop the labels")
+    return sizes
 
 
 def _check_labels(test: Dataset, train: Dataset, labels: tuple[str, ...], owner: str) -> None:
@@ -238,31 +202,18 @@ def _draw(rows: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dat
     return halves["train"], halves["test"]
 
 
-def _exact_digest(rows: Dataset) -> str:
-    import pyarrow as pa
-
-    digest = hashlib.sha256()
-    for batch in rows.with_format("arrow").iter(1000):
-        with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as stream:
-            stream.write_table(batch.combine_chunks())
-        digest.update(sink.getvalue())
-    return digest.hexdigest()
-
-
-def _folded_digest(rows: Dataset) -> str:
-    return hashlib.sha256("".join(_row_digests(rows, tuple(rows.column_names))).encode()).hexdigest()
-
-
-def _row_digests(rows: Dataset, columns: tuple[str, ...]) -> Iterator[str]:
+def _row_digests(rows: Dataset, columns: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a digest of these columns, or of all, for each row."""
     from datasets import Image
 
+    columns = columns or rows.column_names
     for name in columns:
         if isinstance(rows.features[name], Image):
             rows = rows.cast_column(name, Image(decode=False))
     return (_row_digest(row, columns) for row in rows)
 
 
-def _row_digest(row: Row, columns: tuple[str, ...]) -> str:
+def _row_digest(row: Row, columns: Sequence[str]) -> str:
     """Return a digest of these columns: white space folded in texts, shape and values of arrays, bytes of images."""
     digest = hashlib.sha256()
     for name in columns:

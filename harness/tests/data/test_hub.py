@@ -13,7 +13,7 @@ from harness.data import hub, reading
 from harness.data.hub import inert
 from harness.errors import HarnessError
 from harness.kinds import text_classification
-from harness.publish.licences import of_model
+from harness.publish.card import base_model
 from harness.spec import Task
 
 __all__ = ["server"]  # a fixture
@@ -61,7 +61,7 @@ def test_model_licence_comes_from_downloaded_card(server, card, name):
     server.put("model", "toys/bert", COMMIT, MODEL | {"README.md": card.encode()})
     hub.fetch(BERT, "model")
     source = {"type": "Hub", "repo": "toys/bert", "revision": COMMIT}
-    assert name == of_model({"source": source}).name
+    assert name == base_model({"source": source})[1].name
 
 
 def test_dataset_download_takes_one_configuration(server):
@@ -107,7 +107,7 @@ def converted(server, tmp_path, monkeypatch, **changed):
 def test_converted_dataset_is_read_by_configuration(server, tmp_path, monkeypatch):
     source, task = converted(server, tmp_path, monkeypatch, splits={"train": "train", "test": "validation"})
     assert {name for name in CONVERTED if name.startswith("small/")} == names(hub.fetch(source, "dataset"))
-    tables = reading.read(task, tmp_path)
+    tables, _ = reading.read(task, tmp_path)
     assert {"train": 40, "test": 30} == {split: len(rows) for split, rows in tables.items()}
 
 

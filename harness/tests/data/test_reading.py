@@ -120,7 +120,7 @@ def test_file_changed_within_a_second_is_read_again(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("rows.csv", "text\nx\n", r"train has no column topic; its columns are text"),
+        ("rows.csv", "text\nx\n", r"train has no column topic; it has text"),
         ("rows.csv", "text,topic\nx,a\ny,\n", r"row 1 of train has no value in topic, like 1 of 2 rows"),
         ("rows.csv", "text,topic\n", r"train has no rows|reading .* failed"),
         ("rows.jsonl", '{"text": "x"', "reading .*rows.jsonl failed: .*"),
@@ -221,7 +221,7 @@ def test_large_lists_are_read_as_lists(tmp_path):
 
 
 def test_unpublished_labels_are_refused(tmp_path):
-    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: the labels of this set are not"):
+    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: its labels are not published"):
         splits.load(labelled(tmp_path, [0, 1, 1, -1]), tmp_path)
     words = tagged(tmp_path, ClassLabel(names=["O", "A"]), lambda number: [0, -1 if number < 7 else 1])
     with pytest.raises(HarnessError, match=r"7 of 60 rows of train have the label -1"):
@@ -236,7 +236,7 @@ def test_word_without_a_label_is_refused(tmp_path):
 
 def test_f1_needs_exactly_two_labels(tmp_path):
     write(rows(topic=["a", "b", "c", "a"] * 25), tmp_path / "rows.csv")
-    with pytest.raises(HarnessError, match="f1 scores the second of two labels, and the rows have 3; use f1-macro"):
+    with pytest.raises(HarnessError, match="f1 scores one of two labels, the rows have 3; use f1-macro"):
         splits.load(task("rows.csv", also=("f1",)), tmp_path)
 
 
@@ -298,7 +298,7 @@ def test_label_of_several_fields_stays_whole(tmp_path):
 
 def test_missing_field_is_refused_with_the_others(tmp_path):
     write(pd.DataFrame({"news": [{"text": text} for text in rows()["text"]], "topic": "a"}), tmp_path / "rows.jsonl")
-    with pytest.raises(HarnessError, match=r"no column news\.body; its columns are news\.text, topic"):
+    with pytest.raises(HarnessError, match=r"no column news\.body; it has news\.text, topic"):
         splits.load(task("rows.jsonl", inputs=("news.body",)), tmp_path)
 
 

@@ -216,7 +216,7 @@ def test_row_without_a_value_is_named(install, column, value):
 
 
 def test_missing_column_is_named_with_the_others(install):
-    with pytest.raises(HarnessError, match="task toy: train has no column body; its columns are text, desk"):
+    with pytest.raises(HarnessError, match="task toy: train has no column body; it has text, desk"):
         load(install(articles()), inputs=("body",))
 
 
@@ -241,7 +241,7 @@ REFUSALS = {
         articles(40), {}, "test, validation, calibration take 40 of 40 distinct rows and leave none to train on"
     ),
     "duplicates do not count": (articles(40) * 3, {}, "take 40 of 40 distinct rows"),
-    "a label of one row": (LONELY, {}, "too few rows of y, z to train on and to test with; add rows or drop"),
+    "a label of one row": (LONELY, {}, "too few rows of y, z to split; add rows or drop"),
     "a label of two rows": (PAIR, {"test": 60}, "cannot set apart 12 rows for validation: .*least populated class"),
     "fewer rows than labels": (articles(), {"calibration": 2}, "cannot set apart 2 rows for calibration: "),
     "a test of one row": (articles(), {"test": 1}, "cannot set apart 1 rows for test"),
