@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 JSON_PREFIX = "json:"
 """Prefix of a column whose values travel as JSON text, such as lists."""
-
 MASK = "attention_mask"
 """Nonzero for the elements of a row, zero for its padding."""
 
@@ -68,28 +67,19 @@ def _with_inputs(session: Session, transform: Callable[[Arrays], Arrays]) -> Ses
 
 
 def columns_from_rows(rows: Sequence[Row], inputs: tuple[str, ...]) -> Arrays:
-    """Return one array per column.
-
-    Texts become fixed-width unicode, so that they travel as raw bytes; lists of unequal length become JSON.
-    """
+    """Return one array per column: texts as fixed-width unicode, lists of unequal length as JSON."""
     columns: Arrays = {}
     for name in inputs:
         values = [row[name] for row in rows]
-        array = _array(values)
-        if array is None:
-            columns[JSON_PREFIX + name] = np.array([json.dumps(value) for value in values])
-        else:
+        try:
+            array = np.array(values)
+        except ValueError:  # of unequal length
+            array = np.array([])
+        if array.dtype.kind in "biufU" and array.size:
             columns[name] = array
+        else:
+            columns[JSON_PREFIX + name] = np.array([json.dumps(value) for value in values])
     return columns
-
-
-def _array(values: list[Any]) -> NDArray[Any] | None:
-    """Return the values as one array of numbers or texts; None if they do not form one."""
-    try:
-        array = np.array(values)
-    except ValueError:
-        return None
-    return array if array.dtype.kind in "biufU" and array.size else None
 
 
 def rows_from_columns(arrays: Arrays) -> list[dict[str, Any]]:
@@ -102,10 +92,9 @@ def rows_from_columns(arrays: Arrays) -> list[dict[str, Any]]:
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def reduction_order(kind: Kind) -> dict[str, Any]:
-    """Describe the kind's reduction for `with_reduction` in another process."""
-    assert kind.reduce is not None
-    return {"reduce": symbol_of(kind.reduce), "reduce_inputs": list(kind.reduce_inputs)}
+def reduction_order(kind: Kind) -> dict[str, Any] | None:
+    """Describe the kind's reduction, if it has one, for `with_reduction` in another process."""
+    return kind.reduce and {"reduce": symbol_of(kind.reduce), "reduce_inputs": list(kind.reduce_inputs)}
 
 
 def with_reduction(session: Session, order: dict[str, Any]) -> Session:
@@ -124,8 +113,7 @@ def with_reduction(session: Session, order: dict[str, Any]) -> Session:
 def with_length_sorting(session: Session, rows: int) -> Session:
     """Return the session, answering a batch in chunks of `rows` rows of similar length, in the order of the batch.
 
-    Each chunk loses the padding that none of its rows needs. Sorting, cutting and joining happen inside the window.
-    Batches without a mask have no padding and run as they are.
+    Each chunk loses the padding that none of its rows needs, inside the window. Without a mask, batches stay whole.
     """
 
     def run(arrays: Arrays) -> Arrays:
@@ -134,7 +122,8 @@ def with_length_sorting(session: Session, rows: int) -> Session:
             return session.run(arrays)
         order = np.argsort(mask.sum(axis=1), kind="stable")
         chunks = [order[first : first + rows] for first in range(0, len(order), rows)]
-        spans = [_used_span(mask[chunk]) for chunk in chunks]
+        used = [np.flatnonzero(mask[chunk].any(axis=0)) for chunk in chunks]  # columns; a row may have no element
+        spans = [slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, mask.shape[1]) for at in used]
         answers = [session.run(_cut(arrays, chunk, span)) for chunk, span in zip(chunks, spans, strict=True)]
         parts = {name: [answer[name] for answer in answers] for name in answers[0]}
         return {name: _join(_pad(values, spans, mask.shape[1]), order) for name, values in parts.items()}
@@ -142,19 +131,12 @@ def with_length_sorting(session: Session, rows: int) -> Session:
     return session._replace(run=run)
 
 
-def _used_span(mask: NDArray[np.generic]) -> slice:
-    """Return the columns in which any row has an element; all of them if no row has one."""
-    used = np.flatnonzero(mask.any(axis=0))
-    return slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, mask.shape[1])
-
-
 def _cut(arrays: Arrays, chunk: NDArray[np.intp], span: slice) -> Arrays:
     """Return the rows of a chunk; arrays with one entry per element are cut to the span."""
-    width = arrays[MASK].shape[1]
-    chosen = {name: values[chunk] for name, values in arrays.items()}
+    width = arrays[MASK].shape[1:2]
     return {
-        name: np.ascontiguousarray(values[:, span]) if values.shape[1:2] == (width,) else values
-        for name, values in chosen.items()
+        name: np.ascontiguousarray(values[chunk][:, span]) if values.shape[1:2] == width else values[chunk]
+        for name, values in arrays.items()
     }
 
 
@@ -171,12 +153,9 @@ def _pad(parts: list[NDArray[np.generic]], spans: list[slice], width: int) -> li
 def _join(parts: list[NDArray[np.generic]], order: NDArray[np.intp]) -> NDArray[np.generic]:
     """Stack the parts in the order of the batch; generated texts are padded to the longest."""
     longest = max((part.shape[1] for part in parts if part.ndim > 1), default=0)
-    stacked = np.concatenate(
-        [
-            np.pad(part, [(0, 0), (0, longest - part.shape[1])]) if part.ndim == 2 and part.dtype.kind in "iu" else part
-            for part in parts
-        ]
-    )
+    if parts[0].ndim == 2 and parts[0].dtype.kind in "iu":
+        parts = [np.pad(part, [(0, 0), (0, longest - part.shape[1])]) for part in parts]
+    stacked = np.concatenate(parts)
     joined = np.empty_like(stacked)
     joined[order] = stacked
     return joined

@@ -1,38 +1,161 @@
-"""The parent's end of a worker, and the machine that workers run on."""
+"""The parent's end of a worker: its process, its pipe, its log, and the machine that it runs on."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 from filelock import FileLock
 
-from harness.contracts.backend import Backend, Target
+from harness.contracts.backend import Backend, Python, Target
 from harness.contracts.kind import Arrays, Kind
-from harness.errors import WorkerError
-from harness.measure import adapters, gpu, system
-from harness.measure.adapters import Preprocessing
-from harness.measure.gpu import GpuSnapshot
-from harness.measure.process import ChildProcess
-from harness.measure.system import Snapshot
+from harness.environments.interpreters import INTERPRETER_VARIABLES
+from harness.errors import Unsupported, WorkerError, worker_error
+from harness.measure import adapters, gpu, protocol, system
+from harness.util.identity import PACKAGE, python_path, symbol_of
 from harness.util.machine import versions, wait_policy
-from harness.util.symbols import python_path, symbol_of
 
+EXIT_GRACE_S = 2.0
+"""Time for a process that closed its pipe to end."""
+MESSAGE_LINES = 8
+"""Last lines of the log that an error's message quotes; the error carries the rest."""
+MAX_LOG_BYTES = 2**20
+"""The end of the log that an error carries."""
+SETTLE_S = 0.005
+"""Pause after a spinning worker resumes, so that its idle threads are as if it had never been suspended."""
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CXX", "HF_HOME",
 )  # fmt: skip
 """Environment variables that a worker gets from the parent; all others are dropped or set."""
 
-SETTLE_S = 0.005
-"""Pause after a spinning worker resumes, so that its idle threads are as if it had never been suspended."""
+
+class UnsupportedInChild(Unsupported, WorkerError):
+    """The process reported that it cannot run this model."""
+
+
+class ChildProcess:
+    """A module of the harness in a process group of its own. Use as a context manager; leaving it ends the process.
+
+    Every method raises WorkerError, naming the signal, the timeout or the error that was raised in the process.
+    """
+
+    ROLE = "process"
+    """Its name in messages."""
+
+    def __init__(
+        self, name: str, module: str, environment: Mapping[str, str], timeout_s: float, home: Python | None = None
+    ) -> None:
+        self.name, self.timeout_s = name, timeout_s
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
+        self._sock, theirs = socket.socketpair()
+        self._sock.settimeout(timeout_s)
+        command = [sys.executable, "-P", "-m", module]
+        if home is not None:  # `bootstrap` brings this harness; its neighbours here must stay out of reach there
+            command = [home.executable, "-P", str(PACKAGE / "environments/bootstrap.py"), module]
+            kept = {name: value for name, value in environment.items() if name not in INTERPRETER_VARIABLES}
+            environment = {**kept, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # the caller's own
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [*command, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    env=environment,
+                    stdin=subprocess.PIPE,  # never written to; it closes when this process ends, however it ends
+                    stdout=self._log,
+                    stderr=self._log,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                self._sock.close()
+                self._log.close()
+                raise WorkerError(f"{name}: cannot start a {self.ROLE}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """End the process and everything it started."""
+        if self._log.closed:
+            return  # closed before; by now another process may have this one's id
+        self._sock.close()
+        with self._process:  # closes its standard input and waits for its end
+            self._signal_group(signal.SIGKILL)
+        self._log.close()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        """Signal the process and what it started, which may outlive it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _send(self, header: dict[str, Any], arrays: Arrays | None = None) -> None:
+        try:
+            protocol.send(self._sock, header, arrays)
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _receive(self) -> tuple[dict[str, Any], Arrays]:
+        try:
+            header, arrays = protocol.receive(self._sock)
+        except (OSError, EOFError) as error:
+            raise self._failure(error) from error
+        if "error" in header:
+            raise UnsupportedInChild(header["error"]) if header.get("unsupported") else self._error(header["error"])
+        return header, arrays
+
+    def _failure(self, error: Exception) -> WorkerError:
+        if isinstance(error, TimeoutError):
+            self._signal_group(signal.SIGKILL)
+            return self._error(f"the {self.ROLE} gave no answer within {self.timeout_s:g} s")
+        try:
+            code = self._process.wait(EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._signal_group(signal.SIGKILL)
+            return self._error(f"the {self.ROLE} closed its pipe but kept running")
+        end = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+        return self._error(f"the {self.ROLE} {end}")
+
+    def _error(self, problem: str) -> WorkerError:
+        """Return the error, its message ending with the last lines of the log."""
+        self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, self._log.tell() - MAX_LOG_BYTES))
+        log = self._log.read().decode(errors="replace").strip()
+        quoted = "".join(f"\n  | {line}" for line in log.splitlines()[-MESSAGE_LINES:])
+        return worker_error(problem, f"{self.name}: {problem}{quoted}", log)
+
+
+def worker_environment(threads: int, spinning: bool = False) -> dict[str, str]:
+    """Return a worker's environment: an allow-list, and the same thread settings for every backend."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return inherited | {
+        "PYTHONPATH": python_path(),
+        "PYTHONHASHSEED": "0",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": wait_policy(spinning),  # idle threads that spin slow down whatever is timed next
+        "TOKENIZERS_PARALLELISM": "false",
+        "NVIDIA_TF32_OVERRIDE": "0",  # fp32 means fp32, also in libraries without a switch of their own
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which NVML counts devices
+        "HF_HUB_OFFLINE": "1",
+    }
 
 
 @dataclass(frozen=True)
@@ -54,30 +177,8 @@ class Answer:
         return self.ended_ns - self.began_ns
 
 
-def worker_environment(threads: int, spinning: bool = False) -> dict[str, str]:
-    """Return a worker's environment: an allow-list, and the same thread settings for every backend.
-
-    By default idle OpenMP threads sleep: spinning ones would slow down whatever is timed next.
-    """
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return inherited | {
-        "PYTHONPATH": python_path(),
-        "PYTHONHASHSEED": "0",
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": wait_policy(spinning),
-        "TOKENIZERS_PARALLELISM": "false",
-        "NVIDIA_TF32_OVERRIDE": "0",  # fp32 means fp32, also in libraries without a switch of their own
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which NVML counts devices
-        "HF_HUB_OFFLINE": "1",
-    }
-
-
 class Worker(ChildProcess):
-    """A process that holds one backend, in the environment that the backend names. Leaving it ends the process.
-
-    Every method raises WorkerError, naming the signal, the timeout or the backend's own error.
-    """
+    """A process that holds one backend, in the environment that the backend names."""
 
     ROLE = "worker"
 
@@ -88,19 +189,14 @@ class Worker(ChildProcess):
         target: Target,
         timeout_s: float,
         name: str | None = None,
-        preprocessing: Preprocessing | None = None,
+        preprocessing: adapters.Preprocessing | None = None,
         kind: Kind | None = None,
     ) -> None:
         target = backend.worker_target(target)
-        order = {**symbol_of(backend.load), "artifact": str(artifact), **target._asdict()}
-        order |= {"options": dict(target.options), "imports": backend.imports}
-        order["elsewhere"] = backend.runs_in is not None
-        if backend.batches_of is not None:
-            order["batches_of"] = backend.batches_of
-        if kind is not None and kind.reduce is not None:
-            order["reduction"] = adapters.reduction_order(kind)
-        if preprocessing is not None:
-            order["preprocessing"] = preprocessing.to_json()
+        order = {**symbol_of(backend.load), "artifact": str(artifact), **target._asdict(), "imports": backend.imports}
+        order |= {"options": dict(target.options), "elsewhere": backend.runs_in is not None}
+        order |= {"batches_of": backend.batches_of, "reduction": kind and adapters.reduction_order(kind)}
+        order["preprocessing"] = preprocessing and preprocessing.to_json()
         self._suspends = bool(backend.options.get("spinning"))
         environment = worker_environment(target.threads, target.spinning)
         super().__init__(name or backend.name, "harness.measure.worker", environment, timeout_s, backend.runs_in)
@@ -109,9 +205,8 @@ class Worker(ChildProcess):
             self.loaded = self._receive()[0]
             """`import_ns`, `load_ns` (the rest of loading), the `device` as read back, the runtime's `settings`."""
             if backend.runs_in is None and backend.packages:
-                installed = versions(backend.packages)
-                packages = ", ".join(f"{package} {installed[package]}" for package in sorted(installed))
-                self.loaded["settings"]["packages"] = packages
+                packages = sorted(versions(backend.packages).items())
+                self.loaded["settings"]["packages"] = ", ".join(f"{name} {version}" for name, version in packages)
             self.compile_ns = 0
             """Time spent preparing for the first batch; set by `put`."""
         except BaseException:
@@ -146,46 +241,15 @@ class Worker(ChildProcess):
             held: list[int] = self._receive()[0]["held_bytes"]
         return held
 
-    def _running(self) -> AbstractContextManager[None]:
-        """Let the worker run inside; a worker whose backend chose to spin is suspended outside."""
-        return _resumed(self.pid) if self._suspends else nullcontext()
-
-
-@contextmanager
-def _resumed(pid: int) -> Iterator[None]:
-    """Let the process group of `pid` run inside and suspend it outside; ignore one that has ended.
-
-    A busy-waiting worker would slow down every other worker that is timed beside it.
-    """
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGCONT)
-    time.sleep(SETTLE_S)
-    yield
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGSTOP)
-
-
-class WorkerHandle(AbstractContextManager[Any], Protocol):
-    """The part of `Worker` that rounds use, so that a simulated machine can supply its own."""
-
-    loaded: dict[str, Any]
-    compile_ns: int
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-
-    def put(self, batch: Arrays) -> None:
-        """Hand over a batch."""
-
-    def run(self, loops: int = 1) -> Answer:
-        """Time calls on the batch that was put."""
-
-    def repeat(self, parts: int, calls: int) -> list[int]:
-        """Call it again and again; return the bytes held between parts."""
-
-    def close(self) -> None:
-        """End the worker."""
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Let the worker run inside. One that chose to spin is suspended outside: it would slow down the others."""
+        if self._suspends:
+            self._signal_group(signal.SIGCONT)
+            time.sleep(SETTLE_S)
+        yield
+        if self._suspends:
+            self._signal_group(signal.SIGSTOP)
 
 
 @contextmanager
@@ -199,13 +263,13 @@ def machine_lock() -> Iterator[None]:
 class Machine:
     """Everything outside the process that a measurement touches; a simulated machine keeps its own time."""
 
-    start_worker: Callable[..., WorkerHandle] = Worker
-    """(backend, artifact, target, timeout_s, name of the arm, its preprocessing, its kind) → its worker, loaded."""
+    start_worker: Callable[..., Any] = Worker
+    """(backend, artifact, target, timeout_s, name of the arm, its preprocessing, its kind) → its `Worker`, loaded."""
     lock: Callable[[], AbstractContextManager[None]] = machine_lock
     """Held while rounds run."""
-    read_counters: Callable[[Iterable[int]], Snapshot] = system.read_counters
+    read_counters: Callable[[Iterable[int]], system.Snapshot] = system.read_counters
     """(process ids of the workers) → the machine's counters."""
-    read_gpu: Callable[[Iterable[int]], GpuSnapshot | None] = gpu.read_gpu
+    read_gpu: Callable[[Iterable[int]], gpu.GpuSnapshot | None] = gpu.read_gpu
     """(process ids of the workers) → the state of the GPU; called for workers on one only."""
 
 

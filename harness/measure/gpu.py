@@ -1,7 +1,4 @@
-"""The state of the GPU as its driver (NVML) reports it: clocks, what limits them, memory, and who holds it.
-
-Without a GPU, its driver or `nvidia-ml-py`, readings are None. Measurements on the CPU take none.
-"""
+"""The state of the GPU as its driver (NVML) reports it; None without a GPU, its driver or `nvidia-ml-py`."""
 
 from __future__ import annotations
 
@@ -21,13 +18,10 @@ REASONS = {
     0x40: "heat", 0x80: "power brake",
 }  # fmt: skip
 """Bits of nvml.h's clock event reasons, without idleness and display clocks."""
-
 STEADY = 0.02
 """Clock rates this close count as equal: the tolerance of a ratio, if a change fell on one arm."""
-
 STEADY_READINGS = 3
 """Successive readings that must be that close."""
-
 CONTEXT_MB = 300
 """Memory that CUDA and its libraries take in every process, at least, before any weight."""
 
@@ -43,17 +37,15 @@ class GpuReading:
     free_bytes: int
     total_bytes: int
     foreign: int | None
-    """Processes on it other than this one and its workers; None if the driver numbers processes differently, as in a
-    container."""
+    """Processes on it other than ours; None if the driver numbers processes differently, as in a container."""
     foreign_bytes: int | None
 
 
 class GpuSnapshot(NamedTuple):
-    """A reading, and the GPU memory that each of our workers holds."""
+    """A reading, and the bytes of GPU memory that each of our workers holds, by process id."""
 
     reading: GpuReading
     held_bytes: dict[int, int]
-    """Process id → bytes."""
 
 
 def read_gpu(pids: Iterable[int]) -> GpuSnapshot | None:
@@ -67,10 +59,10 @@ def driver() -> Any | None:
     """Return NVML's module, initialised; None without the module or a driver."""
     try:
         import pynvml
+
+        pynvml.nvmlInit()
     except ImportError:
         return None
-    try:
-        pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
     return pynvml
@@ -123,11 +115,9 @@ def gpu_sentences(readings: Sequence[GpuReading]) -> list[str]:
     rates = [reading.sm_mhz for reading in readings if reading.sm_mhz]
     if rates and max(rates) > min(rates) * (1 + STEADY):
         sentences.append(f"the GPU's clock went between {min(rates)} and {max(rates)} MHz")
-    reasons = list(dict.fromkeys(why for reading in readings for why in reading.held_down or ()))
-    if reasons:
+    if reasons := list(dict.fromkeys(why for reading in readings for why in reading.held_down or ())):
         sentences.append(f"the GPU's clock was held down by {', '.join(reasons)}")
-    foreign = max((reading.foreign or 0 for reading in readings), default=0)
-    if foreign:
+    if foreign := max((reading.foreign or 0 for reading in readings), default=0):
         held = max(reading.foreign_bytes or 0 for reading in readings)
         users = "another process" if foreign == 1 else f"{foreign} other processes"
         sentences.append(f"{users} used the GPU, with {held / 1e6:.0f} MB of its memory")

@@ -17,9 +17,8 @@ def end_with_parent() -> None:
     """Have the system kill this process's group when standard input closes: the parent holds its other end.
 
     The parent starts this process in a session of its own, with a pipe for standard input that it never writes to.
-    Watching the worker's socket instead would notice a dead parent only between two calls of a backend, and would never
-    end what the backend started. Linux does it without a thread, and without PR_SET_PDEATHSIG, which spares
-    children; on other systems the socket has to do.
+    The worker's socket would show a dead parent only between two calls of a backend, and would not end what the backend
+    started. Linux needs no thread for it, nor PR_SET_PDEATHSIG, which spares children; elsewhere the socket has to do.
     """
     lifeline = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 from typing import Any
 
 import numpy as np
 
 from harness.contracts.kind import Arrays
-
-_LENGTH = struct.Struct("!I")
 
 
 def send(sock: socket.socket, header: dict[str, Any], arrays: Arrays | None = None) -> None:
@@ -25,15 +22,14 @@ def send(sock: socket.socket, header: dict[str, Any], arrays: Arrays | None = No
             raise TypeError(f"{name} holds Python objects; send numbers or fixed-width text")
     described = [[name, array.dtype.str, list(array.shape)] for name, array in packed.items()]
     text = json.dumps({**header, "arrays": described}).encode()
-    sock.sendall(_LENGTH.pack(len(text)) + text)
+    sock.sendall(len(text).to_bytes(4, "big") + text)
     for array in packed.values():
         sock.sendall(array.reshape(-1).view(np.uint8).data)
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], Arrays]:
     """Read one frame, sleeping until it arrives; raise EOFError when the other side has closed."""
-    (length,) = _LENGTH.unpack(_read(sock, _LENGTH.size))
-    header = json.loads(_read(sock, length))
+    header = json.loads(_read(sock, int.from_bytes(_read(sock, 4), "big")))
     arrays: Arrays = {}
     for name, dtype_name, shape in header.pop("arrays"):
         dtype = np.dtype(dtype_name)

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from harness.measure.checks import check_leaks, check_memoization
 from harness.measure.gpu import GpuSnapshot, is_steady
 from harness.measure.samples import Arm, Measurement, Samples, Settings, WorkerFigures, WorkloadInputs
-from harness.measure.system import Span, summarize
-from harness.measure.worker_pool import Check, WorkerPool
+from harness.measure.system import Snapshot, Span, summarize
+from harness.measure.worker_pool import Check, WorkerPool, check_leaks, check_memoization
 from harness.util.console import Progress
 
 BLOCK_NS = 8_000_000
 """Calls are timed in blocks of at least this length, so that handing over a batch costs little beside them."""
-
 MAX_BLOCK_NS = 200_000_000
 """The slowest arm's block is no longer, or a very fast arm would have all others spend the budget."""
-
 WARM_UP_BLOCKS = 2
 """The first call at a shape allocates memory for it; the second shows how long calls take."""
-
 MAX_GPU_WARM_UP_BLOCKS = 100
 """Blocks of every arm after which rounds begin even if the GPU's clock is not steady: some seconds."""
-
 MIN_LATER_LAUNCHES, MAX_LAUNCH_ROUNDS = 2, 40
 """Launches between two looks, and rounds in each of them: more rounds do not reduce the spread between launches."""
-
 ORDER_SEED = 0
 
 Decides = Callable[[Samples], bool]
@@ -53,47 +47,51 @@ def measure(
     the first being the gate's. An arm that runs out of memory at a later one has no samples of it nor of larger ones; a
     workload for which the reference runs out of memory is dropped.
     """
-    run = _Run(arms, workloads, settings, check, decides)
     with settings.machine.lock(), progress.bar("measure", settings.looks[-1] * len(workloads)) as bar:
+        run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
             with ExitStack() as stack:
-                run.launch(stack, bar.update)
+                run.launch(stack)
     return run.finish()
 
 
+@dataclass
 class _Run:
     """A measurement in progress."""
 
-    def __init__(
-        self, arms: Sequence[Arm], loads: Sequence[WorkloadInputs], settings: Settings, check: Check, decides: Decides
-    ) -> None:
-        self.arms, self.settings, self.check, self.decides = arms, settings, check, decides
-        self.pairs = [(load, Samples(load.batch, load.order_seed)) for load in loads]
-        self.measurement = Measurement(samples=[], workers={arm.name: WorkerFigures() for arm in arms})
-        self.monitor = GpuMonitor(settings, self.measurement)
-        self.spans: list[Span] = []
+    arms: Sequence[Arm]
+    workloads: InitVar[Sequence[WorkloadInputs]]
+    settings: Settings
+    check: Check
+    decides: Decides
+    tick: Callable[[], object]
+    spans: list[Span] = field(default_factory=list)
+
+    def __post_init__(self, workloads: Sequence[WorkloadInputs]) -> None:
+        self.pairs = [(workload, Samples(workload.batch, workload.order_seed)) for workload in workloads]
+        self.measurement = Measurement(samples=[], workers={arm.name: WorkerFigures() for arm in self.arms})
 
     def due(self) -> list[tuple[WorkloadInputs, Samples]]:
         """Return the workloads that get another launch, and their samples."""
         return [(workload, samples) for workload, samples in self.pairs if self._fits(workload) and self._due(samples)]
 
-    def launch(self, stack: ExitStack, tick: Callable[[], object]) -> None:
+    def launch(self, stack: ExitStack) -> None:
         """Start fresh workers, which end with `stack`, and run their rounds of every workload that is due."""
         due = self.due()
         first, first_samples = due[0]
         pool = WorkerPool(self.measurement, self.arms[0].name, self.check)
-        self._switch(pool, first)  # already loading may run out of memory
+        pool.switch_batch(first.batch, gated=self._gated(first))  # already loading may run out of memory
         for arm in self.arms:
             if arm.name not in self.measurement.failed and self.measurement.fits(arm.name, first.batch):
                 pool.start(arm, self.settings, stack)
         if self.settings.checks and not first_samples.rows:
             check_memoization(pool, first, self.settings.seed)
         for workload, samples in due:
-            self._switch(pool, workload)
-            self._run_workload(pool, workload, samples, tick)
+            pool.switch_batch(workload.batch, gated=self._gated(workload))
+            self._run_workload(pool, workload, samples)
             if not self._fits(workload):
                 break
-        pool.record_workers()
+        pool.record(list(pool.workers))
 
     def finish(self) -> Measurement:
         """Return the measurement."""
@@ -104,34 +102,62 @@ class _Run:
         self.measurement.disturbance = summarize(self.spans)
         return self.measurement
 
-    def _run_workload(
-        self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples, tick: Callable[[], object]
-    ) -> None:
+    def _run_workload(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
         """Warm up, run this launch's rounds and record how the machine was meanwhile."""
         call_ns = _warm_up(pool, workload, samples)
         if self.settings.checks and self._gated(workload) and not samples.rows:
             check_leaks(pool, workload, call_ns, self.settings.timeout_s)
-        self.monitor.wait_until_steady(pool, workload, samples)
+        self._await_steady_gpu(pool, workload, samples)
         pool.switches.clear()
         if not self._fits(workload):
             return
-        self.monitor.record(pool)
-        before = self.settings.machine.read_counters(pool.pids())
-        limit_ns = launch_limit_ns(samples, self.settings, len(self.pairs))
-        for _ in _rounds(pool, workload, samples, self.settings, limit_ns):
-            tick()
-        self.monitor.record(pool)
-        after = self.settings.machine.read_counters(pool.pids())
+        before = self._read_machine(pool)
+        self._run_rounds(pool, workload, samples)
+        after = self._read_machine(pool)
         self.spans.append(Span(before=before, after=after, elapsed_ns=samples.last_ns, switches=dict(pool.switches)))
         if not self._fits(workload):
             return
         if is_look(samples, self.settings):
             samples.decided = self.decides(samples)
         if self._gated(workload) and not self._due(samples):
-            _run_tail(pool, workload, samples, self.settings)
+            self._run_tail(pool, workload, samples)
 
-    def _switch(self, pool: WorkerPool, workload: WorkloadInputs) -> None:
-        pool.switch_batch(workload.batch, gated=self._gated(workload))
+    def _run_rounds(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
+        """Run one launch's rounds of a workload, until they are complete or the launch has spent its budget."""
+        launch, first = len(samples.rows), samples.rounds
+        limit_ns = launch_limit_ns(samples, self.settings, len(self.pairs))
+        rng = random.Random(f"{self.settings.seed} {launch} {workload.batch}")
+        samples.rows.append([])
+        samples.lengths.append([])
+        for name in pool.workers:
+            samples.ns.setdefault(name, []).append([])
+        began_ns = samples.last_ns = 0
+        for number in range(first, first + launch_plan(self.settings)[launch]):
+            if samples.last_ns > limit_ns:
+                samples.cut_short = True
+                break
+            rows, batch = workload.round(number)
+            answers = pool.answer(rng.sample(list(pool.workers), len(pool.workers)), rows, batch, samples.loops)
+            if pool.reference not in pool.workers:
+                return
+            for name in pool.workers:
+                block_ns = pool.last[name].elapsed_ns
+                samples.ns[name][-1].append(block_ns // samples.loops)
+                samples.timed_ns[name] = samples.timed_ns.get(name, 0) + block_ns
+            samples.rows[-1].append(rows[0])
+            samples.lengths[-1].append(next(iter(batch.values()))[0].size)
+            began_ns = began_ns or answers[0].began_ns
+            samples.last_ns = answers[-1].ended_ns - began_ns
+            self.tick()
+        samples.spent_ns += samples.last_ns
+
+    def _run_tail(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
+        """Time single calls of every arm, for percentiles: the mean of a block has no tail."""
+        rng = random.Random(f"{self.settings.seed} tail")
+        for number in range(self.settings.tail):
+            pool.answer(rng.sample(list(pool.workers), len(pool.workers)), *workload.round(number), 1)
+            for name in pool.workers:
+                samples.tail_ns.setdefault(name, []).append(pool.last[name].elapsed_ns)
 
     def _gated(self, workload: WorkloadInputs) -> bool:
         return workload is self.pairs[0][0]
@@ -143,91 +169,20 @@ class _Run:
     def _due(self, samples: Samples) -> bool:
         return is_due(samples, self.settings, len(self.pairs))
 
+    def _read_machine(self, pool: WorkerPool) -> Snapshot:
+        """Record the GPU's state and how much of its memory every worker holds; return the machine's counters."""
+        if (snapshot := self._read_gpu(pool)) is not None:
+            self.measurement.gpu.append(snapshot.reading)
+            for name, worker in pool.workers.items():
+                if (held := snapshot.held_bytes.get(worker.pid)) is not None:
+                    pool.vram_bytes[name] = max(held, pool.vram_bytes.get(name, 0))
+        return self.settings.machine.read_counters(pool.pids())
 
-def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> dict[str, float]:
-    """Run blocks that count only for the first answer and, in the first launch, set the number of calls in a block.
-
-    Return the nanoseconds that a call of each remaining arm took in the last block.
-    """
-    rows = workload.rows(0)
-    batch = workload.arrays(rows)
-    loops, call_ns = 1, {}
-    for _ in range(WARM_UP_BLOCKS):
-        pool.answer(list(pool.workers), rows, batch, loops)
-        if pool.reference not in pool.workers:
-            return {}
-        call_ns = {name: pool.last[name].elapsed_ns / loops for name in pool.workers}
-        fastest, slowest = min(call_ns.values()), max(call_ns.values())
-        loops = max(1, min(math.ceil(BLOCK_NS / fastest), int(MAX_BLOCK_NS / slowest)))
-    samples.loops = samples.loops or loops
-    return call_ns
-
-
-def _rounds(
-    pool: WorkerPool, workload: WorkloadInputs, samples: Samples, settings: Settings, limit_ns: float
-) -> Iterator[None]:
-    """Run one launch's rounds of a workload, yielding after each, until they are complete or `limit_ns` is spent."""
-    launch, first = len(samples.rows), samples.rounds
-    rng = random.Random(f"{settings.seed} {launch} {workload.batch}")
-    samples.rows.append([])
-    samples.lengths.append([])
-    for name in pool.workers:
-        samples.ns.setdefault(name, []).append([])
-    began_ns = samples.last_ns = 0
-    for number in range(first, first + launch_plan(settings)[launch]):
-        if samples.last_ns > limit_ns:
-            samples.cut_short = True
-            break
-        rows = workload.rows(number)
-        batch = workload.arrays(rows)
-        answers = pool.answer(rng.sample(list(pool.workers), len(pool.workers)), rows, batch, samples.loops)
-        if pool.reference not in pool.workers:
-            return
-        for name in pool.workers:
-            block_ns = pool.last[name].elapsed_ns
-            samples.ns[name][-1].append(block_ns // samples.loops)
-            samples.timed_ns[name] = samples.timed_ns.get(name, 0) + block_ns
-        samples.rows[-1].append(rows[0])
-        samples.lengths[-1].append(next(iter(batch.values()))[0].size)
-        began_ns = began_ns or answers[0].began_ns
-        samples.last_ns = answers[-1].ended_ns - began_ns
-        yield
-    samples.spent_ns += samples.last_ns
-
-
-def _run_tail(pool: WorkerPool, workload: WorkloadInputs, samples: Samples, settings: Settings) -> None:
-    """Time single calls of every arm, for percentiles: the mean of a block has no tail."""
-    rng = random.Random(f"{settings.seed} tail")
-    for number in range(settings.tail):
-        rows = workload.rows(number)
-        pool.answer(rng.sample(list(pool.workers), len(pool.workers)), rows, workload.arrays(rows), 1)
-        for name in pool.workers:
-            samples.tail_ns.setdefault(name, []).append(pool.last[name].elapsed_ns)
-
-
-@dataclass(frozen=True)
-class GpuMonitor:
-    """Readings of the GPU during a measurement, and calls until its clock is steady. Does nothing on the CPU."""
-
-    settings: Settings
-    measurement: Measurement
-
-    def record(self, pool: WorkerPool) -> None:
-        """Record the state of the GPU, and how much of its memory every worker holds."""
-        snapshot = self._read(pool)
-        if snapshot is None:
-            return
-        self.measurement.gpu.append(snapshot.reading)
-        for name, worker in pool.workers.items():
-            if (held := snapshot.held_bytes.get(worker.pid)) is not None:
-                pool.vram_bytes[name] = max(held, pool.vram_bytes.get(name, 0))
-
-    def wait_until_steady(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
-        """Run blocks that do not count until the clock rate is steady, or for MAX_GPU_WARM_UP_BLOCKS."""
+    def _await_steady_gpu(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
+        """Run blocks that do not count until the GPU's clock is steady, or for MAX_GPU_WARM_UP_BLOCKS."""
         rates: list[int] = []
-        rows = workload.rows(0)
-        batch = workload.arrays(rows)
-        while (snapshot := self._read(pool)) is not None and snapshot.reading.sm_mhz:
+        rows, batch = workload.round(0)
+        while (snapshot := self._read_gpu(pool)) is not None and snapshot.reading.sm_mhz:
             rates.append(snapshot.reading.sm_mhz)
             if is_steady(rates):
                 return
@@ -242,8 +197,26 @@ class GpuMonitor:
             if pool.reference not in pool.workers:
                 return
 
-    def _read(self, pool: WorkerPool) -> GpuSnapshot | None:
+    def _read_gpu(self, pool: WorkerPool) -> GpuSnapshot | None:
         return self.settings.machine.read_gpu(pool.pids()) if self.settings.target.device == "cuda" else None
+
+
+def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> dict[str, float]:
+    """Run blocks that count only for the first answer and, in the first launch, set the number of calls in a block.
+
+    Return the nanoseconds that a call of each remaining arm took in the last block.
+    """
+    rows, batch = workload.round(0)
+    loops, call_ns = 1, {}
+    for _ in range(WARM_UP_BLOCKS):
+        pool.answer(list(pool.workers), rows, batch, loops)
+        if pool.reference not in pool.workers:
+            return {}
+        call_ns = {name: pool.last[name].elapsed_ns / loops for name in pool.workers}
+        fastest, slowest = min(call_ns.values()), max(call_ns.values())
+        loops = max(1, min(math.ceil(BLOCK_NS / fastest), int(MAX_BLOCK_NS / slowest)))
+    samples.loops = samples.loops or loops
+    return call_ns
 
 
 def launch_plan(settings: Settings) -> list[int]:
@@ -274,19 +247,17 @@ def is_due(samples: Samples, settings: Settings, workloads: int) -> bool:
         return True
     look = next(look for look in settings.looks if look > sum(plan[:done]))
     needed_ns = samples.spent_ns / samples.rounds * (look - samples.rounds)
-    samples.cut_short |= needed_ns > _budget_ns(settings, workloads) - samples.spent_ns
+    samples.cut_short |= needed_ns > launch_limit_ns(samples, settings, workloads)
     return not samples.cut_short
 
 
 def launch_limit_ns(samples: Samples, settings: Settings, workloads: int) -> float:
-    """Return what the next launch may spend; those before the first look share evenly, so that each gets rounds."""
-    budget_ns = _budget_ns(settings, workloads)
+    """Return what the next launch may spend of the workload's share of the budget.
+
+    Launches before the first look share evenly, so that each gets rounds.
+    """
+    budget_ns = settings.budget_s * 1e9 / workloads
     return budget_ns / settings.launches if len(samples.rows) < settings.launches else budget_ns - samples.spent_ns
-
-
-def _budget_ns(settings: Settings, workloads: int) -> float:
-    """Return one workload's share of the budget."""
-    return settings.budget_s * 1e9 / workloads
 
 
 def row_order(rows: int, seed: int = ORDER_SEED) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.contracts.backend import CONTROL, Backend, Target
 from harness.contracts.kind import Arrays, Kind
@@ -42,6 +43,10 @@ class WorkloadInputs:
     """Number of a round → the test rows of its batch."""
     arrays: Callable[[list[int]], Arrays]
 
+    def round(self, number: int) -> tuple[list[int], Arrays]:
+        """Return the rows and arrays of a round's batch."""
+        return (rows := self.rows(number)), self.arrays(rows)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -52,7 +57,7 @@ class Settings:
     """Launches before the first look; later looks have more."""
     looks: tuple[int, ...] = LOOKS
     budget_s: float = 60.0
-    """Wall time from first to last round, summed over launches, shared evenly by the workloads."""
+    """Time from first to last round, over all launches; the workloads share it evenly."""
     timeout_s: float = 300.0
     """A worker that gives no answer for so long has failed."""
     seed: int = 0
@@ -65,26 +70,25 @@ class Settings:
 
 @dataclass
 class Samples:
-    """Times of one workload, by launch."""
+    """Times of one workload. Nested lists have one entry per launch, holding one per round; dicts have one per arm."""
 
     batch: int
     order_seed: int
     loops: int = 0
     """Calls in a block; a sample is the mean of one block."""
     rows: list[list[int]] = field(default_factory=list)
-    """Launch → round → first test row of the batch."""
+    """First test row of the batch."""
     lengths: list[list[int]] = field(default_factory=list)
-    """Launch → round → elements of that row."""
+    """Elements of that row."""
     ns: dict[str, list[list[int]]] = field(default_factory=dict)
-    """Arm → launch → round → nanoseconds per call."""
     tail_ns: dict[str, list[int]] = field(default_factory=dict)
-    """Arm → nanoseconds of single calls."""
+    """Single calls."""
     spent_ns: int = 0
     """From first to last round, summed over launches."""
     last_ns: int = 0
     """From first to last round of the latest launch."""
     timed_ns: dict[str, int] = field(default_factory=dict)
-    """Arm → time inside its windows."""
+    """Inside windows."""
     decided: bool = False
     """Every arm was decided at the last look."""
     cut_short: bool = False
@@ -99,9 +103,17 @@ class Samples:
         """Return True if the arm answered in every round."""
         return bool(self.rows) and list(map(len, self.ns.get(name, ()))) == list(map(len, self.rows))
 
+    def note(self) -> str:
+        """Describe how the rounds went."""
+        return (
+            f"batch {self.batch}: {self.rounds} rounds in {self.spent_ns / 1e9:.1f} s, "
+            f"{sum(self.timed_ns.values()) / self.spent_ns:.0%} of it timed calls, "
+            f"{self.timed_ns.get(CONTROL, 0) / self.spent_ns:.0%} the control's; "
+            f"{'' if self.decided else 'not '}every arm decided{', cut short by the budget' if self.cut_short else ''}"
+        )
 
-@dataclass(frozen=True)
-class MemoryLimit:
+
+class MemoryLimit(NamedTuple):
     """The batch size at which an arm ran out of memory, and the error."""
 
     batch: int
@@ -110,7 +122,7 @@ class MemoryLimit:
 
 @dataclass
 class WorkerFigures:
-    """Figures that an arm's workers reported, one entry per launch."""
+    """Figures that an arm's workers reported: one entry per launch, and the settings of the latest."""
 
     import_ns: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)
@@ -119,7 +131,6 @@ class WorkerFigures:
     peak_rss_bytes: list[int] = field(default_factory=list)
     peak_vram_bytes: list[int] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
-    """Those of the latest launch."""
 
 
 @dataclass
@@ -128,11 +139,10 @@ class Measurement:
 
     samples: list[Samples]
     workers: dict[str, WorkerFigures]
-    """Arm → its workers."""
     failed: dict[str, WorkerError] = field(default_factory=dict)
     disturbance: Disturbance | None = None
     unchecked: list[str] = field(default_factory=list)
-    """Checks for remembered answers and leaks that were impossible, with the reason."""
+    """Checks that were impossible, with the reason."""
     memory_limits: dict[str, MemoryLimit] = field(default_factory=dict)
     """Arms that ran out of memory at a batch size beyond the gate's."""
     gpu: list[GpuReading] = field(default_factory=list)
@@ -148,25 +158,15 @@ class Measurement:
         """Describe how the rounds went, for the reader of a result."""
         started_ns = sum(sum(ns) for worker in self.workers.values() for ns in (worker.import_ns, worker.load_ns))
         return [
-            *(_rounds_note(samples) for samples in self.samples if samples.spent_ns),
+            *(samples.note() for samples in self.samples if samples.spent_ns),
             f"starting workers took {started_ns / 1e9:.1f} s",
             *self.unchecked,
-            *(self._memory_note(name, limit) for name, limit in self.memory_limits.items()),
+            *(self._memory_note(name, *limit) for name, limit in self.memory_limits.items()),
             *self.unsteady,
         ]
 
-    def _memory_note(self, name: str, limit: MemoryLimit) -> str:
-        measured = any(samples.batch >= limit.batch for samples in self.samples)
+    def _memory_note(self, name: str, batch: int, error: str) -> str:
+        measured = any(samples.batch >= batch for samples in self.samples)
         outcome = f"no results for {name}" if measured else "not measured"
-        error = limit.error.splitlines()[0]
-        return f"batch {limit.batch} and larger: {outcome}, out of memory beside the other workers: {error}"
-
-
-def _rounds_note(samples: Samples) -> str:
-    decided = "every arm decided" if samples.decided else "not every arm decided"
-    return (
-        f"batch {samples.batch}: {samples.rounds} rounds in {samples.spent_ns / 1e9:.1f} s, "
-        f"{sum(samples.timed_ns.values()) / samples.spent_ns:.0%} of it timed calls, "
-        f"{samples.timed_ns.get(CONTROL, 0) / samples.spent_ns:.0%} the control's; {decided}"
-        + (", cut short by the budget" if samples.cut_short else "")
-    )
+        reason = f"out of memory beside the other workers: {error.splitlines()[0]}"
+        return f"batch {batch} and larger: {outcome}, {reason}"

@@ -1,7 +1,4 @@
-"""The machine's counters while rounds run, and what disturbed them.
-
-A counter that this system does not report is None; nothing is guessed.
-"""
+"""The machine's counters while rounds run, and what disturbed them. Counters that it does not report are None."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import re
 import resource
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,40 +15,30 @@ from typing import NamedTuple
 from harness.util.machine import load_average
 
 CPUS = Path("/sys/devices/system/cpu")
-
 CGROUPS = Path("/sys/fs/cgroup")
-
 PRESSURE = r"^some .*\btotal=(\d{1,20})$"
 """In /proc/pressure/cpu: microseconds in which some task waited."""
-
 THROTTLED = r"^nr_throttled (\d{1,20})$"
 """In a cgroup's cpu.stat: periods in which its quota was used up."""
-
 FOREIGN_SHARE = 0.05
 """Notable share of the usable CPUs; an idle system takes 1 to 2 % of two, one busy process takes 50 %."""
-
 STEAL_SHARE = 0.01
 """Notable share of the usable CPUs; less is a hypervisor's own housekeeping."""
-
 HEAVY_LOAD = 1.0
 """Notable load average, mentioned only if the share of other processes is missing."""
-
 PARENT_SHARE = 0.1
 """Notable share of one CPU; handing over batches takes 2 to 4 %, a parent that busy-waits takes all of one."""
-
 DRIFT = 0.05
 """Notable change of the CPU's frequency: more than the tolerance of a ratio allows, if it fell on one arm."""
-
 MIN_CPU_S = 1.0
 """CPU seconds, summed over CPUs, below which ticks of 10 ms give no meaningful share."""
 
 
 class Usage(NamedTuple):
-    """Seconds since boot, summed over the usable CPUs."""
+    """Seconds since boot, over the usable CPUs; stolen ones were given to another machine on the same host."""
 
     busy_s: float
     steal_s: float
-    """Wanted by this machine, given to another one on the same host."""
     total_s: float
 
 
@@ -62,9 +50,8 @@ class Snapshot:
     """One-minute average."""
     usage: Usage | None
     own_s: float
-    """CPU seconds of this process, of the workers and all they started, and of every child that has ended."""
+    """CPU seconds of this process, the parent, of the workers and all they started, and of children that have ended."""
     parent_s: float
-    """CPU seconds of this process."""
     pressure_us: int | None
     """Time in which some task waited for a CPU."""
     throttled: int | None
@@ -87,11 +74,10 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Disturbance:
-    """Disturbances over all rounds of one comparison. Figures that this machine does not report are None."""
+    """Disturbances over all rounds of one comparison; "before" is the first round, "after" the last one."""
 
     load_before: float | None
     load_after: float | None
-    """One-minute averages before the first launch's rounds and after the last one's."""
     foreign_share: float | None
     """Share of the usable CPUs' time used by other processes than the parent and its workers."""
     steal_share: float | None
@@ -99,14 +85,11 @@ class Disturbance:
     pressure_share: float | None
     """Share of the elapsed time in which some task, perhaps one of ours, waited for a CPU."""
     throttled: int | None
-    """Times that the CPU was slowed by heat, or our cgroup stopped by its quota."""
     mhz_before: float | None
     mhz_after: float | None
-    """Mean frequency of the usable CPUs at these two moments."""
     parent_cpu_share: float | None
     """CPU time of the parent per elapsed time. It sleeps while workers are timed and works in between."""
     switches: dict[str, int]
-    """Arm → involuntary context switches in its timed windows."""
 
     def sentences(self) -> list[str]:
         """Describe what was notable; an undisturbed run gives no sentences."""
@@ -133,7 +116,7 @@ def summarize(spans: Sequence[Span]) -> Disturbance:
     first, last = spans[0].before, spans[-1].after
     elapsed_s = sum(span.elapsed_ns for span in spans) / 1e9
     foreign, steal = _shares(spans)
-    pressure_us = _total_growth((span.before.pressure_us, span.after.pressure_us) for span in spans)
+    pressure_us = _growth(spans, "pressure_us")
     parent_s = sum(span.after.parent_s - span.before.parent_s for span in spans)
     switches: Counter[str] = Counter()
     for span in spans:
@@ -145,7 +128,7 @@ def summarize(spans: Sequence[Span]) -> Disturbance:
         steal_share=steal,
         # Waits just before and after the rounds count, too, so the sum may exceed the elapsed time.
         pressure_share=None if pressure_us is None or not elapsed_s else min(1.0, pressure_us / 1e6 / elapsed_s),
-        throttled=_total_growth((span.before.throttled, span.after.throttled) for span in spans),
+        throttled=_growth(spans, "throttled"),
         mhz_before=first.mhz,
         mhz_after=last.mhz,
         parent_cpu_share=parent_s / elapsed_s if elapsed_s else None,
@@ -170,36 +153,27 @@ def _shares(spans: Sequence[Span]) -> tuple[float | None, float | None]:
     return max(0.0, foreign_s / total_s), max(0.0, steal_s / total_s)
 
 
-def _total_growth(counts: Iterable[tuple[int | None, int | None]]) -> int | None:
+def _growth(spans: Sequence[Span], counter: str) -> int | None:
     """Sum a counter's growth; None if it is missing or went backwards anywhere."""
-    total = 0
-    for before, after in counts:
-        if before is None or after is None or after < before:
-            return None
-        total += after - before
-    return total
+    counts = [(getattr(span.before, counter), getattr(span.after, counter)) for span in spans]
+    missing = any(before is None or after is None or after < before for before, after in counts)
+    return None if missing else sum(after - before for before, after in counts)
 
 
 def read_counters(pids: Iterable[int]) -> Snapshot:
     """Read the counters now; `pids` are the workers."""
-    parent = resource.getrusage(resource.RUSAGE_SELF)
-    # Includes workers that have ended, so that their time is not taken for foreign.
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    parent, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     parent_s = parent.ru_utime + parent.ru_stime
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return Snapshot(
         load=load_average(),
-        usage=cpu_usage(usable_cpus()),
+        usage=cpu_usage(cpus),
         own_s=parent_s + ended.ru_utime + ended.ru_stime + sum(map(cpu_s, pids)),
         parent_s=parent_s,
         pressure_us=read_number(Path("/proc/pressure/cpu"), PRESSURE),
         throttled=throttled(),
-        mhz=mhz(usable_cpus()),
+        mhz=mhz(cpus),
     )
-
-
-def usable_cpus() -> frozenset[int]:
-    """Return the numbers of the CPUs that this process may run on."""
-    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def cpu_s(pid: int) -> float:
@@ -207,17 +181,11 @@ def cpu_s(pid: int) -> float:
     import psutil
 
     spent = 0.0
-    try:
+    with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0.0
-    for member in family:
-        try:
-            times = member.cpu_times()
-        except psutil.NoSuchProcess:
-            continue  # it has just ended; its parent has been given its time
-        spent += times.user + times.system + times.children_user + times.children_system
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # it has just ended; its parent has been given its time
+                spent += sum(member.cpu_times()[:4])  # user, system and those of children that ended
     return spent
 
 

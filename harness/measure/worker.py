@@ -29,7 +29,6 @@ from harness.util.identity import load_symbol
 
 STATUS = Path("/proc/self/status")
 """Linux's account of this process's memory."""
-
 OWN_MEMORY = ("RssAnon", "RssShmem", "VmSwap")
 """Fields of memory that belongs to this process alone; mapped files, such as weights and libraries, come and go."""
 
@@ -65,11 +64,11 @@ def _load(sock: socket.socket) -> Session:
     session: Session = load(Path(order["artifact"]), target)
     if not isinstance(session, Session):
         raise TypeError(f"load returned {type(session).__name__}; return a harness.Session")
-    if "batches_of" in order:
+    if order["batches_of"] is not None:
         session = with_length_sorting(session, order["batches_of"])
-    if "reduction" in order:
+    if order["reduction"] is not None:
         session = with_reduction(session, order["reduction"])
-    if "preprocessing" in order:
+    if order["preprocessing"] is not None:
         session = with_preprocessing(session, order["preprocessing"])
     loaded_ns = perf_counter_ns()
     if session.device != target.device:
@@ -99,14 +98,14 @@ def _serve(sock: socket.socket, session: Session) -> None:
     if "parts" in order:
         held = _held_between(lambda: session.run(arrays), order["parts"], order["calls"])
         protocol.send(sock, {"held_bytes": held})
-        return
-    header, outputs = _timed(session, arrays, order["loops"])
-    protocol.send(sock, {**header, "peak_rss_bytes": peak_rss_bytes()}, outputs)
+    else:
+        header, outputs = _timed(session, arrays, order["loops"])
+        protocol.send(sock, {**header, "peak_rss_bytes": peak_rss_bytes()}, outputs)
 
 
 def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any], Arrays]:
     """Time one window; return its figures and the outputs as they were when it closed."""
-    switches, cpu_ns = _switches(), process_time_ns()
+    usage, cpu_ns = resource.getrusage(resource.RUSAGE_SELF), process_time_ns()
     began_ns = perf_counter_ns()
     for _ in range(loops):
         outputs = session.run(arrays)
@@ -115,17 +114,12 @@ def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any]
         "began_ns": began_ns,
         "ended_ns": ended_ns,
         "cpu_ns": process_time_ns() - cpu_ns,
-        "switches": _switches() - switches,
+        "switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - usage.ru_nivcsw,
     }
     _check(outputs)
     kept = session.keep(outputs) if session.keep else outputs
     # Copied, so that an answer still being written is sent unfinished; after `keep`, which may leave little to copy.
     return header, {name: np.array(array, order="C") for name, array in kept.items()}
-
-
-def _switches() -> int:
-    """Return how often this process has lost a CPU that it still wanted."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _check(outputs: Arrays) -> None:
@@ -166,20 +160,16 @@ def _held_between(call: Callable[[], object], parts: int, calls: int) -> list[in
     """
     if held_bytes() is None:
         return []
+    held = []
     gc.freeze()  # objects from before need no scan each time; with Transformers one takes a second
-    held = [_held_after_collection()]
-    for _ in range(parts):
-        for _ in range(calls):
+    for part in range(parts + 1):
+        for _ in range(calls if part else 0):
             call()
-        held.append(_held_after_collection())
+        gc.collect()
+        held.append(held_bytes() or 0)
     gc.unfreeze()
     gc.collect()  # everything once, now; otherwise the collector does it soon, inside a timed round
     return held
-
-
-def _held_after_collection() -> int:
-    gc.collect()
-    return held_bytes() or 0
 
 
 if __name__ == "__main__":

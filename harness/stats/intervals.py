@@ -15,7 +15,6 @@ from scipy.stats import beta, binom, norm
 
 CONTINUITY_ROWS = 1.0
 """Continuity correction of a drop, in rows: half a step, since gained - lost moves by 2 among rows that flip."""
-
 RESAMPLES_AT_ONCE = 100
 """Bootstrap resamples drawn in one go; bounds the memory they take."""
 
@@ -66,14 +65,8 @@ def percentile_bound(values: ArrayLike, share: float, confidence: float = 0.99) 
     90th percentile, 90 for the 95th, 459 for the 99th. Hahn and Meeker, Statistical Intervals, 5.2.
     """
     ordered = np.sort(np.asarray(values, dtype=float))
-    k = _percentile_rank(len(ordered), share, confidence)
+    k = int(binom.ppf(confidence, len(ordered), share)) + 1
     return float(ordered[k - 1]) if k <= len(ordered) else None
-
-
-@lru_cache
-def _percentile_rank(n: int, share: float, confidence: float) -> int:
-    """Return the smallest k with P(Binomial(n, share) < k) >= confidence; n + 1 if no k has."""
-    return int(binom.ppf(confidence, n, share)) + 1
 
 
 def rare_event_bound(events: float, rows: int, confidence: float = 0.95) -> float:
@@ -84,13 +77,12 @@ def rare_event_bound(events: float, rows: int, confidence: float = 0.95) -> floa
 def paired_difference(
     lost: float, gained: float, rows: int, confidence: float = 0.90, correction: float = 0.0
 ) -> Interval:
-    """Return (gained - lost) / rows with Tango's score interval for paired proportions.
+    """Return (gained - lost) / rows with Tango's score interval; by default each end is a one-sided 95 % bound.
 
-    Two-sided `confidence` 0.90 makes each end a one-sided 95 % bound. T. Tango, Statistics in Medicine 17, 891-908
-    (1998), equation 8. `correction` rows are subtracted from the distance between gained - lost and the tested value.
+    T. Tango, Statistics in Medicine 17, 891-908 (1998), equation 8. `correction` rows are subtracted from the distance
+    between gained - lost and the tested value.
     """
-    z = float(norm.ppf((1 + confidence) / 2))
-    estimate = (gained - lost) / rows
+    z, estimate = float(norm.ppf((1 + confidence) / 2)), (gained - lost) / rows
 
     def score(delta: float, sign: int) -> float:
         a = 2 * rows
@@ -101,8 +93,7 @@ def paired_difference(
         distance = gained - lost - rows * delta - sign * correction
         return distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
 
-    edge = 1e-12
-    low, high = -1.0, 1.0
+    edge, low, high = 1e-12, -1.0, 1.0
     if score(-1 + edge, 1) > z:
         low = brentq(lambda d: min(score(d, 1), 1e9) - z, -1 + edge, estimate - edge)
     if score(1 - edge, -1) < -z:
@@ -114,9 +105,8 @@ def paired_difference(
 def drop_interval(lost: float, gained: float, rows: int) -> Interval:
     """Return the drop, (lost - gained) / rows; each end is a one-sided 95 % bound.
 
-    Tango's interval, corrected for continuity as McNemar's test is (A. L. Edwards, Psychometrika 13, 185-187, 1948):
-    without the correction its ends err up to 8.9 times in 100 where few rows flip. The exact binomial bounds of the
-    rows lost and of the rows gained limit it further, which helps where hardly any row flips.
+    Tango's interval, corrected for continuity as McNemar's test is (A. L. Edwards, Psychometrika 13, 185-187, 1948), or
+    its ends err up to 8.9 times in 100 where few rows flip. Exact bounds of rows lost and rows gained limit it further.
     """
     difference = paired_difference(lost, gained, rows, correction=CONTINUITY_ROWS)
     low = max(-difference.high, -rare_event_bound(gained, rows))

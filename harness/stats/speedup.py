@@ -16,51 +16,44 @@ from harness.stats.intervals import Interval, median_intervals
 
 LOOKS = (30, 60, 120, 240, 400)
 """Rounds after which the harness checks whether every arm is decided; the looks share the error rate."""
-
 ERROR = 0.05
 """Chance, over all looks and arms of a comparison, that an interval misses the truth; half on either side.
 A claim must hold against both workers of the reference, so it errs far less often: the self-test counts how often."""
-
 LAUNCH_SD = 0.01
 """Assumed spread of log-ratios between launches, from which weights are computed; 0.002 to 0.028 were seen."""
-
 CORNER_SD = 2
 """Rounds within this many LAUNCH_SD of the location count in full, so that launches may differ without being outliers.
 With less, intervals were too narrow where launches lie 3 % apart; with more, too wide beside busy neighbours."""
-
 CORE = 0.15
 """Or within the distance of this share of rounds: beside a busy neighbour, a third of all rounds are undisturbed."""
-
 ROUNDING = 1e-12
 """Sums within this share of their range are equal."""
-
 CACHED_CLAIMS = 10_000
 """Intervals kept in memory: tables, verdicts and charts need each of them several times."""
 
+Floats = NDArray[np.float64]
+Ratios = Sequence[ArrayLike]
 PerLaunch = Sequence[Sequence[int]]
 """Nanoseconds: one entry per launch, holding one per round."""
 
+_cache: dict[Claim, Interval] = {}
+
 
 class Claim(NamedTuple):
-    """The samples behind "one worker is so many times faster than another"."""
+    """The samples behind "one worker is so many times faster than another", and how many arms share the error rate."""
 
     reference_ns: PerLaunch
     own_ns: PerLaunch
     third_ns: PerLaunch
     """Another worker of the same rounds, such as the control; may be empty."""
     arms: int
-    """Contenders that share the error rate."""
-
-
-_cache: dict[Claim, Interval] = {}
 
 
 def speedup(reference_ns: PerLaunch, own_ns: PerLaunch, third_ns: PerLaunch, arms: int) -> Interval:
-    """Return how many times faster than the reference `own_ns` is, from the paired rounds of all launches.
+    """Return how many times faster than the reference `own_ns` is; ValueError for samples of different rounds.
 
     The spread between launches is pooled over own, reference and a third worker (the control). So other backends of the
     same rounds can widen this interval, through `arms`, but never narrow it, and a result file holds all it needs.
-    Raises ValueError if the samples are from different rounds.
     """
     reference, own, third = (tuple(map(tuple, samples)) for samples in (reference_ns, own_ns, third_ns))
     claim = Claim(reference, own, third, arms)
@@ -108,13 +101,8 @@ def confidence_level(arms: int) -> float:
     return 1 - ERROR / (len(LOOKS) * max(arms, 1))
 
 
-def launch_interval(
-    arm: Sequence[ArrayLike], others: Sequence[Sequence[ArrayLike]], confidence: float = 0.95
-) -> Interval:
-    """Return the location of an arm's log-ratios: one array per launch, one log-ratio per round.
-
-    `others` are further arms of the same rounds, whose spread between launches is pooled with this arm's.
-    """
+def launch_interval(arm: Ratios, others: Sequence[Ratios], confidence: float = 0.95) -> Interval:
+    """Return the interval of one arm's log-ratios, by launch and round; `others` are arms of the same rounds."""
     arms = [np.concatenate([np.asarray(launch, dtype=float) for launch in launches]) for launches in (arm, *others)]
     locations = locate(np.array(arms), [np.size(launch) for launch in arm])
     return launch_intervals(locations, np.array([0]), np.arange(1, len(arms))[None], [confidence])[0]
@@ -124,13 +112,13 @@ def launch_interval(
 class Locations:
     """Locations of arms that share launches and rounds, and each launch's part in them."""
 
-    rounds: NDArray[np.float64]
+    rounds: Floats
     """Log-ratios, shape (arms, rounds of all launches)."""
-    centre: NDArray[np.float64]
+    centre: Floats
     """Shape (arms,)."""
-    pulls: NDArray[np.float64]
+    pulls: Floats
     """Distance that each launch moves the centre from where the others put it, shape (arms, launches); sums to zero."""
-    weights: NDArray[np.float64]
+    weights: Floats
     """Each launch's share of the centre, shape (arms, launches)."""
 
 
@@ -152,22 +140,19 @@ def launch_intervals(
     # The variance of a ratio is that of two workers: the arm's and the reference's.
     variance = 2 * ((pulls - pulls.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)) / (count - 1) / (1 - largest)
     half = stdtrit((count - 1) * (1 / largest - 1), (1 + np.array(confidences)) / 2) * np.sqrt(variance)
-    pooled = median_intervals(arms.rounds[own], confidences)
+    ends = (centre - half).tolist(), centre.tolist(), (centre + half).tolist()
     return [
-        Interval(middle, min(low, all_rounds.low), max(high, all_rounds.high))
-        for middle, low, high, all_rounds in zip(
-            centre.tolist(), (centre - half).tolist(), (centre + half).tolist(), pooled, strict=True
-        )
+        Interval(middle, min(low, pooled.low), max(high, pooled.high))
+        for low, middle, high, pooled in zip(*ends, median_intervals(arms.rounds[own], confidences), strict=True)
     ]
 
 
-def locate(values: NDArray[np.float64], rounds: Sequence[int]) -> Locations:
-    """Compute Huber's location of all rounds of each arm, close to their median.
+def locate(values: Floats, rounds: Sequence[int]) -> Locations:
+    """Compute Huber's location (Annals of Mathematical Statistics 35, 1964) of all rounds, close to their median.
 
-    `values` has shape (arms, rounds of all launches); `rounds` counts those of each launch. Annals of Mathematical
-    Statistics 35, 1964. Medians of launches would not do: a neighbour that hits half of a launch's few rounds moves
-    its median anywhere, whereas the undisturbed rounds of all launches agree. Launches weigh by the inverse of their
-    expected variance: LAUNCH_SD squared, plus what their rounds add.
+    `values` has shape (arms, rounds of all launches); `rounds` counts those of each launch. A neighbour that hits half
+    of a launch's few rounds moves its median anywhere, whereas the undisturbed rounds of all launches agree. Launches
+    weigh by the inverse of their expected variance: LAUNCH_SD squared, plus what their rounds add.
     """
     count, firsts = np.array(rounds), np.cumsum([0, *rounds[:-1]])
     median = np.median(values, axis=1, keepdims=True)
@@ -185,18 +170,14 @@ def locate(values: NDArray[np.float64], rounds: Sequence[int]) -> Locations:
     return Locations(values, centre[:, 0], pulls, total / total.sum(axis=1, keepdims=True))
 
 
-def _scores(
-    residuals: NDArray[np.float64], corner: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scores(residuals: Floats, corner: Floats) -> tuple[Floats, Floats]:
     """Return Huber's psi and its derivative; at least one round counts as near."""
     distance = np.abs(residuals)
     near = distance <= np.maximum(corner, distance.min(axis=1, keepdims=True))
     return np.clip(residuals, -corner, corner), near.astype(float)
 
 
-def solve_centres(
-    values: NDArray[np.float64], weights: NDArray[np.float64], corner: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def solve_centres(values: Floats, weights: Floats, corner: Floats) -> Floats:
     """Return the centres, shape (arms, 1), at which the weighted scores cancel; the middle one if many do.
 
     As a centre moves, the sum of scores falls along straight lines that bend at each value minus and plus the corner.
@@ -205,16 +186,13 @@ def solve_centres(
     order = bends.argsort(axis=1)
     bends = np.take_along_axis(bends, order, axis=1)
     slopes = np.take_along_axis(np.concatenate([weights, -weights], axis=1), order, axis=1).cumsum(axis=1)
-    fallen = np.cumsum(slopes[:, :-1] * np.diff(bends, axis=1), axis=1)
-    fallen = np.concatenate([np.zeros_like(corner), fallen], axis=1)
+    fallen = np.pad(np.cumsum(slopes[:, :-1] * np.diff(bends, axis=1), axis=1), [(0, 0), (1, 0)])
     half = corner * weights.sum(axis=1, keepdims=True)  # half of the whole way down
     return (_crossing(bends, fallen, half * (1 - ROUNDING)) + _crossing(bends, fallen, half * (1 + ROUNDING))) / 2
 
 
-def _crossing(xs: NDArray[np.float64], ys: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+def _crossing(xs: Floats, ys: Floats, level: Floats) -> Floats:
     """Return where the rising polyline through the points reaches the level; shapes are (arms, …)."""
     after = (ys < level).sum(axis=1, keepdims=True)
-    (x0, y0), (x1, y1) = (
-        (np.take_along_axis(xs, at, axis=1), np.take_along_axis(ys, at, axis=1)) for at in (after - 1, after)
-    )
+    x0, x1, y0, y1 = (np.take_along_axis(of, at, axis=1) for of in (xs, ys) for at in (after - 1, after))
     return x0 + (x1 - x0) * (level - y0) / (y1 - y0)

@@ -14,7 +14,11 @@ from harness.contracts.backend import Backend, Target
 from harness.errors import WorkerError
 from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
-from harness.measure.checks import (
+from harness.measure.client import Worker
+from harness.measure.rounds import measure
+from harness.measure.samples import Arm, Settings, WorkloadInputs
+from harness.measure.worker import held_bytes
+from harness.measure.worker_pool import (
     CALLING_S,
     LEAK_BYTES,
     LEAK_PARTS,
@@ -24,10 +28,6 @@ from harness.measure.checks import (
     leaked_bytes,
     plan_calls,
 )
-from harness.measure.client import Worker
-from harness.measure.rounds import measure
-from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.measure.worker import held_bytes
 from harness.util.console import Progress
 
 LAW = settings(max_examples=200)
@@ -257,7 +257,7 @@ def test_arm_that_keeps_every_answer_leaves(toys, tmp_path):
 
 @needs_status
 def test_arm_too_slow_to_check_is_noted(toys, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.measure.checks.MAX_CALLING_S", 0.5)
+    monkeypatch.setattr("harness.measure.worker_pool.MAX_CALLING_S", 0.5)
     measurement = measured(toys, tmp_path, "honest", "slow")
     assert {} == measurement.failed
     assert "slow: not checked for a leak: 16 calls would take 1 s, more than 0.5" in measurement.notes()
