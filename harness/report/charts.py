@@ -30,7 +30,7 @@ from harness.verdicts.speed import break_even, flatten, noise_floor, own_speedup
 # Placeholder colours that no palette has; the page's style defines them for light and dark.
 INK, FAINT, BAND = "#010101", "#7e7e01", "#dcdc01"
 SERIES = tuple(f"#01010{digit:x}" for digit in range(2, 10))  # of backends, which also differ by marker and name
-PHASES = tuple(f"#01020{digit}" for digit in range(4))  # of startup
+PHASES = {"#010200": "import", "#010201": "load", "#010202": "compile", "#010203": "first answer"}  # of startup
 _VARIABLES = (
     {INK: "ink", FAINT: "faint", BAND: "band"}
     | {colour: f"c{n}" for n, colour in enumerate(SERIES)}
@@ -62,7 +62,6 @@ MARKERS = "osD^vPX"
 MAX_MARKS = 60  # per backend: all 400 rounds would weigh more and show no more
 MAX_LETTERS = 26  # per line of a bar's label, which leaves the bars more than half of the width
 MAX_STRETCH = 30.0  # factor of the estimate at which an infinite or huge end of an interval is cut off
-MAX_TICKS = 6
 DIGITS = (1, 1.1, 1.2, 1.25, 1.4, 1.5, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 TICKS = tuple(digit * 10.0**power for power in range(-4, 5) for digit in DIGITS)
 
@@ -186,9 +185,9 @@ def plot_startup(group: Sequence[Result]) -> Picture | None:
     for at, (result, process) in enumerate(processes):
         left = 0.0
         phases = (process.import_ns, process.load_ns, process.compile_ns, process.first_ns)
-        for colour, samples in zip(PHASES, phases, strict=True):
+        for (colour, name), samples in zip(PHASES.items(), phases, strict=True):
             ms = median(samples) / 1e6
-            axes.barh(at, ms, left=left, color=colour, height=0.4, linewidth=0)
+            axes.barh(at, ms, left=left, color=colour, height=0.4, linewidth=0, label=None if at else name)
             left += ms
         total, pays_after = number(startup_ms(process), 3), break_even(result)
         payoff = ""
@@ -201,8 +200,6 @@ def plot_startup(group: Sequence[Result]) -> Picture | None:
     axes.margins(x=0.3)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    for colour, name in zip(PHASES, ("import", "load", "compile", "first answer"), strict=True):
-        axes.barh(0, 0, color=colour, label=name)
     axes.set_xlabel("ms from a fresh process to the first answer")
     _add_legend(axes)
     caption = "median over fresh processes; the number of requests after which a slower startup has paid for itself"
@@ -229,7 +226,7 @@ def _log_axis(axes: Axes, unit: str) -> None:
     """Make the x axis logarithmic, with a few ticks at round numbers, each followed by the unit."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    spacing = math.log(high / low) / MAX_TICKS
+    spacing = math.log(high / low) / 6  # at most six ticks
     ticks: list[float] = []
     for tick in sorted(TICKS, key=lambda tick: (tick != 1, f"{tick:g}".strip("0.") != "1", tick)):
         if low <= tick <= high and all(abs(math.log(tick / other)) > spacing for other in ticks):

@@ -1,8 +1,4 @@
-"""The files made from results: `comparison.csv` and `comparison.md` per machine and for all, and the HTML page.
-
-The tables of all committed machines lie in the results folder itself. Git ignores the page: whoever has the results can
-make it.
-"""
+"""Files made from results: `comparison.csv` and `.md` in each machine's folder, for all above them; the HTML page."""
 
 from __future__ import annotations
 
@@ -21,8 +17,7 @@ from harness.verdicts.comparability import comparisons
 from harness.verdicts.speed import precompute_speedups
 from harness.verdicts.table import Row, case_rows, to_frame
 
-LOCAL = "local"
-"""A machine that git ignores; it has tables of its own only, so that committed ones do not depend on it."""
+LOCAL = "local"  # a machine that git ignores; committed tables do not depend on it, so it has only its own
 
 
 class Stale(HarnessError):

@@ -111,10 +111,8 @@ def failures(
 def run_link(environment: Mapping[str, str]) -> str | None:
     """Return the page of the GitHub job that this process belongs to, where its artifacts lie; None elsewhere."""
     names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    if not all(environment.get(name) for name in names):
-        return None
-    server, repository, run = (environment[name] for name in names)
-    return f"{server}/{repository}/actions/runs/{run}#artifacts"
+    server, repository, run = (environment.get(name) for name in names)
+    return f"{server}/{repository}/actions/runs/{run}#artifacts" if server and repository and run else None
 
 
 def junit_properties(result: Result) -> dict[str, str]:

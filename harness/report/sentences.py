@@ -52,8 +52,10 @@ def explanations(group: list[Result]) -> list[str]:
     ]
     front = ", ".join(result.backend for result in pareto_front(group))
     pareto = [f"Pareto-optimal in speed, drop and memory: {front}."] if front else []
-    details = [*other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group), *_launches(group)]
-    return [*reasons, *details]
+    spreads = {r.backend: launch_spread(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
+    texts = ", ".join(f"{name} {100 * spread:.1f} %" for name, spread in spreads.items() if spread is not None)
+    launches = [f"Standard deviation of speed-ups between launches: {texts}."] if texts else []
+    return [*reasons, *other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group), *launches]
 
 
 def other_scores(group: list[Result]) -> list[str]:
@@ -100,12 +102,6 @@ def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
     )
     drops = [abs(drop.estimate) for r in group if r.backend != REFERENCE and (drop := score_drop(r)) is not None]
     return f"{spread}; backends differ from it by at most {100 * max(drops):.2f} points." if drops else f"{spread}."
-
-
-def _launches(group: list[Result]) -> list[str]:
-    spreads = {r.backend: launch_spread(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
-    texts = [f"{backend} {100 * spread:.1f} %" for backend, spread in spreads.items() if spread is not None]
-    return [f"Standard deviation of speed-ups between launches: {', '.join(texts)}."] if texts else []
 
 
 def disturbances(group: list[Result]) -> list[str]:

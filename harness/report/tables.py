@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
@@ -20,7 +21,6 @@ from harness.verdicts.comparability import batch_sizes, comparisons
 from harness.verdicts.recommendation import standing, winner
 from harness.verdicts.speed import flatten, median_ms, startup_ms
 from harness.verdicts.table import Cells, first_and_last, rows_per_s
-from harness.verdicts.verdict import verdict
 
 THROUGHPUT = "Rows/s by batch size; empty where not measured or out of memory:"
 STARTUP = "Startup in ms, median over fresh processes, and upper bounds of latency percentiles, batch 1:"
@@ -107,9 +107,8 @@ def case_line(result: Result) -> str:
     if result.error is not None:
         return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
     ((first, _),) = first_and_last([result])
-    judgement = verdict(result)
     return (
-        f"{judgement.word if judgement else 'reference'}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
+        f"{first['verdict'] or 'reference'}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
         f"{number(first['score'], decimals=4)}, drop {drop_cell(first)}"
     )
 
@@ -132,23 +131,29 @@ def _numeric(title: str, name: str, digits: int = 3, decimals: int | None = None
     return Column(title, name, lambda cells: number(cells[name], digits, decimals), **changed)
 
 
-def speedup_cell(cells: Mapping[str, Any]) -> str:
-    """Write a speed-up with its interval; the reference's is 1."""
-    if is_missing(cells["speedup"]):
+def _ratio(gain: Interval) -> str:
+    return f"{gain.estimate:.2f}× {format_bounds(gain.low, gain.high)}"
+
+
+def signed_points(drop: Interval) -> str:
+    """Write a drop in percentage points with its bounds, each with its sign; zero has none."""
+    estimate, low, high = (
+        f"{rounded:+.2f}" if (rounded := round(100 * share, 2)) else "0.00"
+        for share in (drop.estimate, drop.low, drop.high)
+    )
+    return f"{estimate} [{low}, {high}]"
+
+
+def _interval_cell(cells: Mapping[str, Any], name: str, of_reference: str, write: Callable[[Interval], str]) -> str:
+    if is_missing(cells[name]):
         return ""
     if cells["backend"] == REFERENCE:
-        return "1×"
-    return _ratio(Interval(cells["speedup"], cells["speedup_low"], cells["speedup_high"]))
+        return of_reference
+    return write(Interval(cells[name], cells[f"{name}_low"], cells[f"{name}_high"]))
 
 
-def drop_cell(cells: Mapping[str, Any]) -> str:
-    """Write a drop in points with its bounds; the reference's is 0."""
-    if is_missing(cells["drop"]):
-        return ""
-    if cells["backend"] == REFERENCE:
-        return "0"
-    return signed_points(Interval(cells["drop"], cells["drop_low"], cells["drop_high"]))
-
+speedup_cell = partial(_interval_cell, name="speedup", of_reference="1×", write=_ratio)
+drop_cell = partial(_interval_cell, name="drop", of_reference="0", write=signed_points)
 
 COLUMNS = (
     Column("speed-up, batch 1", "speedup", speedup_cell),
@@ -268,19 +273,6 @@ def _finals_row(finals: Finals, entry: Finalist) -> dict[str, str]:
         "MB": number(entry.size_bytes / 1e6, 3),
         "startup (ms)": number(startup_ms(entry.process) if entry.process else None, 3),
     }
-
-
-def _ratio(gain: Interval) -> str:
-    return f"{gain.estimate:.2f}× {format_bounds(gain.low, gain.high)}"
-
-
-def signed_points(drop: Interval) -> str:
-    """Write a drop in percentage points with its bounds, each with its sign; zero has none."""
-    estimate, low, high = (
-        f"{rounded:+.2f}" if (rounded := round(100 * share, 2)) else "0.00"
-        for share in (drop.estimate, drop.low, drop.high)
-    )
-    return f"{estimate} [{low}, {high}]"
 
 
 def requests(count: float | None) -> str:

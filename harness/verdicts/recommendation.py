@@ -16,8 +16,7 @@ from harness.verdicts.comparability import check_comparable
 from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
 from harness.verdicts.verdict import shortfalls, verdict
 
-SAME_MEMORY = 1.02
-"""Resident memory within this factor counts as equal: allocators differ by more between runs."""
+SAME_MEMORY = 1.02  # resident memory within this factor counts as equal: allocators differ by more between runs
 
 
 def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:

@@ -16,8 +16,7 @@ from harness.results.schema import Process, Result, Series
 from harness.stats.intervals import Interval
 from harness.stats.speedup import Claim, PerLaunch, precompute, speedup
 
-TOLERANCE = 1.02
-"""A speed-up within this factor of 1 is no difference."""
+TOLERANCE = 1.02  # a speed-up within this factor of 1 is no difference
 
 Pace = Literal["faster", "same", "slower", "undecided"]
 
