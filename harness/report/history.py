@@ -38,7 +38,9 @@ RULE = (
 
 def text(history: History, trends: Sequence[Trend]) -> str:
     """Return a row per case for the terminal; below it every step, every change of environment, and what is missing."""
-    rows = [{name: row[name] for name in ("case", "runs", "first", "last", "score", "steps")} for row in _rows(trends)]
+    rows = [
+        {name: row[name] for name in ("case", "runs", "first", "last", "score", "steps")} for row in map(_row, trends)
+    ]
     if len({trend.machine for trend in trends}) > 1:
         rows = [row | {"case": f"{row['case']}, {trend.machine}"} for row, trend in zip(rows, trends, strict=True)]
     lines = [f"{trend.case}: {sentence}" for trend in trends for sentence in sentences(history, trend)]
@@ -49,7 +51,7 @@ def text(history: History, trends: Sequence[Trend]) -> str:
 def page(history: History, trends: Sequence[Trend], folder: Path) -> str:
     """Return the page as HTML."""
     dates = [point.result.created[:10] for point in history.points]
-    rows, machines = _rows(trends), len({trend.machine for trend in trends})
+    rows, machines = list(map(_row, trends)), len({trend.machine for trend in trends})
     return render_template(
         "history.html",
         folder=str(folder),
@@ -76,10 +78,6 @@ def _status(trends: Sequence[Trend]) -> str:
     counts = [sum(len(segment.steps) for segment in trend.segments) for trend in trends]
     total, cases = sum(counts), sum(count > 0 for count in counts)
     return f"{total or 'no'} step{'' if total == 1 else 's'} in {cases} of {len(trends)} cases"
-
-
-def _rows(trends: Sequence[Trend]) -> list[dict[str, Any]]:
-    return [_row(trend) for trend in trends]
 
 
 def _row(trend: Trend) -> dict[str, Any]:
