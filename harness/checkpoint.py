@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 WEIGHTS = "model.safetensors"
-
 NATIVE = "native.json"
-
 MODULE = "module.py"
-
 EXAMPLE = "example.safetensors"
 
 
@@ -41,10 +38,8 @@ def create(
         if kind.native_arguments is None:
             raise HarnessError(f"{source}: {kind.name} takes no native modules; use a Package, a Hub or a Local")
         return _create_native(path, name, kind.native_arguments(processor, len(labels)))
-    head: dict[str, Any] = {}
-    if labels:
-        indices = {label: index for index, label in enumerate(labels)}
-        head = {"num_labels": len(labels), "id2label": dict(enumerate(labels)), "label2id": indices}
+    indices = {label: index for index, label in enumerate(labels)}
+    head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
     auto = getattr(transformers, kind.auto_class)
     if isinstance(source, Scratch):
         settings = dict(source.config)
@@ -56,25 +51,18 @@ def create(
 
 def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:
     """Return the pretrained body with a new head; its own head stays only if it has the very same labels."""
-    own = tuple(read_labels(pretrained))
     model, loaded = _from_pretrained(auto, pretrained, ignore_mismatched_sizes=True, **head)
-    if not loaded["missing_keys"] and not loaded["mismatched_keys"] and own != labels:
-        fresh = auto.from_config(model.config)
-        fresh.base_model.load_state_dict(model.base_model.state_dict())
-        model = fresh
-    return model  # type: ignore[no-any-return]
+    if loaded["missing_keys"] or loaded["mismatched_keys"] or tuple(read_labels(pretrained)) == labels:
+        return model  # type: ignore[no-any-return]
+    fresh = auto.from_config(model.config)
+    fresh.base_model.load_state_dict(model.base_model.state_dict())
+    return fresh  # type: ignore[no-any-return]
 
 
 def _from_pretrained(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """Return a pretrained model and how its weights fitted; pickles are read with `weights_only`, as tensors alone."""
-    model, loaded = auto.from_pretrained(
-        pretrained,
-        use_safetensors=not is_pickled(pretrained),
-        trust_remote_code=False,
-        output_loading_info=True,
-        **settings,
-    )
-    return model, loaded
+    settings |= {"use_safetensors": not is_pickled(pretrained), "trust_remote_code": False}
+    return auto.from_pretrained(pretrained, output_loading_info=True, **settings)  # type: ignore[no-any-return]
 
 
 def is_pickled(pretrained: Path) -> bool:
@@ -101,8 +89,8 @@ def load_as_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
     missing = sorted(key for key in loaded["missing_keys"] if not key.startswith(kind.optional_weights))
     if missing:
         raise HarnessError(
-            f"{pretrained} has no weights for {', '.join(missing[:3])}: it is not a finished model for {kind.name} "
-            "and cannot be used as it is; give it a Recipe with epochs"
+            f"{pretrained} has no weights for {', '.join(missing[:3])}: it is not a finished model for {kind.name}; "
+            "give it a Recipe with epochs"
         )
     return model  # type: ignore[no-any-return]
 
@@ -152,7 +140,7 @@ def is_native(folder: Path) -> bool:
 
 
 def make_run(model: Any, device: str) -> Callable[[Arrays], Arrays]:
-    """Return a function from host arrays to the model's outputs as host arrays by name, the device's work complete.
+    """Return a function from host arrays to the model's outputs by name, the device's work complete.
 
     A bare tensor is called `logits`. A model that generates answers with `sequences`, by its own generation config.
     """

@@ -31,10 +31,6 @@ class OutOfMemory(WorkerError):
     """A worker's backend ran out of memory, the host's or the device's."""
 
 
-OUT_OF_MEMORY = re.compile("MemoryError|out of memory|alloc_failed|allocate memory|bad.?alloc", re.IGNORECASE)
-"""Matches the errors of Python, C++, PyTorch, ONNX Runtime and CUDA's libraries."""
-
-
 def describe_error(error: BaseException) -> str:
     """Return the error's type and text; third-party exceptions may fail even at that."""
     try:
@@ -45,4 +41,6 @@ def describe_error(error: BaseException) -> str:
 
 def worker_error(reported: str, message: str, output: str) -> WorkerError:
     """Return the error for a worker that `reported` a failure, or ended that way; `output` is all that it wrote."""
-    return OutOfMemory(message, output) if OUT_OF_MEMORY.search(reported) else WorkerError(message, output)
+    # In the words of Python, C++, PyTorch, ONNX Runtime and CUDA's libraries.
+    no_memory = re.search("MemoryError|out of memory|alloc_failed|allocate memory|bad.?alloc", reported, re.IGNORECASE)
+    return (OutOfMemory if no_memory else WorkerError)(message, output)

@@ -1,7 +1,4 @@
-"""Declarations of an author: tasks, models, recipes and gates, and the cases that follow from them.
-
-Frozen values that touch neither torch nor the disk: collecting thousands of cases costs next to nothing.
-"""
+"""Declarations of an author: tasks, models, recipes, gates, and their cases. They touch neither torch nor the disk."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal
 
 from harness.contracts.backend import CONTROL, DEVICES, REFERENCE, Backend, Device
 from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
@@ -24,7 +21,7 @@ TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Settings with which a model is fine-tuned."""
@@ -48,15 +45,11 @@ class Recipe:
     trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Further `transformers.TrainingArguments`; only with `loop="trainer"`."""
     report_to: tuple[str, ...] = field(default=(), compare=False)
-    """Trackers to which Trainer reports: mlflow, tensorboard, trackio, wandb; only with `loop="trainer"`.
-
-    Not compared, because it changes no weights: a kept checkpoint is used again.
-    """
+    """Trackers to which Trainer reports, of `TRACKERS`; only with `loop="trainer"`. It changes no kept checkpoint."""
 
     def __post_init__(self) -> None:
-        check_choice("Recipe", "loop", self.loop, ("trainer", "native"))
-        check_choice("Recipe", "precision", self.precision, ("fp32", "bf16"))
-        check_choice("Recipe", "keep", self.keep, ("best", "last"))
+        for name, choices in {"loop": "trainer native", "precision": "fp32 bf16", "keep": "best last"}.items():
+            check_choice("Recipe", name, getattr(self, name), choices.split())
         check_tuple("Recipe", "report_to", self.report_to, "('tensorboard',)")
         for tracker in self.report_to:
             check_choice("Recipe", "tracker", tracker, TRACKERS)
@@ -70,7 +63,7 @@ class Recipe:
             )
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A pretrained checkpoint or a native module, and how it is fine-tuned."""
@@ -82,8 +75,7 @@ class Model:
     max_length: int = 128
     """Longest text in tokens. Longer texts are cut, or for question answering split into windows."""
     labels: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
-    """The task's names for the labels of a model that is used as it is, where the model's own names differ: all names
-    in the model's order, or a mapping from the model's name to the task's."""
+    """The task's names for the labels of a model used as it is, where they differ: all in its order, or a mapping."""
 
     def __post_init__(self) -> None:
         check_name("model", self.name)
@@ -105,15 +97,10 @@ class Model:
 class _KindByName:
     """Field that is assigned a kind or its name and holds the kind."""
 
-    @overload
-    def __get__(self, task: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, task: Task, owner: type) -> Kind: ...
-    def __get__(self, task: Task | None, owner: type) -> Kind | Self:
+    def __get__(self, task: Task | None, owner: type) -> Kind:
         if task is None:
             raise AttributeError("kind")  # so that dataclasses finds no default
-        kind: Kind = vars(task)["kind"]
-        return kind
+        return vars(task)["kind"]  # type: ignore[no-any-return]
 
     def __set__(self, task: Task, kind: Kind | str) -> None:
         resolved = KINDS.get(kind) if isinstance(kind, str) else kind
@@ -122,7 +109,7 @@ class _KindByName:
         vars(task)["kind"] = resolved
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Dataset, inputs, label and metric: the job of a model."""
@@ -182,7 +169,7 @@ class Task:
         return self.inputs if self.label is None else (*self.inputs, self.label)
 
 
-@explain_arguments(floor="min_score", max_loss="max_drop")
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """Limits that a suite sets for a model on every backend; a broken gate fails the test."""
@@ -228,16 +215,14 @@ def cases(
 ) -> list[Case]:
     """Return every case of a suite, CUDA ones included.
 
-    `backends` defaults to `DEFAULT_BACKENDS`, with `MORE_BACKENDS` on request. With a mapping from models to gates,
-    every gate is known before anything runs: one that the test rows cannot prove is refused, and rounds go on until its
-    smallest speed-up is decided.
+    `backends` defaults to `DEFAULT_BACKENDS`, with `MORE_BACKENDS` on request. A mapping from models to gates makes
+    gates known early: one that the test rows cannot prove is refused, and rounds go on until a speed-up is decided.
     """
     from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS, PYTORCH
 
     on_request = MORE_BACKENDS if backends is None else ()
     chosen = (*DEFAULT_BACKENDS, *MORE_BACKENDS) if backends is None else tuple(backends)
     _check_backend_names(chosen, PYTORCH)
-    gates: Iterable[tuple[Model, Gate | None]]
     gates = models.items() if isinstance(models, Mapping) else [(model, None) for model in models]
     suite = [
         Case(task=task, model=model, backend=backend, device=device, gate=gate, on_request=backend in on_request)
@@ -246,11 +231,9 @@ def cases(
         for backend in chosen
         if device in backend.devices
     ]
-    repeated = [name for name, count in Counter(map(str, suite)).items() if count > 1]
-    if repeated:
-        raise HarnessError(
-            f"task {task.name}: two cases share a name ({repeated[0]}); models and backends need distinct names"
-        )
+    for name, count in Counter(map(str, suite)).items():
+        if count > 1:
+            raise HarnessError(f"task {task.name}: two cases share a name ({name}); rename a model or a backend")
     return suite
 
 

@@ -1,7 +1,4 @@
-"""The contract of a backend: a frozen value that names module-level functions, and what these are given.
-
-Third parties are imported inside those functions, so that naming a backend costs nothing.
-"""
+"""The contract of a backend: its functions, and what they are given and return."""
 
 from __future__ import annotations
 
@@ -17,39 +14,30 @@ from harness.contracts.kind import Arrays, Kind, omit
 from harness.errors import HarnessError
 
 Device = Literal["cpu", "cuda"]
-
 DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 
 REFERENCE = "pytorch"
 """Name of the backend that every other one is compared with."""
-
 CONTROL = "control"
 """Name of the reference's second worker."""
 
 Option = str | int | bool
-
 Options = Mapping[str, Option]
-
-NO_OPTIONS: Options = MappingProxyType({})
-
 COMMON_OPTIONS = ("threads", "spinning")
 """Options of every backend, passed in its target; `Backend.choices` declares further ones."""
 
 
-def check_options(name: str, options: Options, choices: Mapping[str, tuple[Option, ...]]) -> None:
-    """Raise HarnessError for an option or a value that the backend `name` does not have."""
-    common = sorted(set(COMMON_OPTIONS) & set(choices))
-    if common:
-        raise HarnessError(f"backend {name}: choices={common}: every backend has {' and '.join(COMMON_OPTIONS)} anyway")
+def _check_options(owner: str, options: Options, choices: Mapping[str, tuple[Option, ...]]) -> None:
+    """Raise HarnessError for an option or a value that the backend does not have."""
+    if common := sorted(set(COMMON_OPTIONS) & set(choices)):
+        raise HarnessError(f"{owner}: choices={common}: every backend has {' and '.join(COMMON_OPTIONS)} anyway")
     for option, value in options.items():
-        check_choice(f"backend {name}", "option", option, (*COMMON_OPTIONS, *choices))
-        if option == "threads":
-            if type(value) is not int or value < 1:
-                raise HarnessError(f"backend {name}: threads={value!r}: must be a whole number of at least 1")
-            continue
-        allowed = (False, True) if option == "spinning" else choices[option]
-        if not any(value == choice and type(value) is type(choice) for choice in allowed):
-            raise HarnessError(f"backend {name}: {option}={value!r}; expected one of {', '.join(map(repr, allowed))}")
+        check_choice(owner, "option", option, (*COMMON_OPTIONS, *choices))
+        allowed = [repr(choice) for choice in {"spinning": (False, True), **choices}.get(option, ())]
+        if option == "threads" and (type(value) is not int or value < 1):
+            raise HarnessError(f"{owner}: threads={value!r}: must be a whole number of at least 1")
+        if option != "threads" and repr(value) not in allowed:  # 1 is not True
+            raise HarnessError(f"{owner}: {option}={value!r}; expected one of {', '.join(allowed)}")
 
 
 def format_options(options: Options) -> str:
@@ -58,7 +46,7 @@ def format_options(options: Options) -> str:
     return ", ".join(f"{k}={switches[v] if isinstance(v, bool) else v}" for k, v in options.items())
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Python:
     """Another Python environment: an existing one, or one that pip builds."""
@@ -75,7 +63,7 @@ class Python:
 
     @property
     def executable(self) -> str:
-        """The interpreter's absolute path; links are kept, because a virtual environment is known by its own."""
+        """The interpreter's absolute path; links stay, because they tell virtual environments apart."""
         assert self.interpreter is not None, "built from requirements first, by harness.environments.interpreters"
         return os.path.abspath(self.interpreter)  # noqa: PTH100  # Path.resolve would follow the link
 
@@ -98,7 +86,7 @@ class Calibration(Protocol):
 
     @property
     def calibration(self) -> HeldOut:
-        """Rows from which to read the ranges of a model's activations."""
+        """Rows that show the ranges of a model's activations."""
 
     @property
     def validation(self) -> HeldOut:
@@ -124,7 +112,7 @@ class Target(NamedTuple):
     threads: int
     spinning: bool = False
     """True lets idle threads busy-wait, as runtimes do by default; asleep, they disturb no other backend's timing."""
-    options: Options = NO_OPTIONS
+    options: Options = MappingProxyType({})
     """The backend's options by name, `threads` and `spinning` included if they were chosen."""
 
 
@@ -143,10 +131,10 @@ class Session(NamedTuple):
     """Reduces an answer after the timed window; None keeps all of it. Set by the harness, never by a backend."""
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """A runtime and number format. Functions are module-level and import third parties inside themselves."""
+    """A runtime and number format. Functions are module-level and import third parties inside: naming one is free."""
 
     name: str
     load: Callable[[Path, Target], Session]
@@ -171,8 +159,7 @@ class Backend:
     runs_in: Python | None = None
     """Environment in which workers run; None is pytest's own."""
     packages: tuple[str, ...] = ()
-    """Distributions whose version changes the answers. Another version rebuilds the artifact and makes stored runs
-    incomparable. In another environment everything installed counts without being named."""
+    """Distributions whose version changes the answers, artifacts and comparability; in `runs_in` all of them count."""
     choices: Mapping[str, tuple[Option, ...]] = field(default_factory=dict, compare=False)
     """Options that `load` reads from `target.options` besides the common ones: name → values, the default first."""
     options: Options = field(default_factory=dict, hash=False)
@@ -191,7 +178,7 @@ class Backend:
             raise HarnessError(f"{owner}: give build= or calibrate=, not both; each writes the whole artifact")
         if self.builds_in and self.build is None:
             raise HarnessError(f"{owner}: builds_in= needs a build= to run there")
-        check_options(self.name, self.options, self.choices)
+        _check_options(owner, self.options, self.choices)
         object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))
         object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 from harness.errors import HarnessError
 
 T = TypeVar("T")
-
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+RENAMED = {"floor": "min_score", "max_loss": "max_drop"}
+"""Arguments of earlier versions → their names now."""
 
 
 def check_name(owner: str, name: str) -> None:
     """Raise HarnessError if `name` cannot be part of a file name and of a pytest id."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise HarnessError(
-            f"{owner} name {name!r}: names become file names and pytest ids, so use letters, digits, '-' and '_' only"
+            f"{owner} name {name!r}: use letters, digits, '-' and '_' only; it becomes part of file names"
         )
 
 
@@ -30,60 +31,45 @@ def check_tuple(owner: str, argument: str, value: object, example: str) -> None:
         raise HarnessError(f"{owner}: {argument}={value!r} must be a tuple of texts, as in {example}")
 
 
-def check_choice(owner: str, sort: str, value: object, choices: Iterable[str]) -> None:
+def check_choice(owner: str, sort: str, value: object, choices: Collection[str]) -> None:
     """Raise HarnessError unless `value` is one of `choices`."""
-    choices = list(choices)
     if value not in choices:
         raise HarnessError(f"{owner}: {unknown(sort, value, choices)}")
 
 
-def unknown(sort: str, value: object, choices: Iterable[str]) -> str:
+def unknown(sort: str, value: object, choices: Collection[str]) -> str:
     """Return the message for a value that is not one of `choices`, with the closest of them where one is close."""
-    choices = list(choices)
     close = get_close_matches(str(value), choices, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"unknown {sort} {value!r}; expected one of {', '.join(choices)}{hint}"
 
 
-def explain_arguments(**renamed: str) -> Callable[[type[T]], type[T]]:
-    """Decorate a dataclass so that a wrong argument raises a HarnessError that names the right one.
-
-    `renamed` maps arguments of earlier versions to what they are called now.
-    """
-
-    def decorate(cls: type[T]) -> type[T]:
-        create: Callable[..., None] = cls.__init__
-
-        @wraps(create)
-        def __init__(self: T, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # replaces the dataclass's own
-            try:
-                create(self, *args, **kwargs)
-            except TypeError:
-                problem = _wrong_arguments(cls, create, args, kwargs, renamed)
-                if not problem:
-                    raise
-                raise HarnessError(problem) from None
-
-        cls.__init__ = __init__  # type: ignore[method-assign, assignment]
-        return cls
-
-    return decorate
-
-
-def _wrong_arguments(
-    cls: type, create: Callable[..., None], args: Sequence[Any], kwargs: Mapping[str, Any], renamed: Mapping[str, str]
-) -> str:
-    """Return what is wrong with the arguments; empty if they fit, so that the error lies elsewhere."""
+def explain_arguments(cls: type[T]) -> type[T]:
+    """Decorate a dataclass so that a wrong argument raises a HarnessError that names the right one."""
+    create: Callable[..., None] = cls.__init__
     parameters = list(inspect.signature(create).parameters.values())[1:]  # without self
+
+    @wraps(create)
+    def __init__(self: T, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # replaces the dataclass's own
+        problem = _wrong_arguments(parameters, args, kwargs)
+        if problem:
+            raise HarnessError(f"{cls.__name__}{problem}")
+        create(self, *args, **kwargs)
+
+    cls.__init__ = __init__  # type: ignore[method-assign, assignment]
+    return cls
+
+
+def _wrong_arguments(parameters: Sequence[inspect.Parameter], args: Sequence[Any], given: Collection[str]) -> str:
+    """Return what is wrong with the arguments, to follow the class's name; empty if they fit."""
     names = [parameter.name for parameter in parameters]
-    for name in kwargs:
-        if name not in names and name in renamed:
-            return f"{cls.__name__}({name}=…) is called {renamed[name]} now"
+    for name in given:
         if name not in names:
-            return f"{cls.__name__}: {unknown('argument', name, names)}"
+            new = RENAMED.get(name)
+            return f"({name}=…) is called {new} now" if new in names else f": {unknown('argument', name, names)}"
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(args) > len(positional):
-        return f"{cls.__name__}: pass arguments by name; expected {', '.join(f'{name}=…' for name in names)}"
-    required = [p.name for p in parameters if p.default is p.empty and p.name not in positional[: len(args)]]
-    missing = [name for name in required if name not in kwargs]
-    return f"{cls.__name__}: missing {', '.join(f'{name}=…' for name in missing)}" if missing else ""
+        return f": pass arguments by name; expected {', '.join(f'{name}=…' for name in names)}"
+    filled = {*positional[: len(args)], *given}
+    missing = [f"{p.name}=…" for p in parameters if p.default is p.empty and p.name not in filled]
+    return f": missing {', '.join(missing)}" if missing else ""

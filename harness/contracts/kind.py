@@ -1,7 +1,4 @@
-"""The contract of a kind of task: a frozen value that names module-level functions, and what these are given.
-
-Also when two backends' outputs for one row count as equal: for numbers, embeddings and tokens.
-"""
+"""The contract of a kind of task: its functions, what they are given, and when two outputs for a row count as equal."""
 
 from __future__ import annotations
 
@@ -18,28 +15,24 @@ from harness.contracts.sources import Row, Source
 from harness.errors import HarnessError
 
 Arrays = dict[str, "NDArray[Any]"]
-
 Example = dict[str, Any]
 """One entry of a batch: numbers, lists and arrays by name."""
 
 TARGETS = ("labels", "start_positions", "end_positions")
 """Names that Transformers' heads give to what they are trained on."""
-
 IGNORE_INDEX = -100
 """Target of a token that the loss ignores, as in PyTorch."""
 
 NO_LABEL = "(a label of no row)"
-
 NO_ANSWER = "(no answer)"
 """Label of a word beyond `max_length`."""
 
 Labels = Literal["one", "each", "free", "none"]
-"""Contents of a task's label column: one name a row; one for each part of a row, words for instance; anything the kind
-reads from it, answers for instance; or nothing, where a row contains its own answer."""
+"""A task's label column: one name a row, one for each part of a row (words for instance), anything that the kind reads
+(answers for instance), or no column, where a row contains its own answer."""
 
 ATOL, RTOL = 1e-3, 1e-3
 """A float export may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
-
 MAX_COSINE_DISTANCE = 1e-5
 """Two runtimes differ by 1e-7; a layer that is 1 % too large moves embeddings further than this."""
 
@@ -78,20 +71,16 @@ def _cosine_excess(own: NDArray[Any], source: NDArray[Any]) -> float:
 
 
 def _different_tokens(own: NDArray[Any], source: NDArray[Any]) -> float:
-    """Count the tokens that differ, place by place.
-
-    Tokens beyond the end of the shorter output count too, unless they are padding: text ends with a token of its own.
-    """
+    """Count the tokens that differ, those beyond the end of the shorter output too, unless they are padding."""
     width = min(own.shape[-1], source.shape[-1])
     rest = (own if own.shape[-1] > width else source)[..., width:]
-    extra = rest.size if rest.size and (rest != rest[..., :1]).any() else 0
+    # Text ends with a token of its own, so what repeats a single token is padding.
+    extra = rest.size if (rest != rest[..., :1]).any() else 0
     return float((own[..., :width] != source[..., :width]).sum() + extra)
 
 
 ELEMENTWISE = Tolerance(_largest_difference, _elementwise_excess, f"{ATOL:g} + {RTOL:g} of the value")
-
 COSINE = Tolerance(_cosine_distance, _cosine_excess, f"a cosine distance of {MAX_COSINE_DISTANCE:g}")
-
 # Rounding chooses between two words that a model finds equally good: at one place in a hundred thousand.
 TOKENS = Tolerance(
     _different_tokens, _different_tokens, "the same tokens in 99 of 100 rows", max_share=0.01, same_shape=False
@@ -106,7 +95,6 @@ class EncodedRows(NamedTuple):
     inputs: tuple[str, ...]
     """Columns that the model is given."""
     examples: Sequence[Sequence[Example]]
-    """Examples of each row."""
     max_length: int | None = None
     """Longest text in tokens, of targets too; None where nothing is cut."""
 
@@ -131,7 +119,7 @@ def truncate(example: Example, length: int) -> Example:
     return {name: values[:length] for name, values in example.items()}
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """Functions that turn the rows of a sort of task into tensors, and tensors into predictions; all module-level."""
@@ -148,8 +136,7 @@ class Kind:
     load_processor: Callable[[Path], Any]
     """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
     new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None
-    """(source, training rows, input columns) → a processor for a model that has no checkpoint yet; None if none can be
-    made."""
+    """(source, training rows, input columns) → a processor for a model without checkpoint; None refuses such models."""
     encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[list[Example]]]
     """(processor, rows, input columns, max_length) → each row's unpadded examples: one, or windows of it."""
     collate: Callable[[Any, list[Example]], Arrays]
@@ -157,10 +144,7 @@ class Kind:
     problem: Callable[[Row, tuple[str, ...]], str] | None = None
     """(row with its `label`, input columns) → what is wrong with the row, in words; empty if nothing is."""
     targets: Callable[[EncodedRows], list[list[Example]]]
-    """Training rows → each example's targets, named as the model's `forward` names them.
-
-    An example whose targets are all IGNORE_INDEX is left out of training.
-    """
+    """Training rows → each example's targets, named as in `forward`; an example with IGNORE_INDEX alone is left out."""
     reduce_inputs: tuple[str, ...] = ()
     """Arrays of a batch that `reduce` needs and the model is not given."""
     reduce: Callable[[Arrays, Arrays], Arrays] | None = None

@@ -14,13 +14,11 @@ from harness.errors import HarnessError
 from harness.util.identity import tree_sha256
 
 Row = Mapping[str, Any]
-
 RepoType = Literal["model", "dataset"]
-
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Package:
     """Files that a PyPI distribution carries, verified by hash before use."""
@@ -43,7 +41,7 @@ class Package:
         return self.sha256
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Hub:
     """A repository of the Hugging Face Hub at one commit: rows as `dataset=`, a model as `source=`."""
@@ -69,23 +67,18 @@ class Hub:
         return f"{self.repo} {self.config}" if self.config else self.repo
 
     @property
-    def is_pinned(self) -> bool:
-        """True if `revision` is a commit."""
-        return self.revision is not None and COMMIT.fullmatch(self.revision) is not None
-
-    @property
-    def commit(self) -> str:
-        """The pinned commit; HarnessError if `revision` is missing, a branch or a tag."""
-        if self.revision is None or not self.is_pinned:
-            raise HarnessError(f"{self}: pin a commit: Hub({self.repo!r}, revision='<40 hex digits>')")
-        return self.revision
+    def commit(self) -> str | None:
+        """The pinned commit; None if `revision` is missing, a branch or a tag."""
+        return self.revision if COMMIT.fullmatch(self.revision or "") else None
 
     def content(self, folder: Path) -> str:
         """Return the pinned commit; HarnessError if there is none."""
+        if self.commit is None:
+            raise HarnessError(f"{self}: pin a commit: Hub({self.repo!r}, revision='<40 hex digits>')")
         return self.commit
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Folder:
     """Rows of your own: a CSV, JSON-lines or parquet file, a folder of them, or images in folders named by label.
@@ -104,37 +97,37 @@ class Folder:
 
     def locate(self, folder: Path) -> Path:
         """Return the path for a suite in `folder`; HarnessError if nothing is there."""
-        return _existing(self, folder / self.path)
+        path = folder / self.path
+        if not path.exists():
+            raise HarnessError(f"{self!r}: there is no {path}; the path is relative to the suite's folder")
+        return path
 
     def content(self, folder: Path) -> str:
-        """Return the hash of the file or folder."""
+        """Return the hash of the files."""
         return tree_sha256(self.locate(folder))
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Local:
-    """A checkpoint of your own, as `save_pretrained` writes it: config, processor, and weights.
-
-    Pickled weights are read with `weights_only`, and the result says so.
-    """
+    """A checkpoint of your own, as `save_pretrained` writes it; pickled weights are read with `weights_only`."""
 
     path: str
     """Relative to the suite's folder, or absolute."""
 
     def locate(self, folder: Path) -> Path:
         """Return the path for a suite in `folder`; HarnessError if no checkpoint is there."""
-        path = _existing(self, folder / self.path)
+        path = folder / self.path
         if not (path / "config.json").is_file():
             raise HarnessError(f"{self!r}: {path} has no config.json; save_pretrained of the model writes one")
         return path
 
     def content(self, folder: Path) -> str:
-        """Return the hash of the checkpoint's files."""
+        """Return the hash of the files."""
         return tree_sha256(self.locate(folder))
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Native:
     """A `torch.nn.Module` in a file beside the suite, trained from scratch.
@@ -163,7 +156,7 @@ class Native:
         return tree_sha256(self.locate(folder)[0])
 
 
-@explain_arguments()
+@explain_arguments
 @dataclass(frozen=True)
 class Scratch:
     """A Transformers architecture with random weights."""
@@ -178,11 +171,4 @@ class Scratch:
 
 
 Source = Package | Hub | Local | Native | Scratch
-
 Rows = Package | Hub | Folder
-
-
-def _existing(source: Folder | Local, path: Path) -> Path:
-    if not path.exists():
-        raise HarnessError(f"{source!r}: there is no {path}; the path is relative to the suite's folder")
-    return path

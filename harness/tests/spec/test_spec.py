@@ -49,7 +49,7 @@ def backend(name="toy", **changed):
 @pytest.mark.parametrize("sort", ["task", "model", "backend"])
 def test_names_must_fit_files_and_test_ids(sort, name):
     make = {"task": task, "model": model, "backend": backend}[sort]
-    message = "names become file names and pytest ids, so use letters, digits, '-' and '_' only"
+    message = "use letters, digits, '-' and '_' only; it becomes part of file names"
     with pytest.raises(HarnessError, match=f"{sort} name .*: {message}"):
         make(name=name)
 
@@ -301,7 +301,7 @@ def test_cases_carry_the_gates_of_their_models():
     ("models", "backends"), [(["same", "same"], ["toy"]), (["toy"], ["same", "same"])], ids=["models", "backends"]
 )
 def test_two_cases_of_one_name_are_refused(models, backends):
-    message = r"task toy-task: two cases share a name \(toy-task/\w+\.\w+\.cpu\); models and backends need distinct"
+    message = r"task toy-task: two cases share a name \(toy-task/\w+\.\w+\.cpu\); rename a model or a backend"
     with pytest.raises(HarnessError, match=message):
         cases(task(), map(model, models), list(map(backend, backends)))
 

@@ -29,7 +29,7 @@ def test_suites_open_with_a_docstring(suite):
 def test_every_source_is_pinned(suite):
     sources = [source for case in cases_of(suite) for source in (case.task.dataset, case.model.source)]
     pins = {source.sha256 for source in sources if isinstance(source, Package)}
-    assert [] == [source.repo for source in sources if isinstance(source, Hub) and not source.is_pinned]
+    assert [] == [source.repo for source in sources if isinstance(source, Hub) and source.commit is None]
     assert pins or {source for source in sources if isinstance(source, Hub)}
     assert [pin for pin in pins if not re.fullmatch("[0-9a-f]{64}", pin)] == []
 
