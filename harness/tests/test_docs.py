@@ -57,8 +57,14 @@ def test_mentioned_options_exist(path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_mentioned_command_parses(command: str) -> None:
     words = shlex.split(re.sub(r"[\[\]]", "", command), comments=True)[1:]
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = _parse(words)
+    assert status == 0
+
+
+def _parse(words: list[str]) -> object:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            cli.parser(words).parse_args(words)
-    except SystemExit as ended:
-        assert ended.code == 0, command
+        cli.parser(words).parse_args(words)
+    except SystemExit as ended:  # --help ends with 0
+        return ended.code
+    return 0

@@ -54,7 +54,8 @@ def test_wheel_runs_a_suite_in_an_empty_folder(wheel: Path, tmp_path: Path) -> N
     home, folder = tmp_path / "environment", tmp_path / "suite"
     folder.mkdir()
     run(sys.executable, "-m", "venv", "--without-pip", home, folder=tmp_path)
-    run(sys.executable, "-m", "pip", "--python", home / "bin/python", "install", "-q", "--no-deps", wheel, folder=folder)
+    pip = (sys.executable, "-m", "pip", "--python", home / "bin/python")
+    run(*pip, "install", "-q", "--no-deps", wheel, folder=folder)
     # Its dependencies are those of this environment, so that nothing is downloaded.
     (packages,) = home.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
