@@ -36,8 +36,9 @@ def redact_secrets(text: str, environment: Mapping[str, str] | None = None) -> s
 
 def error_text(error: BaseException) -> str:
     """Return the error as a result keeps it: without secrets or control characters, an unexpected one with its line."""
-    text = str(error)
-    if not isinstance(error, HarnessError):
+    if isinstance(error, HarnessError):
+        text = str(error)
+    else:  # whose own message may be unreadable
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{describe_error(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
     lines = [CONTROLS.sub(_escape, line) for line in redact_secrets(text).split("\n")]
