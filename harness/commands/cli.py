@@ -1,10 +1,11 @@
-"""The command line, `shipbench COMMAND …`, and its two smallest commands: `hash` and `selftest`."""
+"""The command line, `shipbench COMMAND …`, and its smallest commands: `publish`, `hash` and `selftest`."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from importlib import import_module, metadata
 from pathlib import Path
@@ -17,19 +18,13 @@ COMMANDS = {
     "report": ("results", "Rebuild the tables from the results."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
     "history": ("results", "Show every case over the commits of its results."),
-    "publish": ("publish", "Write a measured case as a folder that stands alone, and upload it if asked."),
+    "publish": ("cli", "Write a measured case as a folder that stands alone, and upload it if asked."),
     "gates": ("gates", "Propose min_score for a suite's gates, from several fine-tunings."),
     "tune": ("tune", "Find the threads and spinning that suit one case best."),
     "hash": ("cli", "Print the sha256 that a Package pins."),
     "selftest": ("cli", "Show that the benchmark's own figures are right."),
 }
 """Command → its module, with the functions `declare_<command>` and `run_<command>`, and what it does."""
-
-REPLACED = {
-    "floors": "is now: shipbench gates",
-    "lock": "is gone: pin commits in the suite, as in Hub(…, revision=…)",
-}
-"""Earlier command → what replaces it."""
 
 
 def parser(words: Sequence[str]) -> ArgumentParser:
@@ -43,8 +38,6 @@ def parser(words: Sequence[str]) -> ArgumentParser:
             module = import_module(f"harness.commands.{place}")
             getattr(module, f"declare_{name}")(command)
             command.set_defaults(run=getattr(module, f"run_{name}"))
-    if words and words[0] in REPLACED:
-        top.error(f"the command {words[0]} {REPLACED[words[0]]}")
     return top
 
 
@@ -57,6 +50,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (HarnessError, OSError) as error:  # an OSError names its file, too
         print(f"error: {terminal_safe(str(error))}", file=sys.stderr)
         return 4
+
+
+def declare_publish(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench publish`."""
+    folder = partial(parser.add_argument, type=Path, metavar="DIR")
+    flag = partial(parser.add_argument, action="store_true")
+    parser.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
+    folder("--to", required=True, help="write to this new or empty folder")
+    folder("--ship-results", default="results", dest="results", help="read DIR (default: results)")
+    folder("--ship-artifacts", default=".artifacts", dest="artifacts", help="its models (default: .artifacts)")
+    parser.add_argument("--machine", metavar="NAME", help="publish the case as measured on this machine")
+    flag("--demo", help="add a small app that asks the model and PyTorch")
+    parser.add_argument("--push", metavar="ORG/NAME", help="upload to this private repository of the Hub")
+    flag("--public", help="with --push: make the repository public")
+    flag("--anyway", help="with --push: upload even if the verdict is not ship")
+
+
+def run_publish(options: Namespace) -> int:
+    """Write a measured case as a folder, upload it if asked, and print how it went."""
+    from harness.publish.publishing import Order, publish
+
+    if not options.push and (options.public or options.anyway):
+        raise HarnessError("--public and --anyway go with --push ORG/NAME")
+    publish(Order(**{field.name: getattr(options, field.name) for field in fields(Order)}), partial(print, flush=True))
+    return 0
 
 
 def declare_hash(parser: ArgumentParser) -> None:
@@ -82,13 +100,8 @@ def declare_selftest(parser: ArgumentParser) -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="run only these parts (default: all)")
     parser.add_argument("--list", action="store_true", help="list the parts with their claims, and run none")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
-    parser.add_argument(
-        "--ship-artifacts",
-        type=Path,
-        default=Path(".artifacts"),
-        metavar="DIR",
-        help="keep checkpoints and artifacts in DIR (default: .artifacts)",
-    )
+    folder = "keep checkpoints and artifacts in DIR (default: .artifacts)"
+    parser.add_argument("--ship-artifacts", type=Path, default=".artifacts", metavar="DIR", help=folder)
 
 
 def run_selftest(options: Namespace) -> int:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.pipeline.state import Options
 from harness.pytest_plugin import options as pytest_options
 from harness.pytest_plugin.hooks import case_of, session_of
+from harness.pytest_plugin.preflight import check_cases
 from harness.spec import Case
 from harness.util.console import Progress
 from harness.util.machine import usable_cores
@@ -50,15 +52,24 @@ def declare_suite(parser: ArgumentParser) -> None:
     parser.add_argument("--ship-threads", type=int, metavar="N", help="use N threads (default: all cores, at most 8)")
 
 
-def select(options: Namespace) -> tuple[Collection, int]:
-    """Return the selected cases and the number of threads; raise HarnessError for a bad choice of either."""
+def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case, Path]], Options]:
+    """Return the selected cases, ready to run, and the pipeline's options; HarnessError for a bad choice of either."""
     cores = usable_cores()
     if options.ship_threads is not None and not 1 <= options.ship_threads <= cores:
         raise HarnessError(f"--ship-threads {options.ship_threads}: this process may use {cores} cores")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     collection = collect(options.suite, options.expression)
-    collection.artifacts = options.ship_artifacts or collection.artifacts
-    return collection, pytest_options.threads(options)
+    check_cases(collection.cases)
+    return collection.cases, Options(
+        artifacts=options.ship_artifacts or collection.artifacts,
+        machine=pytest_options.LOCAL,
+        threads=pytest_options.threads(options),
+        spinning=False,
+        launches=4,
+        budget_s=budget_s,
+        timeout_s=300.0,
+        retrain=False,
+    )
 
 
 def collect(suite: str, expression: str | None = None) -> Collection:
@@ -69,9 +80,8 @@ def collect(suite: str, expression: str | None = None) -> Collection:
     if not Path(suite.partition("::")[0]).exists():
         raise HarnessError(f"{suite}: no such suite")
     collection = Collection()
-    selection = ["-k", expression] if expression else []
     with redirect_stdout(io.StringIO()) as output, redirect_stderr(output):
-        status = pytest.main([suite, "--collect-only", "-q", *selection], plugins=[collection])
+        status = pytest.main([suite, "--collect-only", "-q", "-k", expression or ""], plugins=[collection])
     if collection.errors:
         raise HarnessError("\n".join(collection.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -11,17 +11,13 @@ from statistics import median, stdev
 import pandas as pd
 
 from harness.commands import collection
-from harness.contracts.backend import Target
 from harness.errors import HarnessError
-from harness.report.tables import number
+from harness.pipeline.state import Options
+from harness.report.tables import number, render
 from harness.results.schema import Seed
-from harness.spec import Case
+from harness.spec import Case, Model, Task
 from harness.util import text
 from harness.verdicts import accuracy
-
-TIMEOUT_S = 300.0
-
-AS_IS = "the model is used as it is, so it scores the same every time"
 
 RULE = (
     f"The next run stays above the bound with {100 * accuracy.CONFIDENCE:.0f} % confidence (mean - t * sd * "
@@ -48,7 +44,8 @@ class Spread:
     def proposal(self) -> accuracy.Proposal:
         """The min_score that the seeds allow."""
         if self.case.model.is_used_as_is:
-            return accuracy.Proposal(tuple(accuracy.sound_scores(self.seeds)), None, None, AS_IS)
+            why = "the model is used as it is, so it scores the same every time"
+            return accuracy.Proposal(tuple(accuracy.sound_scores(self.seeds)), None, None, why)
         return accuracy.propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
 
 
@@ -60,38 +57,25 @@ def declare_gates(parser: ArgumentParser) -> None:
 
 def run_gates(options: Namespace) -> int:
     """Fine-tune every selected task/model pair with each seed, the recipe's own first, and print the proposals."""
-    from harness.pytest_plugin.preflight import check_cases
-
     if options.seeds < 1:
         raise HarnessError(f"--seeds {options.seeds}: must be positive")
-    selected, threads = collection.select(options)
-    check_cases(selected.cases)
-    pairs = {(case.task, case.model): (case, folder) for case, folder in reversed(selected.cases)}
-    spreads = [
-        _fine_tune(case, folder, options.seeds, selected.artifacts, threads)
-        for case, folder in reversed(pairs.values())
-    ]
-    print(proposals(spreads))
+    cases, settings = collection.select(options)
+    pairs: dict[tuple[Task, Model], tuple[Case, Path]] = {}
+    for case, folder in cases:
+        pairs.setdefault((case.task, case.model), (case, folder))
+    print(proposals([_fine_tune(case, folder, options.seeds, settings) for case, folder in pairs.values()]))
     return 0
 
 
-def _fine_tune(case: Case, folder: Path, seeds: int, kept_in: Path, threads: int) -> Spread:
+def _fine_tune(case: Case, folder: Path, seeds: int, options: Options) -> Spread:
     from harness.artifacts.cache import Artifacts
     from harness.data import splits
     from harness.pipeline.prepare import score_seeds
     from harness.util.store import Store
 
-    progress = collection.stderr_progress()
-    artifacts = Artifacts(
-        task=case.task,
-        model=case.model,
-        folder=folder,
-        target=Target("cpu", threads),
-        store=Store(kept_in, progress.say),
-        progress=progress,
-        timeout_s=TIMEOUT_S,
-        retrain=False,
-    )
+    progress, target = collection.stderr_progress(), options.target("cpu")
+    store = Store(options.artifacts, progress.say)
+    artifacts = Artifacts(case.task, case.model, folder, target, store, progress, options.timeout_s, retrain=False)
     failures: list[str] = []
     scored = []
     first = case.model.recipe.seed
@@ -103,16 +87,14 @@ def _fine_tune(case: Case, folder: Path, seeds: int, kept_in: Path, threads: int
 
 def proposals(spreads: Sequence[Spread]) -> str:
     """Return the table, and below it the rule, the seeds that do not count, and why a min_score is missing."""
-    table = pd.DataFrame([_row(spread) for spread in spreads])
-    aligned = ["left", "left", *["right"] * (len(table.columns) - 3), "left"]
+    table = render(pd.DataFrame([_row(spread) for spread in spreads]), left=("task", "model", ""))
     notes = [RULE]
     for spread in spreads:
         collapsed = filter(accuracy.is_collapsed, spread.seeds)
         sentences = [f"{accuracy.collapse_sentence(seed)}; it is left out of the proposal" for seed in collapsed]
         why = [f"no min_score: {spread.proposal.why}"] if spread.proposal.why else []
         notes += [f"{spread.pair}: {text.one_line(note)}" for note in (*sentences, *spread.failures, *why)]
-    drawn = table.to_markdown(index=False, tablefmt="simple", disable_numparse=True, colalign=aligned)
-    return "\n".join([drawn, "", *notes])
+    return "\n".join([table, "", *notes])
 
 
 def _row(spread: Spread) -> dict[str, str]:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.regression import baseline
-from harness.regression.history import read, words_of
-from harness.regression.trends import trends
+from harness.regression.history import read
 from harness.report import files, history, integrations, regressions
 from harness.util.files import write_atomically
 
@@ -29,9 +28,8 @@ def declare_compare(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench compare`."""
     parser.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
     parser.add_argument("today", type=Path, help="folder with the results to compare with them")
-    parser.add_argument(
-        "--require", "--ship-require", choices=["decided"], help=f"exit with {NOT_DECIDED} if a change is undecided"
-    )
+    required = f"exit with {NOT_DECIDED} if a change is undecided"
+    parser.add_argument("--require", "--ship-require", choices=["decided"], help=required)
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to FILE")
     parser.add_argument("--short", action="store_true", help="print a few lines for a pull request instead")
 
@@ -39,17 +37,13 @@ def declare_compare(parser: ArgumentParser) -> None:
 def declare_history(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench history`."""
     _declare_results(parser)
-    parser.add_argument(
-        "-k", dest="words", default="", metavar="WORDS", help="show only cases whose name contains all of the words"
-    )
+    parser.add_argument("-k", dest="words", default="", metavar="WORDS", help="only cases with all WORDS in the name")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a picture of each case")
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="also write one table of all runs")
 
 
 def _declare_results(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--ship-results", type=Path, default=Path("results"), metavar="DIR", help="read DIR (default: results)"
-    )
+    parser.add_argument("--ship-results", type=Path, default="results", metavar="DIR", help="default: results")
 
 
 def run_report(options: Namespace) -> int:
@@ -78,28 +72,28 @@ def run_report(options: Namespace) -> int:
 def run_compare(options: Namespace) -> int:
     """Print the changes between two folders of results; return 1 if something regressed."""
     stored, today = options.stored, options.today
-    outcome = baseline.compare(stored, today)
-    changes, left_out = outcome.changes, outcome.left_out
+    changes, left_out, incomparable = baseline.compare(stored, today)
     if options.html is not None:
         write_atomically(options.html, regressions.page(changes, left_out, stored, today).encode())
     if options.short:
         print(regressions.github_summary(changes, left_out, integrations.run_link(os.environ)))
     else:
         print(regressions.terminal_text(changes, left_out))
-    if outcome.incomparable:
+    if incomparable:
         raise HarnessError(
-            f"nothing in {stored} and {today} can be compared: {outcome.incomparable}; run both in one environment"
+            f"nothing in {stored} and {today} can be compared: {incomparable}; run both in one environment"
         )
-    return 1 if outcome.regressed else NOT_DECIDED if options.require and outcome.undecided else 0
+    if any(change.word == "regressed" for change in changes):
+        return 1
+    return NOT_DECIDED if options.require and any(change.is_open for change in changes) else 0
 
 
 def run_history(options: Namespace) -> int:
     """Print every case over the commits of its results, and write the page and the table."""
-    committed = read(options.ship_results, words_of(options.words))
-    cases = trends(committed.points)
+    committed = read(options.ship_results, options.words)
     if options.html is not None:
-        write_atomically(options.html, history.page(committed, cases, options.ship_results).encode())
+        write_atomically(options.html, history.page(committed, options.ship_results).encode())
     if options.parquet is not None:
         write_atomically(options.parquet, committed.table.to_parquet(index=False))
-    print(history.text(committed, cases))
+    print(history.text(committed))
     return 0

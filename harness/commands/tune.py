@@ -19,7 +19,6 @@ from harness.measure.samples import Arm, Measurement, Settings, WorkloadInputs
 from harness.measure.worker_pool import Check
 from harness.pipeline.record import series_of
 from harness.pipeline.state import Comparison, Options
-from harness.pytest_plugin.options import LOCAL
 from harness.report.tables import first_line
 from harness.results.schema import Series
 from harness.spec import Case
@@ -54,11 +53,8 @@ class Subject:
         arms += [replace(first, name=name, backend=backend) for name, backend in backends.items()]
         settled = partial(is_settled, reference=first.name, min_speedups=wanted)
         measured = measure(arms, [self.workload], settings, self.check, settled, self.progress)
-        return {
-            name: series_of(name, measured.samples[0], measured, settings.target.threads, first.name)
-            for name in choices
-            if name not in measured.failed
-        }, measured
+        threads, names = settings.target.threads, [name for name in choices if name not in measured.failed]
+        return {name: series_of(name, measured.samples[0], measured, threads, first.name) for name in names}, measured
 
 
 def declare_tune(parser: ArgumentParser) -> None:
@@ -72,26 +68,15 @@ def run_tune(options: Namespace) -> int:
     """Measure the selected case's backend with other threads and spinning; print the table and the verdict."""
     if not 0 < options.budget < math.inf:
         raise HarnessError(f"--budget {options.budget:g}: must be positive, in seconds")
-    selected, threads = collection.select(options)
-    case, folder = _only(options.suite, selected.cases)
-    settings = Options(
-        artifacts=selected.artifacts,
-        machine=LOCAL,
-        threads=threads,
-        spinning=False,
-        launches=4,
-        budget_s=options.budget / 2,
-        timeout_s=300.0,
-        retrain=False,
-    )
+    cases, settings = collection.select(options, options.budget / 2)
+    case, folder = _only(options.suite, cases)
     progress = collection.stderr_progress()
     subject, rows = _prepare(case, folder, settings, progress)
     default = case.backend.worker_target(settings.target(case.device))
-    cores = usable_cores()
-    counts = variants.spread(variants.thread_counts(cores))
-    if counts != variants.thread_counts(cores):
-        few = ", ".join(map(str, counts))
-        progress.say(f"{cores} cores: only {few} threads are tried; tuned(…, threads=N) takes any number")
+    all_counts = variants.thread_counts(usable_cores())
+    counts = variants.spread(all_counts)
+    if counts != all_counts:
+        progress.say(f"only {', '.join(map(str, counts))} threads are tried; tuned(…, threads=N) takes any number")
     choices = variants.variants(default, counts)
     own = format_options({"threads": default.threads, "spinning": default.spinning})
     head = f"{case}: {len(choices)} settings against the default ({own}), batch 1, {rows} validation rows"
@@ -101,8 +86,6 @@ def run_tune(options: Namespace) -> int:
 
 def _only(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
     """Return the one selected case and its folder; raise HarnessError if there are more or it cannot run here."""
-    from harness.pytest_plugin.preflight import check_cases
-
     if len(cases) > 1:
         names = ", ".join(str(case) for case, _ in cases[:10]) + (", …" if len(cases) > 10 else "")
         raise HarnessError(f"{suite}: tune takes one case, and {len(cases)} are selected: {names}; select one with -k")
@@ -110,7 +93,6 @@ def _only(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
     reason = (no_cuda() if case.device == "cuda" else None) or variants.unavailable_reason(case.backend, case.device)
     if reason is not None:
         raise HarnessError(f"{case} cannot run here: {reason}")
-    check_cases(cases)
     return case, folder
 
 
@@ -131,18 +113,14 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
     assert state.checkpoint is not None
     artifacts = Artifacts(case.task, case.model, folder, target, store, progress, options.timeout_s, retrain=False)
     inputs = artifacts.inputs(state.split, state.checkpoint, "validation")
-    scored = artifacts.answers(prepared.backend, prepared.artifact, inputs, "validation")
-
-    def accept(backend: Backend) -> None:
-        answers = artifacts.answers(backend, prepared.artifact, inputs, "validation")
-        check_parity(answers, scored, name, inputs)
-
+    answers = partial(artifacts.answers, artifact=prepared.artifact, inputs=inputs, part="validation")
+    scored = answers(prepared.backend)
     return Subject(
         default=Arm(name, prepared.backend, prepared.artifact.path, kind=case.task.kind),
         workload=workload(1, len(inputs), inputs.batch),
         settings=options.settings(case.device),
         check=lambda arm, rows, outputs: check_timed(arm, scored, rows, outputs, "validation"),
-        accept=accept,
+        accept=lambda backend: check_parity(answers(backend), scored, name, inputs),
         progress=progress,
     ), len(inputs)
 

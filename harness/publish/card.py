@@ -1,97 +1,129 @@
-"""The model card: metadata with the `model-index`, text for people, and the `.eval_results` that the Hub reads."""
+"""The model card: metadata with the `model-index`, text for people, licences, and the `.eval_results` of the Hub."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import metadata as metadata_of
 from pathlib import Path
-from typing import Any
+from string import Template
+from typing import Any, Literal, NamedTuple
 
+from harness.contracts.sources import COMMIT
 from harness.kinds import KINDS
 from harness.publish import demo
-from harness.publish.licences import hub_dataset
-from harness.publish.snippets import EVIDENCE, GRAPHS, Publication, code, packages
+from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
 from harness.report import sentences
 from harness.report.tables import section
-from harness.results.schema import Result
 from harness.stats.intervals import format_bounds, format_ratio
 from harness.util.text import escape_markdown
 from harness.verdicts.accuracy import format_drop, interval_method, score_drop, score_interval
 from harness.verdicts.speed import own_speedup
 from harness.verdicts.verdict import verdict
 
+UNKNOWN = "unknown"
+
+LONGEST_NAME = 60
+"""Characters. Old packages put the licence's whole text in place of its name."""
+
+NOT_STATED = ("", UNKNOWN, "none", "other", "n/a")
+
+IDENTIFIERS = {
+    **{name: name for name in (
+        "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
+        "mpl-2.0", "unlicense",
+    )},
+    **dict.fromkeys(("apache 2.0", "apache license 2.0", "apache software license"), "apache-2.0"),
+    **dict.fromkeys(("gpl-3.0-only", "gpl-3.0-or-later"), "gpl-3.0"),
+    "mit license": "mit", "lgpl-3.0-only": "lgpl-3.0",
+}  # fmt: skip
+"""A package's name for the licence, in lower case → the Hub's identifier."""
+
+
+class Licence(NamedTuple):
+    """A stated licence, or `unknown`."""
+
+    name: str
+    source: str
+    """The place that states it, or the reason why it is unknown."""
+
+    @property
+    def identifier(self) -> str:
+        """Return the Hub's identifier: `unknown` for an unknown licence, `other` for one that the Hub does not list."""
+        return UNKNOWN if self.name == UNKNOWN else IDENTIFIERS.get(self.name.lower(), "other")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.source})"
+
 
 def card(publication: Publication) -> str:
     """Return the whole card. Names and texts of others are escaped in it."""
     from huggingface_hub import ModelCardData
 
-    data = ModelCardData(**metadata(publication))
-    return f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(_body(publication))
+    data = ModelCardData(**_metadata(publication))
+    return f"---\n{data.to_yaml()}\n---\n\n" + _body(publication)
 
 
-def metadata(publication: Publication) -> dict[str, Any]:
-    """Return the arguments of `huggingface_hub.ModelCardData`."""
+def _metadata(publication: Publication) -> dict[str, Any]:
+    """Return the arguments of `huggingface_hub.ModelCardData`, which leaves None out."""
     from huggingface_hub import EvalResult
 
     result, data, answers = publication.result, publication.data, publication.result.answers
-    repo = hub_dataset(data.source, data.source_sha256)
+    repo, subset = _hub_dataset(data.source, data.source_sha256)
     source = result.recipe.get("source") or {}
-    licence = publication.model_licence
-    bounds: dict[str, Any] = {}
-    if interval := score_interval(result):
-        method = interval_method(data.metric)
-        bounds = {"confidence": 0.95, "low": interval.low, "high": interval.high, "interval": method}
+    licence = base_model(result.recipe)[1]
     assert answers is not None
+    arguments: dict[str, Any] = {"rows": answers.rows}
+    if interval := score_interval(result):
+        arguments |= {"confidence": 0.95, "low": interval.low, "high": interval.high}
+        arguments["interval"] = interval_method(data.metric)
     evaluated = EvalResult(
         task_type=data.kind,
         task_name=result.task,
         dataset_type=repo or _hub_name(data.source),
         dataset_name=data.source,
-        dataset_config=_config(data.source) if repo else None,
+        dataset_config=subset or None,
         dataset_revision=data.source_sha256,
         dataset_split="test",
         metric_type=data.metric,
         metric_name=f"{data.metric} on {answers.rows} rows",
         metric_value=answers.score,
-        metric_args={"rows": answers.rows} | bounds,
+        metric_args=arguments,
     )
     graphs = (publication.folder / GRAPHS).exists()
-    optional = {
+    return {
+        "license": licence.identifier,
         "license_name": _hub_name(licence.name).lower() if licence.identifier == "other" else None,
         "base_model": source["repo"] if source.get("type") == "Hub" else None,
         "datasets": [repo] if repo else None,
         "pipeline_tag": data.kind if data.kind in KINDS else None,
         "library_name": "transformers" if publication.config is not None else "onnx" if graphs else None,
-    }
-    return {
-        "license": licence.identifier,
         "metrics": [data.metric, *answers.other_scores],
         "tags": [*(["onnx"] if graphs else []), "shipbench", result.backend],
         "model_name": publication.title,
         "eval_results": [evaluated] if answers.score is not None else None,
         **demo.space(publication),
-        **{name: value for name, value in optional.items() if value is not None},
     }
 
 
 def evaluation(publication: Publication) -> str:
     """Return the YAML of an `.eval_results` file; empty if the data is not a dataset of the Hub."""
+    from huggingface_hub import constants
     from huggingface_hub.utils._fixes import yaml_dump
 
     data, answers = publication.data, publication.result.answers
-    repo = hub_dataset(data.source, data.source_sha256)
-    if repo is None or answers is None or answers.score is None:
+    repo, subset = _hub_dataset(data.source, data.source_sha256)
+    if not repo or answers is None or answers.score is None:
         return ""
     entry: dict[str, Any] = {
         # The Hub wants the name of a task in the dataset's `eval.yaml`; in a benchmark that is the subset's name.
-        "dataset": {"id": repo, "task_id": _config(data.source) or "default", "revision": data.source_sha256},
+        "dataset": {"id": repo, "task_id": subset or "default", "revision": data.source_sha256},
         "value": answers.score,
         "date": publication.result.created,
         "notes": f"{_score(publication)}; {data.source}, by shipbench",
     }
     if publication.repo:
-        from huggingface_hub import constants
-
         url = f"{constants.ENDPOINT}/{publication.repo}/tree/main/{EVIDENCE}"
         entry["source"] = {"url": url, "name": "Rows, samples and verdicts"}
     return str(yaml_dump([entry], sort_keys=False))
@@ -100,11 +132,6 @@ def evaluation(publication: Publication) -> str:
 def _hub_name(text: str) -> str:
     """Return the text as a name for the Hub, which refuses an upload with any other character."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-") or "unknown"
-
-
-def _config(source: str) -> str | None:
-    """Return the subset of a Hub dataset that has several."""
-    return source.partition(" ")[2] or None
 
 
 def _score(publication: Publication) -> str:
@@ -119,33 +146,43 @@ def _score(publication: Publication) -> str:
     return f"{metric} {answers.score:.4f} {bounds} on {answers.rows} test rows"
 
 
-def _body(publication: Publication) -> Iterator[str]:
+def _body(publication: Publication) -> str:
     result, data = publication.result, publication.data
-    yield f"# {publication.title}\n"
-    yield (
-        f"{escape_markdown(data.kind)} with the backend **{result.backend}** on {result.device}: "
-        f"{escape_markdown(_score(publication))}. All figures below were measured by shipbench; the evidence is in "
-        f"[{EVIDENCE}/]({EVIDENCE}/{Path(result.name).name}.json).\n"
+    base, base_licence = base_model(result.recipe)
+    foreign = {
+        "kind": data.kind,
+        "score": _score(publication),
+        "base": base,
+        "base_licence": str(base_licence),
+        "data": data.source,
+        "data_licence": str(data_licence(data.source, data.source_sha256)),
+    }
+    return Template((ASSETS / "card.md.txt").read_text("utf-8")).substitute(
+        {name: escape_markdown(text) for name, text in foreign.items()},
+        title=publication.title,
+        backend=result.backend,
+        device=result.device,
+        evidence=EVIDENCE,
+        file=Path(result.name).name,
+        packages=packages(publication),
+        code=code(publication),
+        notes="".join(f"\n{note}\n" for note in _notes(publication)),
+        facts="\n".join(f"| {name} | {escape_markdown(value)} |" for name, value in _facts(publication)),
+        tables=section(publication.comparison),
     )
-    yield f"## Load it\n\n`pip install {packages(publication)}`\n\n```python\n{code(publication)}\n```\n"
+
+
+def _notes(publication: Publication) -> Iterator[str]:
     usage = publication.usage
     if usage is None:
-        yield f"The suite that declares {escape_markdown(data.kind)} says what its inputs and outputs are.\n"
-    elif usage.text and "max_length" not in result.recipe:
-        yield "The number of tokens at which texts were cut is unknown; it may differ from the tokenizer's own limit.\n"
+        yield f"The suite that declares {escape_markdown(publication.data.kind)} says what its inputs and outputs are."
+    elif usage.text and "max_length" not in publication.result.recipe:
+        yield "The number of tokens at which texts were cut is unknown; it may differ from the tokenizer's own limit."
     if demo.space(publication):
         yield (
             f"## Try it\n\n`pip install -r {demo.REQUIREMENTS}`, then `python {demo.APP}`: a local page that asks this "
-            "model and PyTorch, and shows both answers and times. The folder also runs as a Space, unchanged.\n"
+            "model and PyTorch, and shows both answers and times. The folder also runs as a Space, unchanged."
         )
-    yield "## What was measured\n\n| | |\n| --- | --- |"
-    for name, value in _facts(publication):
-        yield f"| {name} | {escape_markdown(value)} |"
-    yield f"\n{section(publication.comparison)}"
-    yield "## Licences\n"
-    yield f"- Base model, {escape_markdown(_base_model(result))}: {escape_markdown(str(publication.model_licence))}."
-    yield f"- Data, {escape_markdown(data.source)}: {escape_markdown(str(publication.data_licence))}."
-    yield "\nThe metadata above names the base model's licence. The publisher decides the terms of this folder.\n"
 
 
 def _facts(publication: Publication) -> Iterator[tuple[str, str]]:
@@ -175,13 +212,64 @@ def _facts(publication: Publication) -> Iterator[tuple[str, str]]:
     yield "measured", result.created
 
 
-def _base_model(result: Result) -> str:
-    source = result.recipe.get("source") or {}
+def base_model(recipe: Mapping[str, Any]) -> tuple[str, Licence]:
+    """Return the base model that a stored `recipe` names, and its licence."""
+    source = recipe.get("source") or {}
     match source.get("type"):
         case "Package":
-            return f"{source['distribution']}: {source['path']}"
+            distribution = source["distribution"]
+            return f"{distribution}: {source['path']}", _package_licence(distribution)
         case "Hub":
-            return f"{source['repo']} at {source.get('revision') or result.recipe.get('source_content')}"
+            repo, commit = source["repo"], source.get("revision") or recipe.get("source_content") or ""
+            return f"{repo} at {commit}", _repository_licence(repo, commit, "model")
         case "Native" | "Scratch":
-            return "none (trained from random weights)"
-    return "a local folder"
+            licence = Licence(UNKNOWN, "trained from random weights, and its author stated none")
+            return "none (trained from random weights)", licence
+    return "a local folder", Licence(UNKNOWN, "a local folder, which states none")
+
+
+def data_licence(source: str, content: str) -> Licence:
+    """Return the licence of a task's rows, by their stored source and digest."""
+    if repo := _hub_dataset(source, content)[0]:
+        return _repository_licence(repo, content, "dataset")
+    distribution, _, path = source.partition(": ")
+    return _package_licence(distribution) if path else Licence(UNKNOWN, "the author's own rows, which state none")
+
+
+def _hub_dataset(source: str, content: str) -> tuple[str, str]:
+    """Return the Hub repository and the subset that rows came from; empty for others, which no commit identifies."""
+    repo, _, subset = source.partition(" ")
+    return (repo, subset) if COMMIT.fullmatch(content) else ("", "")
+
+
+def _package_licence(distribution: str) -> Licence:
+    """Return the licence in the metadata of an installed distribution."""
+    try:
+        fields = metadata_of(distribution)
+    except PackageNotFoundError:
+        return Licence(UNKNOWN, f"the PyPI package {distribution}, which may state it, is not installed here")
+    where = f"metadata of the PyPI package {distribution}"
+    classifiers = [line.split(" :: ") for line in fields.get_all("Classifier", [])]
+    classified = [parts[-1] for parts in classifiers if parts[0] == "License" and parts[-1] != "OSI Approved"]
+    for value in (*fields.get_all("License-Expression", []), *fields.get_all("License", []), *classified):
+        name = " ".join(value.split())
+        if name.lower() not in NOT_STATED and len(name) <= LONGEST_NAME:
+            return Licence(name, where)
+    return Licence(UNKNOWN, f"the {where} states none")
+
+
+def _repository_licence(repo: str, commit: str, sort: Literal["model", "dataset"]) -> Licence:
+    """Return the licence in a repository's card, if it was fetched at that commit. Uses no network."""
+    from huggingface_hub import metadata_load, try_to_load_from_cache
+    from yaml import YAMLError
+
+    path = try_to_load_from_cache(repo, "README.md", revision=commit, repo_type=sort)
+    if not isinstance(path, str):
+        return Licence(UNKNOWN, f"the card of {repo} was not fetched")
+    try:
+        stated = (metadata_load(path) or {}).get("license")
+    except (ValueError, YAMLError):
+        return Licence(UNKNOWN, f"the card of {repo} cannot be read")
+    names = [stated] if isinstance(stated, str) else [name for name in stated or () if isinstance(name, str)]
+    name = ", ".join(name for name in names if name.lower() not in NOT_STATED)
+    return Licence(name, f"card of {repo}") if name else Licence(UNKNOWN, f"the card of {repo} states none")

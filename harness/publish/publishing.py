@@ -17,8 +17,8 @@ from harness import checkpoint
 from harness.contracts.backend import DEVICES, REFERENCE
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError
-from harness.publish import demo, licences, upload
-from harness.publish.card import card, evaluation
+from harness.publish import demo, upload
+from harness.publish.card import base_model, card, data_licence, evaluation
 from harness.publish.snippets import CARD, EVIDENCE, GRAPHS, Publication, check_graphs
 from harness.results import store
 from harness.results.schema import Built, Result
@@ -44,14 +44,14 @@ class Order:
     to: Path
     results: Path
     artifacts: Path
-    machine: str | None = None
-    demo: bool = False
+    machine: str | None
+    demo: bool
     """Add the app."""
-    push: str | None = None
+    push: str | None
     """`owner/name` on the Hub, for an upload."""
-    public: bool = False
+    public: bool
     """Let everybody see the repository."""
-    anyway: bool = False
+    anyway: bool
     """Upload the case even if its verdict is not ship."""
 
     @property
@@ -90,12 +90,10 @@ def publish(order: Order, say: Callable[[str], None]) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise HarnessError(f"{order.to} cannot be written: {reason}; nothing was left there") from error
-    for note in notes:
+    for note in (*notes, str(order.to)):
         say(redact_secrets(one_line(note)))
-    say(str(order.to))
     if order.push:
-        message = f"{case.result.name}, measured {case.result.created}"
-        say(upload.upload(order.push, order.public, order.to, message))
+        say(upload.upload(order.push, order.public, order.to, f"{order.case}, measured {case.result.created}"))
 
 
 def _find(order: Order) -> MeasuredCase:
@@ -123,24 +121,20 @@ def _result_path(order: Order) -> Path:
     case, results = order.case, order.results
     if not results.is_dir():
         raise HarnessError(f"{results}: no such results folder; name it with --ship-results")
+    names = {f"{path.parent.name}/{path.stem}" for path in results.glob("*/*/*.json")}
+    close = difflib.get_close_matches(case, sorted(filter(CASE.fullmatch, names)), n=3)
+    suggestion = f"; did you mean {' or '.join(close)}?" if close else ""
     if not CASE.fullmatch(case):
-        raise HarnessError(f"{case!r} is not a case: write task/model.backend.device{_suggestion(order)}")
+        raise HarnessError(f"{case!r} is not a case: write task/model.backend.device{suggestion}")
     paths = {path.parents[1].name: path for path in sorted(results.glob(f"*/{case}.json"))}
     machines = ", ".join(paths)
     if not paths:
-        raise HarnessError(f"{case} has no result in {results}; measure it: {order.command}{_suggestion(order)}")
+        raise HarnessError(f"{case} has no result in {results}; measure it: {order.command}{suggestion}")
     if order.machine is None and len(paths) > 1:
         raise HarnessError(f"{case} was measured on {machines}: name one with --machine")
     if order.machine is not None and order.machine not in paths:
         raise HarnessError(f"{case} was not measured on {order.machine}, but on {machines}")
     return paths[order.machine or machines]
-
-
-def _suggestion(order: Order) -> str:
-    paths = order.results.glob("*/*/*.json")
-    names = {f"{path.parent.name}/{path.name.removesuffix('.json')}" for path in paths}
-    close = difflib.get_close_matches(order.case, sorted(name for name in names if CASE.fullmatch(name)), n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _stored(folder: Path, built: Built, order: Order) -> Path:
@@ -198,8 +192,6 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         folder=folder,
         folder_name=order.to.resolve().name,
         repo=order.push,
-        model_licence=licences.of_model(case.result.recipe),
-        data_licence=licences.of_data(data.source, data.source_sha256),
     )
     for result in publication.comparison:
         content = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"
@@ -209,8 +201,8 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         _write(folder / demo.APP, demo.app(publication, case.checkpoint))
     _write(folder / CARD, card(publication))
     notes = [
-        f"licence of the base model: {publication.model_licence}",
-        f"licence of the data: {publication.data_licence}",
+        f"licence of the base model: {base_model(case.result.recipe)[1]}",
+        f"licence of the data: {data_licence(data.source, data.source_sha256)}",
     ]
     scores = evaluation(publication)
     if scores:

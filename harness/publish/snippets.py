@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 
 from harness import checkpoint
 from harness.backends.onnx_export import ENCODER, FILE
 from harness.errors import HarnessError
 from harness.kinds import KINDS
-from harness.publish.licences import Licence
 from harness.results.schema import Data, Result
 
 GRAPHS = "onnx"
@@ -24,78 +26,20 @@ EVIDENCE = "shipbench"
 
 OWN_LABELS = "model.config.id2label"
 
+ASSETS = resources.files("harness.publish") / "assets"
+
 
 class Usage(NamedTuple):
-    """Lines that ask a kind's model."""
+    """Lines that ask a kind's model; `assets/kinds.toml` explains them."""
 
     answer: str
-    """Lines that define `answer(…)`. `processor` turns an input into arrays; `{tensors}` is their type, `{logits}` the
-    model's answer to `inputs`, `{labels}` the label names by index, `{cut}` the arguments that truncate texts."""
     text: bool = True
-    """The input is text, for a tokenizer."""
     loading: str = ""
-    """Further arguments that load the tokenizer."""
+    preprocess: str = ""
+    field: str = ""
 
 
-ONE_LABEL = """\
-def answer(*texts):  # one text, or a pair of texts
-    inputs = processor(*texts{cut}, return_tensors="{tensors}")
-    return {labels}[{logits}.argmax(-1).item()]
-"""
-
-IMAGE = """\
-def answer(image):  # an array of shape (height, width, channels), uint8
-    inputs = processor(image, input_data_format="channels_last", return_tensors="{tensors}")
-    return {labels}[{logits}.argmax(-1).item()]
-"""
-
-WORDS = """\
-def answer(words):  # a list of words; returns the label of each, by its first token
-    inputs = processor(words, is_split_into_words=True{cut}, return_tensors="{tensors}")
-    likeliest = {logits}[0].argmax(-1).tolist()
-    owners = inputs.word_ids()
-    places = (owners.index(word) if word in owners else None for word in range(len(words)))
-    return [None if place is None else {labels}[likeliest[place]] for place in places]
-"""
-
-MASK = """\
-def answer(text):  # with processor.mask_token in place of one word; returns the five likeliest words
-    inputs = processor(text{cut}, return_tensors="{tensors}")
-    place = inputs.input_ids[0].tolist().index(processor.mask_token_id)
-    return [processor.decode([token]).strip() for token in {logits}[0, place].topk(5).indices.tolist()]
-"""
-
-QUESTION = """\
-def answer(question, context):
-    from transformers import pipeline
-
-    ask = pipeline("question-answering", model=model, tokenizer=processor)
-    return ask(question=question, context=context)["answer"]
-"""
-
-EMBEDDING = """\
-def answer(text):  # returns the mean vector of its tokens, scaled to length 1
-    inputs = processor(text{cut}, return_tensors="{tensors}")
-    vector = model(**inputs).last_hidden_state[0].mean(0)
-    return (vector / vector.norm()).tolist()
-"""
-
-GENERATED = """\
-def answer(text):
-    inputs = processor(text{cut}, return_tensors="{tensors}")
-    return processor.decode(model.generate(**inputs, do_sample=False)[0], skip_special_tokens=True).strip()
-"""
-
-USAGE = {
-    "text-classification": Usage(ONE_LABEL),
-    "image-classification": Usage(IMAGE, text=False),
-    "token-classification": Usage(WORDS, loading=", add_prefix_space=True"),
-    "question-answering": Usage(QUESTION),
-    "fill-mask": Usage(MASK),
-    "feature-extraction": Usage(EMBEDDING),
-    "translation": Usage(GENERATED),
-    "summarization": Usage(GENERATED),
-}
+USAGE = {name: Usage(**lines) for name, lines in tomllib.loads((ASSETS / "kinds.toml").read_text("utf-8")).items()}
 """By the kind's name; a suite's own kind has none."""
 
 
@@ -111,8 +55,6 @@ class Publication:
     """Name of the folder at its destination."""
     repo: str | None
     """`owner/name` on the Hub, for an upload."""
-    model_licence: Licence
-    data_licence: Licence
 
     @property
     def data(self) -> Data:
@@ -153,6 +95,19 @@ class Loading(NamedTuple):
     """They need a folder; other lines also take a repository's name."""
 
 
+SESSION = Loading(
+    imports=["import onnxruntime"],
+    lines=[
+        f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
+        "names = [node.name for node in session.get_inputs()]",
+    ],
+    packages="onnxruntime transformers",
+    tensors="np",
+    logits="session.run(None, {name: inputs[name] for name in names})[0]",
+    by_path=True,
+)
+
+
 def check_graphs(artifact: Path) -> None:
     """Raise HarnessError if no lines can load the artifact."""
     if not (artifact / FILE).exists() and not (artifact / ENCODER).exists():
@@ -166,22 +121,11 @@ def check_graphs(artifact: Path) -> None:
 def loading(publication: Publication, graphs: bool = True) -> Loading:
     """Return the lines that load the model; without `graphs` those of PyTorch, even if there are graphs."""
     folder, kind = publication.folder, KINDS.get(publication.data.kind)
-    native = checkpoint.is_native(folder)
-    if not graphs or not (folder / GRAPHS).exists():
-        return _module(folder) if native else _pretrained(kind.auto_class if kind else "AutoModel")
-    if native or kind is None:
-        return _session()
-    head = kind.auto_class.removeprefix("Auto")
-    name = f"ORT{head}" if head != "Model" else "ORTModelForFeatureExtraction"
-    file = ", use_merged=False" if (folder / GRAPHS / ENCODER).exists() else f', file_name="{FILE}"'
-    return Loading(
-        imports=[f"from optimum.onnxruntime import {name}"],
-        lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
-        packages='"optimum-onnx[onnxruntime]"',
-    )
-
-
-def _pretrained(auto_class: str) -> Loading:
+    native, auto_class = checkpoint.is_native(folder), kind.auto_class if kind else "AutoModel"
+    if graphs and (folder / GRAPHS).exists():
+        return SESSION if native or kind is None else _optimum(folder / GRAPHS, auto_class)
+    if native:
+        return _module(folder)
     return Loading(
         imports=[f"from transformers import {auto_class}"],
         lines=[f"model = {auto_class}.from_pretrained(path).eval()"],
@@ -189,17 +133,14 @@ def _pretrained(auto_class: str) -> Loading:
     )
 
 
-def _session() -> Loading:
+def _optimum(graphs: Path, auto_class: str) -> Loading:
+    head = auto_class.removeprefix("Auto")
+    name = f"ORT{head}" if head != "Model" else "ORTModelForFeatureExtraction"
+    file = ", use_merged=False" if (graphs / ENCODER).exists() else f', file_name="{FILE}"'
     return Loading(
-        imports=["import onnxruntime"],
-        lines=[
-            f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
-            "names = [node.name for node in session.get_inputs()]",
-        ],
-        packages="onnxruntime transformers",
-        tensors="np",
-        logits="session.run(None, {name: inputs[name] for name in names})[0]",
-        by_path=True,
+        imports=[f"from optimum.onnxruntime import {name}"],
+        lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
+        packages='"optimum-onnx[onnxruntime]"',
     )
 
 
@@ -230,18 +171,18 @@ def code(publication: Publication) -> str:
     loader, labels = processor(publication), label_names(publication)
     lines += [f"from transformers import {loader}", "", path]
     lines += [f"processor = {loader}.from_pretrained(path{usage.loading})", *run.lines]
-    if labels != OWN_LABELS and "{labels}" in usage.answer:
+    if labels != OWN_LABELS and "$labels" in usage.answer:
         lines.append(f"labels = {labels}")
         labels = "labels"
-    cut = f", truncation=True{limit(publication)}"
-    answer = usage.answer.format(tensors=run.tensors, logits=run.logits, labels=labels, cut=cut)
-    return "\n".join([*lines, "", "", answer.rstrip()])
+    cut = truncation(publication)
+    answer = Template(usage.answer).substitute(tensors=run.tensors, logits=run.logits, labels=labels, cut=cut)
+    return "\n".join([*lines, "", "", answer])
 
 
-def packages(publication: Publication) -> str:
-    """Return the requirements of these lines, as pip takes them."""
+def packages(publication: Publication, graphs: bool = True) -> str:
+    """Return the requirements of `loading`, as pip takes them, and of the processor."""
     usage = publication.usage
-    return loading(publication).packages + ("" if usage is None or usage.text else " pillow")
+    return loading(publication, graphs).packages + ("" if usage is None or usage.text else " pillow")
 
 
 def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:
@@ -253,13 +194,12 @@ def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:
     return [], f"path = {publication.repo!r}"
 
 
-def limit(publication: Publication) -> str:
-    """Return the argument that cuts texts at the measured length, but within the model's positions."""
-    if "max_length" not in publication.result.recipe:
-        return ""
-    positions = (publication.config or {}).get("max_position_embeddings")
-    lengths = [int(publication.result.recipe["max_length"]), *([positions] if isinstance(positions, int) else [])]
-    return f", max_length={min(lengths)}"
+def truncation(publication: Publication) -> str:
+    """Return the arguments that cut texts at the measured length, but within the model's positions."""
+    lengths = [publication.result.recipe.get("max_length"), (publication.config or {}).get("max_position_embeddings")]
+    if lengths[0] is None:
+        return ", truncation=True"
+    return f", truncation=True, max_length={min(length for length in lengths if isinstance(length, int))}"
 
 
 def processor(publication: Publication) -> str:

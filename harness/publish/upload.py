@@ -13,9 +13,6 @@ from harness.util.text import redact_secrets
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-HUB_FILES = {".gitattributes"}
-"""Files that the Hub itself puts into a new repository."""
-
 
 def check(repo: str, public: bool, evidence: str) -> None:
     """Raise HarnessError before any work if the upload would be refused, or would replace somebody's files.
@@ -45,7 +42,7 @@ def check(repo: str, public: bool, evidence: str) -> None:
             f"{repo} is {present}, not {wanted}: change that in its settings on {constants.ENDPOINT}, {option} "
             "--public, or name another repository"
         )
-    files = {file.rfilename for file in info.siblings or ()} - HUB_FILES
+    files = {file.rfilename for file in info.siblings or ()} - {".gitattributes"}  # the Hub's own
     if files and not any(name.startswith(f"{evidence}/") for name in files):
         raise HarnessError(
             f"{repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another"
@@ -89,15 +86,10 @@ def _explain(error: BaseException, repo: str, state: str) -> str:
     while getattr(error, "response", None) is None and error.__cause__ is not None:
         error = error.__cause__  # an upload in a thread wraps the reason
     status = getattr(getattr(error, "response", None), "status_code", None)
-    match status:
-        case 401:
-            why = "the token is not accepted (401): run hf auth login, or set HF_TOKEN to one that is"
-        case 403:
-            why = f"the token may not write to {repo} (403): give it that right, or name another repository"
-        case 429:
-            why = "the Hub asks for fewer requests (429): wait some minutes"
-        case None:
-            why = f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {inert(str(error))})"
-        case _:
-            why = f"the Hub failed with status {status}: {inert(str(error))}"
+    why = {
+        None: f"no complete answer from {constants.ENDPOINT} ({type(error).__name__}: {inert(str(error))})",
+        401: "the token is not accepted (401): run hf auth login, or set HF_TOKEN to one that is",
+        403: f"the token may not write to {repo} (403): give it that right, or name another repository",
+        429: "the Hub asks for fewer requests (429): wait some minutes",
+    }.get(status, f"the Hub failed with status {status}: {inert(str(error))}")
     return redact_secrets(redact_secrets(f"{repo}: {why}; {state}"), {"HF_TOKEN": get_token() or ""})

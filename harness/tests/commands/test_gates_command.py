@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from conftest import REPOSITORY, Once, Run, Toy
-from harness.commands.cli import main
 from harness.commands.collection import collect
 from harness.errors import HarnessError
 
@@ -98,10 +97,3 @@ def test_collecting_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: 
     with pytest.raises(HarnessError, match="no case in it"):
         collect(str(tmp_path))
     assert ("", "") == capfd.readouterr()
-
-
-@pytest.mark.parametrize(("word", "replacement"), [("floors", "shipbench gates"), ("lock", "pin commits in the suite")])
-def test_replaced_command_names_its_successor(word: str, replacement: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main([word, "suites"])
-    assert replacement in capsys.readouterr().err

@@ -14,8 +14,8 @@ from safetensors.numpy import save
 
 from conftest import distribution
 from harness.commands.cli import main
+from harness.publish.card import base_model, data_licence
 from harness.publish.demo import GRADIO
-from harness.publish.licences import of_data, of_model
 from harness.results import store
 from harness.results.schema import Bounds
 from harness.util.store import MARKER
@@ -362,9 +362,9 @@ def test_package_states_its_licence(tmp_path, monkeypatch, stated, name, identif
     with next(tmp_path.glob("*/METADATA")).open("a") as file:
         file.write(f"{stated}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    licence = of_model(shop.RECIPE)
+    licence = base_model(shop.RECIPE)[1]
     assert (name, identifier) == (licence.name, licence.identifier)
-    assert licence == of_data("toy-weights: rows.csv", "00")
+    assert licence == data_licence("toy-weights: rows.csv", "00")
 
 
 @pytest.mark.parametrize(
@@ -374,11 +374,11 @@ def test_fetched_card_states_its_licence(tmp_path, monkeypatch, card, name):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     folder = tmp_path / "datasets--toys--glue" / "snapshots" / COMMIT
     folder.mkdir(parents=True)
-    assert "unknown" == of_data("toys/glue mrpc", COMMIT).name
+    assert "unknown" == data_licence("toys/glue mrpc", COMMIT).name
     (folder / "README.md").write_text(card)
-    assert name == of_data("toys/glue mrpc", COMMIT).name
+    assert name == data_licence("toys/glue mrpc", COMMIT).name
 
 
 @pytest.mark.parametrize("source", [{"type": "Native"}, {"type": "Scratch"}, {"type": "Local", "path": "mine"}, {}])
 def test_unstated_licence_is_unknown(source):
-    assert "unknown" == of_model({"source": source}).identifier
+    assert "unknown" == base_model({"source": source})[1].identifier

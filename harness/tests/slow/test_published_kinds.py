@@ -18,7 +18,6 @@ from transformers import (
 
 from harness.backends.onnx_export import export
 from harness.kinds import KINDS
-from harness.publish.licences import Licence
 from harness.publish.snippets import Publication, code
 
 TEXTS = ["the minister said that elections were postponed again", "markets fell sharply after results"]
@@ -63,15 +62,12 @@ def test_optimum_lines_answer_as_pytorch_lines(tmp_path, name):
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
     result = factory.result("onnxruntime", recipe={"max_length": 32})
-    licence = Licence("unknown", "a toy")
     publication = Publication(
         result=replace(result, data=replace(result.data, kind=name, labels=("a", "b"))),
         comparison=[result],
         folder=tmp_path,
         folder_name=str(tmp_path),
         repo=None,
-        model_licence=licence,
-        data_licence=licence,
     )
 
     def answer():
