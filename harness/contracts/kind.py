@@ -27,10 +27,6 @@ NO_LABEL = "(a label of no row)"
 NO_ANSWER = "(no answer)"
 """Label of a word beyond `max_length`."""
 
-Labels = Literal["one", "each", "free", "none"]
-"""A task's label column: one name a row, one for each part of a row (words for instance), anything that the kind reads
-(answers for instance), or no column, where a row contains its own answer."""
-
 ATOL, RTOL = 1e-3, 1e-3
 """A float export may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
 MAX_COSINE_DISTANCE = 1e-5
@@ -132,7 +128,9 @@ class Kind:
     """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
     """Metrics that a task of this kind may name."""
-    label: Labels = "one"
+    label: Literal["one", "each", "free", "none"] = "one"
+    """The label column: one name a row, one for each part of it (words for instance), anything that the kind reads
+    (answers for instance), or no column, where a row contains its own answer."""
     load_processor: Callable[[Path], Any]
     """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
     new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None
