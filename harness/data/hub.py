@@ -1,7 +1,6 @@
-"""Download repositories of the Hugging Face Hub at a pinned commit, and verify every file.
+"""Download repositories of the Hugging Face Hub at a pinned commit, and execute no code of theirs.
 
-Files are checked against the digests in the Hub's own metadata. No code of a repository is ever executed, and no error
-holds a secret.
+Every file is checked against the digest in the Hub's own metadata. Errors hold no secret.
 """
 
 from __future__ import annotations
@@ -59,8 +58,7 @@ def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
         return HarnessError(_how_to_pin(source, repo_type))
     name = "--".join([repo_type, *source.repo.split("/"), source.config or "default", commit])
     note_file = Path(constants.HF_HOME) / "shipbench" / f"{name}.json"
-    folder = _noted_folder(note_file)
-    if folder is not None:
+    if (folder := _noted_folder(note_file)) is not None:
         return folder
     if constants.HF_HUB_OFFLINE:
         return HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it once")
@@ -216,8 +214,7 @@ def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: s
             return f"{page} does not exist, or it is private and HF_TOKEN is not a token that may read it"
         case errors.RevisionNotFoundError():
             return f"revision {revision} does not exist; {page}/commits/main lists the commits"
-    status = _status_of(error)
-    if status is not None:
+    if (status := _status_of(error)) is not None:
         return STATUS.get(status, f"the Hub failed with status {status}; run again later: complete files are kept")
     problem = f"{type(error).__name__}: {inert(str(error))}"
     if isinstance(error, OSError):

@@ -142,9 +142,7 @@ def _hub_splits(source: Hub, tables: dict[str, Dataset]) -> dict[str, Dataset]:
         if missing := sorted(names - {*tables}):
             raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(tables)}")
     if "train" not in chosen or set(chosen) - set(SPLITS):
-        raise HarnessError(
-            f"{source}: splits= must map train, and perhaps validation, test; it has {', '.join(tables)}"
-        )
+        raise HarnessError(f"{source}: splits= must map train, perhaps validation, test; it has {', '.join(tables)}")
     for name, size in source.sample.items():
         if size > len(tables[name]):
             raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(tables[name])}")
@@ -204,11 +202,11 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     feature, values = rows.features[column], list(rows[column])
     if task.kind.label == "free":
         return values, feature
-    each, place = task.kind.label == "each", f"column {column} of {split}"
+    each = task.kind.label == "each"
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
         raise HarnessError(
-            f"task {task.name}: {place} must hold {'a list of labels' if each else 'one label'} per row, "
-            f"but holds {type(values[0]).__name__}"
+            f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
+            f"per row, but holds {type(values[0]).__name__}"
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
     if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
@@ -218,9 +216,9 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
         name = inner.int2str
         listed += inner.names
         if hidden := sum(min(labels, default=0) < 0 for labels in lists):
-            reason = "its labels are not published; use another set"
+            rows_of = f"{hidden} of {len(values)} rows of {split}"
             raise HarnessError(
-                f"task {task.name}: {hidden} of {len(values)} rows of {split} have the label -1: {reason}"
+                f"task {task.name}: {rows_of} have the label -1: they are not published; use another set"
             )
     names = [[name(label) for label in labels] for labels in lists]
     return (names, List(Value("string"))) if each else ([label for (label,) in names], Value("string"))

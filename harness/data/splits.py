@@ -94,8 +94,8 @@ def load(task: Task, folder: Path) -> Split:
             parts[part] = own if size in (0, len(own)) else _draw(own, size, task, part)[1]
     _check_labels(parts["test"], train, labels, f"task {task.name}")
     if labels and len(used := _used_labels(parts["test"])) < 2:
-        (only,) = used
-        raise HarnessError(f"task {task.name}: every test row has the label {labels[only]}; ask for more test rows")
+        only = labels[used.pop()]
+        raise HarnessError(f"task {task.name}: every test row has the label {only}; ask for more test rows")
     return Split(train=train, labels=labels, duplicates=duplicates, **parts)
 
 

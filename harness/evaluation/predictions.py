@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from harness.util.console import Progress
 
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
-
 SHAPES = ".shapes"
 
 
@@ -35,7 +34,6 @@ class Evaluation:
     padded: list[Arrays]
     """Outputs of each entry of the padded probe batches."""
     predictions: list[Any]
-    """One per row."""
     score: float | None
     """By the task's metric; None where the metric is undefined on these rows."""
     other_scores: dict[str, float]
@@ -81,8 +79,7 @@ def save_rows(rows: Sequence[Arrays], file: Path) -> None:
 
 def load_rows(file: Path) -> list[Arrays]:
     """Return the rows that `save_rows` wrote."""
-    packed = load_file(file)
-    columns = {}
+    packed, columns = load_file(file), {}
     for name in (name for name in packed if not name.endswith(SHAPES)):
         shapes = packed[name + SHAPES]
         parts = np.split(packed[name], np.cumsum(shapes.prod(axis=1))[:-1])

@@ -32,9 +32,8 @@ def compared_parts(metric: str, predictions: Sequence[Any]) -> list[Any]:
 def score_interval(metric: str, predictions: Sequence[Any], truths: Sequence[Any]) -> Interval:
     """Return the score with a two-sided 95 % interval, by bootstrap over rows.
 
-    Where hardly any row is wrong, resampling cannot draw the wrong rows that a larger sample would hold. The interval
-    is therefore at least as wide as the 97.5 % bound of an event that was never seen in the rows that count (an F1
-    counts rows that have its label or are given it).
+    Where hardly any row is wrong, resampling cannot draw the wrong rows of a larger sample. The interval is therefore
+    at least as wide as the 97.5 % bound of an event never seen in the rows that count (for F1, those of its label).
     """
     chosen = _metric(metric)
     statistics = chosen.statistics(predictions, truths)

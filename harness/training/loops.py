@@ -33,7 +33,7 @@ RUNS = "runs"
 
 @dataclass(frozen=True)
 class Job:
-    """One fine-tuning: everything a loop needs."""
+    """Everything that a loop needs for one fine-tuning."""
 
     task: Task
     model: Model
@@ -42,13 +42,13 @@ class Job:
     """Examples with their targets, by number."""
     validation: Inputs
     collate: Callable[[list[Example]], dict[str, torch.Tensor]]
-    """Inputs and targets of a batch, by the argument names of the module's `forward`."""
+    """Returns a batch by the argument names of the module's `forward`."""
     progress: Progress
     device: str
     artifacts: Path
     """Root of the store; trackers that write files write below it."""
     out: Path
-    """Folder of the checkpoint. Scratch files lie there too, so that they go with it if this process is killed."""
+    """Folder of the checkpoint, and of scratch files, which go with it if this process is killed."""
 
     @property
     def steps(self) -> int:
@@ -69,7 +69,7 @@ class Job:
         run = checkpoint.make_run(self.module.eval(), self.device)
         outputs: list[Arrays] = []
         for start in range(0, len(inputs), size):
-            rows = range(start, min(start + size, len(inputs)))
+            rows = range(len(inputs))[start : start + size]
             batch = inputs.batch(rows)
             answer = run(omit(batch, inputs.kind.reduce_inputs))
             if inputs.kind.reduce:
@@ -120,9 +120,8 @@ def trainer_loop(job: Job) -> list[float]:
             bar.update()
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            before = len(kept.scores)
             kept.after_epoch(round(state.epoch))
-            if recipe.report_to and len(kept.scores) > before:
+            if recipe.report_to and kept.scores:
                 due = trainer.control.should_log
                 trainer.log({f"eval_{job.task.metric}": kept.scores[-1]})
                 trainer.control.should_log = due  # `log` clears it, but the loss is still to be logged
@@ -132,7 +131,7 @@ def trainer_loop(job: Job) -> list[float]:
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
             model=job.module,
-            args=transformers.TrainingArguments(**{**_training_arguments(job, scratch), **recipe.trainer}),
+            args=transformers.TrainingArguments(**_training_arguments(job, scratch)),
             data_collator=job.collate,
             train_dataset=job.train,
             callbacks=[Bar()],
@@ -144,9 +143,9 @@ def trainer_loop(job: Job) -> list[float]:
 
 
 def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
-    """Return the recipe as TrainingArguments, without its own `trainer`."""
+    """Return the recipe as arguments of TrainingArguments."""
     recipe = job.model.recipe
-    arguments = {
+    arguments: dict[str, Any] = {
         "output_dir": scratch,
         "num_train_epochs": recipe.epochs,
         "learning_rate": recipe.learning_rate,
@@ -164,18 +163,14 @@ def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
     }
     if recipe.report_to:
         folder = job.artifacts / RUNS / f"{job.task.name}.{job.model.name}.seed-{recipe.seed}"
-        arguments |= {"logging_dir": str(folder), "run_name": folder.name}
-    if "trackio" in recipe.report_to:
-        arguments["trackio_space_id"] = None  # the default would create a public Space on the Hub
-    return arguments
+        # Trackio's default would create a public Space on the Hub.
+        arguments |= {"logging_dir": str(folder), "run_name": folder.name, "trackio_space_id": None}
+    return {**arguments, **recipe.trainer}
 
 
 @contextmanager
 def closing_runs(report_to: tuple[str, ...]) -> Iterator[None]:
-    """Close the tracker runs that Trainer leaves open, so that the next fine-tuning opens its own.
-
-    Trainer never closes W&B's run, and MLflow's only if training fails. Runs that were open before stay open.
-    """
+    """Close the runs that Trainer leaves open (W&B's; MLflow's unless it fails), but none that was open before."""
     trackers = [importlib.import_module(name) for name in report_to if name in ("mlflow", "wandb")]
     idle = [tracker for tracker in trackers if not _has_run(tracker)]
     try:
@@ -186,25 +181,20 @@ def closing_runs(report_to: tuple[str, ...]) -> Iterator[None]:
 
 
 def _has_run(tracker: Any) -> bool:
-    run = tracker.active_run() if tracker.__name__ == "mlflow" else tracker.run
-    return run is not None
+    return (tracker.active_run() if tracker.__name__ == "mlflow" else tracker.run) is not None
 
 
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; return the score on validation rows after each epoch."""
     import torch
+    from torch.utils.data import DataLoader
     from transformers import get_scheduler
 
     recipe, module = job.model.recipe, job.module.to(job.device)
     optimizer = _optimizer(job)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
-    loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-        job.train,
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        collate_fn=job.collate,
-        generator=torch.Generator().manual_seed(recipe.seed),
-    )
+    rng = torch.Generator().manual_seed(recipe.seed)
+    loader = DataLoader[Any](job.train, recipe.batch_size, shuffle=True, collate_fn=job.collate, generator=rng)
     kept, step = Kept(job), 0
     with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
         for epoch in range(recipe.epochs):
@@ -229,15 +219,11 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
     import torch
     from transformers import Trainer
 
-    decaying = set(Trainer.get_decay_parameter_names(None, job.module))
-    groups: dict[bool, list[Any]] = {True: [], False: []}
-    for name, parameter in job.module.named_parameters():
-        groups[name in decaying].append(parameter)
-    decay = job.model.recipe.weight_decay
-    return torch.optim.AdamW(
-        [{"params": groups[True], "weight_decay": decay}, {"params": groups[False], "weight_decay": 0.0}],
-        lr=job.model.recipe.learning_rate,
-    )
+    recipe, decaying = job.model.recipe, set(Trainer.get_decay_parameter_names(None, job.module))
+    weights = [parameter for name, parameter in job.module.named_parameters() if name in decaying]
+    others = [parameter for name, parameter in job.module.named_parameters() if name not in decaying]
+    groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 
 def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -247,6 +233,5 @@ def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
     if isinstance(module, PreTrainedModel):
         return module(**batch).loss  # type: ignore[no-any-return]
-    labels = batch.pop("labels")
-    logits = module(**batch).float()
-    return cross_entropy(logits.flatten(0, -2), labels.flatten())
+    labels = batch.pop("labels").flatten()
+    return cross_entropy(module(**batch).float().flatten(0, -2), labels)

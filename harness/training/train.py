@@ -20,12 +20,9 @@ from harness.util.console import quiet
 from harness.util.identity import file_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import torch
-    from numpy.typing import NDArray
 
-    from harness.contracts.kind import Arrays, Example, Kind
+    from harness.contracts.kind import Example, Kind
     from harness.spec import Model, Task
     from harness.util.console import Progress
     from harness.util.store import Store
@@ -38,7 +35,6 @@ class Workspace:
     folder: Path
     """The suite's."""
     store: Store
-    """Keeps encoded rows."""
     content: str
     """Identifies what the rows hold."""
     threads: int
@@ -54,30 +50,31 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
     import torch
     import transformers
 
+    kind = task.kind
     torch.set_num_threads(workspace.threads)
     transformers.set_seed(model.recipe.seed)
     with quiet():
         pretrained = reading.pretrained(model.source, workspace.folder)
         rows = splits.take_training_rows(split, model.recipe.rows, model.name)
-        processor = task.kind.processor(model.source, pretrained, rows, task.inputs)
+        processor = kind.processor(model.source, pretrained, rows, task.inputs)
         info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained)}
-        first = task.kind.encode(processor, list(rows.select(range(min(2, len(rows))))), task.inputs, model.max_length)
+        first = kind.encode(processor, list(rows.select(range(min(2, len(rows))))), task.inputs, model.max_length)
         if model.is_used_as_is:
             assert pretrained is not None
-            module = checkpoint.load_as_is(task.kind, pretrained)
+            module = checkpoint.load_as_is(kind, pretrained)
             if split.labels:
                 info["order"] = label_order(model, pretrained, split.labels)
         else:
-            module = checkpoint.create(model.source, task.kind, workspace.folder, pretrained, split.labels, processor)
-            encoder = Encoder(task.kind, processor, task.inputs, model.max_length, workspace.store)
+            module = checkpoint.create(model.source, kind, workspace.folder, pretrained, split.labels, processor)
+            encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
             job = Job(
                 task=task,
                 model=model,
                 module=module,
                 train=encoder.encode_targets(rows, f"{workspace.content} train"),
-                validation=Inputs(task.kind, validation, split.labels),
-                collate=lambda examples: _collate(task.kind, processor, examples),
+                validation=Inputs(kind, validation, split.labels),
+                collate=lambda examples: _collate(kind, processor, examples),
                 progress=workspace.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 artifacts=workspace.store.root,
@@ -85,7 +82,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             )
             loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
             info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
-        example = _model_inputs(task.kind, processor, [example for examples in first for example in examples])
+        example = omit(kind.collate(processor, [example for row in first for example in row]), kind.reduce_inputs)
         checkpoint.save(module.cpu(), model.source, workspace.folder, out, processor, example)
     return {**info, "threads": workspace.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
 
@@ -95,31 +92,21 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
 
     A label that no row has gets a negative number of its own. HarnessError if the model's head lacks one of `labels`.
     """
-    names = tuple(_task_names(model, checkpoint.read_labels(pretrained)))
-    missing = [label for label in labels if label not in names]
-    if missing:
+    own = checkpoint.read_labels(pretrained)
+    if isinstance(model.labels, Mapping):
+        if unknown := sorted(set(model.labels) - set(own)):
+            raise HarnessError(f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks")
+        names = [model.labels.get(name, name) for name in own]
+    elif model.labels and len(model.labels) != len(own):
+        raise HarnessError(f"model {model.name}: labels= has {len(model.labels)} names, its head {len(own)} labels")
+    else:
+        names = list(model.labels or own)
+    if missing := [label for label in labels if label not in names]:
         raise HarnessError(
             f"model {model.name}: its head answers {', '.join(names[:10])}{', …' if len(names) > 10 else ''}, but not "
-            f"{', '.join(missing)}; map its labels, in their order, with Model(labels=…), or train a new head with a "
-            "Recipe with epochs"
+            f"{', '.join(missing)}; map its labels, in their order, with Model(labels=…), or train a new head"
         )
     return [labels.index(name) if name in labels else -1 - index for index, name in enumerate(names)]
-
-
-def _task_names(model: Model, own: list[str]) -> Iterable[str]:
-    """Return the task's name for each label of the model's head."""
-    if isinstance(model.labels, Mapping):
-        unknown = sorted(set(model.labels) - set(own))
-        if unknown:
-            raise HarnessError(f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks")
-        return (model.labels.get(name, name) for name in own)
-    if model.labels and len(model.labels) != len(own):
-        raise HarnessError(f"model {model.name}: labels= has {len(model.labels)} names, its head {len(own)} labels")
-    return model.labels or own
-
-
-def _model_inputs(kind: Kind, processor: Any, examples: list[Example]) -> Arrays:
-    return omit(kind.collate(processor, examples), kind.reduce_inputs)
 
 
 def _collate(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, torch.Tensor]:
@@ -127,16 +114,14 @@ def _collate(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, t
     import torch
 
     inputs = [{name: value for name, value in example.items() if name not in TARGETS} for example in examples]
-    batch = {name: torch.from_numpy(array) for name, array in _model_inputs(kind, processor, inputs).items()}
-    for name in TARGETS:
-        if name in examples[0]:
-            batch[name] = torch.from_numpy(_pad([np.asarray(example[name]) for example in examples]))
+    batch = {
+        name: torch.from_numpy(array)
+        for name, array in omit(kind.collate(processor, inputs), kind.reduce_inputs).items()
+    }
+    for name in (name for name in TARGETS if name in examples[0]):
+        targets = [np.asarray(example[name]) for example in examples]
+        if targets[0].ndim:  # lists are padded on the right, as kinds pad the tokens they belong to
+            longest = max(map(len, targets))
+            targets = [np.pad(target, (0, longest - len(target)), constant_values=IGNORE_INDEX) for target in targets]
+        batch[name] = torch.from_numpy(np.stack(targets))
     return batch
-
-
-def _pad(targets: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return targets as one array; lists are padded on the right, as kinds pad the tokens they belong to."""
-    longest = max(target.size for target in targets)
-    if targets[0].ndim:
-        targets = [np.pad(target, (0, longest - target.size), constant_values=IGNORE_INDEX) for target in targets]
-    return np.stack(targets)

@@ -221,7 +221,7 @@ def test_large_lists_are_read_as_lists(tmp_path):
 
 
 def test_unpublished_labels_are_refused(tmp_path):
-    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: its labels are not published"):
+    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: they are not published"):
         splits.load(labelled(tmp_path, [0, 1, 1, -1]), tmp_path)
     words = tagged(tmp_path, ClassLabel(names=["O", "A"]), lambda number: [0, -1 if number < 7 else 1])
     with pytest.raises(HarnessError, match=r"7 of 60 rows of train have the label -1"):
