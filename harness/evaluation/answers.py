@@ -89,7 +89,7 @@ def compare_answers(
     truths = inputs.truths()
     lost, gained, agreement = _flips(own, reference, truths, metric)
     source_lost, source_gained, source_agreement = _flips(own, source, truths, metric)
-    is_exact = METRICS[metric].counts_rows or own.score is None
+    needs_bounds = own.score is not None and not METRICS[metric].counts_rows
     return Answers(
         rows=len(truths),
         score=own.score,
@@ -106,7 +106,7 @@ def compare_answers(
         correct=correctness(own.predictions, truths, metric),
         drop_bounds=drop_bounds(own, reference, truths, metric),
         source_drop_bounds=None if source is reference else drop_bounds(own, source, truths, metric),
-        score_bounds=None if is_exact else _bounds(score_interval(metric, own.predictions, truths)),
+        score_bounds=_bounds(score_interval(metric, own.predictions, truths)) if needs_bounds else None,
         other_scores=own.other_scores,
         tokens=inputs.tokens(own.single),
     )

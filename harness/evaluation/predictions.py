@@ -52,8 +52,7 @@ def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, p
     save_rows([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
     predictions, truths = inputs.predictions(single), inputs.truths()
     scores = {metric: score(metric, predictions, truths) for metric in metrics}
-    defined = {metric: value if math.isfinite(value) else None for metric, value in scores.items()}
-    return {"scores": defined, "predictions": predictions}
+    return {"scores": {m: s if math.isfinite(s) else None for m, s in scores.items()}, "predictions": predictions}
 
 
 def read(folder: Path, info: dict[str, Any]) -> Evaluation:
@@ -98,10 +97,8 @@ def _run(worker: Worker, batch: Arrays, label: str) -> Arrays:
         raise type(error)(f"{error}\n  asked for {label}: {shapes}", error.output) from error
     for name, values in outputs.items():
         if values.dtype.kind not in "biuf" or not values.ndim:
-            raise WorkerError(
-                f"{worker.name}: {name} of {label} is {values.dtype} of shape {values.shape}; "
-                "a backend answers with numbers, one row for each row of the batch"
-            )
+            form = f"{values.dtype} of shape {values.shape}"
+            raise WorkerError(f"{worker.name}: {name} of {label} is {form}; a backend answers with rows of numbers")
         if not np.isfinite(values).all():
             raise WorkerError(f"{worker.name}: {name} of {label} holds NaN or infinity")
         if len(values) != entries:

@@ -47,8 +47,7 @@ def score_drop(metric: str, own: Sequence[Any], other: Sequence[Any], truths: Se
     """Return the score of `other` minus that of `own` on the same rows, with one-sided 95 % bounds by paired bootstrap.
 
     Where hardly any row changes, resampling cannot draw changes that it never saw. The interval is therefore at least
-    as wide as the bounds of the rows lost and gained, where rows are wholly correct or wrong, and elsewhere as the
-    bound of a change that was never seen.
+    as wide as the bounds of the rows lost and gained, or of a change never seen where rows may be partly correct.
     """
     chosen = _metric(metric)
     own_correct, other_correct = (correct_rows(metric, predictions, truths) for predictions in (own, other))
