@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,6 @@ from harness.util.text import one_line
 from harness.verdicts.comparability import StoredRuns, by_case, differences, environment_differences
 
 
-def _load(folder: Path) -> StoredRuns:
-    """Read every result under the folder, however deep. Raise HarnessError if it has none or one is unreadable."""
-    if not folder.is_dir():
-        raise HarnessError(f"{folder}: no such folder; name one that holds the results of earlier runs")
-    results = list(load_all(folder))
-    if not results:
-        raise HarnessError(f"{folder}: holds no results; copy results/<machine> of earlier runs into it")
-    return by_case(results)
-
-
 @dataclass(frozen=True)
 class Baseline:
     """Stored runs that a session is compared with."""
@@ -34,8 +24,12 @@ class Baseline:
 
     @classmethod
     def load(cls, folder: Path) -> Baseline:
-        """Read the folder. Raise HarnessError if it is empty, unreadable or of another schema."""
-        return cls(folder, _load(folder))
+        """Read every result under the folder. Raise HarnessError if it has none, or one is unreadable."""
+        if not folder.is_dir():
+            raise HarnessError(f"{folder}: no such folder; name one that holds the results of earlier runs")
+        if results := list(load_all(folder)):
+            return cls(folder, by_case(results))
+        raise HarnessError(f"{folder}: holds no results; copy results/<machine> of earlier runs into it")
 
     def check(self, names: Iterable[str], here: Environment) -> None:
         """Raise HarnessError, with every differing field, if no named case was stored in this environment."""
@@ -53,12 +47,12 @@ class Baseline:
 
     def regressions(self, result: Result) -> list[str]:
         """Return a sentence for each proven regression; a failed result is reported elsewhere."""
-        changes = self._changes(result) if result.error is None else []
+        changes = self._changes([result] if result.error is None else [])
         return [change_sentence(change) for change in changes if change.word == "regressed"]
 
     def undecided(self, results: Mapping[str, Result]) -> list[str]:
         """Return a sentence for each change that the stored runs neither prove nor exclude."""
-        changes = [change for result in results.values() for change in self._changes(result)]
+        changes = self._changes(results.values())
         return [f"{one_line(change.case)} {change_sentence(change)}" for change in changes if change.is_open]
 
     def notes(self, results: Mapping[str, Result]) -> Iterator[str]:
@@ -69,34 +63,16 @@ class Baseline:
         stored = {name: self.runs[name] for name in results if name in self.runs}
         yield from map(one_line, left_out(stored, {name: [result] for name, result in results.items()}))
 
-    def _changes(self, result: Result) -> list[Change]:
-        return find_changes(self.runs, {result.name: [result]})
+    def _changes(self, results: Iterable[Result]) -> list[Change]:
+        return [change for result in results for change in find_changes(self.runs, {result.name: [result]})]
 
 
-@dataclass(frozen=True)
-class FolderChanges:
-    """The changes between two folders of results."""
+def compare(stored: Path, today: Path) -> tuple[list[Change], list[str], str]:
+    """Return the changes between two folders of results, and the stored runs that could not be used.
 
-    changes: Sequence[Change]
-    left_out: Sequence[str]
-    """Stored runs that could not be used, with the reason."""
-    incomparable: str
-    """Fields in which even the nearest runs differ; empty if some runs can be compared."""
-
-    @property
-    def regressed(self) -> bool:
-        """True if a regression is proven."""
-        return any(change.word == "regressed" for change in self.changes)
-
-    @property
-    def undecided(self) -> bool:
-        """True if a case must be measured again for an answer."""
-        return any(change.is_open for change in self.changes)
-
-
-def compare(stored: Path, today: Path) -> FolderChanges:
-    """Compare the results in two folders. Raise HarnessError if they share no case."""
-    before, now = _load(stored), dict(sorted(_load(today).items()))
+    The text names the fields in which even the nearest runs differ; empty if some runs can be compared.
+    """
+    before, now = Baseline.load(stored).runs, dict(sorted(Baseline.load(today).runs.items()))
     machines = {result.environment.machine for runs in now.values() for result in runs}
     if len(machines) > 1:
         raise HarnessError(f"{today}: holds results of {', '.join(sorted(machines))}; name the folder of one machine")
@@ -104,4 +80,4 @@ def compare(stored: Path, today: Path) -> FolderChanges:
     if not unequal:
         raise HarnessError(f"{stored} and {today} have no case in common; name the stored runs first, then today's")
     nearest: list[str] = min(unequal, key=len)
-    return FolderChanges(find_changes(before, now), list(left_out(before, now)), one_line("; ".join(nearest)))
+    return find_changes(before, now), list(left_out(before, now)), one_line("; ".join(nearest))

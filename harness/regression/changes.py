@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from statistics import median, stdev
 from typing import Literal
 
@@ -30,21 +30,15 @@ from harness.verdicts.accuracy import counts_rows
 from harness.verdicts.comparability import StoredRuns, differences, environment_differences, series_length_difference
 from harness.verdicts.speed import TOLERANCE, own_speedup, why_invalid
 
-ENOUGH = 5
-"""Stored runs needed for a word. With fewer, the spread between runs is not known well enough."""
-
+ENOUGH = 5  # stored runs needed for a word; with fewer, the spread between runs is not known well enough
 CONFIDENCE = 0.98
 """Confidence of the widening: one per cent to either side. With the runs' own widths and the tolerance on top, 160,000
 simulated comparisons of unchanged cases in eights, 5 to 15 stored runs, gave one false regression in 10,000 where
 spreads lie between 0.2 and 2.8 %, and five where they lie between 0.5 and 5 %. At a spread of 2 %, times 15 % longer
 were detected by 5 stored runs in 78 of 100 cases, by 8 in 95, by 10 in 98."""
-
-WITHIN = 1.15
-"""`unchanged` excludes a change by more than this factor; a smaller one takes dozens of runs to exclude."""
-
+WITHIN = 1.15  # `unchanged` excludes a change by this factor; a smaller one takes dozens of runs to exclude
 CORRECT_ROWS = "correct rows"
-
-Word = Literal["regressed", "improved", "unchanged", "undecided"]
+Word = Literal["regressed", "improved", "unchanged", "undecided", "not comparable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +48,10 @@ class Change:
     case: str
     aspect: str = ""
     """`batch 1`, …, `correct rows`; empty for the case as a whole."""
-    word: Word | Literal["not comparable"]
-    why: str
+    word: Word = "undecided"
+    why: str = ""
     runs: int = 0
-    """Number of stored runs that were compared."""
+    """Stored runs that were compared."""
     stored: Interval | None = None
     """Speed-up, widened by the spread between runs; for few incomparable runs, that of the last one."""
     today: Interval | None = None
@@ -81,8 +75,8 @@ def left_out(stored: StoredRuns, today: StoredRuns) -> Iterator[str]:
     """Yield which stored runs could not be used, with the reason, and which stored cases were not run today."""
     cases: dict[str, list[str]] = {}
     for name, runs in today.items():
-        before = _earlier_runs(stored.get(name, ()), runs)
-        reasons = Counter("; ".join(differences(old, runs[-1])) or _why_no_speed(old) for old in before)
+        before = _earlier_runs(stored, runs)
+        reasons = Counter("; ".join(differences(old, runs[-1])) or why_no_speed(old, old.series) for old in before)
         for why, number in reasons.items():
             if why:
                 cases.setdefault(f"{number} of {len(before)} stored runs cannot be used: {why}", []).append(name)
@@ -92,28 +86,25 @@ def left_out(stored: StoredRuns, today: StoredRuns) -> Iterator[str]:
 
 def typical_spread(runs: StoredRuns, here: Environment) -> float:
     """Return the median, over cases and workloads, of the spread between an environment's runs; 0 if all have few."""
-    spreads = []
-    for results in runs.values():
-        speedups: dict[int, list[Interval]] = {}
-        for result in results:
-            if result.backend == REFERENCE or environment_differences(result.environment, here):
-                continue
+    speedups: dict[tuple[str, int], list[Interval]] = {}
+    for result in chain.from_iterable(runs.values()):
+        if result.backend != REFERENCE and not environment_differences(result.environment, here):
             for series in result.series:
                 if speedup := _valid_speedup(series):
-                    speedups.setdefault(series.workload.batch, []).append(speedup)
-        spreads += [spread(of_batch) for of_batch in speedups.values() if len(of_batch) >= ENOUGH]
-    return median(spreads) if spreads else 0.0
+                    speedups.setdefault((result.name, series.workload.batch), []).append(speedup)
+    return median([spread(gains) for gains in speedups.values() if len(gains) >= ENOUGH] or [0.0])
 
 
 def _case_changes(stored: StoredRuns, today: StoredRuns, runs: Sequence[Result]) -> Iterator[Change]:
     newest = runs[-1]
-    before = _earlier_runs(stored.get(newest.name, ()), runs)
+    before = _earlier_runs(stored, runs)
     old, new = _comparable(before, newest), _comparable(runs, newest)
+    timed = newest.series if newest.error is None and newest.backend != REFERENCE else ()  # the reference's is 1
     if not before:
         why = "its stored run is the same measurement" if newest.name in stored else "it has no stored run"
         yield Change(case=newest.name, word="not comparable", why=why, judged=False)
     elif not old:
-        yield from _incomparable_changes(stored, before, new)
+        yield from _incomparable_changes(stored, before, new, timed)
     elif newest.error is not None:
         worked = sum(result.status == "ok" for result in old)
         ending = f"{newest.status} at {newest.error.stage}: {newest.error.message}"
@@ -121,11 +112,13 @@ def _case_changes(stored: StoredRuns, today: StoredRuns, runs: Sequence[Result])
         yield Change(case=newest.name, word="regressed" if worked else "unchanged", why=why, runs=len(old))
     else:
         typical = max(typical_spread(side, newest.environment) for side in (stored, today))
-        yield from (_workload_change(old, new, series, typical) for series in _timed(newest))
+        yield from (_workload_change(old, new, series, typical) for series in timed)
         yield from _row_changes(old, new)
 
 
-def _incomparable_changes(stored: StoredRuns, before: Sequence[Result], new: Sequence[Result]) -> Iterator[Change]:
+def _incomparable_changes(
+    stored: StoredRuns, before: Sequence[Result], new: Sequence[Result], timed: Sequence[Series]
+) -> Iterator[Change]:
     """Show incomparable runs side by side, with the fields that differ: two machines, two versions of a runtime.
 
     The word stays `not comparable`, for the cause of a difference is unknown. If enough runs of one environment are
@@ -136,16 +129,15 @@ def _incomparable_changes(stored: StoredRuns, before: Sequence[Result], new: Seq
     fields = min((differences(result, newest) for result in before), key=len)
     why = f"{len(before)} stored: {'; '.join(fields)}"
     old, typical = _comparable(before, latest), typical_spread(stored, latest.environment)
-    for series in _timed(newest):
+    for series in timed:
         change = _workload_change(old, new, series, typical)
         if change.change and change.runs >= ENOUGH:
             change = replace(change, why=f"{why}; {change.why}")
         else:
-            first = next((one for one in latest.series if one.workload.batch == series.workload.batch), None)
-            last, now = _valid_speedup(first) if first else None, _valid_speedup(series)
-            change = replace(change, stored=last, today=now, change=None, why=why)
+            last = next((_valid_speedup(s) for s in latest.series if s.workload.batch == series.workload.batch), None)
+            change = replace(change, stored=last, today=_valid_speedup(series), change=None, why=why)
         yield replace(change, word="not comparable", runs=len(before))
-    if not _timed(newest):
+    if not timed:
         yield Change(case=newest.name, word="not comparable", why=why, runs=len(before))
     if latest.data and newest.data and latest.data.sha256.get("test") == newest.data.sha256.get("test"):
         for change in _row_changes(old, new):
@@ -153,10 +145,7 @@ def _incomparable_changes(stored: StoredRuns, before: Sequence[Result], new: Seq
 
 
 def _workload_change(old: Sequence[Result], new: Sequence[Result], latest: Series, typical: float) -> Change:
-    result, batch = new[-1], latest.workload.batch
-    change = Change(
-        case=result.name, aspect=f"batch {batch}", word="undecided", why="", judged=latest is result.series[0]
-    )
+    change = Change(case=new[-1].name, aspect=f"batch {latest.workload.batch}", judged=latest is new[-1].series[0])
     before, now = ([s for run in side for s in run.series if s.workload == latest.workload] for side in (old, new))
     if why := series_length_difference(before, latest):
         return replace(change, word="not comparable", why=why)
@@ -166,63 +155,42 @@ def _workload_change(old: Sequence[Result], new: Sequence[Result], latest: Serie
         return replace(change, why=f"0 stored runs of this workload; {ENOUGH} are needed")
     if not today:
         return replace(change, why=f"today's speed-up is not valid: {why_invalid(latest)}")
-    speed = speed_change(stored, today, typical)
-    return replace(change, word=speed.word, why=speed.why, stored=speed.stored, today=speed.today, change=speed.ratio)
+    return compare_speed(change, stored, today, typical)
 
 
 def _row_changes(old: Sequence[Result], new: Sequence[Result]) -> Iterator[Change]:
     """Yield the change in correct rows, held to the gate's max_drop. Rows are paired, so one stored run is enough."""
-    result, gate = new[-1], new[-1].gate or old[-1].gate
+    newest, gate = new[-1], new[-1].gate or old[-1].gate
     before, now = ({run.answers.correct for run in side if run.answers} for side in (old, new))
-    if gate is None or not before or not now:
-        return
-    metric = result.data.metric if result.data else ""
-    change = Change(case=result.name, aspect=CORRECT_ROWS, word="undecided", why="", runs=len(old))
-    if counts_rows(metric):
-        word, why, gained = _judge_rows(before, now, gate.max_drop)
-        yield replace(change, word=word, why=why, change=gained)
-    else:
-        why = f"{metric} does not count rows, and stored runs say only which rows are wholly correct"
-        yield replace(change, why=why, judged=False)
+    if gate and before and now:
+        metric = newest.data.metric if newest.data else ""
+        change = Change(case=newest.name, aspect=CORRECT_ROWS, runs=len(old))
+        if counts_rows(metric):
+            yield compare_rows(change, before, now, gate.max_drop)
+        else:
+            why = f"{metric} does not count rows, and stored runs say only which rows are wholly correct"
+            yield replace(change, why=why, judged=False)
 
 
-def _earlier_runs(stored: Sequence[Result], today: Sequence[Result]) -> list[Result]:
-    """Return the stored runs without those of today: a run is never compared with itself."""
+def _earlier_runs(stored: StoredRuns, today: Sequence[Result]) -> list[Result]:
+    """Return a case's stored runs without those of today: a run is never compared with itself."""
     measurements = {result.measurement for result in today}
-    return [result for result in stored if result.measurement not in measurements]
+    return [result for result in stored.get(today[-1].name, ()) if result.measurement not in measurements]
 
 
 def _comparable(results: Sequence[Result], to: Result) -> list[Result]:
     return [result for result in results if not differences(result, to)]
 
 
-def _timed(result: Result) -> Sequence[Series]:
-    """Return the series that have a speed-up; the reference's is 1 by definition."""
-    return result.series if result.error is None and result.backend != REFERENCE else ()
-
-
 def _valid_speedup(series: Series) -> Interval | None:
     return own_speedup(series) if why_invalid(series) is None else None
 
 
-def _why_no_speed(result: Result) -> str:
-    """Return the reason why a result has no valid speed; empty if it has one."""
+def why_no_speed(result: Result, series: Sequence[Series]) -> str:
+    """Return the reason why the first of a result's series has no valid speed; empty if it has one."""
     if result.error is not None:
         return f"{result.status} at {result.error.stage}"
-    return (why_invalid(result.series[0]) or "") if result.series else "no speed was measured"
-
-
-@dataclass(frozen=True)
-class SpeedChange:
-    """A speed-up today against its stored runs, as a ratio: below 1 is slower."""
-
-    stored: Interval
-    today: Interval
-    """Both are speed-ups, widened by their share of the spread between runs."""
-    ratio: Interval
-    """Today's over the stored one, with the widths of both."""
-    word: Word
-    why: str
+    return (why_invalid(series[0]) or "") if series else "no speed was measured"
 
 
 def spread(runs: Sequence[Interval]) -> float:
@@ -230,37 +198,30 @@ def spread(runs: Sequence[Interval]) -> float:
     return stdev(math.log(run.estimate) for run in runs) if len(runs) > 1 else 0.0
 
 
-def speed_change(stored: Sequence[Interval], today: Sequence[Interval], typical: float = 0.0) -> SpeedChange:
-    """Compare today's speed-ups with stored ones; neither may be empty.
+def compare_speed(change: Change, stored: Sequence[Interval], today: Sequence[Interval], typical: float) -> Change:
+    """Fill in the change from stored speed-ups to today's; neither may be empty.
 
     `typical` is the spread of other cases in the same environment (a standard deviation of logs). The largest of the
     three spreads counts: five runs that happen to lie close together are trusted no more than their neighbours.
     """
-    before, now = _log_mean(stored), _log_mean(today)
-    widening = _widening(stored, today, typical)
+    freedom, widening = len(stored) + len(today) - 2, math.inf
+    if freedom > 0:  # else the spread between runs is unknown
+        largest = max(spread(stored), spread(today), typical)
+        widening = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * largest * math.sqrt(1 / len(stored) + 1 / len(today))
     share = len(today) / (len(stored) + len(today))  # of the variance of the difference, that of the stored mean
-    before, now = _widened(before, widening * share), _widened(now, widening * (1 - share))
+    before, now = _log_mean(stored, widening * share), _log_mean(today, widening * (1 - share))
     ratio = Interval(now.estimate - before.estimate, now.low - before.high, now.high - before.low)
     word, why = _judge_speed(ratio, len(stored))
-    return SpeedChange(_exp(before), _exp(now), _exp(ratio), word, why)
+    return replace(change, word=word, why=why, stored=_exp(before), today=_exp(now), change=_exp(ratio))
 
 
-def _widening(stored: Sequence[Interval], today: Sequence[Interval], typical: float) -> float:
-    """Return by how much, in logs, the spread between runs alone may part the two means."""
-    freedom = len(stored) + len(today) - 2
-    if freedom < 1:
-        return math.inf
-    largest = max(spread(stored), spread(today), typical)
-    return float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * largest * math.sqrt(1 / len(stored) + 1 / len(today))
-
-
-def _log_mean(runs: Sequence[Interval]) -> Interval:
+def _log_mean(runs: Sequence[Interval], widening: float) -> Interval:
     """Return the mean of log speed-ups; the runs' own widths are independent, so they add as a root of squares."""
     n = len(runs)
     centre = sum(math.log(run.estimate) for run in runs) / n
-    down = math.hypot(*(math.log(run.estimate) - _log(run.low) for run in runs)) / n
-    up = math.hypot(*(_log(run.high) - math.log(run.estimate) for run in runs)) / n
-    return Interval(centre, centre - down, centre + up)
+    down = math.hypot(*(math.log(run.estimate / run.low) if run.low > 0 else math.inf for run in runs)) / n
+    up = math.hypot(*(math.log(run.high / run.estimate) for run in runs)) / n
+    return Interval(centre, centre - down - widening, centre + up + widening)
 
 
 def _judge_speed(ratio: Interval, runs: int) -> tuple[Word, str]:
@@ -274,46 +235,32 @@ def _judge_speed(ratio: Interval, runs: int) -> tuple[Word, str]:
         return "unchanged", f"a change beyond {WITHIN - 1:.0%} is excluded"
     if not math.isfinite(ratio.high):
         return "undecided", "a run has too few launches or rounds for an interval"
-    return "undecided", (
-        f"a change beyond {TOLERANCE - 1:.0%} is not proven, and one beyond {WITHIN - 1:.0%} is not excluded; store "
-        "more runs, or longer ones"
-    )
-
-
-def _widened(logs: Interval, by: float) -> Interval:
-    return Interval(logs.estimate, logs.low - by, logs.high + by)
-
-
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else -math.inf
+    open_range = f"a change beyond {TOLERANCE - 1:.0%} is not proven, and one beyond {WITHIN - 1:.0%} is not excluded"
+    return "undecided", f"{open_range}; store more runs, or longer ones"
 
 
 def _exp(logs: Interval) -> Interval:
     return Interval(*(math.exp(end) if end < 700 else math.inf for end in (logs.estimate, logs.low, logs.high)))
 
 
-def _judge_rows(stored: Collection[str], today: Collection[str], allowed: float) -> tuple[Word, str, Interval]:
-    """Compare answers, each a 1 or 0 a row, of the same rows; return the word, the reason and the share gained.
+def compare_rows(change: Change, stored: Collection[str], today: Collection[str], allowed: float) -> Change:
+    """Fill in the change between answers, each a 1 or 0 a row, of the same rows.
 
     A change of more than the share `allowed` must be proven against every stored run: one lucky run proves nothing.
     The share gained is that against the stored run that differs least.
     """
+    flips = [Counter(zip(before, now, strict=True)) for before, now in product(stored, today)]
+    drops = [drop_interval(pairs["1", "0"], pairs["0", "1"], pairs.total()) for pairs in flips]
+    least = min(drops, key=lambda drop: (abs(drop.estimate), drop.low))
     word: Word = "undecided"
     why = f"these rows neither prove nor exclude a change beyond {100 * allowed:g} points"
-    drops = [_row_drop(before, now) for before, now in product(stored, today)]
     if all(drop.low > allowed for drop in drops):
         word, why = "regressed", f"the drop exceeds the {100 * allowed:g} points allowed"
     elif all(drop.high < -allowed for drop in drops):
         word, why = "improved", f"the gain exceeds {100 * allowed:g} points"
     elif all(-allowed <= drop.low and drop.high <= allowed for drop in drops):
         word, why = "unchanged", f"a change beyond {100 * allowed:g} points is excluded"
-    least = min(drops, key=lambda drop: (abs(drop.estimate), drop.low))
-    return word, why, Interval(0.0 - least.estimate, 0.0 - least.high, 0.0 - least.low)
-
-
-def _row_drop(stored: str, today: str) -> Interval:
-    pairs = Counter(zip(stored, today, strict=True))
-    return drop_interval(pairs["1", "0"], pairs["0", "1"], len(stored))
+    return replace(change, word=word, why=why, change=Interval(0.0 - least.estimate, 0.0 - least.high, 0.0 - least.low))
 
 
 def change_sentence(change: Change) -> str:

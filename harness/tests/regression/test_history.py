@@ -1,7 +1,6 @@
 # the expectation stands on the left
 """History over git: each measurement once, in order, split where environments differ."""
 
-import math
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +13,9 @@ from runs import HERE, drawn, run, series
 
 from harness.commands.cli import main
 from harness.errors import HarnessError
-from harness.regression.history import Commit, History, committed, key_of, read, words_of
-from harness.regression.trends import point_of, trends
+from harness.regression.history import Commit, History, Segment, committed, key_of, point_of, read
 from harness.report import history
 from harness.report.charts import inline
-from harness.report.history import course
 from harness.results.schema import SCHEMA, Failure
 from harness.results.store import result_path, save
 
@@ -54,9 +51,9 @@ def repository(tmp_path):
     return Repository(tmp_path / "repository")
 
 
-def trend(results):
-    (one,) = trends([point_of(result) for result in results])
-    return one
+def case_of(results):
+    (case,) = History(points=[point_of(result) for result in results]).cases
+    return case
 
 
 # --- reading
@@ -72,7 +69,7 @@ def test_measurements_are_read_once_in_their_order(repository):
         (point.result.measurement, point.result.backend) for point in past.points
     }
     assert sorted(point.result.created for point in past.points) == [point.result.created for point in past.points]
-    assert first == past.commit_of(past.points[-1]).id != again
+    assert first == past.commits["run-2", "toy-machine", CASE].id != again
 
 
 def test_rewritten_measurement_keeps_its_first_commit(repository):
@@ -81,7 +78,7 @@ def test_rewritten_measurement_keeps_its_first_commit(repository):
     past = read(repository.results)
     (point,) = past.points
     assert 0.91 == pytest.approx(point.score)
-    assert first == past.commit_of(point).id
+    assert first == past.commits[key_of(point.result)].id
 
 
 def test_deleted_and_merged_results_are_read(repository):
@@ -109,21 +106,21 @@ def test_unreadable_files_are_noted_and_finals_skipped(repository):
     repository.commit(run(0))
     past = read(repository.results)
     assert 1 == len(past.points)
-    assert f"2 files of schema 1, this version reads {SCHEMA}" in past.notes
-    assert 2 == sum("not a result" in note for note in past.notes)
+    assert 1 == sum(f" and 1 more: schema 1, this version reads {SCHEMA};" in note for note in past.notes)
+    assert 2 == sum(": not a result: " in note for note in past.notes)
 
 
 def test_words_select_cases_by_name(repository):
     repository.commit(run(0), run(0, backend="other"), run(0, model="big"))
-    assert [CASE] == [point.result.name for point in read(repository.results, words_of("BAG and numpy")).points]
+    assert [CASE] == [point.result.name for point in read(repository.results, "BAG and numpy").points]
     with pytest.raises(HarnessError, match="no result whose name contains nothing in any commit"):
-        read(repository.results, ["nothing"])
+        read(repository.results, "nothing")
 
 
 @pytest.mark.parametrize("expression", ["bag or big", "not bag", "(bag)"])
 def test_other_expressions_are_refused(expression, capsys):
     assert 4 == main(["history", "-k", expression])
-    assert "history selects the names that contain all of the words" in capsys.readouterr().err
+    assert "give words that all stand in a case's name" in capsys.readouterr().err
 
 
 def test_only_committed_files_with_any_name_are_listed(tmp_path):
@@ -148,9 +145,9 @@ def test_folders_without_history_are_refused(tmp_path, capsys):
     (tmp_path / "plain").mkdir()
     repository = Repository(tmp_path / "empty")
     for folder, message in (
-        (tmp_path / "none", "no such results folder"),
+        (tmp_path / "none", "No such file or directory"),
         (tmp_path / "plain", "git cannot read the history: fatal: not a git repository"),
-        (repository.results, "its repository has no commit yet"),
+        (repository.results, "does not have any commits yet"),
     ):
         assert 4 == main(["history", "--ship-results", str(folder)])
         assert message in capsys.readouterr().err
@@ -159,22 +156,13 @@ def test_folders_without_history_are_refused(tmp_path, capsys):
     assert "no results in any commit" in capsys.readouterr().err
 
 
-# --- trends
+# --- cases
 
 
-def test_lasting_change_is_a_step():
-    (segment,) = trend([*drawn(2.0, 20, seed=1, noise=0.03), *drawn(1.6, 10, seed=2, noise=0.03, first=20)]).segments
-    (step,) = segment.steps
-    assert 20 == step.at <= step.detected <= 25
-    assert step.change.low < math.log(0.8) < step.change.high
-    assert [(0, 20), (20, 30)] == [(begin, end) for begin, end, _ in segment.levels]
-    assert [2.0, 1.6] == pytest.approx([level for *_, level in segment.levels], rel=0.03)
-
-
-def test_change_of_environment_is_a_segment_not_a_step():
-    course = trend([*drawn(2.0, 12, seed=1), *drawn(1.5, 12, seed=2, first=20, here=NEWER)])
-    assert [(12, "", []), (12, "package torch 2.13 before, 2.14 after", [])] == [
-        (len(segment.points), segment.cause, segment.steps) for segment in course.segments
+def test_change_of_environment_begins_a_segment():
+    case = case_of([*drawn(2.0, 12, seed=1), *drawn(1.5, 12, seed=2, first=20), run(40, here=NEWER)])
+    assert [("", 24), ("package torch 2.13 before, 2.14 after", 1)] == [
+        (cause, len(points)) for cause, points in case.segments
     ]
 
 
@@ -183,8 +171,8 @@ def test_other_worker_packages_and_row_lengths_start_segments():
         run(at, process=factory.process(settings={"packages": f"numpy 2.4, onnxruntime {release}"}))
         for at, release in enumerate(("1.23", "1.31"))
     )
-    assert "package onnxruntime where it runs 1.23 before, 1.31 after" == trend([old, new]).segments[1].cause
-    longer = trend([run(0), run(1, series=(series(length=16),))])
+    assert "package onnxruntime where it runs 1.23 before, 1.31 after" == case_of([old, new]).segments[1].cause
+    longer = case_of([run(0), run(1, series=(series(length=16),))])
     assert "length of the batch that begins with test row 0: 8 before, 16 after" == longer.segments[1].cause
 
 
@@ -194,52 +182,58 @@ def test_runs_without_a_valid_speedup_are_explained(repository):
     repository.commit(run(2, series=(series(control=1.2),)))
     repository.commit(run(3, series=(series(batch=16),)))
     past = read(repository.results)
-    (course,) = trends(past.points)
-    assert [1] == [len(segment.points) for segment in course.segments]
-    text = "\n".join(history.sentences(past, course))
-    for reason in ("failed at build", "the reference differs from itself", "no speed was measured at batch 1"):
-        assert f"1 of 4 runs without a speed-up: {reason}" in text
+    (case,) = past.cases
+    assert [1] == [len(segment.points) for segment in case.segments]
+    text = "\n".join(history.sentences(past, case))
+    for reason in ("failed at build", "the reference differs from itself", "no speed was measured"):
+        assert f"1 of 4 runs without a speed-up at batch 1: {reason}" in text
 
 
-def test_two_machines_are_two_trends():
-    courses = trends([point_of(run(0)), point_of(run(1, here=replace(HERE, machine="another")))])
-    assert [("another", CASE), ("toy-machine", CASE)] == [(course.machine, course.case) for course in courses]
+def test_each_machine_has_its_own_cases():
+    points = [point_of(run(0)), point_of(run(1, here=replace(HERE, machine="another")))]
+    assert [("another", CASE), ("toy-machine", CASE)] == [(c.machine, c.case) for c in History(points=points).cases]
+
+
+def test_reference_has_a_score_and_no_segments():
+    case = case_of([run(n, backend="pytorch") for n in range(2)])
+    assert ((), 2) == (tuple(case.segments), len(case.points))
+    assert ["", ""] == [point.why for point in case.points]
 
 
 # --- table, page and parquet
 
 
 @pytest.fixture(scope="module")
-def stepped(tmp_path_factory):
-    """A repository in which one case of three has a step, and all change their environment."""
-    repository = Repository(tmp_path_factory.mktemp("stepped"))
-    faster = [*drawn(2.0, 12, seed=1, noise=0.01), *drawn(2.6, 8, seed=2, noise=0.01, first=12)]
-    for number, one in enumerate([*faster, *drawn(2.6, 3, seed=3, first=20, here=NEWER)]):
+def grown(tmp_path_factory):
+    """A repository of three cases over 23 runs, the last three of which are of another environment."""
+    repository = Repository(tmp_path_factory.mktemp("grown"))
+    for number, one in enumerate([*drawn(2.0, 20, seed=1, noise=0.01), *drawn(2.6, 3, seed=3, first=20, here=NEWER)]):
         shared = {"measurement": one.measurement, "created": one.created, "here": one.environment}
         repository.commit(one, run(number, backend="pytorch", **shared), run(number, (1.0,), model="big", **shared))
     return repository
 
 
-def test_table_shows_steps_and_their_commits(stepped, capsys):
-    assert 0 == main(["history", "--ship-results", str(stepped.results)])
+def test_table_shows_first_and_last_run_and_environments(grown, capsys):
+    assert 0 == main(["history", "--ship-results", str(grown.results)])
     out = capsys.readouterr().out
     (row,) = [line for line in out.splitlines() if line.startswith(f"{CASE}  ")]
-    assert "23" == row.split()[1]
-    assert "on 2026-01-01; 1 change of environment" in row
-    (step,) = [line for line in out.splitlines() if line.startswith(f"{CASE}: step of +")]
-    assert read(stepped.results).commits["run-12", "toy-machine", CASE].id[:10] in step
-    assert "package torch 2.13 before, 2.14 after, since the run of 2026-01-01" in out
+    _, runs, first, *_, environments = row.split()
+    assert ("23", "2") == (runs, environments)
+    assert first[:3] in ("1.9", "2.0")
+    assert " 2.6" in row or " 2.5" in row
+    (change,) = [line for line in out.splitlines() if line.startswith(f"{CASE}: not comparable")]
+    assert "package torch 2.13 before, 2.14 after, since the run of 2026-01-01" in change
+    assert read(grown.results).commits["run-20", "toy-machine", CASE].id[:10] in change
 
 
-def test_page_has_a_described_picture_of_each_case(stepped, tmp_path):
+def test_page_has_a_described_picture_of_each_case(grown, tmp_path):
     path = tmp_path / "history.html"
-    assert 0 == main(["history", "--ship-results", str(stepped.results), "--html", str(path)])
+    assert 0 == main(["history", "--ship-results", str(grown.results), "--html", str(path)])
     page = Reader(path.read_text())
     assert [] == page.open
     labels = [attributes["aria-label"] for attributes in page.all("svg")]
     assert 3 == len(labels) == len([row for row in page.all("tr") if "data-task" in row])
-    assert 1 == sum("a step of +" in label for label in labels)
-    assert f"{CASE}: step of +" in page.text[:400]
+    assert 2 == sum("after 1 change of environment " in label for label in labels)
     for _, attributes in page.found:
         for name in ("src", "href", "xlink:href"):
             assert attributes.get(name, "#").startswith(("#", "data:,"))
@@ -249,32 +243,30 @@ def test_hostile_text_stays_inert():
     here = replace(HERE, cpu=HOSTILE)
     broken = run(2, status="failed", error=Failure(stage=HOSTILE, message=HOSTILE), series=())
     runs = [run(0), run(1, here=here), broken]
-    points = [point_of(result) for result in runs]
     commits = {key_of(result): Commit("0" * 40, "2026-01-01T00:00:00+00:00") for result in runs}
-    past = History(points=points, commits=commits, notes=[HOSTILE])
-    page = Reader(history.page(past, trends(points), Path(HOSTILE)))
+    past = History(points=[point_of(result) for result in runs], commits=commits, notes=[HOSTILE])
+    page = Reader(history.page(past, Path(HOSTILE)))
     assert [] == page.all("img")
     assert 1 == len(page.all("script"))
-    assert "\x1b" not in history.text(past, trends(points))
+    assert "\x1b" not in history.text(past)
 
 
 def test_long_history_is_drawn_as_a_band():
-    short = trend([run(number, (2.0 + 0.001 * number,)) for number in range(3)])
-    points = [replace(point) for point in [*short.points] * 100]
-    long = replace(short, points=points, segments=[replace(short.segments[0], points=points)])
-    figure, text = course(long)
+    short = case_of([run(number, (2.0 + 0.001 * number,)) for number in range(3)])
+    points = [point._replace() for point in [*short.points] * 100]
+    figure, text = history.plot_case(short._replace(points=points, segments=[Segment("", points)]))
     assert "300 runs" in text
     assert len(inline(figure, text, "x")) < 100_000
 
 
-def test_parquet_has_every_run_with_its_first_commit(stepped, tmp_path):
+def test_parquet_has_every_run_with_its_first_commit(grown, tmp_path):
     path = tmp_path / "all.parquet"
-    assert 0 == main(["history", "--ship-results", str(stepped.results), "--parquet", str(path)])
+    assert 0 == main(["history", "--ship-results", str(grown.results), "--parquet", str(path)])
     table = pd.read_parquet(path)
     assert 3 * 23 == len(table.drop_duplicates(["measurement", "task", "model", "backend", "device"]))
     assert table["created"].is_monotonic_increasing
     row = table[(table["measurement"] == "run-5") & (table["model"] == "bag") & (table["backend"] == "numpy")].iloc[0]
-    assert read(stepped.results).commits["run-5", "toy-machine", CASE].id == row["first_commit"]
+    assert read(grown.results).commits["run-5", "toy-machine", CASE].id == row["first_commit"]
     assert 2.0 == pytest.approx(row["speedup"], rel=0.05)
 
 

@@ -9,8 +9,7 @@ import pytest
 from factory import comparison
 from runs import drawn, run
 
-from harness.regression.history import Commit, History, key_of
-from harness.regression.trends import point_of, trends
+from harness.regression.history import Commit, History, key_of, point_of
 from harness.report import history
 from harness.report.page import page
 
@@ -122,12 +121,12 @@ def test_markup_in_names_runs_nothing(browser, tmp_path):
 
 @pytest.fixture(scope="module")
 def history_file(tmp_path_factory):
-    """The page of a history with a step."""
-    runs = [*drawn(2.0, 12, seed=1), *drawn(1.5, 8, seed=2, first=12), *(run(n, model="other") for n in range(3))]
+    """The page of a history of two cases."""
+    runs = [*drawn(2.0, 12, seed=1), *(run(n, backend="other") for n in range(3))]
     points = [point_of(one) for one in runs]
     commits = {key_of(one): Commit("0" * 40, one.created) for one in runs}
     path = tmp_path_factory.mktemp("page") / "history.html"
-    path.write_text(history.page(History(points=points, commits=commits), trends(points), path))
+    path.write_text(history.page(History(points=points, commits=commits), path))
     return path
 
 
@@ -140,7 +139,7 @@ def test_history_is_accessible_and_filters(browser, history_file, width, scheme)
     violations = Axe().run(view).response["violations"]
     assert [] == [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
     assert view.evaluate("document.documentElement.scrollWidth") <= width
-    view.locator("select[name=steps]").select_option("some")
+    view.locator("select[name=backend]").select_option("numpy")
     assert ["toy/bag.numpy.cpu"] == view.eval_on_selector_all("#verdicts tbody tr:not([hidden])", CASES)
     assert [history_file.as_uri()] == events
     view.close()
