@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
 from harness.spec import Case
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Flipped rows in a failure's message; the result holds more."""
-
 JUDGED = ("verdict", "reasons", "recommended", "pareto", "min_score", "max_drop", "min_speedup", "broken_gate")
 """Columns that a single case does not decide, or that its test judges by itself."""
 
@@ -33,10 +31,6 @@ class Outcome:
     log: Path | None = None
     """File with the traceback and the worker's output, if the case failed."""
 
-    def meets(self, *gates: object) -> None:
-        """Raise HarnessError: `bench(case)` has already judged the case by its own gate."""
-        raise HarnessError("bench(case) judges a case by the gate in MODELS; delete .meets(…)")
-
     def judge(self) -> None:
         """Pass, skip (the combination does not exist), or fail with every shortfall and the command to reproduce it.
 
@@ -45,6 +39,7 @@ class Outcome:
         import pytest
 
         from harness.util.text import terminal_safe
+        from harness.verdicts.accuracy import collapse_sentence, is_collapsed
         from harness.verdicts.verdict import shortfalls
 
         __tracebackhide__ = True
@@ -53,16 +48,10 @@ class Outcome:
             pytest.skip(terminal_safe(result.error.message))
         problems = [*shortfalls(result), *self.regressions]
         if problems:
+            problems += [collapse_sentence(seed) for seed in result.seeds[:1] if is_collapsed(seed)]
             log = [f"full log: {self.log}"] if self.log else []
-            lines = [*problems, *_collapse(result), *_flips(result), *log, f"run it again: {self.again}"]
+            lines = [*problems, *_flips(result), *log, f"run it again: {self.again}"]
             pytest.fail("\n".join([result.name, *(f"  {terminal_safe(line)}" for line in lines)]), pytrace=False)
-
-
-def _collapse(result: Result) -> Iterator[str]:
-    """Yield a sentence if the measured fine-tuning had collapsed."""
-    from harness.verdicts.accuracy import collapse_sentence, is_collapsed
-
-    yield from (collapse_sentence(seed) for seed in result.seeds[:1] if is_collapsed(seed))
 
 
 def _flips(result: Result) -> Iterator[str]:

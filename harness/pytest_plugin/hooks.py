@@ -1,24 +1,24 @@
-"""The hooks of a run that has cases: selection, preflight, the line of each case, and the end of the session."""
+"""The hooks of a run that has cases: selection, preflight, the line of each case, and the summary at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.pytest_plugin import session as sessions
-from harness.pytest_plugin import summary
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
 from harness.pytest_plugin.session import ShipSession
 from harness.spec import Case
 from harness.util.text import terminal_safe
 
 SESSION = pytest.StashKey[ShipSession]()
-
 TIMER = pytest.StashKey[ReplayTimer]()
-
 NO_XDIST = (
     "shipbench measures, and parallel processes would disturb what they measure: run suites without -n (or with "
     "-p no:xdist)"
@@ -79,12 +79,12 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
         properties.extend(ship.properties(case))
 
 
+@dataclass(frozen=True, eq=False)
 class Hooks:
     """Registered when the first case is collected."""
 
-    def __init__(self, config: pytest.Config, ship: ShipSession) -> None:
-        self._config = config
-        self._ship = ship
+    config: pytest.Config
+    ship: ShipSession
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -111,7 +111,7 @@ class Hooks:
         if not selected or session.config.option.collectonly:
             return
         try:
-            self._ship.begin(selected)
+            self.ship.begin(selected)
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -122,35 +122,79 @@ class Hooks:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write one line: the case, its outcome, its figures."""
         line = _line(report)
-        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if line is None or terminal is None or self._config.option.verbose < 0:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if line is None or terminal is None or self.config.option.verbose < 0:
             return
         terminal.ensure_newline()
         terminal.write(f"  {report.nodeid.partition('[')[2][:-1]}  {report.outcome}  {line}")
-        # Otherwise pytest would write the file's name again before the next case.
-        terminal.currentfspath = self._config.rootpath / report.nodeid.partition("::")[0]
+        # Else pytest would write the file's name again before the next case.
+        terminal.currentfspath = self.config.rootpath / report.nodeid.partition("::")[0]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hold the finals; with --ship-require, give an undecided run a status of its own, so that CI can repeat it."""
-        ship = self._ship
+        ship = self.ship
         if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            summary.hold_finals(ship)
+            ship.hold_finals()
         required = ship.options.ship_require and ship.selected
-        if required and session.exitstatus == pytest.ExitCode.OK and summary.open_cases(ship):
+        if required and session.exitstatus == pytest.ExitCode.OK and ship.open_cases():
             session.exitstatus = NOT_DECIDED
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the comparison tables, the recommended backends, and the paths of the files."""
-        if self._ship.results:
+        if self.ship.results:
             terminalreporter.section("shipbench")
-            for text in summary.summary(self._ship):
+            for text in summary(self.ship):
                 terminalreporter.write_line(terminal_safe(text))
 
     def pytest_unconfigure(self) -> None:
         """Close the session."""
-        self._ship.close()
+        self.ship.close()
+
+
+def summary(ship: ShipSession) -> Iterator[str]:
+    """Write every report, and yield the text for the end of the session; its last line is the run in one."""
+    from harness.report import integrations, tables
+    from harness.verdicts.comparability import comparisons
+
+    results = ship.results.values()
+    regressions = {result.name: ship.regressions(result) for result in results}
+    yield tables.terminal_text(results, ship.finals)
+    yield from [*ship.notes, *(f"warning: {sentence}" for sentence in ship.open_cases())]
+    if ship.baseline is not None:
+        yield from ship.baseline.notes(ship.results)
+    yield from sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
+    yield from _write_reports(ship, regressions)
+    yield integrations.status_line(list(comparisons(results)), regressions)
+
+
+def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iterator[str]:
+    """Write the tables, the page, GitHub's job summary and the tracker's runs; yield a line about each."""
+    from harness.report import files, integrations
+
+    results, folder, options = ship.results.values(), ship.results_folder, ship.options
+    machine = options.ship_machine
+
+    def attempt(report: str, write: Callable[[], Iterable[object]], verb: str = "wrote") -> Iterator[str]:
+        try:
+            yield from (f"{verb} {name}" for name in write())
+        except HarnessError as error:
+            yield f"no {report}: {error}"
+
+    yield from attempt("tables", lambda: files.write_tables(folder, machine))
+    if not options.ship_no_page:
+        yield from attempt("page", lambda: [files.write_page(folder, folder / machine / "report.html", machine)])
+    if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
+        text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
+        try:
+            with Path(job).open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            yield f"nothing written to GITHUB_STEP_SUMMARY ({job}): {error}"
+    if tracker := options.ship_track:
+        runs = integrations.log_tables(tracker, results, ship.artifacts_folder)
+        yield from attempt(f"run of {tracker}", lambda: (f"{run} to {tracker}" for run in runs), "logged")
 
 
 def _line(report: object) -> str | None:

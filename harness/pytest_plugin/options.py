@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from harness.pipeline.state import Options
 
 DEVICES = ("cpu", "cuda")
-
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
-
 LOCAL = "local"
-
-MOST_THREADS = 8
-
 CONSTRAINTS = {"max_latency_ms": "latency", "max_memory_mb": "memory", "max_size_mb": "size"}
 
 
@@ -44,10 +39,9 @@ def declare(add: Callable[..., None]) -> None:
     add("--ship-machine", default=LOCAL, metavar="NAME", help=f"store results under this name (default: {LOCAL})")
     folder("--ship-results", help="folder of results (default: results/ beside the suites)")
     folder("--ship-artifacts", help="folder of checkpoints and artifacts (default: .artifacts/ beside the results)")
-    tail = "after the decision, time N single calls per backend for percentiles (p99 needs 459; default: 0)"
-    number("--ship-tail", default=0, help=tail)
-    sizes = "rows per call: 1, by which gates are judged, then larger sizes; a backend that runs out of memory has no "
-    add("--ship-batch-sizes", metavar="1,N", help=f"{sizes}figures for that size (default: 1,16)")
+    number("--ship-tail", default=0, help="time N single calls after the decision, for percentiles (p99 needs 459)")
+    sizes = "rows per call: 1, by which gates are judged, then larger sizes (default: 1,16)"
+    add("--ship-batch-sizes", metavar="1,N", help=sizes)
     for name, quantity in CONSTRAINTS.items():
         option, unit = f"--ship-{name.replace('_', '-')}", name.rpartition("_")[2].upper()
         add(option, type=float, metavar=unit, help=f"recommend no backend with more {quantity} than this")
@@ -66,7 +60,7 @@ def check(options: Namespace, root: Path) -> None:
     """Raise HarnessError for values that make no sense, alone or together."""
     from harness.contracts.declarations import NAME
     from harness.stats.speedup import LOOKS
-    from harness.util.machine import check_installed, usable_cores
+    from harness.util.machine import check_installed, commit_of, usable_cores
 
     for name in ("threads", "budget", "launches", "timeout", "seeds", *CONSTRAINTS):
         value = getattr(options, f"ship_{name}")
@@ -87,19 +81,12 @@ def check(options: Namespace, root: Path) -> None:
         raise HarnessError(
             f"--ship-machine {options.ship_machine!r}: use letters, digits, '-' and '_', the first a letter or digit"
         )
-    if options.ship_machine != LOCAL:
-        _check_committed(options.ship_machine, root)
-
-
-def _check_committed(machine: str, root: Path) -> None:
-    from harness.util.machine import commit_of
-
-    commit, dirty = commit_of(root)
+    commit, dirty = commit_of(root) if options.ship_machine != LOCAL else ("", False)
     if dirty or commit is None:
         problem = "the tree has uncommitted changes" if commit else "the tree is not in a git commit"
         raise HarnessError(
-            f"--ship-machine {machine}: others rely on named results, and {problem}; commit first, or leave the "
-            "machine unnamed"
+            f"--ship-machine {options.ship_machine}: others rely on named results, and {problem}; commit first, or "
+            "leave the machine unnamed"
         )
 
 
@@ -107,7 +94,7 @@ def threads(options: Namespace) -> int:
     """Return the threads of every worker."""
     from harness.util.machine import usable_cores
 
-    return options.ship_threads or min(usable_cores(), MOST_THREADS)
+    return options.ship_threads or min(usable_cores(), 8)
 
 
 def batch_sizes(options: Namespace) -> tuple[int, ...]:
@@ -154,6 +141,6 @@ def ship_arguments(options: Namespace, arguments: Sequence[str]) -> tuple[str, .
     for at, word in enumerate(arguments):
         if word.startswith("--ship-"):
             name, equals, _ = word.partition("=")
-            alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
-            own += arguments[at : at + (1 if alone else 2)]
+            is_alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
+            own += arguments[at : at + (1 if is_alone else 2)]
     return tuple(own)

@@ -33,25 +33,31 @@ OWNED = frozenset(
 
 def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
     """Raise HarnessError with every problem of the selected cases, each given with its suite's folder."""
+    problems: dict[str, None] = {}  # each once
     with quiet():
-        problems = list(dict.fromkeys(_problems(selected)))
+        for check in _checks(selected):
+            try:
+                check()
+            except HarnessError as error:
+                problems[str(error)] = None
+            except Exception as error:  # raised by a library, or by a user's file that does not parse
+                problems[f"{type(error).__name__}: {error}"] = None
     if problems:
         raise HarnessError("\n".join(problems))
 
 
-def _problems(selected: Sequence[tuple[Case, Path]]) -> Iterator[str]:
-    if selected:
-        yield from _problem(check_onnxruntime)
+def _checks(selected: Sequence[tuple[Case, Path]]) -> Iterator[Callable[[], object]]:
+    yield check_onnxruntime
     for task, folder in dict.fromkeys((case.task, folder) for case, folder in selected):
-        yield from _problem(partial(splits.load, task, folder))
+        yield partial(splits.load, task, folder)
     for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
-        yield from _problem(partial(_check_source, task, model, folder))
-        yield from _problem(partial(_check_recipe, task, model, folder))
+        yield partial(_check_source, task, model, folder)
+        yield partial(_check_recipe, task, model, folder)
     for task, model, gate, folder in dict.fromkeys((case.task, case.model, case.gate, f) for case, f in selected):
         if gate is not None:
-            yield from _problem(partial(_check_gate, task, model, gate, folder))
+            yield partial(_check_gate, task, model, gate, folder)
     for backend in dict.fromkeys(case.backend for case, _ in selected):
-        yield from _problem(partial(_check_backend, backend))
+        yield partial(_check_backend, backend)
 
 
 def _check_backend(backend: Backend) -> None:
@@ -67,16 +73,6 @@ def _check_backend(backend: Backend) -> None:
                 Requirement(text)
             except InvalidRequirement as error:
                 raise HarnessError(f"backend {backend.name}: invalid requirement {text!r}: {error}") from error
-
-
-def _problem(check: Callable[[], object]) -> Iterator[str]:
-    """Yield the message of the error that a check raises, if any."""
-    try:
-        check()
-    except HarnessError as error:
-        yield str(error)
-    except Exception as error:  # raised by a library, or by a user's file that does not parse
-        yield f"{type(error).__name__}: {error}"
 
 
 def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
@@ -97,31 +93,25 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
             path, name = model.source.locate(folder)
             classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
             if name not in classes:
-                raise HarnessError(
-                    f"model {model.name}: {path} has no class {name}; expected one of {', '.join(classes)}"
-                )
-        case Scratch():
-            _check_architecture(task, model, model.source)
+                choices = ", ".join(classes)
+                raise HarnessError(f"model {model.name}: {path} has no class {name}; expected one of {choices}")
+        case Scratch(config=config):
+            from transformers import CONFIG_MAPPING
+
+            if (kind := config.get("model_type")) not in CONFIG_MAPPING:
+                raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {kind!r}")
+            task.kind.processor(model.source, None, [], task.inputs)
         case Package() | Hub() | Local():
             pretrained = reading.pretrained(model.source, folder)
             assert pretrained is not None
             processor = task.kind.load_processor(pretrained)
             split = splits.load(task, folder)
-            row = split.test[0]
-            examples = task.kind.encode(processor, [row], task.inputs, model.max_length)
+            rows = [split.test[0]]
+            examples = task.kind.encode(processor, rows, task.inputs, model.max_length)
             if not model.is_used_as_is:
-                task.kind.targets(EncodedRows(processor, [row], task.inputs, examples))
+                task.kind.targets(EncodedRows(processor, rows, task.inputs, examples))
             elif split.labels:
                 label_order(model, pretrained, split.labels)
-
-
-def _check_architecture(task: Task, model: Model, source: Scratch) -> None:
-    from transformers import CONFIG_MAPPING
-
-    model_type = source.config.get("model_type")
-    if model_type not in CONFIG_MAPPING:
-        raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {model_type!r}")
-    task.kind.processor(source, None, [], task.inputs)
 
 
 def _check_recipe(task: Task, model: Model, folder: Path) -> None:
@@ -131,13 +121,9 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> None:
         from transformers import TrainingArguments
 
         arguments = set(model.recipe.trainer)
-        if owned := sorted(arguments & OWNED):
-            raise HarnessError(
-                f"model {model.name}: Recipe(trainer=…) sets {', '.join(owned)}, which Recipe itself sets"
-            )
-        if unknown := sorted(arguments - {field.name for field in dataclasses.fields(TrainingArguments)}):
-            raise HarnessError(
-                f"model {model.name}: Recipe(trainer=…) sets {', '.join(unknown)}, unknown to TrainingArguments"
-            )
+        owned, unknown = arguments & OWNED, arguments - {field.name for field in dataclasses.fields(TrainingArguments)}
+        for names, problem in ((owned, "which Recipe itself sets"), (unknown, "unknown to TrainingArguments")):
+            if names:
+                raise HarnessError(f"model {model.name}: Recipe(trainer=…) sets {', '.join(sorted(names))}, {problem}")
     if model.recipe.rows is not None:
         splits.take_training_rows(splits.load(task, folder), model.recipe.rows, model.name)

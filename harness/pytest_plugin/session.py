@@ -1,11 +1,11 @@
-"""One pytest session: the selected cases, the comparisons they fall into, and the results so far."""
+"""One pytest session: the selected cases, the comparisons they fall into, the results so far, and the finals."""
 
 from __future__ import annotations
 
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,21 +32,20 @@ GROUPS = ("default", "all")
 
 def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
     """Return the names of the cases that the options leave out; HarnessError for a backend that no case has."""
-    backends = {case.backend.name for case in cases}
+    choices = (*sorted({case.backend.name for case in cases}), *GROUPS)
     names = (namespace.ship_backends or "default").split(",")
-    unknown = [name for name in names if name not in (*backends, *GROUPS)]
+    unknown = [name for name in names if name not in choices]
     if unknown and cases:
         raise HarnessError(
-            f"--ship-backends: unknown backend {', '.join(unknown)}; expected some of "
-            f"{', '.join((*sorted(backends), *GROUPS))}"
+            f"--ship-backends: unknown backend {', '.join(unknown)}; expected some of {', '.join(choices)}"
         )
-    device = namespace.ship_device
-    return {str(case) for case in cases if not _is_wanted(case, names) or device not in ("all", case.device)}
 
+    def is_wanted(case: Case) -> bool:
+        # A backend that one suite measures on request may be another suite's own.
+        named = case.backend.name in names or "all" in names or ("default" in names and not case.on_request)
+        return named and namespace.ship_device in ("all", case.device)
 
-def _is_wanted(case: Case, names: Sequence[str]) -> bool:
-    # A backend that one suite measures on request may be another suite's own.
-    return case.backend.name in names or "all" in names or ("default" in names and not case.on_request)
+    return {str(case) for case in cases if not is_wanted(case)}
 
 
 def skip_reason(case: Case, namespace: Namespace) -> str | None:
@@ -56,13 +55,6 @@ def skip_reason(case: Case, namespace: Namespace) -> str | None:
     if case.reads_hub and not namespace.ship_hub:
         return "reads the Hugging Face Hub; run with --ship-hub"
     return unavailable_reason(case.backend, case.device)
-
-
-def comparison_of(case: Case, selected: Iterable[Case], namespace: Namespace) -> tuple[Case, ...]:
-    """Return the selected cases that share the case's rounds and can run here, itself included."""
-    place = (case.task, case.model, case.device)
-    mates = (mate for mate in selected if (mate.task, mate.model, mate.device) == place)
-    return tuple(mate for mate in mates if skip_reason(mate, namespace) is None)
 
 
 @dataclass
@@ -79,16 +71,14 @@ class ShipSession:
     """Name → case, and its suite's folder."""
     results: dict[str, Result] = field(default_factory=dict)
     finals: list[Finals] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    """Sentences for the summary about failures that are no case's own."""
-    resumed: list[str] = field(default_factory=list)
-    """With `--ship-resume`: the comparisons taken from disk, and why others were measured again."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 
     @classmethod
     def from_options(cls, namespace: Namespace, root: Path, arguments: Sequence[str] = ()) -> ShipSession:
-        """Create the session while pytest does not capture: the copy of stderr stays a terminal if it was one.
+        """Create the session while pytest does not capture, so that the copy of stderr stays a terminal if it was one.
 
         pytest captures inside tests and while it imports test modules, but not when it announces a collected item.
         """
@@ -115,8 +105,8 @@ class ShipSession:
 
     def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
         """Raise HarnessError with every problem of the options and of the selected cases."""
-        # Threads that spin while they wait would make training several times slower beside any other load; OpenMP
-        # reads this once, when the imports of the preflight load it.
+        # Spinning threads would slow training several times beside any other load. OpenMP reads this once, when the
+        # preflight's imports load it.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         options.check(self.options, self.root)
         self._sweep()
@@ -164,27 +154,62 @@ class ShipSession:
         from harness.report.integrations import junit_properties
 
         result = self.results[str(case)]
-        regressions = [("ship_regressed", sentence) for sentence in self.regressions(result)]
-        return [*junit_properties(result).items(), *regressions]
+        return [*junit_properties(result).items(), *(("ship_regressed", text) for text in self.regressions(result))]
 
     def pipeline_options(self) -> Options:
         """Return the options in the form the pipeline takes."""
         return options.pipeline_options(self.options, self.artifacts_folder)
 
-    def note_resumed(self, name: str, created: str) -> None:
-        """Note and say that something from an earlier session is used."""
-        self.resumed.append(f"{name}: taken from {created}, not measured again")
-        self.progress.say(self.resumed[-1])
+    def open_cases(self) -> list[str]:
+        """Return a sentence for each selected case that is undecided, or that no round measured."""
+        from harness.verdicts.verdict import verdict
+
+        if not self.results:
+            return ["nothing was measured: every case was skipped"]
+        sentences = [
+            f"{result.name} is {judged.word}: {'; '.join(judged.reasons)}"
+            for result in self.results.values()
+            if (judged := verdict(result)) is not None and judged.word in ("undecided", "invalid")
+        ]
+        return [*sentences, *(self.baseline.undecided(self.results) if self.baseline else ())]
+
+    def hold_finals(self) -> None:
+        """Measure the models of each task against each other, where this session recommends a backend for several."""
+        from harness.pipeline import finals
+        from harness.pytest_plugin import resume
+        from harness.results import store
+
+        folder = self.results_folder / self.options.ship_machine
+        for lineup in finals.lineups(self.results.values(), self.selected):
+            place = (lineup.task, lineup.device)
+            name = f"finals of {lineup.task} on {lineup.device}"
+            fingerprint = resume.finals_fingerprint(self.results.values(), *place)
+            held = resume.valid_finals(folder, *place, fingerprint) if self.options.ship_resume else None
+            if held is not None:
+                self._note_resumed(name, held.created)
+            else:
+                try:
+                    held = finals.hold_finals(lineup, self.pipeline_options(), self.progress, fingerprint)
+                    store.save_finals(self.results_folder, held)
+                except HarnessError as error:
+                    self.notes.append(f"no {name}: {error}")
+                    continue
+            self.finals.append(held)
 
     def _compare(self, case: Case) -> None:
+        """Measure the selected cases that share the case's rounds and can run here, or resume them."""
         from harness.pipeline.compare import compare
         from harness.pipeline.state import Comparison
         from harness.pytest_plugin import resume
 
-        chosen, folder = self.selected[str(case)]
-        mates = comparison_of(chosen, (mate for mate, _ in self.selected.values()), self.options)
+        def place(of: Case) -> tuple[object, ...]:
+            return (of.task, of.model, of.device)
+
+        case, folder = self.selected[str(case)]
+        mates = (mate for mate, _ in self.selected.values() if place(mate) == place(case))
+        cases = tuple(mate for mate in mates if skip_reason(mate, self.options) is None)
         settings = self.pipeline_options()
-        comparison = Comparison(mates, folder, resume.comparison_fingerprint(mates, folder, settings))
+        comparison = Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
         if not (self.options.ship_resume and self._resume(comparison, settings)):
             compare(comparison, settings, self.progress, self._keep)
 
@@ -199,11 +224,15 @@ class ShipSession:
         try:
             results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
         except HarnessError as reason:
-            self.resumed.append(f"{name}: measured again: {reason}")
+            self.notes.append(f"{name}: measured again: {reason}")
             return False
         self.results |= {result.name: result for result in results}
-        self.note_resumed(name, results[0].created)
+        self._note_resumed(name, results[0].created)
         return True
+
+    def _note_resumed(self, name: str, created: str) -> None:
+        self.notes.append(f"{name}: taken from {created}, not measured again")
+        self.progress.say(self.notes[-1])
 
     def _keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
         from harness.results import store

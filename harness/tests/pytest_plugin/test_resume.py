@@ -14,6 +14,7 @@ from conftest import Once, Run, Toy
 from harness.backends import PYTORCH
 from harness.contracts.backend import Backend, Python
 from harness.contracts.sources import Native, Package
+from harness.errors import HarnessError
 from harness.pipeline.state import Options
 from harness.pytest_plugin import resume
 from harness.results import store
@@ -245,7 +246,7 @@ def test_case_without_a_fingerprint_is_never_valid(case, tmp_path):
     odd = replace(case, backend=replace(PYTORCH, name="odd", unavailable=object()))
     assert "" == fingerprint([odd], tmp_path)
     store.save(tmp_path, replace(STORED, fingerprint=""))
-    with pytest.raises(resume.Outdated, match=r"the code, declarations or options of .* changed"):
+    with pytest.raises(HarnessError, match=r"the code, declarations or options of .* changed"):
         resume.valid_results([case], tmp_path / "toy-machine", "", HERE)
 
 
@@ -264,7 +265,7 @@ def test_case_without_a_fingerprint_is_never_valid(case, tmp_path):
 )
 def test_outdated_result_is_refused_with_the_reason(case, tmp_path, stored, reason):
     store.save(tmp_path, stored)
-    with pytest.raises(resume.Outdated, match=reason):
+    with pytest.raises(HarnessError, match=reason):
         resume.valid_results([case], tmp_path / "toy-machine", "0123", HERE)
 
 
@@ -280,7 +281,7 @@ def test_results_of_two_measurements_are_not_valid(case, tmp_path):
     other = replace(case, backend=Backend(name="other", load=load_nothing))
     store.save(tmp_path, STORED)
     store.save(tmp_path, replace(STORED, backend="other", measurement="another"))
-    with pytest.raises(resume.Outdated, match="different measurements"):
+    with pytest.raises(HarnessError, match="different measurements"):
         resume.valid_results([case, other], tmp_path / "toy-machine", "0123", HERE)
 
 

@@ -7,7 +7,7 @@ from factory import answers, failed, result, series, unsupported
 
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
-from harness.pytest_plugin import options, summary
+from harness.pytest_plugin import options
 from harness.pytest_plugin.session import ShipSession
 from harness.results.schema import Constraints
 from harness.spec import TRACKERS
@@ -89,7 +89,7 @@ def test_session_repeats_only_its_own_arguments(tmp_path):
 def open_cases(folder, *results):
     ship = session(folder)
     ship.results = {result.name: result for result in results}
-    return summary.open_cases(ship)
+    return ship.open_cases()
 
 
 def test_decided_cases_are_not_open(tmp_path):
