@@ -34,7 +34,7 @@ def text(history: History) -> str:
     if len({case.machine for case in cases}) > 1:
         rows = [row | {"case": f"{row['case']}, {row['machine']}"} for row in rows]
     lines = [f"{case.case}: {sentence}" for case in cases for sentence in sentences(history, case)]
-    table = render(pd.DataFrame(rows)[[*COLUMNS]], left=("case",))
+    table = render(pd.DataFrame(rows, columns=COLUMNS), left=("case",))
     return "\n".join([table, "", *map(one_line, [*lines, *history.notes])]).rstrip()
 
 

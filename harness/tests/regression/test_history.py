@@ -102,6 +102,7 @@ def test_unreadable_files_are_noted_and_finals_skipped(repository):
     for content in ('{"schema": 1}', '{"schema": 1, "other": 2}', "{", f'{{"schema": {SCHEMA}}}'):
         path.write_text(content)
         repository.commit()
+    assert 0 == main(["history", "--ship-results", str(repository.results)])
     (path.parent / "finals.cpu.json").write_text("{}")
     repository.commit(run(0))
     past = read(repository.results)
