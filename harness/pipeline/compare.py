@@ -11,7 +11,7 @@ from harness.contracts.backend import CONTROL, REFERENCE
 from harness.measure.samples import Arm
 from harness.pipeline import measurement, record
 from harness.pipeline.measurement import Contender, workload
-from harness.pipeline.prepare import fail_all, prepare
+from harness.pipeline.prepare import prepare
 from harness.pipeline.state import Comparison, Options, State, Stopped, stage
 from harness.results.schema import Failure, Result
 from harness.spec import Case
@@ -26,34 +26,34 @@ Keep = Callable[[Result, pd.DataFrame | None, str], None]
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
     """Build, measure and store every case of the comparison. A failed case has a result that says why."""
     state = prepare(comparison, options, progress)
-    if state.has_reference:
+    if REFERENCE in state.prepared:
         try:
             with stage("measure"):
-                _measure(comparison, options, state, progress)
+                _measure(state, progress)
         except Stopped as stopped:
-            fail_all(comparison, state, stopped)
+            state.fail_all(stopped)
     return [_record(case, state, keep) for case in comparison.cases]
 
 
-def _measure(comparison: Comparison, options: Options, state: State, progress: Progress) -> None:
+def _measure(state: State, progress: Progress) -> None:
     """Run rounds over the reference, its control, and every selected case that is ready."""
-    inputs = state.test
+    cases, options, inputs = state.comparison.cases, state.options, state.test
     assert inputs is not None
     state.environment = replace(state.environment, load_before=load_average())
-    gates = {case.backend.name: case.gate for case in comparison.cases}
-    names = [REFERENCE, *(name for name in gates if name != REFERENCE and name not in state.failures)]
+    gates = {case.backend.name: case.gate for case in cases}
     contenders = []
-    for name in names:
+    for name in (REFERENCE, *(name for name in gates if name != REFERENCE and name not in state.failures)):
         prepared, gate = state.prepared[name], gates.get(name)
         arm = Arm(name, prepared.backend, prepared.artifact.path, kind=inputs.kind)
         contenders.append(Contender(arm, prepared.scored, gate.min_speedup if gate else None))
     workloads = [workload(batch, len(inputs), inputs.batch) for batch in options.batches]
-    measured = measurement.measure(contenders, workloads, comparison.cases[0].device, options, progress)
+    measured = measurement.measure(contenders, workloads, cases[0].device, options, progress)
     state.measurement = measured
     state.notes += measurement.notes(measured, len(inputs))
     for name, error in measured.failed.items():
         if name != CONTROL:
-            state.fail(name, Failure(stage="measure", message=error_text(error)), error_trace(error))
+            failure = Failure(stage="measure", message=error_text(error))
+            state.fail(name, Stopped(failure, error_trace(error)))
 
 
 def _record(case: Case, state: State, keep: Keep) -> Result:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 from harness.contracts.backend import Device
 from harness.contracts.kind import Arrays
@@ -18,23 +16,15 @@ from harness.measure.samples import Arm, Measurement
 from harness.pipeline import measurement, record
 from harness.pipeline.measurement import Contender, workload
 from harness.pipeline.prepare import prepare
-from harness.pipeline.state import Comparison, Options, State, Stopped, stage
+from harness.pipeline.state import Comparison, Options, State, stage
 from harness.results.schema import Finalist, Finals, Result
 from harness.spec import Case
 from harness.util.console import Progress
-from harness.util.machine import describe
+from harness.util.machine import load_average
 from harness.util.store import size_bytes
 from harness.util.text import error_text
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import recommend
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A case that its comparison recommends, and its suite's folder."""
-
-    case: Case
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -43,14 +33,15 @@ class Lineup:
 
     task: str
     device: Device
-    entrants: tuple[Entrant, ...]
+    entrants: tuple[tuple[Case, Path], ...]
+    """A case for each model that has a recommended backend, and its suite's folder."""
     absent: dict[str, str]
     """Model → why no backend of it is recommended."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """An entrant that is ready to be measured."""
+class Entrant:
+    """A case of a lineup, ready to be measured."""
 
     case: Case
     state: State
@@ -73,44 +64,33 @@ def lineups(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]
             if recommended is None:
                 absent[group[0].model] = reason
             else:
-                entrants.append(Entrant(*selected[recommended.name]))
+                entrants.append(selected[recommended.name])
         if len(entrants) > 1:
             yield Lineup(task, device, tuple(entrants), absent)
 
 
+@stage("finals")
 def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprint: str) -> Finals:
-    """Measure the entrants, the first of which is the reference. Every failure becomes a HarnessError."""
-    try:
-        with stage("finals"):
-            return _hold(lineup, options, progress, fingerprint)
-    except Stopped as stopped:
-        raise HarnessError(stopped.failure.message) from stopped
-
-
-def _hold(lineup: Lineup, options: Options, progress: Progress, fingerprint: str) -> Finals:
-    entrants = [_prepare(entrant, options, progress) for entrant in lineup.entrants]
-    first = entrants[0].case
-    split = entrants[0].state.split
+    """Measure the entrants, the first of which is the reference; raise Stopped on any failure."""
+    entrants = [_prepare(case, folder, options, progress) for case, folder in lineup.entrants]
+    first, state = entrants[0].case, entrants[0].state
+    split = state.split
     assert split is not None
     rows = split.test
 
     def raw_columns(numbers: list[int]) -> Arrays:
         return adapters.columns_from_rows([rows[number] for number in numbers], first.task.inputs)
 
-    environment = describe(options.machine, options.threads, lineup.entrants[0].folder, options.spinning)
-    measured = measurement.measure(
-        [entrant.contender for entrant in entrants],
-        [workload(options.batches[0], len(rows), raw_columns)],
-        lineup.device,
-        options,
-        progress,
-    )
+    environment = replace(state.environment, load_before=load_average())
+    raw = workload(options.batches[0], len(rows), raw_columns)
+    contenders = [entrant.contender for entrant in entrants]
+    measured = measurement.measure(contenders, [raw], lineup.device, options, progress)
     return Finals(
         task=lineup.task,
         device=lineup.device,
-        measurement=uuid4().hex[:12],
+        measurement=state.measurement_id,
         fingerprint=fingerprint,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=state.created,
         environment=environment,
         metric=first.task.metric,
         test_sha256=split.sha256["test"],
@@ -122,20 +102,20 @@ def _hold(lineup: Lineup, options: Options, progress: Progress, fingerprint: str
     )
 
 
-def _prepare(entrant: Entrant, options: Options, progress: Progress) -> Prepared:
+def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> Entrant:
     """Take from the store what the comparison built; its arm prepares raw rows inside the timed window."""
-    case, name = entrant.case, entrant.case.backend.name
-    state = prepare(Comparison((case,), entrant.folder), replace(options, retrain=False, seeds=1), progress)
+    name = case.backend.name
+    state = prepare(Comparison((case,), folder), replace(options, retrain=False, seeds=1), progress)
     if name in state.failures:
         raise HarnessError(f"{case}: not ready for the finals: {state.failures[name].message}")
     prepared, checkpoint = state.prepared[name], state.checkpoint
     assert checkpoint is not None
     preprocessing = adapters.Preprocessing(case.task.kind, checkpoint.path, case.task.inputs, case.model.max_length)
     arm = Arm(f"{case.model.name}.{name}", prepared.backend, prepared.artifact.path, preprocessing, kind=case.task.kind)
-    return Prepared(case, state, Contender(arm, prepared.scored))
+    return Entrant(case, state, Contender(arm, prepared.scored))
 
 
-def _finalist(entrant: Prepared, first: Prepared, measured: Measurement, threads: int) -> Finalist:
+def _finalist(entrant: Entrant, first: Entrant, measured: Measurement, threads: int) -> Finalist:
     case, arm, scored = entrant.case, entrant.contender.arm, entrant.contender.scored
     inputs, metric = entrant.state.test, case.task.metric
     assert inputs is not None

@@ -63,11 +63,8 @@ def workload(batch: int, rows: int, arrays: Callable[[list[int]], Arrays]) -> Wo
 def notes(measurement: Measurement, rows: int) -> list[str]:
     """Return what a reader should know of these rounds over `rows` test rows."""
     lines = measurement.notes()
-    lines += [
-        f"batch {part.batch}: the test split has {rows} rows, so some occur twice in a batch"
-        for part in measurement.samples
-        if part.batch > rows
-    ]
+    too_large = [part.batch for part in measurement.samples if part.batch > rows]
+    lines += [f"batch {batch}: the test split has {rows} rows, so some occur twice in a batch" for batch in too_large]
     if CONTROL in measurement.failed:
         lines.append(f"the control failed, so the noise is unknown: {error_text(measurement.failed[CONTROL])}")
     return lines

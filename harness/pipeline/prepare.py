@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from uuid import uuid4
 
 from harness.artifacts.cache import Artifacts
 from harness.backends import PYTORCH
@@ -27,14 +25,8 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
     Without a checkpoint or without the reference, every case has failed.
     """
     first = comparison.cases[0]
-    state = State(
-        measurement_id=uuid4().hex[:12],
-        environment=describe(options.machine, options.threads, comparison.folder, options.spinning),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        folder=comparison.folder,
-        constraints=options.constraints,
-        fingerprint=comparison.fingerprint,
-    )
+    environment = describe(options.machine, options.threads, comparison.folder, options.spinning)
+    state = State(comparison, options, environment)
 
     def say(text: str) -> None:
         state.notes.append(text)
@@ -52,19 +44,13 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
         max_drop=first.gate.max_drop if first.gate else None,
     )
     try:
-        _prepare(artifacts, comparison, state, options.seeds)
+        _prepare(artifacts, state)
     except Stopped as stopped:
-        fail_all(comparison, state, stopped)
+        state.fail_all(stopped)
     return state
 
 
-def fail_all(comparison: Comparison, state: State, stopped: Stopped) -> None:
-    """Note one failure for every case of the comparison that has none."""
-    for case in comparison.cases:
-        state.fail(case.backend.name, stopped.failure, stopped.trace)
-
-
-def _prepare(artifacts: Artifacts, comparison: Comparison, state: State, seeds: int) -> None:
+def _prepare(artifacts: Artifacts, state: State) -> None:
     with stage("device"):
         gpu.check_memory(artifacts.target.device, [0, 0])
     with stage("data"):
@@ -75,12 +61,12 @@ def _prepare(artifacts: Artifacts, comparison: Comparison, state: State, seeds: 
             state.notes.append("its weights come as pickles alone; they were read as tensors, with weights_only")
         state.test = artifacts.inputs(split, state.checkpoint)
     reference = _prepare_backend(PYTORCH, artifacts, state)
-    for case in comparison.cases:
+    for case in state.comparison.cases:
         with suppress(Stopped):  # on record as the case's failure
             _prepare_backend(case.backend, artifacts, state)
     seed = artifacts.model.recipe.seed
     measured = summarize_seed(seed, reference.scored, state.test, artifacts.task.metric)
-    others = score_seeds(artifacts, split, range(seed + 1, seed + seeds), artifacts.store.say)
+    others = score_seeds(artifacts, split, range(seed + 1, seed + state.options.seeds), artifacts.store.say)
     state.seeds = (measured, *others)
 
 
@@ -113,21 +99,9 @@ def _prepare_backend(backend: Backend, artifacts: Artifacts, state: State) -> Pr
         try:
             _build(backend, artifacts, state)
         except Stopped as stopped:
-            state.fail(backend.name, stopped.failure, stopped.trace)
+            state.fail(backend.name, stopped)
             raise
     return state.prepared[backend.name]
-
-
-def _source(backend: Backend, artifacts: Artifacts, state: State) -> Prepared | None:
-    """Return the backend whose artifact this one is built from; None for the reference."""
-    if backend is PYTORCH:
-        return None
-    origin = backend.source or PYTORCH
-    try:
-        return _prepare_backend(origin, artifacts, state)
-    except Stopped as stopped:
-        message = f"its source {origin.name} {stopped.failure.status}: {stopped.failure.message}"
-        raise Stopped(replace(stopped.failure, message=message), stopped.trace) from stopped
 
 
 def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
@@ -136,12 +110,17 @@ def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
     assert split is not None
     assert checkpoint is not None
     assert inputs is not None
-    source = _source(backend, artifacts, state)
+    origin = backend.source or PYTORCH
+    try:
+        source = _prepare_backend(origin, artifacts, state) if backend is not PYTORCH else None
+    except Stopped as stopped:
+        message = f"its source {origin.name} {stopped.failure.status}: {stopped.failure.message}"
+        raise Stopped(replace(stopped.failure, message=message), stopped.trace) from stopped
     with stage("environment"):
         resolved = artifacts.resolve(backend)
     with stage("build"):
-        origin = source.artifact if source else checkpoint
-        artifact = artifacts.artifact(resolved, origin, lambda: artifacts.calibration(split, checkpoint))
+        built_from = source.artifact if source else checkpoint
+        artifact = artifacts.artifact(resolved, built_from, lambda: artifacts.calibration(split, checkpoint))
     with stage("answer"):
         scored = artifacts.answers(resolved, artifact, inputs)
         if source:

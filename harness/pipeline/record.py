@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,15 @@ from harness.evaluation.score import compared_parts
 from harness.measure.samples import Measurement, Samples
 from harness.pipeline.state import State
 from harness.results.schema import Answers, Built, Data, Failure, Flip, Process, Result, Series, Workload
-from harness.spec import Case, Model, Task
+from harness.spec import Case, Task
 from harness.util.identity import canonical
 from harness.util.store import Entry, size_bytes
 
 FLIPS = 20
 """Flipped rows that a result keeps; the parquet beside it has all of them."""
-
 ANSWERED = ("label", "prediction", "reference")
-
 EXCERPT = 200
 """Characters kept of a row's texts."""
-
 LARGEST = 128
 """Most numbers of a row's output that are kept beside its answer: embeddings would make tables of megabytes."""
 
@@ -41,15 +39,17 @@ def result_of(case: Case, state: State) -> Result:
     name = case.backend.name
     bare = bare_result(case, state, state.failures.get(name))
     measured = state.measurement if bare.error is None else None
-    prepared = state.prepared.get(name)
+    prepared, source = state.prepared.get(name), case.model.source
+    # A digest of the source's weights where its declaration pins none.
+    weights = {"source_content": source.content(state.comparison.folder)} if isinstance(source, Hub | Local) else {}
     result = replace(
         bare,
-        recipe=bare.recipe | _weights(case.model, state),
+        recipe=bare.recipe | weights,
         data=_data(case.task, state),
-        checkpoint=_built(state.checkpoint),
+        checkpoint=_built(state.checkpoint) if state.checkpoint else None,
         artifact=_built(prepared.artifact) if prepared else None,
         answers=summarize_answers(case, state),
-        constraints=state.constraints,
+        constraints=state.options.constraints,
         seeds=state.seeds,
         notes=tuple(state.notes),
     )
@@ -68,18 +68,19 @@ def result_of(case: Case, state: State) -> Result:
 
 def bare_result(case: Case, state: State, failure: Failure | None) -> Result:
     """Return the case's identity and failure, from values that raise nothing."""
+    model = case.model
     return Result(
         task=case.task.name,
-        model=case.model.name,
+        model=model.name,
         backend=case.backend.name,
         device=case.device,
         status=failure.status if failure else "ok",
         error=failure,
         measurement=state.measurement_id,
-        fingerprint=state.fingerprint,
+        fingerprint=state.comparison.fingerprint,
         created=state.created,
         environment=state.environment,
-        recipe=_recipe(case.model),
+        recipe=canonical(model.recipe) | {"max_length": model.max_length, "source": canonical(model.source)},
         gate=case.gate,
     )
 
@@ -113,8 +114,7 @@ def series_of(name: str, samples: Samples, measured: Measurement, threads: int, 
 def answers_table(case: Case, state: State) -> pd.DataFrame | None:
     """Return one line a test row: label, this backend's and the reference's answer, this backend's smaller outputs.
 
-    Where answers are text of the user's own rows, the table says only whether each is right: the outputs would
-    disclose that text too.
+    Where answers are text of the user's own rows, it says only whether each is right: outputs would disclose the text.
     """
     pair = _answered(case, state)
     if pair is None:
@@ -152,7 +152,6 @@ def _answered(case: Case, state: State) -> tuple[Inputs, Evaluation, Evaluation]
 
 
 def _may_quote(task: Task) -> bool:
-    """Return True if results may quote the task's rows."""
     return not isinstance(task.dataset, Folder) or task.dataset.keep_text
 
 
@@ -170,12 +169,18 @@ def _cells(outputs: list[NDArray[Any]]) -> list[Any]:
 def _flips(task: Task, inputs: Inputs, split: Split, own: Evaluation, reference: Evaluation) -> tuple[Flip, ...]:
     """Return the first rows that the two answer differently."""
     parts = (compared_parts(task.metric, evaluation.predictions) for evaluation in (own, reference))
-    pairs = enumerate(zip(*parts, strict=True))
-    rows = [row for row, (mine, theirs) in pairs if mine != theirs][:FLIPS]
+    rows = [row for row, (mine, theirs) in enumerate(zip(*parts, strict=True)) if mine != theirs][:FLIPS]
     truths = inputs.truths()
+    shorten = partial(textwrap.shorten, width=EXCERPT, placeholder=" …")
 
     def excerpt(answer: Any) -> str:
-        return _shorten(inputs.describe(answer)) if _may_show_answers(inputs, task) else ""
+        return shorten(inputs.describe(answer)) if _may_show_answers(inputs, task) else ""
+
+    def quote(row: Row) -> str:
+        values = (row[name] for name in task.inputs)
+        # Rows of words, as tagging reads them, are quoted as one text.
+        texts = (" ".join(v) if isinstance(v, list) and all(isinstance(w, str) for w in v) else v for v in values)
+        return shorten(" | ".join(" ".join(text.split()) for text in texts if isinstance(text, str)))
 
     return tuple(
         Flip(
@@ -183,23 +188,10 @@ def _flips(task: Task, inputs: Inputs, split: Split, own: Evaluation, reference:
             label=excerpt(truths[row]),
             reference=excerpt(reference.predictions[row]),
             own=excerpt(own.predictions[row]),
-            text=_text(split.test[row], task.inputs) if _may_quote(task) else "",
+            text=quote(split.test[row]) if _may_quote(task) else "",
         )
         for row in rows
     )
-
-
-def _text(row: Row, inputs: tuple[str, ...]) -> str:
-    values = (" ".join(row[name]) if _is_words(row[name]) else row[name] for name in inputs)
-    return _shorten(" | ".join(" ".join(value.split()) for value in values if isinstance(value, str)))
-
-
-def _shorten(text: str) -> str:
-    return textwrap.shorten(text, EXCERPT, placeholder=" …")
-
-
-def _is_words(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(part, str) for part in value)
 
 
 def _data(task: Task, state: State) -> Data | None:
@@ -208,7 +200,7 @@ def _data(task: Task, state: State) -> Data | None:
         return None
     return Data(
         source=str(source),
-        source_sha256=source.content(state.folder),
+        source_sha256=source.content(state.comparison.folder),
         kind=task.kind.name,
         inputs=task.inputs,
         metric=task.metric,
@@ -219,20 +211,6 @@ def _data(task: Task, state: State) -> Data | None:
     )
 
 
-def _recipe(model: Model) -> dict[str, Any]:
-    recipe: dict[str, Any] = canonical(model.recipe)
-    return recipe | {"max_length": model.max_length, "source": canonical(model.source)}
-
-
-def _weights(model: Model, state: State) -> dict[str, Any]:
-    """Return the digest of the source's weights, where its declaration pins none."""
-    if not isinstance(model.source, Hub | Local):
-        return {}
-    return {"source_content": model.source.content(state.folder)}
-
-
-def _built(entry: Entry | None) -> Built | None:
-    if entry is None:
-        return None
+def _built(entry: Entry) -> Built:
     key = entry.path.name.rsplit("-", 1)[1]
     return Built(key=key, size_bytes=size_bytes(entry.path), seconds=entry.seconds, info=entry.info)

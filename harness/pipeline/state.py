@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
-from harness.contracts.backend import REFERENCE, Backend, Device, Target
+from harness.contracts.backend import Backend, Device, Target
 from harness.data.inputs import Inputs
 from harness.data.splits import Split
-from harness.errors import Unsupported
+from harness.errors import HarnessError, Unsupported
 from harness.evaluation.predictions import Evaluation
 from harness.measure.samples import BATCHES, Measurement, Settings
 from harness.results.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
@@ -34,7 +36,7 @@ class Comparison:
     folder: Path
     """The suite's folder: native modules are looked up from here."""
     fingerprint: str = ""
-    """Fingerprint of everything the comparison is made of, so that a later session can resume this one."""
+    """Of everything the comparison is made of, so that a later session can resume this one."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,11 @@ class Prepared:
 class State:
     """Everything a comparison has produced so far. After a failure, the part that exists goes into the results."""
 
-    measurement_id: str
+    comparison: Comparison
+    options: Options
     environment: Environment
-    created: str
-    folder: Path
-    """The suite's."""
+    measurement_id: str = field(default_factory=lambda: uuid4().hex[:12])
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     split: Split | None = None
     test: Inputs | None = None
     """The test rows, encoded."""
@@ -96,29 +98,25 @@ class State:
     """Failed backend → traceback and worker output."""
     measurement: Measurement | None = None
     notes: list[str] = field(default_factory=list)
-    constraints: Constraints = NO_CONSTRAINTS
     seeds: tuple[Seed, ...] = ()
-    fingerprint: str = ""
 
-    @property
-    def has_reference(self) -> bool:
-        """True once the reference has answered; without it nothing is measured."""
-        return REFERENCE in self.prepared
-
-    def fail(self, name: str, failure: Failure, trace: str) -> None:
+    def fail(self, name: str, stopped: Stopped) -> None:
         """Note a backend's failure; the first one stays."""
         if name not in self.failures:
-            self.failures[name], self.traces[name] = failure, trace
+            self.failures[name], self.traces[name] = stopped.failure, stopped.trace
+
+    def fail_all(self, stopped: Stopped) -> None:
+        """Note one failure for every case of the comparison that has none."""
+        for case in self.comparison.cases:
+            self.fail(case.backend.name, stopped)
 
 
-class Stopped(Exception):
+class Stopped(HarnessError):
     """A stage ended without the result that the next one needs."""
 
     def __init__(self, failure: Failure, trace: str = "") -> None:
         super().__init__(failure.message)
-        self.failure = failure
-        self.trace = trace
-        """Traceback and worker output, for the log beside the result."""
+        self.failure, self.trace = failure, trace
 
 
 @contextmanager

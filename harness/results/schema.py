@@ -13,7 +13,6 @@ from harness.util.machine import Environment
 
 SCHEMA = 3
 """1: the first. 2: rounds until decided, phases, flips, disturbance. 3: the words gate, drop and launch."""
-
 PerLaunch = tuple[tuple[int, ...], ...]
 """One tuple per launch, one entry per round."""
 
@@ -25,7 +24,6 @@ class Workload:
     batch: int
     threads: int
     order_seed: int
-    """Seeds the order in which test rows are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +61,11 @@ class Process:
     """Figures that an arm's workers report, one entry per launch."""
 
     import_ns: tuple[int, ...]
-    """Importing the runtime, in a fresh process."""
     load_ns: tuple[int, ...]
     """Loading the artifact, without imports."""
     compile_ns: tuple[int, ...]
     """Preparing for a batch's shapes; zero for a backend that does not compile."""
     first_ns: tuple[int, ...]
-    """The first answer after that."""
     peak_rss_bytes: tuple[int, ...]
     settings: dict[str, str]
     peak_vram_bytes: tuple[int, ...] = ()
@@ -105,9 +101,8 @@ class Answers:
     """None where the metric is undefined on these rows."""
     reference_score: float | None
     lost: int
-    """Rows that the reference answers correctly and this backend does not."""
+    """Rows that only the reference answers correctly; `gained` are those that only this backend does."""
     gained: int
-    """Rows that this backend answers correctly and the reference does not."""
     agreement: float
     """Share of rows that both answer alike, as far as the metric looks."""
     compared_with: str
@@ -122,7 +117,7 @@ class Answers:
     correct: str
     """One character per test row, `1` where the answer is correct: models of one task are paired by it."""
     flips: tuple[Flip, ...] = ()
-    """The first flips; the parquet beside the result has all of them."""
+    """The first; the parquet beside the result has all of them."""
     drop_bounds: Bounds | None = None
     """One-sided 95 % bounds of the drop against the reference, by bootstrap; only for a metric that counts no rows."""
     source_drop_bounds: Bounds | None = None
@@ -192,7 +187,6 @@ class Seed:
     majority_score: float | None = None
     """Score of always answering the most frequent label of the test rows; None where rows have no labels."""
     majority_label: str | None = None
-    """Label with that score."""
     only_label: str | None = None
     """The label of every answer, if all answers are the same."""
 
@@ -211,7 +205,7 @@ class Result:
     measurement: str
     """Identifies the rounds; samples of different measurements are never paired."""
     fingerprint: str = ""
-    """Fingerprint of the code, declarations and options behind the comparison; `--ship-resume` compares it."""
+    """Of the code, declarations and options behind the comparison; `--ship-resume` compares it."""
     created: str
     """UTC, ISO 8601."""
     environment: Environment
@@ -247,14 +241,13 @@ class Finalist:
     backend: str
     score: float | None
     correct: str
-    """One character per test row, `1` where the answer is correct."""
     size_bytes: int
     process: Process | None
     series: tuple[Series, ...]
     """From raw rows to answers, against the first entry's backend in the same rounds."""
     error: str | None = None
     drop_bounds: Bounds | None = None
-    """Bounds of the drop against the first entry; only for a metric that counts no rows."""
+    """Against the first entry; only for a metric that counts no rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +259,7 @@ class Finals:
     device: Device
     measurement: str
     fingerprint: str = ""
-    """Fingerprint of the comparisons behind these finals; `--ship-resume` compares it."""
+    """Of the comparisons behind these finals."""
     created: str
     environment: Environment
     metric: str

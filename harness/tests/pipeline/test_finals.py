@@ -41,7 +41,7 @@ def test_only_tasks_with_two_recommended_models_have_finals():
     }
     (lineup,) = lineups(results, selected)
     assert ("two", "cpu", ["c"]) == (lineup.task, lineup.device, list(lineup.absent))
-    assert ["two/a", "two/b"] == [entrant.case.name for entrant in lineup.entrants]
+    assert ["two/a", "two/b"] == [case.name for case, _ in lineup.entrants]
 
 
 def test_fastest_entry_proven_faster_and_safe_wins():

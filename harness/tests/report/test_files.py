@@ -95,7 +95,7 @@ def test_command_without_results_fails(tmp_path, capsys):
 def test_damaged_result_is_an_error(tmp_path):
     save(tmp_path, result())
     (tmp_path / "toy-machine/toy-task/broken.json").write_text("{")
-    with pytest.raises(HarnessError, match=r"broken\.json: not a result"):
+    with pytest.raises(HarnessError, match=r"broken\.json: unreadable"):
         files.write_tables(tmp_path)
 
 

@@ -185,7 +185,7 @@ def test_arbitrary_bytes_are_read_or_refused(content):
 
 @pytest.mark.parametrize("before", [b"", b'{"schema":1,"recipe":'], ids=["file", "field"])
 def test_endless_nesting_is_refused(before):
-    with pytest.raises(HarnessError, match=r"case\.json: not a result"):
+    with pytest.raises(HarnessError, match=r"case\.json: unreadable"):
         loaded(before + b"[" * 100_000)
 
 
@@ -202,7 +202,7 @@ def test_damaged_result_is_read_or_refused(result, data):
 @given(whole, st.data())
 def test_half_a_result_is_refused(result, data):
     content = msgspec.json.encode(result)
-    with pytest.raises(HarnessError, match=r"case\.json: not a result"):
+    with pytest.raises(HarnessError, match=r"case\.json: unreadable"):
         loaded(content[: data.draw(st.integers(0, len(content) - 1))])
 
 
@@ -214,7 +214,9 @@ def test_any_value_in_a_field_is_read_or_refused(value, name):
 
 @pytest.mark.parametrize("schema", [0, 2, 4, None, "3"])
 def test_other_schema_is_refused_by_name(schema):
-    message = rf"case\.json: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
+    message = (
+        rf"case\.json: unreadable: schema {schema}, this version reads {SCHEMA}; run the case again or delete the file"
+    )
     with pytest.raises(HarnessError, match=message):
         loaded(encoded(schema=schema))
 
@@ -232,7 +234,7 @@ def test_other_schema_is_refused_by_name(schema):
     ids=["status", "device", "type", "missing", "gate", "name"],
 )
 def test_wrong_field_is_named(changed, problem):
-    with pytest.raises(HarnessError, match=rf"case\.json: not a result: {problem}"):
+    with pytest.raises(HarnessError, match=rf"case\.json: unreadable: {problem}"):
         loaded(encoded(**changed))
 
 
@@ -250,9 +252,7 @@ def of_series(**changed):
 def test_duration_of_zero_or_less_is_refused(which, ns):
     times = [list(launch) for launch in getattr(TOY.series[0], which)]
     times[1][0] = ns
-    message = (
-        r"case\.json: not a result: a sample of zero or less nanoseconds - at `\$\.series\[0\]`; run the case again"
-    )
+    message = r"case\.json: unreadable: a sample of zero or less nanoseconds - at `\$\.series\[0\]`; run the case again"
     with pytest.raises(HarnessError, match=message):
         loaded(encoded(series=of_series(**{which: times})))
 
@@ -262,7 +262,7 @@ def test_duration_of_zero_or_less_is_refused(which, ns):
 )
 @pytest.mark.parametrize("which", ["own_ns", "reference_ns"])
 def test_samples_that_cannot_be_paired_are_refused(which, times):
-    message = r"case\.json: not a result: samples and rows must be of the same rounds - at `\$\.series\[0\]`"
+    message = r"case\.json: unreadable: samples and rows must be of the same rounds - at `\$\.series\[0\]`"
     with pytest.raises(HarnessError, match=message):
         loaded(encoded(series=of_series(**{which: times})))
 
@@ -273,7 +273,7 @@ def test_result_without_control_is_read():
 
 @pytest.mark.parametrize("ns", [1.5, "5", None], ids=str)
 def test_duration_must_be_a_whole_number(ns):
-    with pytest.raises(HarnessError, match=r"case\.json: not a result: Expected `int`"):
+    with pytest.raises(HarnessError, match=r"case\.json: unreadable: Expected `int`"):
         loaded(encoded(series=of_series(own_ns=[[ns, 5], [5, 5], [5, 5], [5, 5]])))
 
 
@@ -293,7 +293,7 @@ def test_failed_case_is_stored(tmp_path):
 
 
 def test_missing_file_is_a_harness_error(tmp_path):
-    with pytest.raises(HarnessError, match=r"none\.json: not a result: .*No such file"):
+    with pytest.raises(HarnessError, match=r"none\.json: unreadable: .*No such file"):
         store.load(tmp_path / "none.json")
 
 
