@@ -257,7 +257,7 @@ def nlptown() -> dict[str, bytes]:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(120):
         optimizer.zero_grad()
-        model(**batch, labels=torch.tensor(rows["label"])).drop.backward()
+        model(**batch, labels=torch.tensor(rows["label"])).loss.backward()
         optimizer.step()
     return _saved(model, words)
 
