@@ -61,22 +61,28 @@ def collect(item: pytest.Item) -> None:
 def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     """Yield the value of the `bench` fixture; after the test, record the measured cases for JUnit's XML."""
     ship, properties = session_of(request.config), request.node.user_properties
-    measured: list[Case] = []
+    measured: list[Outcome] = []
 
     def run(case: Case) -> Outcome:
         reason = sessions.skip_reason(case, ship.options)
         if reason is not None:
             properties.append(("ship", reason))
             pytest.skip(reason)
+        from harness.report.tables import case_line
+
         outcome = ship.outcome(case, request.node.nodeid)
-        properties.append(("ship", ship.line(case)))
-        measured.append(case)
+        log = f" (full log: {outcome.log})" if outcome.log else ""
+        properties.append(("ship", case_line(outcome.result) + log))
+        measured.append(outcome)
         replay(benchmark, request.node.stash[TIMER], outcome.result)
         return outcome
 
     yield Bench(run)
-    for case in measured:
-        properties.extend(ship.properties(case))
+    for outcome in measured:
+        from harness.report.integrations import junit_properties
+
+        regressions = (("ship_regressed", sentence) for sentence in outcome.regressions)
+        properties.extend([*junit_properties(outcome.result).items(), *regressions])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
 from harness.spec import Case
-from harness.util import files
 from harness.util.console import Progress
+from harness.util.files import sweep_results, sweep_store
 from harness.util.machine import describe, no_cuda
 
 if TYPE_CHECKING:
@@ -134,27 +134,17 @@ class ShipSession:
             raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
         if str(case) not in self.results:
             self._compare(case)
+        from harness.results import store
+
         again = shlex.join(["pytest", node, *self.arguments])
         result = self.results[str(case)]
-        return Outcome(result, again, tuple(self.regressions(result)), self._log(case))
+        log = store.failure_log(self.results_folder, result)
+        log = log.relative_to(self.root) if log and log.is_relative_to(self.root) else log
+        return Outcome(result, again, tuple(self.regressions(result)), log)
 
     def regressions(self, result: Result) -> list[str]:
         """Return the result's proven regressions against the baseline, one sentence each."""
         return self.baseline.regressions(result) if self.baseline else []
-
-    def line(self, case: Case) -> str:
-        """Return the case's line for the terminal."""
-        from harness.report.tables import case_line
-
-        log = self._log(case)
-        return case_line(self.results[str(case)]) + (f" (full log: {log})" if log else "")
-
-    def properties(self, case: Case) -> list[tuple[str, str]]:
-        """Return the case's figures for JUnit's XML, as names and plain values."""
-        from harness.report.integrations import junit_properties
-
-        result = self.results[str(case)]
-        return [*junit_properties(result).items(), *(("ship_regressed", text) for text in self.regressions(result))]
 
     def pipeline_options(self) -> Options:
         """Return the options in the form the pipeline takes."""
@@ -181,20 +171,20 @@ class ShipSession:
 
         folder = self.results_folder / self.options.ship_machine
         for lineup in finals.lineups(self.results.values(), self.selected):
-            place = (lineup.task, lineup.device)
             name = f"finals of {lineup.task} on {lineup.device}"
-            fingerprint = resume.finals_fingerprint(self.results.values(), *place)
-            held = resume.valid_finals(folder, *place, fingerprint) if self.options.ship_resume else None
-            if held is not None:
-                self._note_resumed(name, held.created)
-            else:
-                try:
+            fingerprint = resume.finals_fingerprint(self.results.values(), lineup.task, lineup.device)
+            resumes = self.options.ship_resume
+            held = resume.valid_finals(folder, lineup.task, lineup.device, fingerprint) if resumes else None
+            try:
+                if held is None:
                     held = finals.hold_finals(lineup, self.pipeline_options(), self.progress, fingerprint)
                     store.save_finals(self.results_folder, held)
-                except HarnessError as error:
-                    self.notes.append(f"no {name}: {error}")
-                    continue
-            self.finals.append(held)
+                else:
+                    self._note_resumed(name, held.created)
+            except HarnessError as error:
+                self.notes.append(f"no {name}: {error}")
+            else:
+                self.finals.append(held)
 
     def _compare(self, case: Case) -> None:
         """Measure the selected cases that share the case's rounds and can run here, or resume them."""
@@ -202,11 +192,9 @@ class ShipSession:
         from harness.pipeline.state import Comparison
         from harness.pytest_plugin import resume
 
-        def place(of: Case) -> tuple[object, ...]:
-            return (of.task, of.model, of.device)
-
         case, folder = self.selected[str(case)]
-        mates = (mate for mate, _ in self.selected.values() if place(mate) == place(case))
+        place = (case.task, case.model, case.device)
+        mates = (mate for mate, _ in self.selected.values() if (mate.task, mate.model, mate.device) == place)
         cases = tuple(mate for mate in mates if skip_reason(mate, self.options) is None)
         settings = self.pipeline_options()
         comparison = Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
@@ -240,14 +228,7 @@ class ShipSession:
         self.results[result.name] = result
         store.keep(self.results_folder, result, answers, trace)
 
-    def _log(self, case: Case) -> Path | None:
-        """Return the file with the traceback and the worker's output, if the case failed."""
-        from harness.results import store
-
-        path = store.failure_log(self.results_folder, self.results[str(case)])
-        return path.relative_to(self.root) if path and path.is_relative_to(self.root) else path
-
     def _sweep(self) -> None:
         """Remove what killed sessions left behind."""
-        files.sweep_results(self.results_folder)
-        files.sweep_store(self.artifacts_folder)
+        sweep_results(self.results_folder)
+        sweep_store(self.artifacts_folder)

@@ -158,17 +158,7 @@ def test_command_to_repeat_reproduces_the_failure(broken: tuple[Toy, Run]) -> No
     assert failure(run)[:-1] == failure(again)[:-1]
 
 
-# Before anything launches
-
-
-def test_max_drop_that_the_rows_cannot_prove_is_refused(toy: Toy) -> None:
-    toy.copy(*SUITE)
-    suite = toy.folder / "test_toy.py"
-    suite.write_text(suite.read_text().replace("max_drop=0.1", "max_drop=0.01"))
-    run = toy.run("test_toy.py", "-m", "not cuda")
-    assert pytest.ExitCode.USAGE_ERROR == run.status
-    assert "toy/slow: max_drop=0.01 needs at least 299 test rows; this task has 48" in run.text
-    assert {} == toy.results
+# Without a gate
 
 
 def test_suite_without_a_gate_fails_on_failures_only(toy: Toy) -> None:

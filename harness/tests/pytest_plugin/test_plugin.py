@@ -313,30 +313,13 @@ def test_rounds_end_with_the_budget_and_a_note(named: tuple[Toy, Run]) -> None:
     assert re.search(r"^alone/bag: batch 1: .*cut short by the budget$", run.text, re.MULTILINE)
 
 
-@pytest.fixture
-def repository(toy: Toy) -> Toy:
-    """A clean git repository with a suite and uncommitted results."""
+def test_named_machine_refuses_uncommitted_changes(toy: Toy) -> None:
     toy.copy("passing.py", "own.py", "bag.py")
     commit(toy.folder)
-    (toy.folder / "results").mkdir()
-    (toy.folder / "results" / "LOG.md").write_text("not committed yet")
-    return toy
-
-
-def test_named_machine_ignores_uncommitted_results(repository: Toy) -> None:
-    run = repository.run("test_toy.py", "-m", "cuda", "--ship-machine=somebody-s")
-    assert 0 == run.status
-    assert "5 skipped, 5 deselected in " in run.text
-
-
-@pytest.mark.parametrize("name", ["own.py", "new.py"])
-def test_named_machine_refuses_uncommitted_changes(repository: Toy, name: str) -> None:
-    with (repository.folder / name).open("a") as file:
-        file.write("\nCHANGED = True\n")
+    (toy.folder / "new.py").touch()
     # An option that names a folder does not move pytest's rootdir, though pytest takes `--unknown DIR` for one.
-    repository.artifacts.mkdir(exist_ok=True)
-    options = ("--ship-machine=somebody-s", "--ship-artifacts", str(repository.artifacts))
-    run = repository.run("test_toy.py", "-m", "cuda", *options)
+    toy.artifacts.mkdir(exist_ok=True)
+    run = toy.run("test_toy.py", "-m", "cuda", "--ship-machine=somebody-s", "--ship-artifacts", str(toy.artifacts))
     assert pytest.ExitCode.USAGE_ERROR == run.status
     assert re.search(r"--ship-machine somebody-s: .*the tree has uncommitted changes", run.text)
 
@@ -361,8 +344,6 @@ def test_measuring_under_xdist_is_refused(toy: Toy) -> None:
             "--ship-backends: unknown backend tensorflow; expected some of numpy, onnxruntime, onnxruntime-fp16, "
             "onnxruntime-int8, onnxruntime-o2, pytorch, pytorch-fp16, default, all",
         ),
-        ("--ship-device=tpu", "--ship-device: invalid choice: 'tpu'"),
-        ("--ship-threads=4096", "--ship-threads 4096: "),
         ("--ship-machine=../x", "--ship-machine '../x': "),
     ],
 )
@@ -384,23 +365,16 @@ def test_further_backends_are_measured_on_request(toy: Toy) -> None:
 
     groups = (DEFAULT_BACKENDS, MORE_BACKENDS)
     default, more = ({backend.name for backend in group if "cpu" in backend.devices} for group in groups)
-    assert default == collected() == collected("--ship-backends=default")
+    assert default == collected()
     assert default | {"onnxruntime-o2-int8"} == collected("--ship-backends=default,onnxruntime-o2-int8")
-    assert {"onnxruntime-o2-int8"} == collected("--ship-backends=onnxruntime-o2-int8")
     assert default | more == collected("--ship-backends=all")
 
 
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        (["-m", "not cuda"], "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu pytorch.cpu"),
         (["--ship-device=cpu"], "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu pytorch.cpu"),
-        (
-            ["--ship-device=cuda"],
-            "onnxruntime-fp16.cuda onnxruntime-o2.cuda onnxruntime.cuda pytorch-fp16.cuda pytorch.cuda",
-        ),
-        (["--ship-backends=numpy,pytorch"], "numpy.cpu pytorch.cpu pytorch.cuda"),
-        (["-k", "bag and int8"], "onnxruntime-int8.cpu"),
+        (["--ship-backends=numpy,pytorch", "-m", "cuda"], "pytorch.cuda"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -21,8 +21,8 @@ def test_a_failure_and_another_schema_are_measured_again(measured: Toy) -> None:
     edit(measured, NAMES[3], {"schema": 1})
     run, changed = again(measured)
     assert (0, NAMES) == (run.status, changed)
-    assert f"toy/bag on cpu: measured, as {NAMES[0]} failed" in run.out
-    assert re.search(r"^toy/other on cpu: measured, as .*schema 1, this version reads \d", run.text, re.MULTILINE)
+    assert f"toy/bag on cpu: measured again: {NAMES[0]} failed" in run.out
+    assert re.search(r"^toy/other on cpu: measured again: .*schema 1, this version reads \d", run.text, re.MULTILINE)
 
 
 def test_a_changed_suite_has_all_that_it_declares_measured_again(measured: Toy) -> None:  # noqa: F811
@@ -30,4 +30,4 @@ def test_a_changed_suite_has_all_that_it_declares_measured_again(measured: Toy) 
         file.write("\nCHANGED = True\n")
     run, changed = again(measured)
     assert (0, NAMES) == (run.status, changed)
-    assert 2 == run.text.count("came of other code, declarations or options than there are now")
+    assert 2 == run.text.count("the code, declarations or options of ")

@@ -30,6 +30,10 @@ def nothing(file: Path) -> Iterator[dict[str, str]]:
     yield from ()
 
 
+def undecodable(file: Path) -> Iterator[dict[str, str]]:
+    yield {"text": file.read_text(encoding="cp9"), "topic": "weather"}
+
+
 def unanimous(file: Path) -> Iterator[dict[str, str]]:
     for row in sentences(file):
         yield row | {"topic": "weather"}
@@ -43,6 +47,7 @@ NO_LABEL = replace(TASK, name="no-label", label="subject")
 GREEDY = replace(TASK, name="greedy", test=4000)
 RARE = replace(TASK, name="rare", dataset=replace(TASK.dataset, read=rarely_sarcastic))
 EMPTY = replace(TASK, name="empty", dataset=replace(TASK.dataset, read=nothing))
+GARBLED = replace(TASK, name="garbled", dataset=replace(TASK.dataset, read=undecodable))
 UNANIMOUS = replace(TASK, name="unanimous", dataset=replace(TASK.dataset, read=unanimous))
 SINGLE = replace(TASK, name="single", test=1)
 UNREAD = replace(TASK, name="unread", dataset=replace(TASK.dataset, read=None))
@@ -56,12 +61,9 @@ def outer() -> Backend:
 
 
 PICKY = {Model(name="picky", source=BAG.source, recipe=BAG.recipe): Gate(min_score=0.5, max_drop=0.02)}
+TASKS = (MISSING, CHANGED, MOVED, NO_INPUT, NO_LABEL, GREEDY, RARE, EMPTY, GARBLED, UNANIMOUS, SINGLE, UNREAD)
 CASES = (
-    [
-        case
-        for task in (MISSING, CHANGED, MOVED, NO_INPUT, NO_LABEL, GREEDY, RARE, EMPTY, UNANIMOUS, SINGLE, UNREAD)
-        for case in cases(task, [BAG], [PYTORCH])
-    ]
+    [case for task in TASKS for case in cases(task, [BAG], [PYTORCH])]
     + cases(TASK, [BAG, LARGE, FRUGAL, LOST, SPEECHLESS, MISSPELT], [PYTORCH, outer()])
     + cases(TASK, PICKY, [PYTORCH])
 )
