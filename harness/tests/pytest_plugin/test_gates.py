@@ -156,15 +156,3 @@ def test_command_to_repeat_reproduces_the_failure(broken: tuple[Toy, Run]) -> No
     assert pytest.ExitCode.TESTS_FAILED == again.status
     assert "1 failed" in again.text
     assert failure(run)[:-1] == failure(again)[:-1]
-
-
-# Without a gate
-
-
-def test_suite_without_a_gate_fails_on_failures_only(toy: Toy) -> None:
-    toy.copy(*SUITE)
-    suite = toy.folder / "test_toy.py"
-    suite.write_text(suite.read_text().replace("cases(TASK, MODELS,", "cases(TASK, list(MODELS),"))
-    run = toy.run("test_toy.py", "-k", "biased", "-m", "not cuda")
-    assert 0 == run.status
-    assert "1 passed" in run.text

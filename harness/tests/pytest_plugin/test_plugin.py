@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from conftest import Once, Run, Toy
-from harness.backends import DEFAULT_BACKENDS, MORE_BACKENDS
 
 pytest_plugins = "pytester"
 
@@ -352,22 +351,6 @@ def test_wrong_option_is_a_usage_error(option: str, message: str, toy: Toy) -> N
     run = toy.run("test_toy.py", option)
     assert pytest.ExitCode.USAGE_ERROR == run.status
     assert message in run.text
-
-
-def test_further_backends_are_measured_on_request(toy: Toy) -> None:
-    toy.copy("passing.py", "own.py", "bag.py")
-    suite = toy.folder / "test_toy.py"
-    suite.write_text(suite.read_text().replace(", [*DEFAULT_BACKENDS, NUMPY]", ""))
-
-    def collected(*options: str) -> set[str]:
-        out = toy.run("test_toy.py", "--collect-only", "-q", "--ship-device=cpu", *options).out
-        return {line.partition("toy/bag.")[2][:-5] for line in out if "::" in line}
-
-    groups = (DEFAULT_BACKENDS, MORE_BACKENDS)
-    default, more = ({backend.name for backend in group if "cpu" in backend.devices} for group in groups)
-    assert default == collected()
-    assert default | {"onnxruntime-o2-int8"} == collected("--ship-backends=default,onnxruntime-o2-int8")
-    assert default | more == collected("--ship-backends=all")
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,20 @@ def test_backends_on_request_stay_wanted_where_a_suite_names_them():
         assert {"own/toy-model.openvino.cpu"} == {name for name in left if ".openvino." in name}
 
 
+def test_backends_on_request_are_wanted_by_name_or_all():
+    suite = cases(task(), [model()])
+
+    def wanted(names):
+        left_out = unwanted(suite, Namespace(ship_backends=names, ship_device="cpu"))
+        return {case.backend.name for case in suite if str(case) not in left_out}
+
+    default, more = ({b.name for b in group if "cpu" in b.devices} for group in (DEFAULT_BACKENDS, MORE_BACKENDS))
+    assert default == wanted(None) == wanted("default")
+    assert default | {"onnxruntime-o2-int8"} == wanted("default,onnxruntime-o2-int8")
+    assert {"onnxruntime-o2-int8"} == wanted("onnxruntime-o2-int8")
+    assert default | more == wanted("all")
+
+
 def test_cases_carry_the_gates_of_their_models():
     gates = {model("m1"): Gate(min_score=0.9, max_drop=0.01), model("m2"): Gate(min_score=0.8, max_drop=0.01)}
     suite = cases(task(), gates, [backend(devices=("cpu",))])
