@@ -36,7 +36,7 @@ class Comparison:
     folder: Path
     """The suite's folder: native modules are looked up from here."""
     fingerprint: str = ""
-    """Of everything the comparison is made of, so that a later session can resume this one."""
+    """Fingerprint of everything the comparison consists of, for a later session that resumes this one."""
 
 
 @dataclass(frozen=True)

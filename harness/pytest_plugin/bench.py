@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.spec import Case
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Outcome:
     """Proven regressions against the stored runs, one sentence each."""
     log: Path | None = None
     """File with the traceback and the worker's output, if the case failed."""
+
+    def meets(self, *gates: object) -> None:
+        """Raise HarnessError: suites of 0.1 called it to judge the outcome."""
+        raise HarnessError("bench(case) judges by the case's own gate: delete .meets(…) and declare the gate in MODELS")
 
     def judge(self) -> None:
         """Pass, skip (the combination does not exist), or fail with every shortfall and the command to reproduce it.

@@ -205,7 +205,7 @@ class Result:
     measurement: str
     """Identifies the rounds; samples of different measurements are never paired."""
     fingerprint: str = ""
-    """Of the code, declarations and options behind the comparison; `--ship-resume` compares it."""
+    """Fingerprint of the code, declarations and options behind the comparison; `--ship-resume` compares it."""
     created: str
     """UTC, ISO 8601."""
     environment: Environment
@@ -259,7 +259,7 @@ class Finals:
     device: Device
     measurement: str
     fingerprint: str = ""
-    """Of the comparisons behind these finals."""
+    """Fingerprint of the comparisons behind these finals."""
     created: str
     environment: Environment
     metric: str

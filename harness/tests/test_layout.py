@@ -13,8 +13,7 @@ HERE = Path(harness.__file__).parent
 ROOT = HERE.parent
 CLOCKS = {
     "measure/worker.py": "times answers; no other module does",
-    "pipeline/finals.py": "dates finals",
-    "pipeline/prepare.py": "dates a measurement",
+    "pipeline/state.py": "dates a measurement",
     "util/store.py": "records how long a build took, which is shown but never compared",
 }
 """Modules that may read a clock, and why. `selftest/` times the harness itself."""
