@@ -19,7 +19,12 @@ LONG = 20
 
 def build(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     shutil.copyfile(source / "model.safetensors", out / "model.safetensors")
-    return {"built_by": sys.executable, "kind": kind.name, "like": kind.tolerance.description, "reads": kind.encode.__name__}
+    return {
+        "built_by": sys.executable,
+        "kind": kind.name,
+        "like": kind.tolerance.description,
+        "reads": kind.encode.__name__,
+    }
 
 
 def build_failing(source: Path, out: Path, kind: Kind) -> dict[str, str]:
