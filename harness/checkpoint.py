@@ -66,7 +66,7 @@ def _from_pretrained(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any,
 
 
 def is_pickled(pretrained: Path) -> bool:
-    """Return whether there are no weights in safetensors, only pickled ones."""
+    """Return True if the weights are pickled, without a copy in safetensors."""
     return not any(pretrained.glob("*.safetensors"))
 
 

@@ -84,7 +84,7 @@ class Model:
         if self.is_used_as_is and isinstance(self.source, Native | Scratch):
             raise HarnessError(f"model {self.name}: its weights are random, so it needs a Recipe with epochs")
         if self.labels and not self.is_used_as_is:
-            raise HarnessError(f"model {self.name}: labels= is for a model used as it is; leave it out or the recipe")
+            raise HarnessError(f"model {self.name}: labels= is for a model used as it is; omit labels= or recipe=")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 
@@ -185,7 +185,7 @@ class Gate:
         if not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1:
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 is one point")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
-            raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is half as fast again as the reference")
+            raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Checkpoints, artifacts and answers of one comparison, each found again by its fingerprint."""
+"""Checkpoints, artifacts and answers of one comparison, each kept under its fingerprint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SplitName = Literal["test", "calibration", "validation"]
 
 TRAINING_PACKAGES = ("torch", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
-"""Packages that decide what a checkpoint holds. ONNX Runtime is not one: another release does not train anew."""
+"""Packages that decide what a checkpoint holds. ONNX Runtime is not one: an upgrade retrains nothing."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def export_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, 
     with quiet():
         model: Any = checkpoint.load(source)
         if checkpoint.generates(model):
-            raise Unsupported("OnnxExporter splits a model that generates into other parts than the worker's loop runs")
+            raise Unsupported("OnnxExporter splits a model that generates into parts that the worker cannot run")
         example = _example_tensors(source)
         shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
         export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
@@ -138,7 +138,7 @@ def input_selector(names: Sequence[str]) -> Callable[[Arrays], Arrays]:
         try:
             return {name: arrays[name] for name in names}
         except KeyError as missing:
-            raise ValueError(f"the graph has an input {missing}; the processor gives {', '.join(arrays)}") from None
+            raise ValueError(f"the graph needs input {missing}; the processor gives only {', '.join(arrays)}") from None
 
     return select
 

@@ -128,7 +128,7 @@ def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict
     """
     _check_single_graph(source)
     if calibration.max_drop is None:
-        raise Unsupported("no gate says which drop is allowed; pass cases() a mapping of models to gates")
+        raise Unsupported("no gate sets max_drop; pass cases() a mapping of models to gates")
     rows = single_rows(calibration.validation)
     float_score = calibration.score(_outputs(source / FILE, rows))
     min_score = float_score - calibration.max_drop
@@ -162,7 +162,7 @@ def fewest(fails: Callable[[Sequence[str]], bool], ranked: Sequence[str]) -> int
     doublings = {min(2**power, len(ranked)) for power in range(len(ranked).bit_length() + 1)}
     enough = next(filter(suffices, sorted(doublings)), None)
     if enough is None:
-        raise Unsupported("int8 drops more than the gate allows on validation rows, whatever layers stay in float")
+        raise Unsupported("int8 drops more than the gate allows on validation rows, whichever layers stay in float")
     return bisect_left(range(enough), True, lo=enough // 2 + 1, key=suffices)
 
 

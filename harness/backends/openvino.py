@@ -52,7 +52,7 @@ def load_bf16(artifact: Path, target: Target) -> Session:
 def _load_in(precision: str, artifact: Path, target: Target) -> Session:
     """Compile the graph for the CPU, in one stream of the target's threads.
 
-    The threads are TBB's. They spin briefly, then sleep, and there is no switch for it. Shapes are dynamic; kernels
+    The threads are TBB's. They spin briefly, then sleep, and no option changes that. Shapes are dynamic; kernels
     for a new shape are made in its first call.
     """
     import openvino

@@ -49,7 +49,7 @@ def unavailable(device: Device) -> str | None:
 
 
 def unavailable_in_int8(device: Device) -> str | None:
-    """Return why int8 cannot run: it needs torchao and whatever torch.compile needs."""
+    """Return why int8 cannot run: it needs torchao and all that torch.compile needs."""
     return missing_module("torchao", '-e ".[torchao]"') or unavailable(device)
 
 
@@ -101,7 +101,7 @@ def _compiled_session(model: Any, target: Target, settings: dict[str, str]) -> S
     import torch
 
     if checkpoint.generates(model):
-        raise Unsupported(f"{type(model).__name__} generates: new graphs would be made in the middle of an answer")
+        raise Unsupported(f"{type(model).__name__} generates text: torch.compile would compile inside an answer")
     answer = checkpoint.make_run(torch.compile(model, dynamic=True), target.device)
     # Making a graph inside a window would take seconds. A shape that no graph fits, such as a text of a single token,
     # is answered eagerly instead.

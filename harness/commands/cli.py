@@ -17,18 +17,18 @@ from harness.util.text import terminal_safe
 COMMANDS = {
     "report": ("results", "Rebuild the tables from the results."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
-    "history": ("results", "Show every case over the commits of its results."),
-    "publish": ("cli", "Write a measured case as a folder that stands alone, and upload it if asked."),
-    "gates": ("gates", "Propose min_score for a suite's gates, from several fine-tunings."),
-    "tune": ("tune", "Find the threads and spinning that suit one case best."),
+    "history": ("results", "Show how the results of each case changed over commits."),
+    "publish": ("cli", "Write a measured case to a self-contained folder; upload it with --push."),
+    "gates": ("gates", "Propose min_score for a suite's gates, by fine-tuning with several seeds."),
+    "tune": ("tune", "Find the fastest thread count and spinning for one case."),
     "hash": ("cli", "Print the sha256 that a Package pins."),
-    "selftest": ("cli", "Show that the benchmark's own figures are right."),
+    "selftest": ("cli", "Check by experiment that the benchmark's own numbers are right."),
 }
 """Command → its module, with the functions `declare_<command>` and `run_<command>`, and what it does."""
 
 
 def parser(words: Sequence[str]) -> ArgumentParser:
-    """Return the parser of a command line. Only its own command declares arguments: the others are not imported."""
+    """Return the parser of a command line; only the command that it names is imported and declares arguments."""
     top = ArgumentParser(prog="shipbench", description="Work with the results of suites; pytest measures them.")
     top.epilog = f"Exit status: 0 success, 1 a check failed, 2 or 4 bad input, {NOT_DECIDED} undecided."
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -58,10 +58,10 @@ def declare_publish(parser: ArgumentParser) -> None:
     flag = partial(parser.add_argument, action="store_true")
     parser.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
     folder("--to", required=True, help="write to this new or empty folder")
-    folder("--ship-results", default="results", dest="results", help="read DIR (default: results)")
-    folder("--ship-artifacts", default=".artifacts", dest="artifacts", help="its models (default: .artifacts)")
+    folder("--ship-results", default="results", dest="results", help="folder of results (default: results)")
+    folder("--ship-artifacts", default=".artifacts", dest="artifacts", help="its artifacts (default: .artifacts)")
     parser.add_argument("--machine", metavar="NAME", help="publish the case as measured on this machine")
-    flag("--demo", help="add a small app that asks the model and PyTorch")
+    flag("--demo", help="add a small Gradio app that compares it with PyTorch")
     parser.add_argument("--push", metavar="ORG/NAME", help="upload to this private repository of the Hub")
     flag("--public", help="with --push: make the repository public")
     flag("--anyway", help="with --push: upload even if the verdict is not ship")
@@ -72,7 +72,7 @@ def run_publish(options: Namespace) -> int:
     from harness.publish.publishing import Order, publish
 
     if not options.push and (options.public or options.anyway):
-        raise HarnessError("--public and --anyway go with --push ORG/NAME")
+        raise HarnessError("--public and --anyway need --push ORG/NAME")
     publish(Order(**{field.name: getattr(options, field.name) for field in fields(Order)}), partial(print, flush=True))
     return 0
 
@@ -80,7 +80,7 @@ def run_publish(options: Namespace) -> int:
 def declare_hash(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench hash`."""
     parser.add_argument("distribution", help="name of an installed package, as pip knows it")
-    parser.add_argument("path", help="file or folder, relative to the folder it is installed in")
+    parser.add_argument("path", help="file or folder of the package, relative to site-packages")
 
 
 def run_hash(options: Namespace) -> int:
@@ -98,7 +98,7 @@ def run_hash(options: Namespace) -> int:
 def declare_selftest(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench selftest`."""
     parser.add_argument("parts", nargs="*", metavar="PART", help="run only these parts (default: all)")
-    parser.add_argument("--list", action="store_true", help="list the parts with their claims, and run none")
+    parser.add_argument("--list", action="store_true", help="list the parts with their claims, without running them")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
     folder = "keep checkpoints and artifacts in DIR (default: .artifacts)"
     parser.add_argument("--ship-artifacts", type=Path, default=".artifacts", metavar="DIR", help=folder)

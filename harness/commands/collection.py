@@ -24,7 +24,7 @@ from harness.util.machine import usable_cores
 
 @dataclass
 class Collection:
-    """The collected cases; as a plug-in of pytest it fills itself."""
+    """A pytest plug-in that keeps the cases that pytest collects."""
 
     cases: list[tuple[Case, Path]] = field(default_factory=list)
     """Each with its suite's folder."""
@@ -56,7 +56,7 @@ def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case,
     """Return the selected cases, ready to run, and the pipeline's options; HarnessError for a bad choice of either."""
     cores = usable_cores()
     if options.ship_threads is not None and not 1 <= options.ship_threads <= cores:
-        raise HarnessError(f"--ship-threads {options.ship_threads}: this process may use {cores} cores")
+        raise HarnessError(f"--ship-threads {options.ship_threads}: must be at most {cores}, the usable cores")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     collection = collect(options.suite, options.expression)
     check_cases(collection.cases)

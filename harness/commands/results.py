@@ -19,38 +19,38 @@ def declare_report(parser: ArgumentParser) -> None:
     _declare_results(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--check", action="store_true", help="write nothing, and fail if a table is out of date")
-    instead.add_argument("--html", type=Path, metavar="FILE", help="write only the page with pictures, to FILE")
-    instead.add_argument("--short", action="store_true", help="only print a few lines for a pull request")
+    instead.add_argument("--html", type=Path, metavar="FILE", help="write only the HTML page with charts, to FILE")
+    instead.add_argument("--short", action="store_true", help="only print a short summary for a pull request")
     parser.add_argument("--machine", metavar="NAME", help="with --html or --short: read only this machine's results")
 
 
 def declare_compare(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench compare`."""
     parser.add_argument("stored", type=Path, help="folder with the results of earlier runs, in any sub-folders")
-    parser.add_argument("today", type=Path, help="folder with the results to compare with them")
+    parser.add_argument("today", type=Path, help="folder with the new results to compare with them")
     required = f"exit with {NOT_DECIDED} if a change is undecided"
     parser.add_argument("--require", "--ship-require", choices=["decided"], help=required)
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page to FILE")
-    parser.add_argument("--short", action="store_true", help="print a few lines for a pull request instead")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page to FILE")
+    parser.add_argument("--short", action="store_true", help="print a short summary for a pull request instead")
 
 
 def declare_history(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench history`."""
     _declare_results(parser)
     parser.add_argument("-k", dest="words", default="", metavar="WORDS", help="only cases with all WORDS in the name")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with a picture of each case")
-    parser.add_argument("--parquet", type=Path, metavar="FILE", help="also write one table of all runs")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page with a chart of each case")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="also write all runs as one Parquet table")
 
 
 def _declare_results(parser: ArgumentParser) -> None:
-    parser.add_argument("--ship-results", type=Path, default="results", metavar="DIR", help="default: results")
+    parser.add_argument("--ship-results", type=Path, default="results", metavar="DIR", help="folder (default: results)")
 
 
 def run_report(options: Namespace) -> int:
     """Write the tables, or what the options ask for instead; return 1 if a checked table is out of date."""
     folder, machine = options.ship_results, options.machine
     if machine and not (options.short or options.html):
-        raise HarnessError("--machine goes with --html or --short: tables are of all machines")
+        raise HarnessError("--machine needs --html or --short; tables always cover all machines")
     if options.short:
         print(integrations.github_summary(*files.load_results(folder, machine), integrations.run_link(os.environ)))
     elif options.html is not None:

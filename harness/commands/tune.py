@@ -60,7 +60,7 @@ class Subject:
 def declare_tune(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench tune`."""
     collection.declare_suite(parser)
-    budget = "measure for at most SECONDS, half to choose and half to prove (default: 300)"
+    budget = "measure for at most SECONDS: half to find the winner, half to prove it (default: 300)"
     parser.add_argument("--budget", type=float, default=300.0, metavar="SECONDS", help=budget)
 
 
@@ -69,7 +69,7 @@ def run_tune(options: Namespace) -> int:
     if not 0 < options.budget < math.inf:
         raise HarnessError(f"--budget {options.budget:g}: must be positive, in seconds")
     cases, settings = collection.select(options, options.budget / 2)
-    case, folder = _only(options.suite, cases)
+    case, folder = _single_case(options.suite, cases)
     progress = collection.stderr_progress()
     subject, rows = _prepare(case, folder, settings, progress)
     default = case.backend.worker_target(settings.target(case.device))
@@ -84,7 +84,7 @@ def run_tune(options: Namespace) -> int:
     return 0
 
 
-def _only(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
+def _single_case(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
     """Return the one selected case and its folder; raise HarnessError if there are more or it cannot run here."""
     if len(cases) > 1:
         names = ", ".join(str(case) for case, _ in cases[:10]) + (", …" if len(cases) > 10 else "")
@@ -107,7 +107,7 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
     name, target, store = case.backend.name, options.target(case.device), Store(options.artifacts, progress.say)
     state = prepare(Comparison((case,), folder), options, progress)
     if name in state.failures:
-        raise HarnessError(f"{case} is not ready to be tuned: {state.failures[name].message}")
+        raise HarnessError(f"{case} cannot be tuned: {state.failures[name].message}")
     prepared = state.prepared[name]
     assert state.split is not None
     assert state.checkpoint is not None

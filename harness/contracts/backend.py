@@ -30,7 +30,7 @@ COMMON_OPTIONS = ("threads", "spinning")
 def _check_options(owner: str, options: Options, choices: Mapping[str, tuple[Option, ...]]) -> None:
     """Raise HarnessError for an option or a value that the backend does not have."""
     if common := sorted(set(COMMON_OPTIONS) & set(choices)):
-        raise HarnessError(f"{owner}: choices={common}: every backend has {' and '.join(COMMON_OPTIONS)} anyway")
+        raise HarnessError(f"{owner}: choices={common}: omit {' and '.join(COMMON_OPTIONS)}; every backend has them")
     for option, value in options.items():
         check_choice(owner, "option", option, (*COMMON_OPTIONS, *choices))
         allowed = [repr(choice) for choice in {"spinning": (False, True), **choices}.get(option, ())]
@@ -63,7 +63,7 @@ class Python:
 
     @property
     def executable(self) -> str:
-        """The interpreter's absolute path; links stay, because they tell virtual environments apart."""
+        """The interpreter's absolute path, links not resolved: they tell virtual environments apart."""
         assert self.interpreter is not None, "built from requirements first, by harness.environments.interpreters"
         return os.path.abspath(self.interpreter)  # noqa: PTH100  # Path.resolve would follow the link
 
@@ -144,13 +144,13 @@ class Backend:
     build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
     """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
     calibrate: Callable[[Path, Path, Kind, Calibration], dict[str, str]] | None = None
-    """Like `build`, with held-out rows besides; instead of `build`."""
+    """Like `build`, but also receives held-out rows; a backend has one of the two."""
     source: Backend | None = None
     """Backend from whose artifact this one is built; None builds from the checkpoint."""
     lossy: bool = False
     """False: its answers must equal those of `source`, or of the reference, within the kind's tolerance."""
     batches_of: int | None = None
-    """Sort a batch's rows by length and answer so many at a time; None answers a batch as it comes."""
+    """Sort a batch's rows by length and answer this many at a time; None answers a batch as it comes."""
     devices: tuple[Device, ...] = DEVICES
     unavailable: Callable[[Device], str | None] | None = None
     """Device → why the backend cannot run on this machine, or None. Called early; must import no runtime."""
@@ -183,6 +183,6 @@ class Backend:
         object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
 
     def worker_target(self, target: Target) -> Target:
-        """Return the target for this backend's workers: its own options go before the run's."""
+        """Return the target for this backend's workers: its own options override the run's."""
         own = {name: value for name, value in self.options.items() if name in COMMON_OPTIONS}
         return target._replace(**own, options=self.options)  # type: ignore[arg-type]

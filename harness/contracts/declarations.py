@@ -1,4 +1,4 @@
-"""Checks that every declared value shares: names, arguments, and choices of one out of several."""
+"""Checks that all declarations share: names, arguments and choices."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def check_name(owner: str, name: str) -> None:
 
 
 def check_tuple(owner: str, argument: str, value: object, example: str) -> None:
-    """Raise HarnessError unless `value` is a tuple of texts that say something; lists cannot be hashed."""
+    """Raise HarnessError unless `value` is a tuple of non-blank strings; lists cannot be hashed."""
     if not isinstance(value, tuple) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise HarnessError(f"{owner}: {argument}={value!r} must be a tuple of texts, as in {example}")
+        raise HarnessError(f"{owner}: {argument}={value!r} must be a tuple of strings, as in {example}")
 
 
 def check_choice(owner: str, sort: str, value: object, choices: Collection[str]) -> None:
@@ -60,16 +60,16 @@ def explain_arguments(cls: type[T]) -> type[T]:
     return cls
 
 
-def _wrong_arguments(parameters: Sequence[inspect.Parameter], args: Sequence[Any], given: Collection[str]) -> str:
+def _wrong_arguments(parameters: Sequence[inspect.Parameter], args: Sequence[Any], kwargs: Collection[str]) -> str:
     """Return what is wrong with the arguments, to follow the class's name; empty if they fit."""
     names = [parameter.name for parameter in parameters]
-    for name in given:
+    for name in kwargs:
         if name not in names:
             new = RENAMED.get(name)
             return f"({name}=…) is called {new} now" if new in names else f": {unknown('argument', name, names)}"
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(args) > len(positional):
         return f": pass arguments by name; expected {', '.join(f'{name}=…' for name in names)}"
-    filled = {*positional[: len(args)], *given}
+    filled = {*positional[: len(args)], *kwargs}
     missing = [f"{p.name}=…" for p in parameters if p.default is p.empty and p.name not in filled]
     return f": missing {', '.join(missing)}" if missing else ""

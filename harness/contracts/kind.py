@@ -19,7 +19,7 @@ Example = dict[str, Any]
 """One entry of a batch: numbers, lists and arrays by name."""
 
 TARGETS = ("labels", "start_positions", "end_positions")
-"""Names that Transformers' heads give to what they are trained on."""
+"""Names that Transformers' heads give to their training targets."""
 IGNORE_INDEX = -100
 """Target of a token that the loss ignores, as in PyTorch."""
 

@@ -57,7 +57,7 @@ class Hub:
     """Split → number of its rows to draw with `seed`; splits that are not named are taken whole."""
     seed: int = 42
     splits: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """`train`, `validation`, `test` → the repository's split to use as it. If given, no other split is used."""
+    """`train`, `validation`, `test` → the repository's split to use in its place. If given, no other split is used."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.repo):
@@ -72,7 +72,7 @@ class Hub:
         return self.revision if COMMIT.fullmatch(self.revision or "") else None
 
     def content(self, folder: Path) -> str:
-        """Return the pinned commit; HarnessError if there is none."""
+        """Return the pinned commit; HarnessError without one."""
         if self.commit is None:
             raise HarnessError(f"{self}: pin a commit: Hub({self.repo!r}, revision='<40 hex digits>')")
         return self.commit
@@ -99,7 +99,7 @@ class Folder:
         """Return the path for a suite in `folder`; HarnessError if nothing is there."""
         path = folder / self.path
         if not path.exists():
-            raise HarnessError(f"{self!r}: there is no {path}; the path is relative to the suite's folder")
+            raise HarnessError(f"{self!r}: {path} does not exist; the path is relative to the suite's folder")
         return path
 
     def content(self, folder: Path) -> str:
@@ -119,7 +119,7 @@ class Local:
         """Return the path for a suite in `folder`; HarnessError if no checkpoint is there."""
         path = folder / self.path
         if not (path / "config.json").is_file():
-            raise HarnessError(f"{self!r}: {path} has no config.json; save_pretrained of the model writes one")
+            raise HarnessError(f"{self!r}: {path} has no config.json; write it with save_pretrained")
         return path
 
     def content(self, folder: Path) -> str:
@@ -144,7 +144,7 @@ class Native:
     """For text: size of the word vocabulary that is built from the training rows."""
 
     def locate(self, folder: Path) -> tuple[Path, str]:
-        """Return the module's file and class name for a suite in `folder`; HarnessError if there is no such file."""
+        """Return the module's file and class name for a suite in `folder`; HarnessError if the file does not exist."""
         file, _, name = self.target.partition(":")
         path = folder / file
         if not name or not path.is_file():

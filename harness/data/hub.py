@@ -61,7 +61,7 @@ def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
     if (folder := _noted_folder(note_file)) is not None:
         return folder
     if constants.HF_HUB_OFFLINE:
-        return HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it once")
+        return HarnessError(f"{source}: HF_HUB_OFFLINE is set, and commit {commit} is not downloaded; unset it first")
     try:
         note = _download(source, repo_type, commit)
     except Exception as error:

@@ -20,7 +20,7 @@ CUT = 16
 mask, padding on the wrong side, and a length that the exporter took for a constant.
 """
 SHORTEST = 8
-"""Tokens that a cut keeps at least, if the shortest row has as many: the reference itself may need some length."""
+"""Fewest tokens that a cut keeps, if the shortest row has that many: the reference itself may need some length."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Inputs:
 
 
 def split_rows(outputs: Arrays, entries: Sequence[int]) -> list[Arrays]:
-    """Return the outputs of each row of a batch, in which the rows take so many `entries`."""
+    """Return the outputs of each row of a batch, in which row n takes `entries[n]` entries."""
     ends = np.cumsum(entries)[:-1]
     parts = {name: np.split(values, ends) for name, values in outputs.items()}
     return [{name: parts[name][row] for name in parts} for row in range(len(entries))]

@@ -142,7 +142,7 @@ def _hub_splits(source: Hub, tables: dict[str, Dataset]) -> dict[str, Dataset]:
         if missing := sorted(names - {*tables}):
             raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(tables)}")
     if "train" not in chosen or set(chosen) - set(SPLITS):
-        raise HarnessError(f"{source}: splits= must map train, perhaps validation, test; it has {', '.join(tables)}")
+        raise HarnessError(f"{source}: splits= must map train, optionally validation, test; it has {', '.join(tables)}")
     for name, size in source.sample.items():
         if size > len(tables[name]):
             raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(tables[name])}")
@@ -163,7 +163,7 @@ def _select_columns(task: Task, split: str, rows: Dataset, listed: list[str]) ->
         if any(empty):
             raise HarnessError(
                 f"task {task.name}: row {empty.index(True)} of {split} has no value in {name}, "
-                f"like {sum(empty)} of {len(rows)} rows; leave them out"
+                f"as have {sum(empty)} of {len(rows)} rows; leave them out"
             )
     if not len(rows):
         raise HarnessError(f"task {task.name}: {split} has no rows")
@@ -218,7 +218,7 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
         if hidden := sum(min(labels, default=0) < 0 for labels in lists):
             rows_of = f"{hidden} of {len(values)} rows of {split}"
             raise HarnessError(
-                f"task {task.name}: {rows_of} have the label -1: they are not published; use another set"
+                f"task {task.name}: {rows_of} have the label -1: their labels are not published; use another split"
             )
     names = [[name(label) for label in labels] for labels in lists]
     return (names, List(Value("string"))) if each else ([label for (label,) in names], Value("string"))

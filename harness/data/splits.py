@@ -133,9 +133,9 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
         unlisted = sorted(used - {*listed})
     labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)
     if len(labels) < 2:
-        raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a model needs two to tell apart")
+        raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a classifier needs at least two")
     if "f1" in task.metrics and len(labels) > 2:
-        raise HarnessError(f"task {task.name}: f1 scores one of two labels, the rows have {len(labels)}; use f1-macro")
+        raise HarnessError(f"task {task.name}: f1 needs two labels, the rows have {len(labels)}; use f1-macro")
     return labels
 
 

@@ -25,7 +25,7 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
 
 
 def _keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
-    """Return `logits` without what some models answer besides, an encoder's states for instance."""
+    """Return `logits` without the further outputs of some models, an encoder's states for instance."""
     return {"logits": outputs["logits"]} if "logits" in outputs else outputs
 
 

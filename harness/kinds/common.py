@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 
 
 def output(outputs: Arrays, name: str) -> NDArray[Any]:
-    """Return the output called `name`; HarnessError that lists the outputs if there is none."""
+    """Return the output called `name`; HarnessError, listing the outputs, without one."""
     if name not in outputs:
         raise HarnessError(f"the backend answered {', '.join(outputs) or 'nothing'}; this kind reads `{name}`")
     return outputs[name]
@@ -56,7 +56,7 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
-    """Return the tokenizer in `folder`; HarnessError if there is none that can pad a batch."""
+    """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
     from transformers import AutoTokenizer
 
     try:

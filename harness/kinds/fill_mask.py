@@ -22,7 +22,7 @@ from harness.kinds import common
 
 WORD = re.compile(r"[^\W\d_]{4,}")
 FIRST_WORDS = 16
-"""The masked word is one of the first so many, so that `max_length` rarely cuts it off; such a row counts as wrong."""
+"""The masked word is one of this many first ones: `max_length` rarely cuts it off; a row without it counts as wrong."""
 BEST = 5
 """Words that a prediction lists, the likeliest first."""
 

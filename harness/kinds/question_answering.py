@@ -50,7 +50,7 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
 
 
 def _truncate_question(tokenizer: Any, question: str, length: int) -> str:
-    """Return the question, cut to `length` tokens, so that some of the context fits beside it."""
+    """Return the question, cut to `length` tokens, so that some of the context fits in with it."""
     question = question.lstrip()
     offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     return question if len(offsets) <= length else question[: offsets[length - 1][1]]

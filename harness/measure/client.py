@@ -26,7 +26,7 @@ from harness.util.identity import PACKAGE, python_path, symbol_of
 from harness.util.machine import versions, wait_policy
 
 EXIT_GRACE_S = 2.0
-"""Time for a process that closed its pipe to end."""
+"""Time in which a process must end after it closed its pipe."""
 MESSAGE_LINES = 8
 """Last lines of the log that an error's message quotes; the error carries the rest."""
 MAX_LOG_BYTES = 2**20

@@ -21,7 +21,7 @@ from harness.verdicts.speed import is_settled
 
 @dataclass(frozen=True)
 class Contender:
-    """An arm, and what its answers and its speed are held against."""
+    """An arm, with the answers and the limit that it is held to."""
 
     arm: Arm
     scored: Evaluation

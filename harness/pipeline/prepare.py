@@ -73,7 +73,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
 def score_seeds(
     artifacts: Artifacts, split: splits.Split, numbers: Iterable[int], say: Callable[[str], None]
 ) -> Iterator[Seed]:
-    """Fine-tune with each of these seeds and yield the reference's score; `say` is called with what failed."""
+    """Fine-tune with each of these seeds and yield the reference's score; `say` receives each failure."""
     for number in numbers:
         if artifacts.model.is_used_as_is and number != artifacts.model.recipe.seed:
             continue  # nothing is drawn, so every seed gives the same model
@@ -105,7 +105,7 @@ def _prepare_backend(backend: Backend, artifacts: Artifacts, state: State) -> Pr
 
 
 def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
-    """Build the backend's artifact, score its answers, and hold a lossless form to its source."""
+    """Build the backend's artifact, score its answers, and check a lossless form against its source."""
     split, checkpoint, inputs = state.split, state.checkpoint, state.test
     assert split is not None
     assert checkpoint is not None

@@ -1,1 +1,1 @@
-"""Publish a measured case: a folder that stands alone, with card, licences and demo, on disk or on the Hub."""
+"""Publish a measured case: a self-contained folder, with card, licences and demo, on disk or on the Hub."""

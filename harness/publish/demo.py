@@ -1,4 +1,4 @@
-"""The demo of a published model: a small Gradio app that asks the published backend and PyTorch the same question."""
+"""The demo of a published model: a small Gradio app that runs the published backend and PyTorch on the same input."""
 
 from __future__ import annotations
 

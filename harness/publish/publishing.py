@@ -167,11 +167,11 @@ def _check_may_ship(case: MeasuredCase) -> None:
         if recommended is None or recommended.backend != REFERENCE:
             raise HarnessError(
                 f"{result.name}: the reference has no verdict, and its comparison recommends "
-                f"{recommended.backend if recommended else 'nothing'}: {why}; publish that, or pass --anyway"
+                f"{recommended.backend if recommended else 'nothing'} ({why}); --anyway pushes it nevertheless"
             )
     elif judged is None or judged.word != "ship":
         word = f"{judged.word}: {'; '.join(judged.reasons)}" if judged else "missing"
-        raise HarnessError(f"{result.name}: its verdict is not ship but {word}; pass --anyway to push it all the same")
+        raise HarnessError(f"{result.name}: its verdict is not ship but {word}; pass --anyway to push it nevertheless")
 
 
 def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
@@ -213,7 +213,7 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
 
 
 def _portable(result: Result) -> Result:
-    """Return the result with absolute paths cut to their last name: they are nobody else's business."""
+    """Return the result with absolute paths cut to their last name: they are private."""
     data, source = result.data, result.recipe.get("source") or {}
     if data is not None and Path(data.source).is_absolute():
         result = replace(result, data=replace(data, source=Path(data.source).name))

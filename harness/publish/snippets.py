@@ -1,4 +1,4 @@
-"""Python for the reader of a published model: the lines that load it and ask it. The tests run them."""
+"""Python snippets for users of a published model: the lines that load and query it. The tests run them."""
 
 from __future__ import annotations
 

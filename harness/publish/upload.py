@@ -33,7 +33,7 @@ def check(repo: str, public: bool, evidence: str) -> None:
     except (OSError, ValueError) as error:
         raise HarnessError(_explain(error, repo, "nothing was done yet")) from error
     if role == "read":
-        raise HarnessError(f"the token may only read at {constants.ENDPOINT}; set HF_TOKEN to one that may write")
+        raise HarnessError(f"the token is read-only at {constants.ENDPOINT}; set HF_TOKEN to one that may write")
     if info is None:
         return
     if bool(info.private) == public:
@@ -45,7 +45,7 @@ def check(repo: str, public: bool, evidence: str) -> None:
     files = {file.rfilename for file in info.siblings or ()} - {".gitattributes"}  # the Hub's own
     if files and not any(name.startswith(f"{evidence}/") for name in files):
         raise HarnessError(
-            f"{repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another"
+            f"{repo} holds other files ({', '.join(sorted(files)[:3])}), which this would replace; name another one"
         )
 
 

@@ -1,6 +1,6 @@
 """The plug-in's command-line options, and their translation for the pipeline.
 
-Every run of pytest imports this module, so that the rest of the harness is imported inside the functions that need it.
+Every run of pytest imports this module; so the rest of the harness is imported inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 LOCAL = "local"
-CONSTRAINTS = {"max_latency_ms": "latency", "max_memory_mb": "memory", "max_size_mb": "size"}
+CONSTRAINTS = {"max_latency_ms": "more latency", "max_memory_mb": "more memory", "max_size_mb": "a larger artifact"}
 
 
 def declare(add: Callable[..., None]) -> None:
@@ -30,11 +30,11 @@ def declare(add: Callable[..., None]) -> None:
     folder = partial(add, type=Path, metavar="DIR")
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
     flag("--ship-hub", help="also run suites whose models or rows come from the Hugging Face Hub")
-    add("--ship-backends", metavar="A,B", help="measure these backends: names, default, or all (default: default)")
+    add("--ship-backends", metavar="A,B", help="backends to measure: names, `default` or `all` (default: default)")
     number("--ship-threads", help="threads per worker (default: the usable cores, at most 8)")
-    flag("--ship-spin", help="let idle threads of workers spin, as runtimes do by default")
+    flag("--ship-spin", help="let idle worker threads busy-wait, as runtimes do by default")
     seconds("--ship-budget", default=60.0, help="longest time from a comparison's first to last round (default: 60)")
-    number("--ship-launches", default=4, help="generations of fresh workers (default: 4)")
+    number("--ship-launches", default=4, help="fewest launches of a comparison, each with fresh workers (default: 4)")
     seconds("--ship-timeout", default=300.0, help="fail a worker that does not answer in this time (default: 300)")
     add("--ship-machine", default=LOCAL, metavar="NAME", help=f"store results under this name (default: {LOCAL})")
     folder("--ship-results", help="folder of results (default: results/ beside the suites)")
@@ -42,15 +42,15 @@ def declare(add: Callable[..., None]) -> None:
     number("--ship-tail", default=0, help="time N single calls after the decision, for percentiles (p99 needs 459)")
     sizes = "rows per call: 1, by which gates are judged, then larger sizes (default: 1,16)"
     add("--ship-batch-sizes", metavar="1,N", help=sizes)
-    for name, quantity in CONSTRAINTS.items():
+    for name, excess in CONSTRAINTS.items():
         option, unit = f"--ship-{name.replace('_', '-')}", name.rpartition("_")[2].upper()
-        add(option, type=float, metavar=unit, help=f"recommend no backend with more {quantity} than this")
+        add(option, type=float, metavar=unit, help=f"recommend no backend with {excess} than this")
     folder("--ship-baseline", help="compare with the stored runs in this folder; a proven regression fails its test")
     required = f"exit with {NOT_DECIDED} if a verdict is undecided or invalid and no gate is broken"
     add("--ship-require", choices=["decided"], help=required)
     spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
     number("--ship-seeds", default=1, help=spread)
-    flag("--ship-resume", help="measure only what no earlier session finished, and what has changed since")
+    flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")
@@ -74,9 +74,9 @@ def check(options: Namespace, root: Path) -> None:
     if options.ship_track:
         check_installed(options.ship_track, f"--ship-track {options.ship_track}")
     if options.ship_tail < 0:
-        raise HarnessError(f"--ship-tail {options.ship_tail}: must be a number of calls; the 99th percentile needs 459")
+        raise HarnessError(f"--ship-tail {options.ship_tail}: must be 0 or more calls; the 99th percentile needs 459")
     if options.ship_threads and options.ship_threads > usable_cores():
-        raise HarnessError(f"--ship-threads {options.ship_threads}: this process may use {usable_cores()} cores")
+        raise HarnessError(f"--ship-threads {options.ship_threads}: must be at most {usable_cores()}, the usable cores")
     if not NAME.fullmatch(options.ship_machine):
         raise HarnessError(
             f"--ship-machine {options.ship_machine!r}: use letters, digits, '-' and '_', the first a letter or digit"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options; pytest's own -k and -m choose the cases."""
-    options.declare(parser.getgroup("shipbench", "which backend may this model ship on?").addoption)
+    options.declare(parser.getgroup("shipbench", "shipbench: measure the backends of fine-tuned models").addoption)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,7 +43,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
-    """Call it with the test's case: `bench(case)` measures it and judges it by its gate."""
+    """Measure the test's case and judge it by its gate: `bench(case)`."""
     from harness.pytest_plugin import hooks
 
     yield from hooks.bench(request, benchmark)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.results.schema import Finals, Result
 
 GROUPS = ("default", "all")
-"""Words that `--ship-backends` takes besides names."""
+"""Words that `--ship-backends` takes in addition to names."""
 
 
 def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:

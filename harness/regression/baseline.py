@@ -41,8 +41,8 @@ class Baseline:
             )
         if unequal := min((environment_differences(stored, here) for stored in environments), key=len):
             raise HarnessError(
-                f"--ship-baseline {self.folder}: none of its runs can be compared with a run here and now: "
-                f"{one_line('; '.join(unequal))}; store {ENOUGH} runs of this environment, or run in that one"
+                f"--ship-baseline {self.folder}: none of its runs can be compared with a run in this environment: "
+                f"{one_line('; '.join(unequal))}; store {ENOUGH} runs of it, or run in the stored one"
             )
 
     def regressions(self, result: Result) -> list[str]:
@@ -56,7 +56,7 @@ class Baseline:
         return [f"{one_line(change.case)} {change_sentence(change)}" for change in changes if change.is_open]
 
     def notes(self, results: Mapping[str, Result]) -> Iterator[str]:
-        """Yield which cases have no stored run, and which stored runs could not be used."""
+        """Yield a sentence for cases without a stored run, and for stored runs that could not be used."""
         missing = [name for name in results if name not in self.runs]
         if missing:
             yield f"warning: {self.folder} has no run of {', '.join(missing)}"

@@ -72,7 +72,7 @@ def find_changes(stored: StoredRuns, today: StoredRuns) -> list[Change]:
 
 
 def left_out(stored: StoredRuns, today: StoredRuns) -> Iterator[str]:
-    """Yield which stored runs could not be used, with the reason, and which stored cases were not run today."""
+    """Yield a sentence for stored runs that could not be used, with the reason, and for stored cases not run today."""
     cases: dict[str, list[str]] = {}
     for name, runs in today.items():
         before = _earlier_runs(stored, runs)

@@ -125,7 +125,7 @@ def read(folder: Path, expression: str = "") -> History:
     """
     words = [word for word in expression.split() if word != "and"]
     if {"or", "not"} & set(words) or "(" in expression:
-        raise HarnessError(f"-k {expression!r}: give words that all stand in a case's name, such as: minilm and int8")
+        raise HarnessError(f"-k {expression!r}: only words joined by and are allowed, such as 'minilm and int8'")
     files = [
         file
         for file in committed(folder)

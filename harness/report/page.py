@@ -1,4 +1,4 @@
-"""Comparisons as one HTML page that stands alone: no request, no library, readable on a phone and in print."""
+"""Comparisons as one self-contained HTML page: no request, no library, readable on a phone and in print."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ def terminal_text(changes: Sequence[Change], left_out: Sequence[str]) -> str:
 
 def reasons(changes: Sequence[Change]) -> list[str]:
     """Explain all but unchanged and improved cases: each regression by itself, others with one reason together."""
-    alike: dict[tuple[str, str], list[Change]] = {}
+    groups: dict[tuple[str, str], list[Change]] = {}
     for at, change in enumerate(changes):
         if change.word not in ("unchanged", "improved"):
             reason = str(at) if change.word == "regressed" else change.why
-            alike.setdefault((change.word, reason), []).append(change)
+            groups.setdefault((change.word, reason), []).append(change)
     return [
         one_line(f"{same[0].case} {change_sentence(same[0])}" if len(same) == 1 else f"{word}, {len(same)} rows: {why}")
-        for (word, why), same in alike.items()
+        for (word, why), same in groups.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Result files: one JSON a case, its answers and its failure log beside it, each written whole or not at all."""
+"""Result files: one JSON file per case, its answers and its failure log beside it, each written whole or not at all."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ TOO_FEW = 4
 
 @part("device-truth", "a worker on another device than requested is refused, 20 of 20")
 def device_truth(workspace: Workspace) -> Iterator[Figure]:
-    """Half of the liars are toys; the other half is ONNX Runtime, asked for a CUDA device that is hidden from it."""
+    """Launch workers that lie: toys, and ONNX Runtime asked for a CUDA device that is hidden from it."""
     graph = workspace.scratch / "real"
     _save_identity(graph)
     half = figures.DEVICE_TRIALS // 2

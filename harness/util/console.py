@@ -38,7 +38,7 @@ class Progress:
 
     terminal: TextIO | None = None
     log: TextIO | None = None
-    """Receives sentences where there is no terminal."""
+    """Receives sentences in place of a terminal."""
 
     def bar(self, label: str, total: int | None) -> tqdm[Never]:
         """Return a context manager that shows a bar until its end."""

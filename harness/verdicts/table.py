@@ -40,7 +40,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 Row = tuple[Any, ...]
-"""Values in the order of COLUMNS, None where there is no value."""
+"""Values in the order of COLUMNS, None for a missing value."""
 
 Cells = dict[str, Any]
 """Values by column."""

@@ -143,5 +143,5 @@ def test_fewest_layers_are_found_in_few_tries(layers, data):
 
 
 def test_layers_that_do_not_help_are_unsupported():
-    with pytest.raises(Unsupported, match="whatever layers stay in float"):
+    with pytest.raises(Unsupported, match="whichever layers stay in float"):
         fewest(lambda _: True, ["a", "b", "c"])

@@ -200,10 +200,10 @@ def test_any_exception_of_a_stage_is_recorded(error: BaseException, message: str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"imports": "torch"}, "imports='torch' must be a tuple of texts"),
-        ({"imports": ["torch"]}, "imports=.* must be a tuple of texts"),
-        ({"imports": (1,)}, "imports=.* must be a tuple of texts"),
-        ({"packages": "tvm"}, "packages='tvm' must be a tuple of texts"),
+        ({"imports": "torch"}, "imports='torch' must be a tuple of strings"),
+        ({"imports": ["torch"]}, "imports=.* must be a tuple of strings"),
+        ({"imports": (1,)}, "imports=.* must be a tuple of strings"),
+        ({"packages": "tvm"}, "packages='tvm' must be a tuple of strings"),
         ({"builds_in": Python(interpreter="x")}, "builds_in= needs a build="),
         ({"build": cases, "calibrate": cases}, "build= or calibrate=, not both"),
     ],

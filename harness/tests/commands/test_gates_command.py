@@ -63,7 +63,7 @@ BAD = {
     "malformed -k": (["test_toy.py", "-k", "not ("], "Wrong expression passed to '-k': not ("),
     "no seed": (["test_toy.py", "--seeds=0"], "--seeds 0: must be positive"),
     "seeds in words": (["test_toy.py", "--seeds=many"], "invalid int value: 'many'"),
-    "more threads than cores": (["test_toy.py", "--ship-threads=5000"], "--ship-threads 5000: this process may use"),
+    "more threads than cores": (["test_toy.py", "--ship-threads=5000"], "--ship-threads 5000: must be at most"),
     "file without cases": (["own.py"], "own.py: no case in it"),
     "suite that does not import": (["test_broken.py"], "no_such_module"),
     "missing model": (["test_lost.py"], "nowhere.py"),

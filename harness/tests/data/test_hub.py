@@ -121,7 +121,7 @@ def test_unusual_split_names_are_refused(server, tmp_path, monkeypatch):
     _, task = converted(server, tmp_path, monkeypatch, splits={"training": "train"})
     with pytest.raises(
         HarnessError,
-        match=r"splits= must map train, perhaps .*; it has train, validation",
+        match=r"splits= must map train, optionally .*; it has train, validation",
     ):
         reading.read(task, tmp_path)
 

@@ -121,7 +121,7 @@ def test_file_changed_within_a_second_is_read_again(tmp_path):
     ("name", "content", "message"),
     [
         ("rows.csv", "text\nx\n", r"train has no column topic; it has text"),
-        ("rows.csv", "text,topic\nx,a\ny,\n", r"row 1 of train has no value in topic, like 1 of 2 rows"),
+        ("rows.csv", "text,topic\nx,a\ny,\n", r"row 1 of train has no value in topic, as have 1 of 2 rows"),
         ("rows.csv", "text,topic\n", r"train has no rows|reading .* failed"),
         ("rows.jsonl", '{"text": "x"', "reading .*rows.jsonl failed: .*"),
         ("rows.xlsx", "x", r".*rows.xlsx has an unknown type; expected one of .csv, .tsv, .json, .jsonl, .parquet"),
@@ -221,7 +221,7 @@ def test_large_lists_are_read_as_lists(tmp_path):
 
 
 def test_unpublished_labels_are_refused(tmp_path):
-    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: they are not published"):
+    with pytest.raises(HarnessError, match=r"1 of 4 rows of train have the label -1: their labels are not published"):
         splits.load(labelled(tmp_path, [0, 1, 1, -1]), tmp_path)
     words = tagged(tmp_path, ClassLabel(names=["O", "A"]), lambda number: [0, -1 if number < 7 else 1])
     with pytest.raises(HarnessError, match=r"7 of 60 rows of train have the label -1"):
@@ -236,7 +236,7 @@ def test_word_without_a_label_is_refused(tmp_path):
 
 def test_f1_needs_exactly_two_labels(tmp_path):
     write(rows(topic=["a", "b", "c", "a"] * 25), tmp_path / "rows.csv")
-    with pytest.raises(HarnessError, match="f1 scores one of two labels, the rows have 3; use f1-macro"):
+    with pytest.raises(HarnessError, match="f1 needs two labels, the rows have 3; use f1-macro"):
         splits.load(task("rows.csv", also=("f1",)), tmp_path)
 
 

@@ -211,7 +211,7 @@ def test_row_without_a_value_is_named(install, column, value):
     rows[3][column] = value
     if value == "absent":
         del rows[3][column]
-    with pytest.raises(HarnessError, match=f"task toy: row 3 of train has no value in {column}, like 1 of 100 rows"):
+    with pytest.raises(HarnessError, match=f"task toy: row 3 of train has no value in {column}, as have 1 of 100 rows"):
         load(install(rows))
 
 
@@ -249,7 +249,7 @@ REFUSALS = {
         RARE, {"test": 10, "validation": 10, "calibration": 75, "split_seed": 1},
         "the test rows have labels that training never sees: rare; add rows or drop the labels",
     ),
-    "one label": (articles(desks=("a",)), {}, "every row has the label a; a model needs two to tell apart"),
+    "one label": (articles(desks=("a",)), {}, "every row has the label a; a classifier needs at least two"),
     "a test of one label": (
         articles(desks=("a",) * 49 + ("b",)), {"test": 3}, "every test row has the label a; ask for more test rows"
     ),

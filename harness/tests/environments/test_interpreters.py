@@ -48,8 +48,8 @@ def test_environment_without_numpy_is_refused(tmp_path: Path) -> None:
     [
         ({}, "give either interpreter= or requirements="),
         ({"interpreter": "x", "requirements": ("numpy",)}, "give either interpreter= or requirements="),
-        ({"requirements": "numpy"}, "must be a tuple of texts"),
-        ({"requirements": ("numpy", " ")}, "must be a tuple of texts"),
+        ({"requirements": "numpy"}, "must be a tuple of strings"),
+        ({"requirements": ("numpy", " ")}, "must be a tuple of strings"),
     ],
 )
 def test_ambiguous_environment_is_refused(arguments: dict[str, object], message: str) -> None:
@@ -57,7 +57,7 @@ def test_ambiguous_environment_is_refused(arguments: dict[str, object], message:
         Python(**arguments)  # type: ignore[arg-type]
 
 
-def test_worker_elsewhere_imports_the_harness_without_its_neighbours(tmp_path: Path) -> None:
+def test_worker_elsewhere_does_not_see_our_site_packages(tmp_path: Path) -> None:
     python = environment(tmp_path / "elsewhere", NUMPY)
     (site_packages,) = (tmp_path / "elsewhere").glob("lib/python*/site-packages")
     distribution(site_packages, "a-mark")

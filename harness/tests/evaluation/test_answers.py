@@ -179,7 +179,7 @@ def test_backend_loses_nothing_against_itself(rows):
     assert correct == [flag == "1" for flag in found.correct]
 
 
-def test_source_has_counts_of_its_own():
+def test_flips_against_the_source_are_counted_separately():
     found = summary([0, 0, 1, 1, 0], [0, 0, 0, 0, 1], [0, 0, 1, 0, 2], [0, 0, 0, 0, 1])
     assert (3, 0, 0.4) == (found.lost, found.gained, found.agreement)
     assert (1, 0, 0.6) == (found.source_lost, found.source_gained, found.source_agreement)

@@ -236,7 +236,7 @@ def test_clock_that_never_settles_is_noted(measured):
     assert note in measurement.notes()
 
 
-def test_cpu_measurements_ask_no_driver_and_a_silent_one_stops_none(measured):
+def test_gpu_driver_is_unused_on_cpu_and_optional_on_cuda(measured):
     measurement, readings = measured("cpu", [300])
     assert (0, []) == (readings, measurement.gpu)
     measurement, _ = measured("cuda", [300], silent=True)

@@ -469,7 +469,7 @@ def test_workloads_and_launches_share_the_budget(run):
         assert all(1 <= rounds <= 4 for rounds in counts(samples)["pytorch"])
 
 
-def test_no_launch_begins_that_the_budget_cannot_bring_to_a_look(run):
+def test_launch_that_cannot_reach_a_look_is_not_begun(run):
     # Two rounds of 3 ms or more are within 0.1 s, two hundred are not.
     (samples,) = run(looks=(2, 200), launches=1, options={"budget_s": 0.1}, pytorch="ok").samples
     assert [2] == counts(samples)["pytorch"]
@@ -497,7 +497,7 @@ def sweep(run, **options):
     return run(workloads=[workload(batch=batch) for batch in SWEEP], **(defaults | options))
 
 
-def test_arm_has_figures_up_to_the_largest_batch_it_has_memory_for(run):
+def test_arm_keeps_its_figures_below_the_batch_that_exhausts_memory(run):
     measurement = sweep(run, pytorch="ok", control="ok", half="small", one="smaller")
     batches = {name: [s.batch for s in measurement.samples if s.has(name)] for name in measurement.workers}
     assert {"pytorch": [*SWEEP], "control": [*SWEEP], "half": [1, 4], "one": [1]} == batches

@@ -198,7 +198,7 @@ def test_unanswered_words_are_no_entities():
     assert 1.0 == score("entity-f1", [["B-PER", "O", NO_ANSWER]], truth)
 
 
-def test_labels_of_no_row_are_wrong_entities():
+def test_labels_that_no_row_has_are_wrong_entities():
     assert 2 / 3 == pytest.approx(score("entity-f1", [["B-PER", "O", NO_LABEL]], [["B-PER", "O", "O"]]))
 
 

@@ -254,7 +254,7 @@ def test_failed_write_leaves_nothing(tmp_path, capsys):
 @pytest.mark.parametrize("option", ["--public", "--anyway"])
 def test_upload_options_need_push(tmp_path, capsys, option):
     assert 4 == publish(tmp_path, option)
-    assert "go with --push" in capsys.readouterr().err
+    assert "need --push" in capsys.readouterr().err
 
 
 # --- the demo

@@ -108,7 +108,7 @@ def test_missing_token_is_refused_without_a_request(hub, tmp_path, capsys, monke
 
 
 @pytest.mark.parametrize(
-    ("token", "message"), [("hf_nobodysToken", "the token is not accepted (401)"), (READER, "the token may only read")]
+    ("token", "message"), [("hf_nobodysToken", "the token is not accepted (401)"), (READER, "the token is read-only")]
 )
 def test_unfit_token_is_refused_before_any_work(hub, tmp_path, capsys, monkeypatch, token, message):
     shop.stock(tmp_path)

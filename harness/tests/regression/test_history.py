@@ -107,8 +107,8 @@ def test_unreadable_files_are_noted_and_finals_skipped(repository):
     repository.commit(run(0))
     past = read(repository.results)
     assert 1 == len(past.points)
-    assert 1 == sum(f" and 1 more: schema 1, this version reads {SCHEMA};" in note for note in past.notes)
-    assert 2 == sum(": not a result: " in note for note in past.notes)
+    assert 1 == sum(f" and 1 more: unreadable: schema 1, this version reads {SCHEMA};" in note for note in past.notes)
+    assert 3 == sum(": unreadable: " in note for note in past.notes)
 
 
 def test_words_select_cases_by_name(repository):
@@ -121,7 +121,7 @@ def test_words_select_cases_by_name(repository):
 @pytest.mark.parametrize("expression", ["bag or big", "not bag", "(bag)"])
 def test_other_expressions_are_refused(expression, capsys):
     assert 4 == main(["history", "-k", expression])
-    assert "give words that all stand in a case's name" in capsys.readouterr().err
+    assert "only words joined by and are allowed" in capsys.readouterr().err
 
 
 def test_only_committed_files_with_any_name_are_listed(tmp_path):

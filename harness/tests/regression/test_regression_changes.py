@@ -84,7 +84,7 @@ def test_identical_runs_never_regress(stored, today, typical):
 
 @LAW
 @given(SIDES, LOGS, st.floats(1, 20), st.floats(0, 0.1))
-def test_more_spread_proves_no_change(stored, today, factor, typical):
+def test_more_spread_never_proves_a_change(stored, today, factor, typical):
     mean = sum(stored) / len(stored)
     wider = [mean + factor * (value - mean) for value in stored]
     before = speed_change(intervals(stored), intervals([today]), 0.0).word
@@ -103,14 +103,14 @@ def test_too_few_stored_runs_are_undecided(stored, today):
 
 @LAW
 @given(SIDES, LOGS, st.floats(1.0, 1.2))
-def test_wider_runs_prove_no_change(stored, today, width):
+def test_wider_intervals_never_prove_a_change(stored, today, width):
     assume(speed_change(intervals(stored), intervals([today])).word == "undecided")
     assert "undecided" == speed_change(intervals(stored), [around(math.exp(today), 1.01 * width)]).word
 
 
 @LAW
 @given(SIDES, LOGS)
-def test_proven_change_parts_intervals_beyond_tolerance(stored, today):
+def test_change_is_proven_where_intervals_lie_beyond_the_tolerance(stored, today):
     change = speed_change(intervals(stored), intervals([today]))
     assert (change.word == "regressed") == (change.today.high * 1.02 < change.stored.low)
     assert (change.word == "improved") == (change.today.low > change.stored.high * 1.02)

@@ -40,7 +40,7 @@ def test_status_counts_cases_by_problem():
     assert "0 of 0 comparisons may ship a faster backend" == status_line([])
 
 
-def test_shipping_nothing_gives_the_reason():
+def test_missing_recommendation_has_its_reason():
     assert r"| nothing: pytorch, the reference, was not measured" in github_summary(
         [factory.result("onnxruntime", 0.5)]
     )

@@ -29,7 +29,7 @@ def table_rows(read):
     return [attributes for attributes in read.all("tr") if "data-backend" in attributes]
 
 
-def test_head_says_failures_recommendation_and_certainty():
+def test_head_shows_failures_recommendation_and_certainty():
     read = Reader(page(comparison()))
     assert [] == read.open
     text = read.text[:700]

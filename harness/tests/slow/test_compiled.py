@@ -36,7 +36,7 @@ def batch(rows, length):
 
 
 @needs(PYTORCH_COMPILE)
-def test_two_graphs_answer_every_batch_and_length_as_eager_pytorch_does(bert):
+def test_two_graphs_answer_every_shape_as_eager_pytorch(bert):
     from torch._dynamo.utils import counters
 
     reference, compiled = PYTORCH.load(bert, TARGET), PYTORCH_COMPILE.load(bert, TARGET)
@@ -68,7 +68,7 @@ def test_int8_multiplies_integers_and_answers_nearly_the_same(bert):
 
 
 @needs(PYTORCH_COMPILE)
-def test_compiling_is_a_phase_of_its_own_and_leaves_no_cache_behind(bert, tmp_path, monkeypatch):
+def test_compiling_is_timed_apart_and_leaves_no_cache(bert, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     reference = PYTORCH.load(bert, TARGET)
     with Worker(PYTORCH_COMPILE, bert, TARGET, 300) as worker:

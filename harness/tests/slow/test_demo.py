@@ -116,7 +116,7 @@ def recorded(demo):
 
 
 @pytest.mark.parametrize("case", ["toy/bag.onnxruntime.cpu", "tickets/mine.onnxruntime-int8.cpu"])
-def test_texts_are_answered_as_measured_and_hostile_ones_do_nothing(browser, served, case):  # noqa: F811
+def test_texts_are_answered_as_measured_and_hostile_ones_are_harmless(browser, served, case):  # noqa: F811
     demo = served(case)
     test_rows, table = rows(demo.toy, demo.result), recorded(demo)
     answers = []
@@ -145,7 +145,7 @@ def test_empty_text_is_refused(browser, served, text):  # noqa: F811
     page.close()
 
 
-def test_images_of_any_form_are_answered_as_measured(browser, served, tmp_path):  # noqa: F811
+def test_images_of_any_mode_and_size_are_answered_as_measured(browser, served, tmp_path):  # noqa: F811
     demo = served("digits/vit.onnxruntime.cpu")
     page, _ = opened(browser, demo)
     page.get_by_role("button", name="Answer").click()

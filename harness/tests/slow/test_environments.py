@@ -31,7 +31,7 @@ def measured(once: Once) -> tuple[Toy, Run]:
     return once("environments", make)
 
 
-def test_both_releases_and_both_exporters_are_measured_in_the_same_rounds(measured: tuple[Toy, Run]) -> None:
+def test_releases_and_exporters_share_their_rounds(measured: tuple[Toy, Run]) -> None:
     toy, run = measured
     assert 0 == run.status, run.text
     found = {result.backend: result for result in toy.results.values()}
@@ -41,7 +41,7 @@ def test_both_releases_and_both_exporters_are_measured_in_the_same_rounds(measur
     assert 1 == len({(result.measurement, result.series[0].reference_ns) for result in found.values()})
 
 
-def test_each_ran_on_the_release_that_its_result_names(measured: tuple[Toy, Run]) -> None:
+def test_result_names_the_release_that_ran(measured: tuple[Toy, Run]) -> None:
     found = {result.backend: result.process for result in measured[0].results.values()}
     older = found.pop("onnxruntime-1-23-2")
     assert older is not None
@@ -50,7 +50,7 @@ def test_each_ran_on_the_release_that_its_result_names(measured: tuple[Toy, Run]
     assert all(process is not None and RELEASE != process.settings["onnxruntime"] for process in found.values())
 
 
-def test_the_exporter_is_that_of_transformers_5_and_its_quantizer_makes_integers(measured: tuple[Toy, Run]) -> None:
+def test_transformers_5_exports_and_quantises(measured: tuple[Toy, Run]) -> None:
     found = {result.backend: result.artifact for result in measured[0].results.values()}
     exported, quantised = found["onnxruntime-tf5"], found["onnxruntime-tf5-int8"]
     assert exported is not None

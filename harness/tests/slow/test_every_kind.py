@@ -22,7 +22,7 @@ def ran(once: Once) -> tuple[Toy, Run]:
 
 
 @pytest.mark.parametrize("task", ["longest-word", "gaps", "translated", "summed-up"])
-def test_a_kind_goes_from_rows_to_verdicts(ran, task):
+def test_kind_is_measured_from_rows_to_verdicts(ran, task):
     toy, run = ran
     assert 0 == run.status, run.text
     found = {result.backend: result for result in toy.results.values() if result.task == task}
@@ -33,26 +33,26 @@ def test_a_kind_goes_from_rows_to_verdicts(ran, task):
     assert all(result.answers.drop_bounds or task == "gaps" for result in found.values())
 
 
-def test_what_is_generated_is_counted_in_tokens_a_second(ran):
+def test_generated_text_has_tokens_per_second(ran):
     toy, _ = ran
     table = pd.read_csv(toy.folder / "results" / "local" / "comparison.csv").groupby("task")["tokens_per_s"]
     assert {"gaps": 0, "longest-word": 0, "summed-up": 8, "translated": 8} == table.count().to_dict()
     assert table.min().dropna().gt(0).all()
 
 
-def test_a_model_learns_its_kind_a_little(ran):
+def test_model_learns_its_kind_a_little(ran):
     toy, _ = ran
     for task, least in {"longest-word": 0.3, "gaps": 0.02, "translated": 0.4, "summed-up": 0.4}.items():
         assert least < toy.results[f"{task}/tiny.pytorch.cpu"].answers.score, task
 
 
-def test_other_metrics_are_told_beside_the_tasks(ran):
+def test_further_metrics_are_in_the_summary(ran):
     _, run = ran
     for metric in ("exact-match", "top-1", "chrf"):
         assert f"By {metric}: pytorch " in run.text
 
 
-def test_generated_text_of_ones_own_rows_is_not_quoted(ran):
+def test_text_generated_from_own_rows_is_not_quoted(ran):
     toy, _ = ran
     flips = [(result.task, flip) for result in toy.results.values() for flip in result.answers.flips]
     assert flips

@@ -1,4 +1,4 @@
-"""Whole sessions that measure again what does not stand."""
+"""Whole sessions that repeat measurements whose results are no longer valid."""
 
 import json
 import re
@@ -16,7 +16,7 @@ def edit(toy: Toy, name: str, change: dict[str, object]) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
 
-def test_a_failure_and_another_schema_are_measured_again(measured: Toy) -> None:  # noqa: F811
+def test_failed_and_outdated_results_are_measured_again(measured: Toy) -> None:  # noqa: F811
     edit(measured, NAMES[0], {"status": "failed", "error": {"stage": "build", "message": "no", "status": "failed"}})
     edit(measured, NAMES[3], {"schema": 1})
     run, changed = again(measured)
@@ -25,7 +25,7 @@ def test_a_failure_and_another_schema_are_measured_again(measured: Toy) -> None:
     assert re.search(r"^toy/other on cpu: measured again: .*schema 1, this version reads \d", run.text, re.MULTILINE)
 
 
-def test_a_changed_suite_has_all_that_it_declares_measured_again(measured: Toy) -> None:  # noqa: F811
+def test_changed_suite_is_measured_again_as_a_whole(measured: Toy) -> None:  # noqa: F811
     with (measured.folder / "own.py").open("a") as file:
         file.write("\nCHANGED = True\n")
     run, changed = again(measured)

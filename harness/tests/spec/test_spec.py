@@ -225,7 +225,7 @@ def test_unknown_kinds_list_the_known_ones(kind, hint):
     ("changed", "message"),
     [
         ({"inputs": ("text", "label")}, r"an input cannot be called 'label'; rename the column in read\(\)"),
-        ({"inputs": "text"}, r"inputs='text' must be a tuple of texts, as in \('text',\)"),
+        ({"inputs": "text"}, r"inputs='text' must be a tuple of strings, as in \('text',\)"),
         ({"inputs": ()}, r"inputs=\(\) must name a column"),
         ({"test": 0}, "test=0 must be positive; leave it out for the default"),
         ({"validation": 0}, "validation=0 must be positive"),
@@ -255,7 +255,7 @@ def test_kinds_with_unknown_metrics_are_refused():
 
 
 @pytest.mark.parametrize("limits", [(94, 0.01), (-0.1, 0.01), (0.94, 1), (0.94, -0.01)])
-def test_gates_in_points_are_refused(limits):
+def test_gates_beyond_0_to_1_are_refused(limits):
     min_score, max_drop = limits
     with pytest.raises(HarnessError, match="scores run from 0 to 1"):
         Gate(min_score=min_score, max_drop=max_drop)
@@ -275,7 +275,7 @@ def test_cases_cover_models_devices_and_backends():
     assert expected == [str(case) for case in suite]
 
 
-def test_backends_default_to_the_default_ones_and_others_on_request():
+def test_cases_have_default_backends_and_others_on_request():
     suite = cases(task(), [model()])
     every = [*DEFAULT_BACKENDS, *MORE_BACKENDS]
     assert [b for device in DEVICES for b in every if device in b.devices] == [case.backend for case in suite]
@@ -283,7 +283,7 @@ def test_backends_default_to_the_default_ones_and_others_on_request():
     assert not any(case.on_request for case in cases(task(), [model()], MORE_BACKENDS))
 
 
-def test_backends_on_request_stay_wanted_where_a_suite_names_them():
+def test_backend_on_request_is_measured_where_a_suite_names_it():
     own = cases(task(name="own"), [model()], [PYTORCH, OPENVINO])
     default = cases(task(name="default"), [model()])
     for suite in ([*own, *default], [*default, *own]):
@@ -291,7 +291,7 @@ def test_backends_on_request_stay_wanted_where_a_suite_names_them():
         assert {"own/toy-model.openvino.cpu"} == {name for name in left if ".openvino." in name}
 
 
-def test_backends_on_request_are_wanted_by_name_or_all():
+def test_backend_on_request_is_measured_by_name_or_all():
     suite = cases(task(), [model()])
 
     def wanted(names):

@@ -107,7 +107,7 @@ def test_median_interval_takes_the_sign_tests_order_statistics(confidence):
         assert (k or -math.inf, count + 1 - k if k else math.inf) == (interval.low, interval.high), count
 
 
-def test_few_values_bound_a_median_at_known_confidences():
+def test_five_values_bound_a_median_below_95_percent():
     # Exactly 1 - 2/2^5, where the law's "at most" holds with equality; at 95 % it takes six values.
     cases = [(5, 0.9375, (0, 4)), (5, 0.95, (-math.inf, math.inf)), (6, 0.95, (0, 5)), (0, 0.95, (-math.inf, math.inf))]
     for count, confidence, bounds in cases:
@@ -229,7 +229,7 @@ def test_difference_has_a_closed_form_without_flips(rows):
 
 
 @pytest.mark.parametrize("rows", [1, 20, 1000])
-def test_nothing_is_below_everything_lost(rows):
+def test_all_rows_lost_is_the_lowest_difference(rows):
     interval = paired_difference(rows, 0, rows)
     assert (interval.low, interval.estimate) == (-1, -1)
     assert -1 < interval.high < 1
@@ -298,7 +298,7 @@ def test_no_flips_leave_room_for_the_exact_bound(rows, points):
 
 
 @pytest.mark.parametrize(("events", "rows"), [(0, 10), (1, 10), (3, 40), (9, 10)])
-def test_rare_event_bound_is_seen_so_seldom_once_in_twenty(events, rows):
+def test_rare_event_bound_is_exact_at_95_percent(events, rows):
     share = rare_event_bound(events, rows)
     seen = sum(math.comb(rows, k) * share**k * (1 - share) ** (rows - k) for k in range(events + 1))
     assert pytest.approx(0.05) == seen
@@ -327,7 +327,7 @@ def test_more_flips_need_a_larger_margin_and_more_rows_a_smaller_one(flipped, ro
 
 
 @pytest.mark.parametrize("rule", [within, beyond])
-def test_chance_is_the_sum_over_all_counts(rule):
+def test_exact_chance_agrees_with_simulation(rule):
     rows, lost, gained, margin = 60, 0.05, 0.03, 0.02
     draws = np.random.default_rng(0).multinomial(rows, [lost, gained, 1 - lost - gained], size=20_000)
     pairs, counts = np.unique(draws[:, :2], axis=0, return_counts=True)
@@ -368,7 +368,7 @@ def test_bootstrap_draws_its_columns_together():
     assert (0.0, 0.0, 0.0) == (interval.low, interval.estimate, interval.high)
 
 
-def test_bootstrap_depends_on_its_seed_only():
+def test_bootstrap_depends_only_on_its_seed():
     values = counted(np.random.default_rng(8).normal(size=50))
     assert bootstrap_interval(mean, [values], 200) == bootstrap_interval(mean, [values], 200)
     assert bootstrap_interval(mean, [values], 200) != bootstrap_interval(mean, [values], 200, seed=1)
@@ -392,7 +392,7 @@ def labelled(rows=200, wrong=(), seed=9):
 @pytest.mark.usefixtures("_fewer_resamples")
 @pytest.mark.parametrize("metric", ["accuracy", "f1-macro"])
 @pytest.mark.parametrize("wrong", [(), (1,), tuple(range(1, 9)), tuple(range(101, 190, 4))], ids=len)
-def test_drop_of_a_score_is_never_surer_than_that_of_its_rows(metric, wrong):
+def test_bootstrap_drop_is_never_narrower_than_the_counted_one(metric, wrong):
     own, other, truth = labelled(wrong=wrong)
     drop = score_drop(metric, own, other, truth)
     lost = int(((other == truth) & (own != truth)).sum())
@@ -413,7 +413,7 @@ def test_bootstrap_of_accuracy_is_near_the_counted_bounds():
 
 
 @pytest.mark.usefixtures("_fewer_resamples")
-def test_drop_of_a_score_mirrors_when_both_change_places():
+def test_score_drop_mirrors_when_backends_swap():
     own, other, truth = labelled(wrong=range(1, 60, 7))
     there, back = score_drop("f1-macro", own, other, truth), score_drop("f1-macro", other, own, truth)
     assert pytest.approx(-there.estimate) == back.estimate

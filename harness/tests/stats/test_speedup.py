@@ -89,7 +89,7 @@ def test_one_launch_gives_an_infinite_interval(rounds):
 # Weights
 
 
-def test_quiet_launches_of_unequal_rounds_weigh_alike():
+def test_quiet_launches_weigh_the_same_whatever_their_rounds():
     located = locate_arm([np.full(4, 0.001), np.full(40, -0.001)])
     assert pytest.approx([0.5, 0.5], abs=0.01) == located.weights[0]
     assert pytest.approx(0.0, abs=2e-5) == located.centre[0]
@@ -117,7 +117,7 @@ def test_neighbour_that_hits_most_rounds_of_a_launch_does_not_move_the_location(
 
 @LAW
 @given(st.lists(st.floats(-0.5, 0.5), min_size=2, max_size=40), st.data())
-def test_slower_round_never_raises_the_location_at_one_corner(values, data):
+def test_slower_round_never_raises_the_location_at_a_fixed_corner(values, data):
     # The corner itself follows the rounds: with it, one slower round was seen to raise an estimate by 0.2 %.
     before, corner = np.array([values]), np.array([[0.02]])
     after = before.copy()

@@ -37,7 +37,7 @@ def test_report_to_keeps_the_recipe_fingerprint():
 
 @pytest.mark.parametrize("wrong", ["tensorboard", ("tensorbord",), ("all",)])
 def test_unknown_tracker_is_refused_with_the_choices(wrong):
-    message = r"must be a tuple of texts|unknown tracker .*; expected one of mlflow, tensorboard, trackio, wandb"
+    message = r"must be a tuple of strings|unknown tracker .*; expected one of mlflow, tensorboard, trackio, wandb"
     with pytest.raises(HarnessError, match=message):
         Recipe(report_to=wrong)
 

@@ -140,7 +140,7 @@ def test_code_digest_shows_changed_code_at_any_depth(package, changes):
     assert package() != package(**changes)
 
 
-def test_code_digest_follows_imports_inside_functions_and_circles(package):
+def test_code_digest_follows_nested_and_circular_imports(package):
     lazy = CODE.replace("import harness.helper\n", "").replace("    return", "    import harness.helper\n    return")
     assert package(code=lazy) != package(code=lazy, deep="TWO = 3\n")
     assert package(deep="TWO = 2\nimport harness.code\n") == package(deep="TWO = 2\nimport harness.code\n")

@@ -208,7 +208,7 @@ def test_memory_beats_beyond_allocator_noise(memory_mb, expected):
     assert expected == front(result("a", 2.0), result("b", 2.0, process=process(memory_mb=memory_mb)))
 
 
-def test_noise_other_measurements_and_invalid_speed_beat_nothing():
+def test_doubtful_speed_keeps_backends_on_the_front():
     loud = [result(name, series=(series(factor, noise=0.5),)) for name, factor in (("a", 2.0), ("b", 2.02))]
     assert ["a", "b"] == front(*loud)
     assert ["fast", "slow"] == front(result("fast", 2.0), result("slow", 0.5, measurement="another"))

@@ -190,7 +190,7 @@ def test_too_few_seeds_give_no_proposal(count: int) -> None:
     assert f"a spread takes 3 seeds, and {count} count" == proposal.why
 
 
-def test_no_proposal_that_a_collapsed_run_would_reach() -> None:
+def test_proposal_within_reach_of_a_collapsed_run_is_withheld() -> None:
     proposal = propose(seeds([0.3, 0.6, 0.9]), 0.0)
     assert proposal.min_score is None
     assert "and a collapsed model scores 0.2500" in proposal.why

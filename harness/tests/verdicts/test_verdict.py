@@ -254,6 +254,6 @@ def test_proven_drop_breaks_the_gate_with_its_counts():
     assert problem.endswith("against pytorch, more than the 1 allowed (40 of 1000 rows lost, 0 gained)")
 
 
-def test_every_broken_promise_is_named():
+def test_every_broken_limit_of_a_gate_is_named():
     bad = contender(0.5, answers=answers(lost=100), min_speedup=1.5)
     assert ["score", "score", "speed-up"] == [text.split()[0] for text in shortfalls(bad)]
