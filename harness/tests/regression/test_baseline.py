@@ -191,14 +191,6 @@ def test_proven_regression_fails_its_test(before: tuple[Toy, Run], toy: Toy, tmp
     assert " where 5 stored runs had " in second.text
 
 
-def test_too_few_stored_runs_leave_the_case_open(before: tuple[Toy, Run], toy: Toy, tmp_path: Path) -> None:
-    stored = copies(tmp_path / "stored", before[0].results[CASE], factor=5, count=3)
-    second = rerun(before, toy, f"--ship-baseline={stored}", "--ship-require=decided")
-    assert 7 == second.status
-    assert f"warning: {CASE} undecided at batch 1: " in second.text
-    assert "3 stored runs; 5 are needed" in second.text
-
-
 def test_incomparable_baseline_is_refused_before_training(before: tuple[Toy, Run], toy: Toy, tmp_path: Path) -> None:
     stored = copies(tmp_path / "stored", before[0].results[CASE], factor=1)
     toy.copy("passing.py", "own.py", "bag.py")

@@ -1,4 +1,3 @@
-# the expectation stands on the left
 """Environments that pip really builds: two releases of a runtime, and two exporters, in the same rounds."""
 
 import subprocess
