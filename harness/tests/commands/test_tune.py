@@ -120,7 +120,7 @@ BAD = {
     "infinite budget": (["test_toy.py", "-k", "choosy.cpu", "--budget=inf"], "--budget inf: must be positive, in"),
     "no budget": (["test_toy.py", "-k", "choosy.cpu", "--budget=0"], "--budget 0: must be positive"),
     "budget in words": (["test_toy.py", "-k", "choosy.cpu", "--budget=all"], "invalid float value: 'all'"),
-    "more threads than cores": (["test_toy.py", "-k", "choosy", "--ship-threads=5000"], "--ship-threads 5000: this"),
+    "more threads than cores": (["test_toy.py", "-k", "choosy", "--ship-threads=5000"], "--ship-threads 5000: must"),
     "typo in an option": (["test_typo.py", "-k", "choosy"], "unknown option 'wrk'; expected one of threads, "),
 }
 
