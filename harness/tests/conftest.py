@@ -34,7 +34,7 @@ pd.DataFrame().to_parquet(io.BytesIO())
 
 @dataclass(frozen=True)
 class Run:
-    """What one run of pytest left behind."""
+    """Exit status and output of one pytest run."""
 
     status: int
     out: list[str] = field(repr=False)

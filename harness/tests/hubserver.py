@@ -20,7 +20,7 @@ API = re.compile(
     r"/api/(?P<sort>models|datasets)/(?P<repo>[^/]+/[^/]+)(/(?P<what>revision|tree)/(?P<revision>[^/?]+))?$"
 )
 DATASET = re.compile(r"(?:[\w-]+/)?[\w.-]+", re.ASCII)
-"""What the Hub takes for a dataset in `model-index`."""
+"""Dataset names that the Hub accepts in `model-index`."""
 FILE = re.compile(r"/(?P<sort>datasets/)?(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)$")
 
 
@@ -54,7 +54,7 @@ class Server:
     """429, 500, reset, truncated, wrong-hash, stalled, more, silent; on answers to `trouble_at`."""
     trouble_at: str = "resolve"
     tokens: dict[str, str] = field(default_factory=dict)
-    """What each may do: `read` or `write`."""
+    """Role of each token: `read` or `write`."""
     objects: dict[str, bytes] = field(default_factory=dict)
     """Large files that have arrived, by sha256; those of no commit are nobody's."""
 

@@ -54,7 +54,7 @@ def test_label_of_no_row_has_a_name():
 
 
 def table(kind, dataset, single, own, reference, labels=()):
-    """What is kept beside a result; the task has a row for each of `single`."""
+    """Answers kept beside a result; the task has a row for each of `single`."""
     part = Dataset.from_dict({"question": ["q"] * len(single), "context": ["a secret"] * len(single)})
     part = part.add_column("label", [0] * len(single) if labels else ["secret"] * len(single))
     task = Task(

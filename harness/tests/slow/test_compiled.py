@@ -1,4 +1,4 @@
-"""What torch.compile makes: its graphs are counted, and products of integers. Minutes, nearly all of them compiling."""
+"""Graphs and integer products that torch.compile makes. Takes minutes, nearly all of them compiling."""
 
 from pathlib import Path
 

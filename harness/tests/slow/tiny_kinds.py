@@ -14,7 +14,7 @@ from harness.data import reading
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = 12
-"""Of an article."""
+"""Sentences of one article."""
 ROWS = 1600
 VOCABULARY = 1500
 

@@ -1,4 +1,4 @@
-"""What authors declare: mistakes are explained, defaults are sound, and every case has one name."""
+"""Declarations of authors: mistakes are explained, defaults are sound, and every case has one name."""
 
 from argparse import Namespace
 from dataclasses import FrozenInstanceError, fields, replace
