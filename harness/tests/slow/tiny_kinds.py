@@ -14,7 +14,7 @@ from harness.data import reading
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = 12
-"""Sentences of one article."""
+"""Words in an article."""
 ROWS = 1600
 VOCABULARY = 1500
 
