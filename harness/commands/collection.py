@@ -59,7 +59,8 @@ def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case,
         raise HarnessError(f"--ship-threads {options.ship_threads}: must be at most {cores}, the usable cores")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     collection = collect(options.suite, options.expression)
-    check_cases(collection.cases)
+    for note in check_cases(collection.cases):
+        stderr_progress().say(note)
     return collection.cases, Options(
         artifacts=options.ship_artifacts or collection.artifacts,
         machine=pytest_options.LOCAL,

@@ -60,8 +60,8 @@ def locate(package: Package) -> Path:
     return path
 
 
-def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str]]:
-    """Return split → rows in the source's order, and the names of labels that the source lists, in its order.
+def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[str]]:
+    """Return split → rows in the source's order, the names of labels that it lists, in its order, and notes on reading.
 
     `train` is among the splits. Columns are the task's inputs and `label`.
     """
@@ -81,7 +81,7 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str]]:
                 )
     listed: list[str] = []
     tables = {name: _select_columns(task, name, rows, listed) for name, rows in tables.items()}
-    return tables, listed
+    return tables, listed, []
 
 
 def _read_package(task: Task, package: Package) -> Dataset:

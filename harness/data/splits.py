@@ -45,6 +45,8 @@ class Split:
     """Names of the labels, into which `label` holds indices; empty for kinds whose answers are not labels."""
     duplicates: int
     """Rows dropped because another row has the same inputs. Of two such rows the training row goes."""
+    notes: tuple[str, ...] = ()
+    """Sentences about how the rows were read, such as files left out, that a reader of the results must know."""
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each part."""
@@ -75,7 +77,7 @@ def load(task: Task, folder: Path) -> Split:
     from datasets import ClassLabel, List, disable_progress_bars
 
     disable_progress_bars()
-    tables, listed = reading.read(task, folder)
+    tables, listed, notes = reading.read(task, folder)
     tables, duplicates = _drop_duplicates(tables, task)
     labels: tuple[str, ...] = ()
     if task.kind.label in ("one", "each"):
@@ -96,7 +98,7 @@ def load(task: Task, folder: Path) -> Split:
     if labels and len(used := _used_labels(parts["test"])) < 2:
         only = labels[used.pop()]
         raise HarnessError(f"task {task.name}: every test row has the label {only}; ask for more test rows")
-    return Split(train=train, labels=labels, duplicates=duplicates, **parts)
+    return Split(train=train, labels=labels, duplicates=duplicates, notes=tuple(notes), **parts)
 
 
 def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:

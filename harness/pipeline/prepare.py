@@ -55,6 +55,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
         gpu.check_memory(artifacts.target.device, [0, 0])
     with stage("data"):
         split = state.split = splits.load(artifacts.task, artifacts.folder)
+        state.notes += split.notes
     with stage("train"):
         state.checkpoint = artifacts.checkpoint(split)
         if state.checkpoint.info.get("pickled"):

@@ -31,8 +31,11 @@ OWNED = frozenset(
 """TrainingArguments that would contradict the recorded recipe."""
 
 
-def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
-    """Raise HarnessError with every problem of the selected cases, each given with its suite's folder."""
+def check_cases(selected: Sequence[tuple[Case, Path]]) -> list[str]:
+    """Return notes on the rows of the selected cases, each given with its suite's folder.
+
+    HarnessError with every problem of the cases.
+    """
     problems: dict[str, None] = {}  # each once
     with quiet():
         for check in _checks(selected):
@@ -44,6 +47,8 @@ def check_cases(selected: Sequence[tuple[Case, Path]]) -> None:
                 problems[f"{type(error).__name__}: {error}"] = None
     if problems:
         raise HarnessError("\n".join(problems))
+    tasks = dict.fromkeys((case.task, folder) for case, folder in selected)
+    return [f"{task.name}: {note}" for task, folder in tasks for note in splits.load(task, folder).notes]
 
 
 def _checks(selected: Sequence[tuple[Case, Path]]) -> Iterator[Callable[[], object]]:

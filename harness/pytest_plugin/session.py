@@ -126,7 +126,8 @@ class ShipSession:
             self.baseline.check([str(case) for case, _ in runnable], here)
         from harness.pytest_plugin.preflight import check_cases
 
-        check_cases(runnable)
+        for note in check_cases(runnable):
+            self.progress.say(note)
 
     def outcome(self, case: Case, node: str) -> Outcome:
         """Return the case's outcome; run its comparison unless this session has. `node` is the test's id."""

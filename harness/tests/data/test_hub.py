@@ -107,7 +107,7 @@ def converted(server, tmp_path, monkeypatch, **changed):
 def test_converted_dataset_is_read_by_configuration(server, tmp_path, monkeypatch):
     source, task = converted(server, tmp_path, monkeypatch, splits={"train": "train", "test": "validation"})
     assert {name for name in CONVERTED if name.startswith("small/")} == names(hub.fetch(source, "dataset"))
-    tables, _ = reading.read(task, tmp_path)
+    tables, *_ = reading.read(task, tmp_path)
     assert {"train": 40, "test": 30} == {split: len(rows) for split, rows in tables.items()}
 
 
