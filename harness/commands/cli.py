@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
+from harness.util.console import accept_any_text
 from harness.util.identity import tree_sha256
 from harness.util.text import terminal_safe
 
@@ -43,6 +44,7 @@ def parser(words: Sequence[str]) -> ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0 on success, 1 if a check failed, 4 on bad input, 7 if a case is undecided."""
+    accept_any_text()
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(words).parse_args(words)
     try:

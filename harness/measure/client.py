@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock
-
 from harness.contracts.backend import Backend, Python, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.environments.interpreters import INTERPRETER_VARIABLES
 from harness.errors import Unsupported, WorkerError, worker_error
 from harness.measure import adapters, gpu, protocol, system
 from harness.util.identity import PACKAGE, python_path, symbol_of
+from harness.util.locks import hold
 from harness.util.machine import versions, wait_policy
 
 EXIT_GRACE_S = 2.0
@@ -252,11 +251,9 @@ class Worker(ChildProcess):
             self._signal_group(signal.SIGSTOP)
 
 
-@contextmanager
-def machine_lock() -> Iterator[None]:
-    """Hold the machine-wide lock, so that two sessions never measure at once."""
-    with FileLock(Path(tempfile.gettempdir()) / "shipbench-measuring.lock", mode=0o666):
-        yield
+def machine_lock(say: Callable[[str], None] = lambda _: None) -> AbstractContextManager[None]:
+    """Hold the machine-wide lock, so that two sessions never measure at once; `say` receives who is waited for."""
+    return hold(Path(tempfile.gettempdir()) / "shipbench-measuring.lock", "measure", say, mode=0o666)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,8 +262,8 @@ class Machine:
 
     start_worker: Callable[..., Any] = Worker
     """(backend, artifact, target, timeout_s, name of the arm, its preprocessing, its kind) → its `Worker`, loaded."""
-    lock: Callable[[], AbstractContextManager[None]] = machine_lock
-    """Held while rounds run."""
+    lock: Callable[[Callable[[str], None]], AbstractContextManager[None]] = machine_lock
+    """Held while rounds run; its argument receives a sentence while another session holds it."""
     read_counters: Callable[[Iterable[int]], system.Snapshot] = system.read_counters
     """(process ids of the workers) → the machine's counters."""
     read_gpu: Callable[[Iterable[int]], gpu.GpuSnapshot | None] = gpu.read_gpu

@@ -47,7 +47,7 @@ def measure(
     the first being the gate's. An arm that runs out of memory at a later one has no samples of it nor of larger ones; a
     workload for which the reference runs out of memory is dropped.
     """
-    with settings.machine.lock(), progress.bar("measure", settings.looks[-1] * len(workloads)) as bar:
+    with settings.machine.lock(progress.say), progress.bar("measure", settings.looks[-1] * len(workloads)) as bar:
         run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
             with ExitStack() as stack:

@@ -15,7 +15,7 @@ from harness.measure import gpu
 from harness.pipeline.state import Comparison, Options, Prepared, State, Stopped, stage
 from harness.results.schema import Seed
 from harness.util.console import Progress
-from harness.util.machine import describe
+from harness.util.machine import describe, quota_notes
 from harness.util.store import Store
 
 
@@ -26,7 +26,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
     """
     first = comparison.cases[0]
     environment = describe(options.machine, options.threads, comparison.folder, options.spinning)
-    state = State(comparison, options, environment)
+    state = State(comparison, options, environment, notes=quota_notes())
 
     def say(text: str) -> None:
         state.notes.append(text)
@@ -37,7 +37,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
         model=first.model,
         folder=comparison.folder,
         target=options.target(first.device),
-        store=Store(options.artifacts, say),
+        store=Store(options.artifacts, say, progress.say),
         progress=progress,
         timeout_s=options.timeout_s,
         retrain=options.retrain,

@@ -145,7 +145,9 @@ class Simulation:
         ]
         self._drift = self.rng.gauss(0, profile.drift)
         self._drifted_ns = 0.0
-        self.machine = Machine(start_worker=self.start_worker, lock=nullcontext, read_counters=lambda pids: NO_COUNTERS)
+        self.machine = Machine(
+            start_worker=self.start_worker, lock=lambda say: nullcontext(), read_counters=lambda pids: NO_COUNTERS
+        )
 
     @property
     def now_ns(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import subprocess
@@ -10,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.errors import HarnessError
@@ -95,12 +96,50 @@ def cpu_flags() -> frozenset[str]:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use: its affinity, limited by the cgroup's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):  # no cgroup, or "max"
-        limit, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
-        cores = min(cores, max(1, limit // period))
-    return cores
+    """Return the number of cores that this process may use: its affinity, limited by the cgroups' quota."""
+    return max(1, int(min(_affinity(), cpu_quota())))
+
+
+def quota_notes() -> list[str]:
+    """Return a sentence for the record if a quota allows less CPU time than the cores that this process may run on."""
+    quota, cores = cpu_quota(), _affinity()
+    if quota >= cores:
+        return []
+    return [f"a cgroup's CPU quota of {quota:g} cores limits this process, which may run on {cores}"]
+
+
+def cpu_quota(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the smallest quota, in cores, of the groups in the list `own` and of those around them; inf without one.
+
+    Groups of both versions count. A container may see its own group at the root, under its host's name.
+    """
+    try:
+        groups = own.read_text().splitlines()
+    except OSError:  # not Linux
+        return math.inf
+    quotas = [math.inf]
+    for _, controllers, group in (line.split(":", 2) for line in groups):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounts = (root / controllers, root / "cpu") if controllers else (root, root / "unified")
+        levels = (PurePosixPath(group), *PurePosixPath(group).parents)
+        quotas += [_quota(mount / level.relative_to("/")) for mount in mounts for level in levels]
+    return min(quotas)
+
+
+def _affinity() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _quota(group: Path) -> float:
+    """Return the quota of one group, in cores; inf without one."""
+    with suppress(OSError, ValueError, ZeroDivisionError):  # version 2, where "max" is no limit
+        limit, period = map(int, (group / "cpu.max").read_text().split())
+        return limit / period
+    with suppress(OSError, ValueError, ZeroDivisionError):  # version 1, where -1 is no limit
+        limit = int((group / "cpu.cfs_quota_us").read_text())
+        return limit / int((group / "cpu.cfs_period_us").read_text()) if limit > 0 else math.inf
+    return math.inf
 
 
 def load_average() -> float | None:

@@ -15,6 +15,7 @@ import msgspec
 from filelock import FileLock
 
 from harness.errors import HarnessError
+from harness.util.locks import hold
 
 MARKER = "shipbench.json"
 
@@ -49,6 +50,8 @@ class Store:
     root: Path
     say: Callable[[str], None]
     """Receives a sentence when an entry has to be built again."""
+    waits: Callable[[str], None] = lambda _: None
+    """Receives a sentence while another session builds the entry."""
 
     def folder(self, name: str, key: str) -> Path:
         """Return where an entry lies or will lie."""
@@ -62,7 +65,7 @@ class Store:
         folder = self.folder(name, key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         (self.root / ".gitignore").write_text("*\n")
-        with FileLock(f"{folder}.lock"):
+        with hold(Path(f"{folder}.lock"), folder.name, self.waits):
             if folder.exists() and not fresh:
                 marker, changes = _verify(folder, by_size)
                 if marker is not None and not changes:

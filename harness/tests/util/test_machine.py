@@ -102,6 +102,39 @@ def test_affinity_limits_usable_cores():
         os.sched_setaffinity(0, before)
 
 
+@pytest.mark.parametrize(
+    ("groups", "files", "cores"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1.5),
+        ("0::/", {"cpu.max": "max 100000"}, float("inf")),
+        ("0::/a/b", {"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, 0.5),
+        ("0::/a", {"unified/a/cpu.max": "100000 100000"}, 1),
+        ("1:cpu:/a/b", {"cpu/a/cpu.cfs_quota_us": "100000", "cpu/a/cpu.cfs_period_us": "50000"}, 2),
+        ("4:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "100000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 1),
+        ("1:cpu:/docker/elsewhere", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, float("inf")),
+        ("1:cpuset:/\n0::/", {"cpuset/cpu.cfs_quota_us": "100000"}, float("inf")),
+        ("1:cpu:/a\n0::/", {"cpu/a/cpu.cfs_quota_us": "broken"}, float("inf")),
+    ],
+)
+def test_smallest_quota_of_all_groups_counts(groups, files, cores, tmp_path):
+    (tmp_path / "own").write_text(f"{groups}\n")
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(f"{text}\n")
+    assert cores == machine.cpu_quota(tmp_path / "own", tmp_path / "root")
+    assert float("inf") == machine.cpu_quota(tmp_path / "missing", tmp_path / "root")
+
+
+def test_quota_limits_usable_cores_and_is_noted(monkeypatch):
+    monkeypatch.setattr(machine, "_affinity", lambda: 8)
+    for quota, cores in ((float("inf"), 8), (16, 8), (2.5, 2), (0.5, 1)):
+        monkeypatch.setattr(machine, "cpu_quota", lambda quota=quota: quota)
+        assert cores == usable_cores()
+        assert (quota < 8) == bool(machine.quota_notes())
+    assert ["a cgroup's CPU quota of 0.5 cores limits this process, which may run on 8"] == machine.quota_notes()
+
+
 # Versions
 
 
