@@ -131,6 +131,10 @@ class Kind:
     label: Literal["one", "each", "free", "none"] = "one"
     """The label column: one name a row, one for each part of it (words for instance), anything that the kind reads
     (answers for instance), or no column, where a row contains its own answer."""
+    most_inputs: int | None = None
+    """Most input columns that a task may name; None admits any number."""
+    images: bool = False
+    """True if the input columns hold images: files, bytes or arrays."""
     load_processor: Callable[[Path], Any]
     """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
     new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None
