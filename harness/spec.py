@@ -151,6 +151,11 @@ class Task:
     def _check_columns(self) -> None:
         if not self.inputs:
             raise HarnessError(f"task {self.name}: inputs=() must name a column")
+        if self.kind.most_inputs is not None and len(self.inputs) > self.kind.most_inputs:
+            raise HarnessError(
+                f"task {self.name}: inputs= names {len(self.inputs)} columns ({', '.join(self.inputs)}); "
+                f"{self.kind.name} reads at most {self.kind.most_inputs}: leave the others out, or join them beforehand"
+            )
         if "label" in self.inputs:
             raise HarnessError(f"task {self.name}: an input cannot be called 'label'; rename the column in read()")
         if self.label is None and self.kind.label != "none":
