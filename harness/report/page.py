@@ -25,7 +25,7 @@ ASSETS = resources.files("harness.report") / "assets"
 FILTERS = ("task", "model", "backend", "device", "verdict")
 
 SIGNS = {
-    "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "undecided": "?", "invalid": "!",
+    "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "below": "✖", "undecided": "?", "invalid": "!",
     "failed": "✖", "unsupported": "–",
 }  # fmt: skip
 """Verdicts are marked by more than their colour."""

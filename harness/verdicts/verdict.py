@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.contracts.backend import REFERENCE
-from harness.results.schema import Result
-from harness.stats.intervals import format_ratio
-from harness.verdicts.accuracy import counts_rows, format_drop, judge_accuracy, provable_drop, score_drops
+from harness.results.schema import Answers, Result
+from harness.stats.intervals import Interval, format_bounds, format_ratio
+from harness.verdicts.accuracy import (
+    counts_rows,
+    format_drop,
+    judge_accuracy,
+    provable_drop,
+    score_drops,
+    score_interval,
+)
 from harness.verdicts.speed import agreed_pace, all_reach, own_speedups, why_invalid
 
-Word = Literal["failed", "worse", "invalid", "slower", "undecided", "same", "ship"]
+Word = Literal["failed", "worse", "below", "invalid", "slower", "undecided", "same", "ship"]
 
-WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "invalid", "slower", "undecided", "same", "ship")
+WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "below", "invalid", "slower", "undecided", "same", "ship")
+"""A case that breaks its gate is failed, worse (max_drop) or below (min_score, min_speedup), and never ships."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One of seven words, with its reasons."""
+    """One of eight words, with its reasons."""
 
     word: Word
     reasons: tuple[str, ...]
 
 
 def verdict(result: Result) -> Verdict | None:
-    """Return the worse of the verdicts on speed and accuracy.
+    """Return the worst of the verdicts on speed, accuracy and the other limits of the gate.
 
     None for the reference, which others are compared with, and for an unsupported combination.
     """
@@ -35,6 +43,7 @@ def verdict(result: Result) -> Verdict | None:
     if result.backend == REFERENCE or result.status == "unsupported":
         return None
     reasons = [*_judge_speed(result), *_judge_accuracy(result)]
+    reasons += [(word, text) for word, text in _broken_limits(result) if word == "below"]
     worst = min((word for word, _ in reasons), key=WORST_FIRST.index)
     return Verdict(worst, tuple(reason for word, reason in reasons if word == worst))
 
@@ -50,12 +59,16 @@ def _judge_speed(result: Result) -> Iterator[tuple[Word, str]]:
         return
     gains = own_speedups(series)
     pace = agreed_pace(gains)
-    workers = zip(gains, ("the reference", "the control"), strict=False)
-    against = ", ".join(f"{format_ratio(gain)} against {name}" for gain, name in workers)
-    yield "ship" if pace == "faster" else pace, f"speed-up {against} (batch {series.workload.batch})"
+    yield "ship" if pace == "faster" else pace, f"speed-up {_both_workers(gains)} (batch {series.workload.batch})"
     wanted = result.gate.min_speedup if result.gate else None
     if wanted is not None and all_reach(gains, wanted) is None:
-        yield "undecided", f"speed-up {format_ratio(gains[0])} may or may not reach min_speedup={wanted:g}"
+        yield "undecided", f"speed-up {_both_workers(gains)} may or may not reach min_speedup={wanted:g}"
+
+
+def _both_workers(gains: Sequence[Interval]) -> str:
+    """Write the speed-ups against both workers of the reference: a claim must hold against each of them."""
+    workers = zip(gains, ("the reference", "the control"), strict=False)
+    return ", ".join(f"{format_ratio(gain)} against {name}" for gain, name in workers)
 
 
 def _judge_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
@@ -80,28 +93,39 @@ def shortfalls(result: Result) -> list[str]:
     """Return every way in which the result breaks its gate; a drop or a missing speed-up only if proven."""
     if result.status == "failed" and result.error is not None:
         return [f"failed at {result.error.stage}: {result.error.message}"]
+    return [text for _, text in _broken_limits(result)]
+
+
+def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
+    """Yield every limit of the gate that a measured result breaks, with the word that it calls for."""
     answers, gate = result.answers, result.gate
     if answers is None or gate is None:
-        return []
-    problems = []
+        return
     if answers.score is not None and answers.score < gate.min_score:
-        reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
-        problems.append(
-            f"score {answers.score:.4f} on {answers.rows} rows is below min_score={gate.min_score:g} "
-            f"(reference: {reference})"
-        )
+        yield "below", _low_score(result, answers, gate.min_score)
     if result.backend == REFERENCE:
-        return problems
+        return
     flips = ((answers.lost, answers.gained), (answers.source_lost, answers.source_gained))
     for (name, drop), (lost, gained) in zip(score_drops(result), flips, strict=False):
         if drop.low > gate.max_drop:
-            problems.append(
+            yield (
+                "worse",
                 f"score {format_drop(drop)} against {name}, more than the {100 * gate.max_drop:g} allowed "
-                f"({lost} of {answers.rows} rows lost, {gained} gained)"
+                f"({lost} of {answers.rows} rows lost, {gained} gained)",
             )
             break
     if gate.min_speedup is not None and result.series and why_invalid(result.series[0]) is None:
         gains = own_speedups(result.series[0])
         if all_reach(gains, gate.min_speedup) is False:
-            problems.append(f"speed-up {format_ratio(gains[0])} is below min_speedup={gate.min_speedup:g}")
-    return problems
+            yield "below", f"speed-up {_both_workers(gains)} is below min_speedup={gate.min_speedup:g}"
+
+
+def _low_score(result: Result, answers: Answers, min_score: float) -> str:
+    """Say that the score is too low, and whether its interval would reach min_score, which takes it without one."""
+    reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
+    text = f"score {answers.score:.4f} on {answers.rows} rows is below min_score={min_score:g} (reference: {reference})"
+    interval = score_interval(result)
+    if interval is None or interval.high < min_score:
+        return text
+    bounds = format_bounds(interval.low, interval.high, 4)
+    return f"{text}; its 95 % interval {bounds} includes min_score, which is held against the score itself"

@@ -32,6 +32,7 @@ def word(one):
 EXAMPLES = {
     "failed": failed(),
     "worse": contender(answers=answers(lost=60)),
+    "below": contender(2.0, min_speedup=2.5),
     "invalid": contender(control=1.2),
     "slower": contender(0.5),
     "undecided": contender(1.05, noise=0.5),
@@ -138,15 +139,16 @@ def test_min_speedup_missed_breaks_the_gate_of_a_faster_backend():
     one = contender(2.0, min_speedup=2.5)
     (problem,) = shortfalls(one)
     assert problem.startswith("speed-up 2.00x [")
-    assert problem.endswith("] is below min_speedup=2.5")
-    assert "ship" == word(one)
+    assert "] against the reference, 2.00x [" in problem
+    assert problem.endswith("] against the control is below min_speedup=2.5")
+    assert ("below", (problem,)) == (word(one), verdict(one).reasons)
     assert [] == shortfalls(contender(2.0, control=1.2, min_speedup=3.0))
 
 
 def test_min_speedup_in_doubt_is_undecided():
     one = contender(2.0, noise=0.2, min_speedup=2.0)
     assert ("undecided", []) == (word(one), shortfalls(one))
-    assert verdict(one).reasons[-1].endswith("may or may not reach min_speedup=2")
+    assert verdict(one).reasons[-1].endswith("] against the control may or may not reach min_speedup=2")
     assert "ship" == word(contender(2.0, noise=0.2))
 
 
@@ -166,7 +168,7 @@ def test_speedup_falls_short_only_where_both_intervals_lie_below(factor, wanted,
     [
         ({"gate": None}, "no gate sets a max_drop"),
         ({"answers": None}, "no predictions were scored"),
-        ({"answers": answers(lost=500, reference_score=None)}, "accuracy is undefined (NaN) on these 1000 rows"),
+        ({"answers": answers(lost=5, reference_score=None)}, "accuracy is undefined (NaN) on these 1000 rows"),
         ({"answers": replace(answers(), score=None)}, "accuracy is undefined (NaN) on these 1000 rows"),
     ],
 )
@@ -242,10 +244,30 @@ def test_nothing_unproven_breaks_a_gate(one):
     assert [] == shortfalls(one)
 
 
+@LAW
+@given(st.floats(0.3, 4), st.integers(0, 80), st.floats(0.9, 1.1), st.floats(0.5, 1), st.none() | st.floats(0.5, 4))
+def test_no_verdict_contradicts_the_gate(factor, lost, control, min_score, min_speedup):
+    gate = Gate(min_score=min_score, max_drop=0.01, min_speedup=min_speedup)
+    one = contender(factor, control=control, answers=answers(lost), gate=gate)
+    assert bool(shortfalls(one)) == (word(one) in ("failed", "worse", "below"))
+
+
+def test_score_that_other_rows_could_raise_shows_its_interval():
+    low = result(
+        answers=answers(rows=100, score=0.75, correct="1" * 75 + "0" * 25), gate=Gate(min_score=0.8, max_drop=0.1)
+    )
+    (problem,) = shortfalls(low)
+    assert problem == (
+        "score 0.7500 on 100 rows is below min_score=0.8 (reference: 0.7500); its 95 % interval [0.6534, 0.8312] "
+        "includes min_score, which is held against the score itself"
+    )
+
+
 @pytest.mark.parametrize(("reference", "text"), [(0.89, "0.8900"), (None, "undefined")])
 def test_score_below_min_score_breaks_the_gate(reference, text):
+    low = answers(score=0.89, reference_score=reference, correct="1" * 870 + "0" * 130)
     problem = f"score 0.8900 on 1000 rows is below min_score=0.9 (reference: {text})"
-    assert [problem] == shortfalls(result(answers=answers(score=0.89, reference_score=reference)))
+    assert [problem] == shortfalls(result(answers=low))
 
 
 def test_proven_drop_breaks_the_gate_with_its_counts():
