@@ -19,6 +19,8 @@ from harness.metrics import METRICS
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
+SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
+"""Arguments of a task that say what a metric is to assume → that metric."""
 
 
 @explain_arguments
@@ -126,6 +128,14 @@ class Task:
     """The score: gates and verdicts are about this metric."""
     also: tuple[str, ...] = ()
     """Further metrics to report."""
+    positive: str | None = None
+    """Label whose F1 the metric `f1` is."""
+    order: tuple[str, ...] = ()
+    """Every label from one end of the scale to the other, for `off-by-one-accuracy`."""
+    scheme: str | None = None
+    """Scheme of entity tags, for `entity-f1`."""
+    tokenize: str | None = None
+    """Tokenizer of sacrebleu, for `bleu`."""
     test: int | None = None
     """Number of test rows; None takes the data's own split, or 30 % of the rows where it has none."""
     validation: int | None = None
@@ -147,6 +157,20 @@ class Task:
             check_choice(f"task {self.name}", f"{self.kind.name} metric", metric, self.kind.metrics)
         for metric in self.kind.metrics:
             check_choice(f"kind {self.kind.name}", "metric", metric, METRICS)
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        check_tuple(f"task {self.name}", "order", self.order, "('bad', 'fair', 'good')")
+        if len({*self.order}) < len(self.order):
+            raise HarnessError(f"task {self.name}: order={self.order!r} names a label twice")
+        for name, metric in SETTINGS.items():
+            value = getattr(self, name)
+            if value in (None, ()):
+                continue
+            if not isinstance(value, str | tuple):
+                raise HarnessError(f"task {self.name}: {name}={value!r} must be a string, as in {name}={str(value)!r}")
+            if metric not in self.metrics:
+                raise HarnessError(f"task {self.name}: {name}= is for the metric {metric}; name it in metric= or also=")
 
     def _check_columns(self) -> None:
         if not self.inputs:

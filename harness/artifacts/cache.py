@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from harness.contracts.kind import Arrays
     from harness.data.splits import Split
     from harness.evaluation.predictions import Evaluation
+    from harness.metrics import Metric
     from harness.spec import Model, Task
 
 SplitName = Literal["test", "calibration", "validation"]
@@ -46,7 +47,7 @@ class HeldOutRows:
 
     calibration: Inputs
     validation: Inputs
-    metric: str
+    metric: Metric
     max_drop: float | None
     sha256: str
     """Digest of the rows' contents."""
@@ -79,7 +80,7 @@ class Artifacts:
         workspace = train.Workspace(self.folder, self.store, rows_key, threads, self.progress)
         key = fingerprint(
             (self.model, self.model.source.content(self.folder)),
-            (task.kind, task.inputs, task.metric, split.labels, rows_key),
+            (task.kind, task.inputs, split.metrics[task.metric], split.labels, rows_key),
             (threads, versions(TRAINING_PACKAGES), _machine(), self._code_key(train)),
         )
         build = partial(train.fine_tune, task, self.model, split, workspace)
@@ -93,13 +94,13 @@ class Artifacts:
         encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
             encoded = encoder.encode(getattr(split, part), f"{_rows_key(split)} {part}")
-        return Inputs(self.task.kind, encoded, split.labels, checkpoint.info.get("order"))
+        return Inputs(self.task.kind, encoded, split.labels, checkpoint.info.get("order"), split.metrics)
 
     def calibration(self, split: Split, checkpoint: Entry) -> HeldOutRows:
         """Return the rows and the accuracy budget for builds that calibrate."""
         calibration = self.inputs(split, checkpoint, "calibration")
         validation = self.inputs(split, checkpoint, "validation")
-        return HeldOutRows(calibration, validation, self.task.metric, self.max_drop, _rows_key(split))
+        return HeldOutRows(calibration, validation, split.metrics[self.task.metric], self.max_drop, _rows_key(split))
 
     def resolve(self, backend: Backend) -> Backend:
         """Return the backend with an interpreter for each environment that it names."""
@@ -132,12 +133,12 @@ class Artifacts:
                 lend_copy(artifact, out) as folder,
                 Worker(backend, folder, self.target, self.timeout_s, kind=self.task.kind) as process,
             ):
-                return predictions.collect(process, inputs, self.task.metrics, out, self.progress)
+                return predictions.collect(process, inputs, list(inputs.metrics.values()), out, self.progress)
 
         runner, installed = _without_environments(backend), _installed(backend.runs_in, backend.packages)
         key = fingerprint(
             (artifact.path.name, artifact.info, runner, installed),
-            (self.target, self.task.metrics, part),
+            (self.target, list(inputs.metrics.values()), part),
             (versions(), _machine(), self._code_key(predictions, worker, client)),
         )
         entry = self.store.get(self._entry_name(f"{backend.name}.answers"), key, collect)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from harness.contracts.kind import NO_ANSWER, NO_LABEL
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Arrays, EncodedRows, Example, Kind
+    from harness.metrics import Metric
 
 PROBE_BATCHES = (2, 16)
 """Sizes of the padded probe batches: an export may be correct for a single shape only."""
@@ -33,6 +34,8 @@ class Inputs:
     """Empty for kinds without labels."""
     order: Sequence[int] | None = None
     """Index in `labels` of each label of the model's head; None where both are the same."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """The task's metrics by name, with what they assume of its rows."""
 
     def __len__(self) -> int:
         return len(self.encoded.examples)

@@ -6,24 +6,20 @@ Parts that the data comes with are kept; the others are drawn from its training 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from harness.data import reading
+from harness.data import metric_settings, reading, row_checks
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from numpy.typing import NDArray
 
-    from harness.contracts.sources import Row
+    from harness.metrics import Metric
     from harness.spec import Task
 
 PARTS = ("train", "validation", "calibration", "test")
@@ -44,9 +40,11 @@ class Split:
     labels: tuple[str, ...]
     """Names of the labels, into which `label` holds indices; empty for kinds whose answers are not labels."""
     duplicates: int
-    """Rows dropped because another row has the same inputs. Of two such rows the training row goes."""
+    """Rows dropped because another row has the same inputs: of two the training row, and both if their labels differ."""
     notes: tuple[str, ...] = ()
     """Sentences about how the rows were read, such as files left out, that a reader of the results must know."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """The task's metrics by name, with what they assume of these rows."""
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each part."""
@@ -68,7 +66,9 @@ class Split:
     @cached_property
     def sha256(self) -> dict[str, str]:
         """Digest of each part's rows, in order, in which white space in texts is folded."""
-        return {n: hashlib.sha256("".join(_row_digests(getattr(self, n))).encode()).hexdigest() for n in PARTS}
+        return {
+            n: hashlib.sha256("".join(row_checks.row_digests(getattr(self, n))).encode()).hexdigest() for n in PARTS
+        }
 
 
 @cache
@@ -78,14 +78,18 @@ def load(task: Task, folder: Path) -> Split:
 
     disable_progress_bars()
     tables, listed, notes = reading.read(task, folder)
-    tables, duplicates = _drop_duplicates(tables, task)
+    tables = {part: tables[part] for part in PARTS if part in tables}
+    row_checks.check_rows(tables, task)
+    distinct, remarks = row_checks.distinct_rows(tables, task)
+    notes = [*notes, *row_checks.text_notes(tables, task.inputs), *remarks]
+    duplicates = sum(map(len, tables.values())) - sum(map(len, distinct.values()))
+    tables = distinct
     labels: tuple[str, ...] = ()
     if task.kind.label in ("one", "each"):
         labels = _label_names(tables, task, listed)
         index = ClassLabel(names=list(labels))
         feature = List(index) if task.kind.label == "each" else index
         tables = {name: rows.cast_column("label", feature) for name, rows in tables.items()}
-    _check_rows(tables, task)
     train = tables.pop("train")
     parts: dict[str, Dataset] = {}
     for part, size in _sizes(task, tables, train, labels).items():
@@ -98,7 +102,9 @@ def load(task: Task, folder: Path) -> Split:
     if labels and len(used := _used_labels(parts["test"])) < 2:
         only = labels[used.pop()]
         raise HarnessError(f"task {task.name}: every test row has the label {only}; ask for more test rows")
-    return Split(train=train, labels=labels, duplicates=duplicates, notes=tuple(notes), **parts)
+    metrics, remarks = metric_settings.settle(task, labels, {"train": train, **parts})
+    notes = [*notes, *remarks]
+    return Split(train=train, labels=labels, duplicates=duplicates, notes=tuple(notes), metrics=metrics, **parts)
 
 
 def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:
@@ -112,20 +118,6 @@ def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:
     return chosen
 
 
-def _drop_duplicates(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], int]:
-    """Return the tables with every row once, and the number of rows dropped; test rows are kept first."""
-    seen: set[str] = set()
-    distinct: dict[str, Dataset] = {}
-    for split in reversed([split for split in PARTS if split in tables]):
-        kept = []
-        for number, digest in enumerate(_row_digests(tables[split], task.inputs)):
-            if digest not in seen:
-                kept.append(number)
-            seen.add(digest)
-        distinct[split] = tables[split].select(kept)
-    return distinct, sum(map(len, tables.values())) - sum(map(len, distinct.values()))
-
-
 def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> tuple[str, ...]:
     """Return the names of the labels that occur, in the order of `listed`; others are sorted, numbers by size."""
     used = set[str]().union(*map(_used_labels, tables.values()))
@@ -136,8 +128,6 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
     labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)
     if len(labels) < 2:
         raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a classifier needs at least two")
-    if "f1" in task.metrics and len(labels) > 2:
-        raise HarnessError(f"task {task.name}: f1 needs two labels, the rows have {len(labels)}; use f1-macro")
     return labels
 
 
@@ -148,17 +138,6 @@ def _used_labels(rows: Dataset) -> set[Any]:
     if isinstance(rows.features["label"], List):
         return {label for parts in rows["label"] for label in parts}
     return set(rows.unique("label"))
-
-
-def _check_rows(tables: dict[str, Dataset], task: Task) -> None:
-    """Raise HarnessError for the first row that the kind cannot use."""
-    if task.kind.problem is None:
-        return
-    for split, rows in tables.items():
-        for number, row in enumerate(rows):
-            problem = task.kind.problem(row, task.inputs)
-            if problem:
-                raise HarnessError(f"task {task.name}: distinct row {number} of {split}: {problem}; leave it out")
 
 
 def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple[str, ...]) -> dict[str, int]:
@@ -202,39 +181,3 @@ def _draw(rows: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dat
     except ValueError as error:
         raise HarnessError(f"task {task.name}: cannot set apart {size} rows for {part}: {error}") from error
     return halves["train"], halves["test"]
-
-
-def _row_digests(rows: Dataset, columns: Sequence[str] = ()) -> Iterator[str]:
-    """Yield a digest of these columns, or of all, for each row."""
-    from datasets import Image
-
-    columns = columns or rows.column_names
-    for name in columns:
-        if isinstance(rows.features[name], Image):
-            rows = rows.cast_column(name, Image(decode=False))
-    return (_row_digest(row, columns) for row in rows)
-
-
-def _row_digest(row: Row, columns: Sequence[str]) -> str:
-    """Return a digest of these columns: white space folded in texts, shape and values of arrays, bytes of images."""
-    digest = hashlib.sha256()
-    for name in columns:
-        value = row[name]
-        if isinstance(value, str):
-            digest.update(json.dumps(" ".join(value.split())).encode())
-        elif isinstance(value, dict) and "bytes" in value:  # an image: `datasets` has its bytes or its path
-            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
-        elif isinstance(value, dict) or (array := _numbers(value)) is None:
-            digest.update(json.dumps(value).encode())
-        else:
-            digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
-    return digest.hexdigest()
-
-
-def _numbers(value: object) -> NDArray[Any] | None:
-    """Return the value as an array if it holds numbers."""
-    try:
-        array = np.asarray(value)
-    except ValueError:  # lists of unequal lengths
-        return None
-    return None if array.dtype.kind in "OSU" else array

@@ -12,7 +12,6 @@ import numpy as np
 from harness.contracts.kind import ATOL, RTOL, TOKENS, Arrays, Tolerance
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.score import compared_parts, correct_rows, score, score_drop, score_interval
-from harness.metrics import METRICS
 from harness.results.schema import Answers, Bounds, Seed
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.data.inputs import Inputs
     from harness.evaluation.predictions import Evaluation
+    from harness.metrics import Metric
     from harness.stats.intervals import Interval
 
 
@@ -83,13 +83,13 @@ def check_timed(name: str, scored: Evaluation, rows: Sequence[int], outputs: Arr
 
 
 def compare_answers(
-    own: Evaluation, reference: Evaluation, source: Evaluation, source_name: str, inputs: Inputs, metric: str
+    own: Evaluation, reference: Evaluation, source: Evaluation, source_name: str, inputs: Inputs, metric: Metric
 ) -> Answers:
     """Compare a backend's answers with the reference's and with those of the artifact it was built from, `source`."""
     truths = inputs.truths()
     lost, gained, agreement = _flips(own, reference, truths, metric)
     source_lost, source_gained, source_agreement = _flips(own, source, truths, metric)
-    needs_bounds = own.score is not None and not METRICS[metric].counts_rows
+    needs_bounds = own.score is not None and not metric.counts_rows
     return Answers(
         rows=len(truths),
         score=own.score,
@@ -123,19 +123,19 @@ def largest_difference(own: Evaluation, other: Evaluation, tolerance: Tolerance)
     )
 
 
-def correctness(predictions: Sequence[Any], truths: Sequence[Any], metric: str) -> str:
+def correctness(predictions: Sequence[Any], truths: Sequence[Any], metric: Metric) -> str:
     """Return one character per row: `1` where the prediction is correct, else `0`."""
     return "".join("1" if correct else "0" for correct in correct_rows(metric, predictions, truths))
 
 
-def drop_bounds(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: str) -> Bounds | None:
+def drop_bounds(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: Metric) -> Bounds | None:
     """Return bounds of the drop against `other`; None for a metric that counts rows, and without a score."""
-    if METRICS[metric].counts_rows or own.score is None or other.score is None:
+    if metric.counts_rows or own.score is None or other.score is None:
         return None
     return _bounds(score_drop(metric, own.predictions, other.predictions, truths))
 
 
-def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: str) -> Seed:
+def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: Metric) -> Seed:
     """Return what a result records of the model fine-tuned with seed `number`."""
     if not inputs.labels:
         return Seed(seed=number, score=evaluation.score)
@@ -156,7 +156,7 @@ def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: 
     )
 
 
-def _flips(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: str) -> tuple[int, int, float]:
+def _flips(own: Evaluation, other: Evaluation, truths: Sequence[Any], metric: Metric) -> tuple[int, int, float]:
     """Return the rows lost, the rows gained, and the share of rows that both answer alike."""
     own_correct, other_correct = (correct_rows(metric, each.predictions, truths) for each in (own, other))
     parts = (compared_parts(metric, each.predictions) for each in (own, other))

@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from harness.contracts.backend import REFERENCE
 from harness.data.inputs import split_rows
-from harness.errors import WorkerError
+from harness.errors import HarnessError, WorkerError
 from harness.evaluation.score import score
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Arrays
     from harness.data.inputs import Inputs
     from harness.measure.client import Worker
+    from harness.metrics import Metric
     from harness.util.console import Progress
 
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 SHAPES = ".shapes"
+ASKED_TWICE = 16
+"""Rows, evenly spread, that every backend answers a second time once it has answered all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Evaluation:
     """By the task's further metrics, where they are defined."""
 
 
-def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, progress: Progress) -> dict[str, Any]:
+def collect(worker: Worker, inputs: Inputs, metrics: Sequence[Metric], out: Path, progress: Progress) -> dict[str, Any]:
     """Run every row and the probes, write the outputs to `out`, and return predictions and scores for `read`."""
     single = []
     with progress.bar(f"answers of {worker.name}", len(inputs)) as bar:
@@ -48,10 +52,11 @@ def collect(worker: Worker, inputs: Inputs, metrics: Sequence[str], out: Path, p
             single.append(_run(worker, inputs.batch([row]), f"test row {row}"))
             bar.update()
         padded = [_run(worker, batch, "a padded batch") for batch in inputs.probes()]
+        _check_repeats(worker, inputs, single)
     save_rows(single, out / SINGLE)
     save_rows([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
     predictions, truths = inputs.predictions(single), inputs.truths()
-    scores = {metric: score(metric, predictions, truths) for metric in metrics}
+    scores = {metric.name: score(metric, predictions, truths) for metric in metrics}
     return {"scores": {m: s if math.isfinite(s) else None for m, s in scores.items()}, "predictions": predictions}
 
 
@@ -86,6 +91,27 @@ def load_rows(file: Path) -> list[Arrays]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _check_repeats(worker: Worker, inputs: Inputs, single: Sequence[Arrays]) -> None:
+    """Raise HarnessError if a row that is asked again is answered differently: nothing could be compared with that."""
+    for row in np.unique(np.linspace(0, len(single) - 1, min(ASKED_TWICE, len(single))).astype(int)).tolist():
+        for name, again in _run(worker, inputs.batch([row]), f"test row {row}").items():
+            first, tolerance = single[row][name], inputs.kind.tolerance.of(again)
+            if first.shape == again.shape and tolerance.excesses([again], [first])[0] <= 0:
+                continue
+            difference = f" by {tolerance.distance(again, first):.3g}" if first.shape == again.shape else " in shape"
+            cause = (
+                "the model itself is random, not an export of it: look in its forward for F.dropout without "
+                "training=self.training, a dropout that eval() does not switch off, random augmentation, sampling, or "
+                "state kept from call to call"
+                if worker.name == REFERENCE
+                else "the reference repeats its answers, so this backend or its build draws random numbers"
+            )
+            raise HarnessError(
+                f"{worker.name} answers test row {row} differently when asked again: {name} differs{difference} "
+                f"(allowed: {tolerance.description}); {cause}"
+            )
+
+
 def _run(worker: Worker, batch: Arrays, label: str) -> Arrays:
     """Return the worker's outputs for a batch; WorkerError unless they are finite numbers, one per entry."""
     entries = _entries(batch)
@@ -100,7 +126,10 @@ def _run(worker: Worker, batch: Arrays, label: str) -> Arrays:
             form = f"{values.dtype} of shape {values.shape}"
             raise WorkerError(f"{worker.name}: {name} of {label} is {form}; a backend answers with rows of numbers")
         if not np.isfinite(values).all():
-            raise WorkerError(f"{worker.name}: {name} of {label} holds NaN or infinity")
+            cause = "; the model itself gives it, before any export: train it again, or check its weights"
+            raise WorkerError(
+                f"{worker.name}: {name} of {label} holds NaN or infinity{cause if worker.name == REFERENCE else ''}"
+            )
         if len(values) != entries:
             raise WorkerError(f"{worker.name}: {name} has {len(values)} rows for a batch of {entries}")
     return outputs

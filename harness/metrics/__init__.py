@@ -3,8 +3,19 @@
 `evaluate` takes seconds to import, so the classes are named here and loaded when a score is computed.
 """
 
+from __future__ import annotations
+
 import importlib
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.metrics.base import SummedMetric
+
+Setting = int | str | tuple[int, ...] | None
 
 
 class MetricEntry(NamedTuple):
@@ -14,16 +25,43 @@ class MetricEntry(NamedTuple):
     class_name: str
     counts_rows: bool = False
     """True if the score is the share of correct rows: drops are then counted row by row, with exact bounds."""
+    needs_setting: bool = False
+    """True if it depends on an assumption about the rows, its `Metric.setting`."""
 
-    def load(self) -> Any:
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as a task's rows settle it: cache keys, scores and bootstraps share this value."""
+
+    name: str
+    setting: Setting = None
+    """For `f1` the index of its label, for `off-by-one-accuracy` each label's rank, for `entity-f1` the scheme of the
+    tags, for `bleu` the tokenizer."""
+    reading: str = ""
+    """The setting in words: "of 'fault'"."""
+
+    @property
+    def counts_rows(self) -> bool:
+        """True if the score is the share of correct rows."""
+        return METRICS[self.name].counts_rows
+
+    @cache  # noqa: B019  # a handful of values in a session
+    def load(self) -> SummedMetric:
         """Return an instance of the metric, in memory: evaluate otherwise keeps lock files in the user's home."""
-        return getattr(importlib.import_module(self.module), self.class_name)(keep_in_memory=True)
+        entry = METRICS[self.name]
+        if entry.needs_setting and self.setting is None:
+            raise HarnessError(f"{self.name} needs a setting, which `harness.data.metric_settings` takes from the rows")
+        metric: SummedMetric = getattr(importlib.import_module(entry.module), entry.class_name)(keep_in_memory=True)
+        metric.setting = self.setting
+        return metric
 
 
 METRICS = {
     "accuracy": MetricEntry("harness.metrics.classification", "Accuracy", counts_rows=True),
-    "off-by-one-accuracy": MetricEntry("harness.metrics.classification", "OffByOneAccuracy", counts_rows=True),
-    "f1": MetricEntry("harness.metrics.classification", "F1"),
+    "off-by-one-accuracy": MetricEntry(
+        "harness.metrics.classification", "OffByOneAccuracy", counts_rows=True, needs_setting=True
+    ),
+    "f1": MetricEntry("harness.metrics.classification", "F1", needs_setting=True),
     "f1-macro": MetricEntry("harness.metrics.classification", "MacroF1"),
     "entity-f1": MetricEntry("harness.metrics.tagging", "EntityF1"),
     "word-accuracy": MetricEntry("harness.metrics.tagging", "WordAccuracy"),

@@ -21,6 +21,8 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
     """True if a row is either correct or wrong, with nothing in between."""
     columns: ClassVar[dict[str, Any]]
     """Features of predictions and references, for `datasets`."""
+    setting: Any = None
+    """An assumption about the rows that is not the same in every task: see `Metric.setting`."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -29,12 +29,12 @@ class Accuracy(MeanMetric):
 
 
 class OffByOneAccuracy(MeanMetric):
-    """Share of rows with the correct label or a neighbour of it, for labels that have an order, stars for instance."""
+    """Share of rows with the correct label or a neighbour of it; the setting is the rank of each label."""
 
     key, columns, binary_rows = "off-by-one-accuracy", LABELS, True
 
     def _row_score(self, prediction: Any, reference: Any) -> float:
-        return float(prediction >= 0 and abs(prediction - reference) <= 1)
+        return float(prediction >= 0 and abs(self.setting[prediction] - self.setting[reference]) <= 1)
 
 
 class MacroF1(SummedMetric):
@@ -60,12 +60,12 @@ class MacroF1(SummedMetric):
 
 
 class F1(MacroF1):
-    """F1 of the second of two labels, as in GLUE."""
+    """F1 of one of two labels, whose index is the setting."""
 
     key = "f1"
 
     def _counted_labels(self, own: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
-        return np.array([1])
+        return np.array([self.setting])
 
 
 class Top1(MeanMetric):

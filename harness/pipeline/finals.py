@@ -117,9 +117,9 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
 
 def _finalist(entrant: Entrant, first: Entrant, measured: Measurement, threads: int) -> Finalist:
     case, arm, scored = entrant.case, entrant.contender.arm, entrant.contender.scored
-    inputs, metric = entrant.state.test, case.task.metric
+    inputs = entrant.state.test
     assert inputs is not None
-    truths = inputs.truths()
+    metric, truths = inputs.metrics[case.task.metric], inputs.truths()
     error = measured.failed.get(arm.name)
     bounds = None if entrant is first else drop_bounds(scored, first.contender.scored, truths, metric)
     process, series = None, []

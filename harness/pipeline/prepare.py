@@ -66,7 +66,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
         with suppress(Stopped):  # on record as the case's failure
             _prepare_backend(case.backend, artifacts, state)
     seed = artifacts.model.recipe.seed
-    measured = summarize_seed(seed, reference.scored, state.test, artifacts.task.metric)
+    measured = summarize_seed(seed, reference.scored, state.test, state.test.metrics[artifacts.task.metric])
     others = score_seeds(artifacts, split, range(seed + 1, seed + state.options.seeds), artifacts.store.say)
     state.seeds = (measured, *others)
 
@@ -85,7 +85,7 @@ def score_seeds(
                 checkpoint = seeded.checkpoint(split)
                 inputs = seeded.inputs(split, checkpoint)
                 scored = seeded.answers(PYTORCH, checkpoint, inputs)
-                seed = summarize_seed(number, scored, inputs, artifacts.task.metric)
+                seed = summarize_seed(number, scored, inputs, inputs.metrics[artifacts.task.metric])
         except Stopped as stopped:
             say(f"seed {number} has no score: {stopped.failure.message}")
         else:

@@ -128,7 +128,7 @@ def answers_table(case: Case, state: State) -> pd.DataFrame | None:
         columns |= {name: _cells(values) for name, values in outputs.items() if max(map(np.size, values)) <= LARGEST}
     else:
         for name, evaluation in zip(ANSWERED[1:], (own, reference), strict=True):
-            correct = correctness(evaluation.predictions, inputs.truths(), case.task.metric)
+            correct = correctness(evaluation.predictions, inputs.truths(), inputs.metrics[case.task.metric])
             columns[name] = ["right" if row == "1" else "wrong" for row in correct]
     return pd.DataFrame(columns)
 
@@ -140,7 +140,8 @@ def summarize_answers(case: Case, state: State) -> Answers | None:
         return None
     inputs, own, reference = pair
     source = case.backend.source.name if case.backend.source else REFERENCE
-    answers = compare_answers(own, reference, state.prepared[source].scored, source, inputs, case.task.metric)
+    metric = inputs.metrics[case.task.metric]
+    answers = compare_answers(own, reference, state.prepared[source].scored, source, inputs, metric)
     return replace(answers, flips=_flips(case.task, inputs, state.split, own, reference))
 
 
@@ -168,7 +169,7 @@ def _cells(outputs: list[NDArray[Any]]) -> list[Any]:
 
 def _flips(task: Task, inputs: Inputs, split: Split, own: Evaluation, reference: Evaluation) -> tuple[Flip, ...]:
     """Return the first rows that the two answer differently."""
-    parts = (compared_parts(task.metric, evaluation.predictions) for evaluation in (own, reference))
+    parts = (compared_parts(inputs.metrics[task.metric], evaluation.predictions) for evaluation in (own, reference))
     rows = [row for row, (mine, theirs) in enumerate(zip(*parts, strict=True)) if mine != theirs][:FLIPS]
     truths = inputs.truths()
     shorten = partial(textwrap.shorten, width=EXCERPT, placeholder=" …")

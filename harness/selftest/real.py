@@ -115,7 +115,9 @@ def collect(shop: Artifacts, backend: Backend, artifact: Path, inputs: Inputs) -
         TemporaryDirectory() as out,
         Worker(backend, artifact, shop.target, shop.timeout_s, kind=inputs.kind) as worker,
     ):
-        info: dict[str, Any] = predictions.collect(worker, inputs, shop.task.metrics, Path(out), shop.progress)
+        info: dict[str, Any] = predictions.collect(
+            worker, inputs, list(inputs.metrics.values()), Path(out), shop.progress
+        )
         return predictions.read(Path(out), info)
 
 

@@ -75,7 +75,7 @@ class Job:
             if inputs.kind.reduce:
                 answer = inputs.kind.reduce(batch, answer)
             outputs += split_rows(answer, inputs.entries(rows))
-        return score(self.task.metric, inputs.predictions(outputs), inputs.truths())
+        return score(inputs.metrics[self.task.metric], inputs.predictions(outputs), inputs.truths())
 
 
 class Kept:

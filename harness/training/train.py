@@ -73,7 +73,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
                 model=model,
                 module=module,
                 train=encoder.encode_targets(rows, f"{workspace.content} train"),
-                validation=Inputs(kind, validation, split.labels),
+                validation=Inputs(kind, validation, split.labels, metrics=split.metrics),
                 collate=lambda examples: _collate(kind, processor, examples),
                 progress=workspace.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",

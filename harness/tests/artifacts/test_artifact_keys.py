@@ -17,6 +17,7 @@ from harness.contracts.backend import Backend, Python, Target
 from harness.contracts.sources import Folder, Scratch
 from harness.kinds import text_classification
 from harness.measure.client import Worker
+from harness.metrics import Metric
 from harness.spec import Model, Recipe, Task
 from harness.util import identity
 from harness.util.console import Progress
@@ -24,9 +25,10 @@ from harness.util.identity import fingerprint
 from harness.util.store import Entry
 
 PACKAGE, CODE = identity.PACKAGE, identity._code.__wrapped__
-SPLIT = SimpleNamespace(sha256="0", content="0", labels=("a", "b"))
+INPUTS = SimpleNamespace(metrics={"accuracy": Metric("accuracy")})
+SPLIT = SimpleNamespace(sha256="0", content="0", labels=("a", "b"), metrics=INPUTS.metrics)
 SOURCE = Entry(Path("checkpoint-0123456789ab"), {}, 0.0)
-ROWS = SimpleNamespace(sha256="0", metric="accuracy", max_drop=0.01)
+ROWS = SimpleNamespace(sha256="0", metric=Metric("accuracy"), max_drop=0.01)
 TASK = Task(
     name="task",
     kind=text_classification,
@@ -106,7 +108,7 @@ def exported(artifacts):
 
 
 def int8_answers(artifacts):
-    artifacts.answers(PYTORCH_INT8, SOURCE, None)
+    artifacts.answers(PYTORCH_INT8, SOURCE, INPUTS)
 
 
 FUTURE, NEW = "from __future__ import annotations\n", "from __future__ import annotations\nEDITED = True\n"
@@ -153,7 +155,7 @@ def test_edit_of_a_docstring_keeps_the_key(keys):
     assert before == keys.of(checkpoint)
 
 
-@pytest.mark.parametrize("change", [{"max_drop": 0.02}, {"sha256": "1"}, {"metric": "f1"}], ids=str)
+@pytest.mark.parametrize("change", [{"max_drop": 0.02}, {"sha256": "1"}, {"metric": Metric("f1", 1)}], ids=str)
 def test_gate_rows_and_metric_change_the_key_of_a_guarded_artifact(change, keys):
     rows = SimpleNamespace(**vars(ROWS) | change)
     assert keys.of(guarded) != keys.of(lambda a: a.artifact(ONNXRUNTIME_INT8_GUARDED, SOURCE, lambda: rows))

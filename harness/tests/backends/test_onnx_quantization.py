@@ -24,6 +24,7 @@ from harness.contracts.kind import EncodedRows
 from harness.data.inputs import Inputs
 from harness.errors import Unsupported
 from harness.kinds import image_classification
+from harness.metrics import Metric
 
 ROWS, WIDTH = 40, 32
 RNG = np.random.default_rng(3)
@@ -48,7 +49,7 @@ def largest(_, outputs):
 @pytest.fixture
 def rows():
     drawn = RNG.normal(size=(2, ROWS, WIDTH)).astype(np.float32)
-    return HeldOutRows(inputs(drawn[0]), inputs(drawn[1]), "accuracy", 0.05, "00")
+    return HeldOutRows(inputs(drawn[0]), inputs(drawn[1]), Metric("accuracy"), 0.05, "00")
 
 
 @pytest.fixture

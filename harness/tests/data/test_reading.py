@@ -234,9 +234,9 @@ def test_word_without_a_label_is_refused(tmp_path):
         splits.load(words, tmp_path)
 
 
-def test_f1_needs_exactly_two_labels(tmp_path):
+def test_f1_of_many_labels_needs_one_of_them(tmp_path):
     write(rows(topic=["a", "b", "c", "a"] * 25), tmp_path / "rows.csv")
-    with pytest.raises(HarnessError, match="f1 needs two labels, the rows have 3; use f1-macro"):
+    with pytest.raises(HarnessError, match="f1 counts one label, and the rows have 'a', 'b', 'c'"):
         splits.load(task("rows.csv", also=("f1",)), tmp_path)
 
 

@@ -12,6 +12,7 @@ from harness.contracts.kind import ATOL, ELEMENTWISE, RTOL
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.answers import check_parity, check_timed, compare_answers, largest_difference
 from harness.evaluation.predictions import Evaluation
+from harness.metrics import Metric
 from harness.stats.intervals import bootstrap_interval
 
 LAW = settings(max_examples=80)
@@ -152,7 +153,7 @@ def of(predictions, labels):
 
 def summary(own, reference, source, labels, metric="accuracy"):
     evaluations = [of(predictions, labels) for predictions in (own, reference, source)]
-    return compare_answers(*evaluations, "onnxruntime", images(labels=labels), metric)
+    return compare_answers(*evaluations, "onnxruntime", images(labels=labels), Metric(metric))
 
 
 @LAW
@@ -190,11 +191,11 @@ def test_metric_that_is_not_a_share_of_rows_has_bounds(monkeypatch):
     labels = [0, 1] * 30
     own = of([0, 1] * 28 + [1, 0] * 2, labels)
     reference = of(labels, labels)
-    found = compare_answers(own, reference, own, "onnxruntime", images(labels=labels), "f1-macro")
+    found = compare_answers(own, reference, own, "onnxruntime", images(labels=labels), Metric("f1-macro"))
     assert found.drop_bounds.low < reference.score - own.score < found.drop_bounds.high
     assert found.source_drop_bounds.low < 0 < found.source_drop_bounds.high
     assert found.score_bounds.low < own.score < found.score_bounds.high
-    exact = compare_answers(own, reference, own, "onnxruntime", images(labels=labels), "accuracy")
+    exact = compare_answers(own, reference, own, "onnxruntime", images(labels=labels), Metric("accuracy"))
     assert (None, None) == (exact.drop_bounds, exact.score_bounds)
 
 
@@ -203,7 +204,7 @@ def test_undefined_score_has_no_bounds(undefined):
     labels = [0, 1, 1, 0]
     evaluations = {name: of(labels, labels) for name in ("own", "reference", "source")}
     evaluations[undefined] = evaluation(predictions=labels, score=None)
-    found = compare_answers(*evaluations.values(), "onnxruntime", images(labels=labels), "f1-macro")
+    found = compare_answers(*evaluations.values(), "onnxruntime", images(labels=labels), Metric("f1-macro"))
     scores = {"own": found.score, "reference": found.reference_score, "source": found.source_score}
     assert [undefined] == [name for name, score in scores.items() if score is None]
     assert (undefined in ("own", "reference")) == (found.drop_bounds is None)
@@ -213,4 +214,4 @@ def test_undefined_score_has_no_bounds(undefined):
 
 def test_different_numbers_of_rows_are_never_compared():
     with pytest.raises(ValueError, match="zip"):
-        compare_answers(*[evaluation(predictions=[0, 1])] * 3, "pytorch", images(labels=[0, 1, 1]), "accuracy")
+        compare_answers(*[evaluation(predictions=[0, 1])] * 3, "pytorch", images(labels=[0, 1, 1]), Metric("accuracy"))

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays_of
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation import predictions
 from harness.measure.client import Answer
+from harness.metrics import Metric
 from harness.util.console import Progress
 
 
@@ -43,10 +44,12 @@ def honest(pixels):
 
 LOGITS = honest(images().batch(range(20))["pixel_values"])["logits"]
 TRUTH = LOGITS.argmax(axis=1).tolist()
+ACCURACY = [Metric("accuracy")]
+METRICS = [*ACCURACY, Metric("off-by-one-accuracy", (0, 1))]
 WRONG = [1 - label for label in TRUTH[:5]] + TRUTH[5:]
 
 
-def collect(folder, worker, inputs=None, labels=TRUTH, metrics=("accuracy",)):
+def collect(folder, worker, inputs=None, labels=TRUTH, metrics=ACCURACY):
     inputs = inputs or images(labels=labels)
     info = predictions.collect(worker, inputs, metrics, folder, Progress())
     return predictions.read(folder, json.loads(json.dumps(info)))
@@ -62,7 +65,7 @@ def test_rows_run_alone_and_probes_together(tmp_path):
 
 
 def test_score_is_the_tasks_metric_and_others_follow(tmp_path):
-    evaluation = collect(tmp_path, Toy(honest), labels=WRONG, metrics=("accuracy", "off-by-one-accuracy"))
+    evaluation = collect(tmp_path, Toy(honest), labels=WRONG, metrics=METRICS)
     assert (0.75, {"off-by-one-accuracy": 1.0}) == (evaluation.score, evaluation.other_scores)
 
 
@@ -110,7 +113,7 @@ def test_progress_bar_counts_rows(tmp_path):
         def update(self):
             updates.append(1)
 
-    predictions.collect(Toy(honest), images(labels=TRUTH), ("accuracy",), tmp_path, Counting())
+    predictions.collect(Toy(honest), images(labels=TRUTH), ACCURACY, tmp_path, Counting())
     assert 20 == len(updates)
 
 

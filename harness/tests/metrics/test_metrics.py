@@ -1,6 +1,6 @@
 """Metrics: each equals its field's library, sums over rows suffice to score them, and intervals hold."""
 
-from functools import cache, partial
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,8 +15,8 @@ from transformers.data.metrics.squad_metrics import get_raw_scores
 
 from harness import kinds
 from harness.contracts.kind import NO_ANSWER, NO_LABEL
-from harness.evaluation.score import correct_rows, score, score_drop, score_interval
-from harness.metrics import METRICS
+from harness.evaluation import score as scores
+from harness.metrics import METRICS, Metric
 from harness.stats.intervals import bootstrap_interval, drop_interval, rare_event_bound
 
 LAW = settings(max_examples=20)
@@ -44,6 +44,8 @@ PAIRS = {
 }
 """For each metric pairs of a prediction and its truth."""
 EVERY = pytest.mark.parametrize("metric", METRICS)
+SETTINGS = {"f1": 1, "off-by-one-accuracy": (0, 1, 2)}
+"""What metrics assume of the rows above."""
 
 
 def rows_of(metric, **sizes):
@@ -53,9 +55,28 @@ def rows_of(metric, **sizes):
     )
 
 
-@cache
+def settled(metric):
+    return Metric(metric, SETTINGS.get(metric))
+
+
 def instance(metric):
-    return METRICS[metric].load()
+    return settled(metric).load()
+
+
+def score(metric, predictions, truths):
+    return scores.score(settled(metric), predictions, truths)
+
+
+def correct_rows(metric, predictions, truths):
+    return scores.correct_rows(settled(metric), predictions, truths)
+
+
+def score_drop(metric, own, other, truths):
+    return scores.score_drop(settled(metric), own, other, truths)
+
+
+def score_interval(metric, predictions, truths):
+    return scores.score_interval(settled(metric), predictions, truths)
 
 
 def sums_score(metric, rows):

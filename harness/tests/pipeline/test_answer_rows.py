@@ -12,6 +12,7 @@ from harness.data.inputs import Inputs
 from harness.data.splits import Split
 from harness.evaluation.predictions import Evaluation
 from harness.kinds import question_answering, text_classification
+from harness.metrics import Metric
 from harness.pipeline import record
 from harness.spec import Task
 
@@ -30,7 +31,12 @@ def flips(dataset, own=(0, 1, 1)):
     )  # fmt: skip
     part = Dataset.from_dict({"text": ["one", "the  secret\nrow", "three"], "label": [0, 0, 1]})
     split = Split(train=part, validation=part, calibration=part, test=part, labels=("a", "b"), duplicates=0)
-    inputs = Inputs(task.kind, EncodedRows(None, part, task.inputs, [[{}]] * 3), split.labels)
+    inputs = Inputs(
+        task.kind,
+        EncodedRows(None, part, task.inputs, [[{}]] * 3),
+        split.labels,
+        metrics={"accuracy": Metric("accuracy")},
+    )
     return record._flips(task, inputs, split, scored(*own), scored(0, 0, 1))
 
 
@@ -67,7 +73,13 @@ def table(kind, dataset, single, own, reference, labels=()):
 
     found = SimpleNamespace(
         prepared={"onnxruntime": made(own), "pytorch": made(reference)},
-        test=Inputs(kind, EncodedRows(None, part, task.inputs, [[{}]] * len(single)), labels),
+        test=Inputs(
+            kind,
+            EncodedRows(None, part, task.inputs, [[{}]] * len(single)),
+            labels,
+            None,
+            {kind.metrics[0]: Metric(kind.metrics[0])},
+        ),
     )
     return record.answers_table(SimpleNamespace(backend=SimpleNamespace(name="onnxruntime"), task=task), found)
 

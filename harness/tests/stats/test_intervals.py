@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
 from harness.evaluation.score import score, score_drop
+from harness.metrics import Metric
 from harness.selftest.accuracy import beyond, chance, uncorrected_drop, within
 from harness.stats.intervals import (
     bootstrap_interval,
@@ -394,20 +395,22 @@ def labelled(rows=200, wrong=(), seed=9):
 @pytest.mark.parametrize("wrong", [(), (1,), tuple(range(1, 9)), tuple(range(101, 190, 4))], ids=len)
 def test_bootstrap_drop_is_never_narrower_than_the_counted_one(metric, wrong):
     own, other, truth = labelled(wrong=wrong)
-    drop = score_drop(metric, own, other, truth)
+    drop = score_drop(Metric(metric), own, other, truth)
     lost = int(((other == truth) & (own != truth)).sum())
     gained = int(((other != truth) & (own == truth)).sum())
     rows_dropped = drop_interval(lost, gained, len(truth))
     assert drop.low <= rows_dropped.low
     assert rows_dropped.high <= drop.high
-    estimate = score(metric, other.tolist(), truth.tolist()) - score(metric, own.tolist(), truth.tolist())
+    estimate = score(Metric(metric), other.tolist(), truth.tolist()) - score(
+        Metric(metric), own.tolist(), truth.tolist()
+    )
     assert pytest.approx(estimate) == drop.estimate
 
 
 def test_bootstrap_of_accuracy_is_near_the_counted_bounds():
     own, other, truth = labelled(rows=600, wrong=range(1, 400, 8))
     lost = int(((other == truth) & (own != truth)).sum())
-    drop, rows_dropped = score_drop("accuracy", own, other, truth), drop_interval(lost, 0, 600)
+    drop, rows_dropped = score_drop(Metric("accuracy"), own, other, truth), drop_interval(lost, 0, 600)
     assert pytest.approx(rows_dropped.low, abs=0.01) == drop.low
     assert pytest.approx(rows_dropped.high, abs=0.01) == drop.high
 
@@ -415,6 +418,6 @@ def test_bootstrap_of_accuracy_is_near_the_counted_bounds():
 @pytest.mark.usefixtures("_fewer_resamples")
 def test_score_drop_mirrors_when_backends_swap():
     own, other, truth = labelled(wrong=range(1, 60, 7))
-    there, back = score_drop("f1-macro", own, other, truth), score_drop("f1-macro", other, own, truth)
+    there, back = score_drop(Metric("f1-macro"), own, other, truth), score_drop(Metric("f1-macro"), other, own, truth)
     assert pytest.approx(-there.estimate) == back.estimate
     assert (pytest.approx(-there.high, abs=1e-9), pytest.approx(-there.low, abs=1e-9)) == (back.low, back.high)

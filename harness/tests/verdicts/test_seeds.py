@@ -15,6 +15,7 @@ from harness.data.inputs import Inputs
 from harness.evaluation.answers import summarize_seed
 from harness.evaluation.predictions import Evaluation
 from harness.kinds import feature_extraction, text_classification, token_classification
+from harness.metrics import Metric
 from harness.results.schema import Seed
 from harness.verdicts.accuracy import (
     ENOUGH,
@@ -55,7 +56,7 @@ def texts(labels: list[int]) -> Inputs:
 def seed_of(number: int, predictions: list[object], score: float | None, inputs: Inputs, metric: str) -> Seed:
     """The seed of a model with these predictions."""
     evaluation = Evaluation(single=[], padded=[], predictions=predictions, score=score, other_scores={})
-    return summarize_seed(number, evaluation, inputs, metric)
+    return summarize_seed(number, evaluation, inputs, Metric(metric))
 
 
 def proposed(proposal: Proposal) -> float:
