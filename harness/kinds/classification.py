@@ -39,6 +39,7 @@ text_classification = Kind(
     name="text-classification",
     auto_class="AutoModelForSequenceClassification",
     metrics=("accuracy", "f1", "f1-macro", "off-by-one-accuracy"),
+    most_inputs=2,
     load_processor=common.load_tokenizer,
     new_processor=common.new_tokenizer,
     encode=common.encode,

@@ -21,6 +21,8 @@ from harness.errors import HarnessError
 from harness.kinds import common
 
 WORD = re.compile(r"[^\W\d_]{4,}")
+MASK = re.compile(r"\[MASK\]|<mask>", re.IGNORECASE)
+"""Mask tokens of common tokenizers. A text that brings one hides the only word that could be scored."""
 FIRST_WORDS = 16
 """The masked word is one of this many first ones: `max_length` rarely cuts it off; a row without it counts as wrong."""
 BEST = 5
@@ -36,8 +38,13 @@ def _load_tokenizer(folder: Path) -> Any:
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
     text = row[inputs[0]]
-    is_usable = not isinstance(text, str) or WORD.search(text)
-    return "" if is_usable else "it has no word of four letters; leave such rows out"
+    if not isinstance(text, str):  # `common.texts` says so
+        return ""
+    if mask := MASK.search(text):
+        return (
+            f"it holds {mask.group()} already; write the missing word there, because {fill_mask.name} masks one itself"
+        )
+    return "" if WORD.search(text) else "it has no word of four letters"
 
 
 def masked_word(text: str) -> re.Match[str]:
@@ -51,6 +58,10 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
         raise HarnessError(f"inputs={inputs}: fill-mask reads one column of text")
     masked = []
     for text in common.texts(rows, inputs[0]):
+        if tokenizer.mask_token in text:
+            raise HarnessError(
+                f"{text[:80]!r} holds the mask token {tokenizer.mask_token}; write the missing word there"
+            )
         start, end = masked_word(text).span()
         masked.append({inputs[0]: text[:start] + tokenizer.mask_token + text[end:]})
     encoded = common.encode(tokenizer, masked, inputs, max_length)
@@ -121,6 +132,7 @@ fill_mask = Kind(
     auto_class="AutoModelForMaskedLM",
     metrics=("top-1", "top-5"),
     label="none",
+    most_inputs=1,
     load_processor=_load_tokenizer,
     encode=_encode,
     collate=_collate,

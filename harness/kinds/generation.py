@@ -46,6 +46,7 @@ translation = Kind(
     export="text2text-generation-with-past",
     metrics=("bleu", "chrf"),
     label="free",
+    most_inputs=1,
     load_processor=common.load_tokenizer,
     encode=_encode,
     collate=common.collate,

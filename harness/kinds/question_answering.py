@@ -137,6 +137,7 @@ question_answering = Kind(
     auto_class="AutoModelForQuestionAnswering",
     metrics=("exact-match", "token-f1"),
     label="free",
+    most_inputs=2,
     load_processor=common.load_aligned_tokenizer,
     encode=_encode,
     collate=common.collate,

@@ -78,6 +78,7 @@ token_classification = Kind(
     auto_class="AutoModelForTokenClassification",
     metrics=("entity-f1", "word-accuracy"),
     label="each",
+    most_inputs=1,
     load_processor=_load_tokenizer,
     new_processor=common.new_tokenizer,
     encode=_encode,
