@@ -40,7 +40,7 @@ class Split:
     labels: tuple[str, ...]
     """Names of the labels, into which `label` holds indices; empty for kinds whose answers are not labels."""
     duplicates: int
-    """Rows dropped because another row has the same inputs: of two the training row, and both if their labels differ."""
+    """Rows dropped because another row has the same inputs: of two the training row; both if their labels differ."""
     notes: tuple[str, ...] = ()
     """Sentences about how the rows were read, such as files left out, that a reader of the results must know."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -66,9 +66,8 @@ class Split:
     @cached_property
     def sha256(self) -> dict[str, str]:
         """Digest of each part's rows, in order, in which white space in texts is folded."""
-        return {
-            n: hashlib.sha256("".join(row_checks.row_digests(getattr(self, n))).encode()).hexdigest() for n in PARTS
-        }
+        digests = {name: "".join(row_checks.row_digests(getattr(self, name))) for name in PARTS}
+        return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in digests.items()}
 
 
 @cache

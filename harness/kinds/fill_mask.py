@@ -63,7 +63,7 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
                 f"{text[:80]!r} holds the mask token {tokenizer.mask_token}; write the missing word there"
             )
         start, end = masked_word(text).span()
-        masked.append({inputs[0]: text[:start] + tokenizer.mask_token + text[end:]})
+        masked.append({inputs[0]: text[:start] + mask + text[end:]})
     encoded = common.encode(tokenizer, masked, inputs, max_length)
     for (example,) in encoded:
         ids = list(example["input_ids"])

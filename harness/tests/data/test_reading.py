@@ -271,8 +271,18 @@ def test_kind_without_labels_has_no_label_column(tmp_path):
 def test_row_that_the_kind_cannot_use_is_named(tmp_path):
     texts = [f"words {number}" for number in range(99)]
     write(rows(text=[*texts, "a 1"]), tmp_path / "rows.csv")
-    with pytest.raises(HarnessError, match="task toy: distinct row 99 of train: "):
+    with pytest.raises(HarnessError, match="task toy: row 99 of train: it has no word of four letters; leave it out"):
         splits.load(task("rows.csv", kind=fill_mask, label=None, metric="top-1"), tmp_path)
+
+
+def test_texts_that_bring_their_mask_are_refused(tmp_path):
+    texts = [f"words {number}" for number in range(97)]
+    for mask in ("[MASK]", "<mask>"):
+        write(rows(text=[*texts, f"the {mask} word", "no more", f"another {mask}"]), tmp_path / "rows.csv")
+        with pytest.raises(HarnessError) as error:
+            splits.load(task("rows.csv", name=f"toy{len(mask)}", kind=fill_mask, label=None, metric="top-1"), tmp_path)
+        assert f": row 97 of train: it holds {mask} already; write the missing word there" in str(error.value)
+        assert "(2 of 100 rows cannot be used)" in str(error.value)
 
 
 # Fields of columns

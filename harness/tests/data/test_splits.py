@@ -127,10 +127,48 @@ def test_duplicates_are_dropped_and_counted(install):
     assert 100 == sum(split.sizes().values())
 
 
-def test_first_of_duplicate_rows_stays(install):
-    split = load(install([*articles(), {"text": "article 0", "desk": "c"}]))
-    (label,) = [row["label"] for name in PARTS for row in getattr(split, name) if row["text"] == "article 0"]
-    assert "a" == split.labels[label]
+def test_repeats_are_noted_for_each_split(install):
+    note = "rows that repeat the inputs of another row are left out: 5 of 105 in train"
+    assert (note,) == load(install(articles() + articles(5))).notes
+    (note,) = load(install(articles() + articles(30))).notes
+    assert "30 of 130 in train; so many may mean that inputs= lacks a column that tells rows apart" in note
+    assert () == load(install(articles())).notes
+
+
+def test_few_contradictory_rows_are_all_left_out(install):
+    split = load(install([*articles(), {"text": "article 0", "desk": "c"}, {"text": " article  0", "desk": "a"}]))
+    assert "article 0" not in [row["text"] for name in PARTS for row in getattr(split, name)]
+    assert 3 == split.duplicates
+    assert (
+        "1 of 100 distinct inputs have rows with different labels, as row 0 of train ('a') and row 100 of train ('c'); "
+        "all 3 rows of such inputs are left out",
+    ) == split.notes
+
+
+def test_many_contradictory_rows_are_refused(install):
+    rows = [*articles(), {"text": "article 4", "desk": "b"}, {"text": "article 0", "desk": "c"}]
+    with pytest.raises(HarnessError) as error:
+        load(install(rows))
+    expected = "2 of 100 distinct inputs have rows with different labels, as row 4 of train ('a') and row 100 of train"
+    assert expected in str(error.value)
+    assert "keep one row for each input" in str(error.value)
+
+
+def test_long_form_of_several_labels_is_refused(install):
+    rows = [row | {"desk": desk} for row in articles() for desk in ("a", "b")]
+    with pytest.raises(HarnessError, match="100 of 100 distinct inputs have rows with different labels"):
+        load(install(rows))
+
+
+def test_blank_texts_and_special_tokens_are_noted(install):
+    rows = articles()
+    rows[7]["text"] = " \u200b\t"
+    for number in (11, 12):
+        rows[number]["text"] += " [SEP] and more"
+    assert (
+        "1 rows have no text in text; the first is row 7 of train",
+        "2 rows hold a token such as [SEP] that tokenizers take for their own in text; the first is row 11 of train",
+    ) == load(install(rows)).notes
 
 
 def test_duplicates_agree_in_every_input(install):

@@ -1,0 +1,160 @@
+"""Rows that mislead: repeated, contradictory, blank, or unusable; left out with a note, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from numpy.typing import NDArray
+
+    from harness.contracts.sources import Row
+    from harness.spec import Task
+
+MOST_CONTRADICTORY = 0.01
+"""Share of the distinct inputs that may have different labels. Such rows are left out; more of them are refused."""
+MANY_REPEATS = 0.1
+"""Share of a split that may repeat other rows before a note asks for the reason."""
+SPECIAL_TOKEN = re.compile(r"\[(?:CLS|SEP|MASK|PAD|UNK)\]|</?s>|<(?:pad|mask|unk)>|<\|\w+\|>")
+"""Tokens that common tokenizers read as their own even inside a text."""
+
+
+def check_rows(tables: dict[str, Dataset], task: Task) -> None:
+    """Raise HarnessError for the first row that the kind cannot use, with the number of such rows."""
+    if (problem_of := task.kind.problem) is None:
+        return
+    for split, rows in tables.items():
+        problems = {number: text for number, row in enumerate(rows) if (text := problem_of(row, task.inputs))}
+        for number, text in problems.items():
+            others = f" ({len(problems):,} of {len(rows):,} rows cannot be used)" if len(problems) > 1 else ""
+            raise HarnessError(f"task {task.name}: row {number} of {split}: {text}; leave it out{others}")
+
+
+def text_notes(tables: dict[str, Dataset], inputs: Sequence[str]) -> list[str]:
+    """Return a note on blank texts and one on special tokens in texts, each with the number and the first place."""
+    tests: dict[str, Callable[[str], object]] = {
+        "have no text in": lambda text: not any(char.isprintable() and not char.isspace() for char in text),
+        "hold a token such as [SEP] that tokenizers take for their own in": SPECIAL_TOKEN.search,
+    }
+    notes = []
+    for problem, test in tests.items():
+        for name in inputs:
+            columns = {split: rows[name] for split, rows in tables.items() if _holds_texts(rows, name)}
+            places = [(split, row) for split, texts in columns.items() for row, text in enumerate(texts) if test(text)]
+            if places:
+                first = f"row {places[0][1]} of {places[0][0]}"
+                notes.append(f"{len(places):,} rows {problem} {name}; the first is {first}")
+    return notes
+
+
+def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:
+    """Return the tables with every row once, and notes on the rows that were left out; test rows are kept first.
+
+    Of inputs with different labels no row is kept, since no score could say which is right. HarnessError if they are
+    more than `MOST_CONTRADICTORY` of the distinct inputs.
+    """
+    digests = {split: list(row_digests(rows, task.inputs)) for split, rows in tables.items()}
+    contradictory, notes = set[str](), list[str]()
+    if task.kind.label in ("one", "each"):
+        contradictory, notes = _contradictions(tables, digests, task)
+    seen: set[str] = set()
+    distinct: dict[str, Dataset] = {}
+    repeats: dict[str, int] = {}
+    for split in reversed(tables):
+        kept = []
+        for number, digest in enumerate(digests[split]):
+            if digest not in seen and digest not in contradictory:
+                kept.append(number)
+            seen.add(digest)
+        distinct[split] = tables[split].select(kept)
+        repeats[split] = len(tables[split]) - len(kept) - sum(digest in contradictory for digest in digests[split])
+    return distinct, [*notes, *_repeat_notes(tables, repeats)]
+
+
+def _contradictions(
+    tables: dict[str, Dataset], digests: dict[str, list[str]], task: Task
+) -> tuple[set[str], list[str]]:
+    """Return the digests of inputs that have different labels, and a note on them; HarnessError if they are many."""
+    first: dict[str, tuple[str, int, Any]] = {}
+    contradictory: dict[str, str] = {}
+    for split, rows in tables.items():
+        for number, (digest, label) in enumerate(zip(digests[split], rows["label"], strict=True)):
+            where, row, other = first.setdefault(digest, (split, number, label))
+            if label != other:
+                pair = f"row {row} of {where} ({_quote(other)}) and row {number} of {split} ({_quote(label)})"
+                contradictory.setdefault(digest, pair)
+    if not contradictory:
+        return set(), []
+    pair = next(iter(contradictory.values()))
+    text = f"{len(contradictory):,} of {len(first):,} distinct inputs have rows with different labels, as {pair}"
+    if len(contradictory) > MOST_CONTRADICTORY * len(first):
+        raise HarnessError(
+            f"task {task.name}: {text}; keep one row for each input, with the label that counts, or add to inputs= the "
+            "columns that tell such rows apart"
+        )
+    lost = sum(digest in contradictory for split in digests.values() for digest in split)
+    return {*contradictory}, [f"{text}; all {lost:,} rows of such inputs are left out"]
+
+
+def _repeat_notes(tables: dict[str, Dataset], repeats: dict[str, int]) -> list[str]:
+    """Return a note on the repeated rows that each split lost; none if there were none."""
+    lost = [f"{repeats[split]:,} of {len(rows):,} in {split}" for split, rows in tables.items() if repeats[split]]
+    if not lost:
+        return []
+    many = any(repeats[split] > MANY_REPEATS * len(rows) for split, rows in tables.items())
+    question = "; so many may mean that inputs= lacks a column that tells rows apart" if many else ""
+    return [f"rows that repeat the inputs of another row are left out: {', '.join(lost)}{question}"]
+
+
+def _holds_texts(rows: Dataset, name: str) -> bool:
+    return getattr(rows.features[name], "dtype", None) in ("string", "large_string")
+
+
+def _quote(label: object) -> str:
+    text = repr(label)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def row_digests(rows: Dataset, columns: Sequence[str] = ()) -> Iterator[str]:
+    """Yield a digest of these columns, or of all, for each row."""
+    from datasets import Image
+
+    columns = columns or rows.column_names
+    for name in columns:
+        if isinstance(rows.features[name], Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return (_row_digest(row, columns) for row in rows)
+
+
+def _row_digest(row: Row, columns: Sequence[str]) -> str:
+    """Return a digest of these columns: white space folded in texts, shape and values of arrays, bytes of images."""
+    digest = hashlib.sha256()
+    for name in columns:
+        value = row[name]
+        if isinstance(value, str):
+            digest.update(json.dumps(" ".join(value.split())).encode())
+        elif isinstance(value, dict) and "bytes" in value:  # an image: `datasets` has its bytes or its path
+            digest.update(value["bytes"] or Path(value["path"]).read_bytes())
+        elif isinstance(value, dict) or (array := _numbers(value)) is None:
+            digest.update(json.dumps(value).encode())
+        else:
+            digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
+    return digest.hexdigest()
+
+
+def _numbers(value: object) -> NDArray[Any] | None:
+    """Return the value as an array if it holds numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return None
+    return None if array.dtype.kind in "OSU" else array
