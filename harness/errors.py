@@ -5,6 +5,9 @@ import re
 NOT_DECIDED = 7
 """Exit status, beside pytest's own 0 to 5, of a run that broke no gate and left a case undecided."""
 
+BRIEF = 240
+"""Characters of a foreign error's first line that a sentence quotes; the log has the whole traceback."""
+
 
 class HarnessError(Exception):
     """Something is wrong that the user can mend; the message says what, where, and what to do."""
@@ -32,11 +35,39 @@ class OutOfMemory(WorkerError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the error's type and text; third-party exceptions may fail even at that."""
+    """Return type and text of the error and, on a line of its own, of what caused it in the end."""
+    return "\n  caused by ".join(map(_describe, _error_and_root(error)))
+
+
+def brief_error(error: BaseException) -> str:
+    """Return the error and what caused it in the end as part of a sentence: the first line of each, cut if long."""
+    lines = (
+        next((line for line in map(str.strip, _describe(part).splitlines()) if line), "")
+        for part in _error_and_root(error)
+    )
+    return "; caused by ".join(line if len(line) <= BRIEF else f"{line[:BRIEF]} …" for line in lines)
+
+
+def _error_and_root(error: BaseException) -> list[BaseException]:
+    """Return the error, and the end of its chain of causes unless its own text quotes that."""
+    root, seen = error, {id(error)}
+    while root.__cause__ is not None and id(root.__cause__) not in seen:
+        root = root.__cause__
+        seen.add(id(root))
+    return [error] if root is error or _text(root) in _text(error) else [error, root]
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}{_text(error)}"
+
+
+def _text(error: BaseException) -> str:
+    """Return the error's text; third-party exceptions may fail even at that, and a KeyError quotes it."""
     try:
-        return f"{type(error).__name__}: {error}"
+        is_sentence = isinstance(error, KeyError) and error.args and " " in str(error.args[0])
+        return f": {error.args[0] if is_sentence else error}"
     except Exception as second:
-        return f"{type(error).__name__}, whose message cannot be read: {type(second).__name__}"
+        return f", whose message cannot be read: {type(second).__name__}"
 
 
 def worker_error(reported: str, message: str, output: str) -> WorkerError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.data import hub
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 from harness.util.identity import tree_sha256
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _read_package(task: Task, package: Package) -> Dataset:
     try:
         rows = list(package.read(path))
     except Exception as error:
-        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
+        raise HarnessError(f"task {task.name}: reading {path} failed: {brief_error(error)}") from error
     if not rows:
         raise HarnessError(f"task {task.name}: {path} has no rows")
     columns = dict.fromkeys(name if name in rows[0] else name.partition(".")[0] for name in task.columns)
@@ -130,7 +130,7 @@ def _read_files(task: Task, path: Path, content: str, config: str | None = None)
     try:
         tables = load_dataset(reader, config, **arguments)
     except Exception as error:  # readers of `datasets` raise errors of many kinds
-        raise HarnessError(f"task {task.name}: reading {path} failed: {type(error).__name__}: {error}") from error
+        raise HarnessError(f"task {task.name}: reading {path} failed: {brief_error(error)}") from error
     return {str(name): rows for name, rows in tables.items()}
 
 

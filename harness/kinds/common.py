@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Native, Row, Source
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 
 
 def output(outputs: Arrays, name: str) -> NDArray[Any]:
@@ -62,7 +62,7 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise HarnessError(f"{folder}: no usable tokenizer: {error}") from error
+        raise HarnessError(f"{folder}: no usable tokenizer: {brief_error(error)}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     if tokenizer.pad_token_id is None:

@@ -15,7 +15,7 @@ from harness.contracts.kind import EncodedRows
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
 from harness.data import reading, splits
 from harness.environments.interpreters import describe_interpreter
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training.train import label_order
@@ -44,7 +44,7 @@ def check_cases(selected: Sequence[tuple[Case, Path]]) -> list[str]:
             except HarnessError as error:
                 problems[str(error)] = None
             except Exception as error:  # raised by a library, or by a user's file that does not parse
-                problems[f"{type(error).__name__}: {error}"] = None
+                problems[brief_error(error)] = None
     if problems:
         raise HarnessError("\n".join(problems))
     tasks = dict.fromkeys((case.task, folder) for case, folder in selected)

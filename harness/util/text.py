@@ -16,8 +16,10 @@ SHORTEST_SECRET = 8
 """Characters; a shorter value may be a word of any text."""
 REDACTED = "***"
 
-LONGEST_LINE = 1000
+LONGEST_LINE = 400
 """Characters of an error's line that a result keeps: libraries may quote a whole graph. The log file keeps all."""
+FIRST_LINES, LAST_LINES = 12, 4
+"""Lines of a long error that a result keeps."""
 
 SURROGATES = re.compile("[\ud800-\udfff]")
 """Characters that no file can hold."""
@@ -42,6 +44,8 @@ def error_text(error: BaseException) -> str:
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{describe_error(error)}\n  raised at {Path(last.filename).name}:{last.lineno} in {last.name}"
     lines = [CONTROLS.sub(_escape, line) for line in redact_secrets(text).split("\n")]
+    if left_out := len(lines[FIRST_LINES:-LAST_LINES]):
+        lines[FIRST_LINES:-LAST_LINES] = [f"… ({left_out} more lines)"]
     return "\n".join(
         line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} … ({len(line):,} characters)" for line in lines
     )
