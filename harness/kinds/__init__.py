@@ -1,12 +1,12 @@
 """Kinds of task: how rows become tensors, tensors predictions, predictions a score."""
 
 from harness.contracts.kind import Kind
-from harness.kinds.classification import image_classification as image_classification
 from harness.kinds.classification import text_classification as text_classification
 from harness.kinds.feature_extraction import feature_extraction as feature_extraction
 from harness.kinds.fill_mask import fill_mask as fill_mask
 from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
+from harness.kinds.image_classification import image_classification as image_classification
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.token_classification import token_classification as token_classification
 

@@ -1,0 +1,240 @@
+"""Image classification: one label an image.
+
+Images are files of every format that Pillow reads, or arrays of shape (height, width) or (height, width, channels) that
+hold integers from 0 to 255. Batches hold `pixel_values` of shape (batch, channels, height, width), float32.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.contracts.kind import Arrays, Example
+from harness.contracts.sources import Row, Scratch, Source
+from harness.errors import HarnessError
+from harness.kinds.classification import text_classification
+
+PLUGINS = ("pillow_heif.HeifImagePlugin", "pi_heif.HeifImagePlugin", "pillow_avif", "pillow_jxl")
+"""Modules that teach Pillow a format when they are imported."""
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Where Transformers writes an image processor's settings: by itself, or from version 5 on with a tokenizer's."""
+GREY = "are greyscale: a colour model gets their values in each of its three channels"
+
+
+class Picture(NamedTuple):
+    """An image in RGB of 8 bits."""
+
+    image: Any
+    remarks: tuple[str, ...] = ()
+    """How the file was changed, to follow "3 of 7 images"."""
+    peak: int = 255 << 8
+    """The largest value before 16 bits were reduced to 8."""
+
+
+@cache
+def load_plugins() -> None:
+    """Register the formats of the plug-ins for Pillow that are installed."""
+    from PIL import Image
+
+    Image.init()
+    for name in PLUGINS:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def load_image(value: Mapping[str, Any]) -> Picture:
+    """Return the image in `value`'s `bytes`, or else at its `path`; ValueError if the model could not see all of it."""
+    from PIL import Image, ImageOps
+
+    load_plugins()
+    data = value.get("bytes")
+    with Image.open(value["path"] if data is None else io.BytesIO(data)) as image:
+        remarks = []
+        frames = getattr(image, "n_frames", 1)
+        if image.format == "MPO":  # of phones: beside the photo its preview or depth
+            remarks.append("hold further pictures (MPO), of which the first is used")
+        elif frames > 1 and image.format != "PSD":  # layers of one picture
+            raise ValueError(f"it has {frames} pages or frames; keep the one that the model is to see")
+        is_deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+        image.load()
+        if 0 in image.size:
+            raise ValueError(f"it is {image.width} x {image.height} pixels large")
+        if image.getexif().get(0x0112, 1) != 1:
+            remarks.append("are turned upright, as their EXIF orientation says")
+        upright = ImageOps.exif_transpose(image)
+        if is_deep:
+            values = np.asarray(upright).astype(np.int64)
+            remarks += ["have 16 bits a value, of which the upper 8 are used", GREY]
+            eight = Image.fromarray((values >> 8).astype(np.uint8))
+            return Picture(eight.convert("RGB"), tuple(remarks), int(values.max()))
+        pixels, remark = _to_rgb(upright)
+    return Picture(pixels, (*remarks, *remark))
+
+
+def _to_rgb(image: Any) -> tuple[Any, list[str]]:
+    """Return the image in RGB, and how it was changed; ValueError for modes whose range nothing declares."""
+    if image.mode in ("I", "F"):
+        bits = "32-bit integers" if image.mode == "I" else "floats"
+        raise ValueError(f"it holds {bits} (mode {image.mode}), whose range is unknown; save it with 8 or 16 bits")
+    remarks = [GREY] if image.mode in ("1", "L", "LA", "La") else []
+    if image.mode in ("CMYK", "LAB", "YCbCr", "HSV"):
+        remarks.append(f"have mode {image.mode}, converted to RGB without their colour profile")
+    if image.has_transparency_data:
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        if image.getchannel("A").getextrema()[0] < 255:
+            remarks.append("are transparent in part: the colour under it is used, as by Pillow's convert('RGB')")
+    return image.convert("RGB"), remarks
+
+
+def image_array(value: Any) -> NDArray[np.uint8]:
+    """Return an image, or nested lists, as an array (height, width, channels); ValueError if it is no image."""
+    array = np.asarray(value)
+    if array.dtype == bool:
+        array = array * np.uint8(255)
+    shape = array.shape
+    if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[0] in (1, 3) and shape[2] > 4):
+        raise ValueError(f"it has the shape {shape}; expected (height, width) or (height, width, channels)")
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 255:
+        values = f"from {array.min():g} to {array.max():g}" if array.dtype.kind in "iuf" else "of no numbers"
+        raise ValueError(f"it holds {array.dtype} {values}; scale it to integers from 0 to 255")
+    return array.reshape(*shape[:2], -1).astype(np.uint8)
+
+
+def fit_channels(image: NDArray[np.uint8], channels: int | None) -> NDArray[np.uint8]:
+    """Return the image with `channels` channels: grey to colour, or grey that is saved as colour; ValueError else."""
+    own = image.shape[2]
+    if channels in (None, own):
+        return image
+    if own == 1 and channels == 3:
+        return image.repeat(3, axis=2)
+    if own == 3 and channels == 1 and (image == image[:, :, :1]).all():
+        return image[:, :, :1]
+    raise ValueError(f"it has {own} channels")
+
+
+def _load_processor(folder: Path) -> Any:
+    import transformers
+
+    file = next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None)
+    config = json.loads((folder / "config.json").read_text("utf-8")) if (folder / "config.json").is_file() else {}
+    if file is None:
+        raise HarnessError(f"{folder} has no {PROCESSOR_FILES[0]}: {_wrong_kind(config)}")
+    try:
+        settings = json.loads(file.read_text("utf-8"))
+        settings = settings.get("image_processor", settings)
+        name = settings.get("image_processor_type") or settings.get("feature_extractor_type")
+        processor = _processor_class(name or _usual_processor(config)).from_pretrained(folder)
+        settings = transformers.AutoConfig.from_pretrained(folder) if config else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise HarnessError(f"{file}: no usable image processor: {error}") from error
+    return _with_channels(processor, settings, str(file))
+
+
+def _wrong_kind(config: Mapping[str, Any]) -> str:
+    """Return what a checkpoint without image processor is, and what to do."""
+    from harness.kinds import KINDS
+
+    heads = ", ".join(config.get("architectures") or ()) or config.get("model_type", "a native module")
+    kinds = [
+        name
+        for name, kind in KINDS.items()
+        if kind.auto_class != "AutoModel" and heads.endswith(kind.auto_class.removeprefix("AutoModel"))
+    ]
+    if not kinds or image_classification.name in kinds:
+        return f"its model is {heads}; save the image processor that it was trained with beside it, by save_pretrained"
+    return f"its model is {heads}, which reads text; use a task of kind={' or '.join(map(repr, kinds))}"
+
+
+def _usual_processor(config: Mapping[str, Any]) -> str:
+    """Return the class of image processor that Transformers pairs with the model's type."""
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+
+    return str(IMAGE_PROCESSOR_MAPPING_NAMES[config.get("model_type", "")][0])
+
+
+def _processor_class(name: str) -> Any:
+    """Return the class of image processor by its name of any version; ValueError if Transformers has none.
+
+    By name, because AutoImageProcessor insists on torchvision's variants, whose pixels differ, where they exist.
+    """
+    import transformers
+
+    name = name.replace("FeatureExtractor", "ImageProcessor")
+    for variant in (name.removesuffix("Fast").removesuffix("Pil"), name):
+        if name.removesuffix("Fast").removesuffix("Pil").endswith("ImageProcessor") and hasattr(transformers, variant):
+            return getattr(transformers, variant)
+    raise ValueError(f"transformers {transformers.__version__} has no image_processor_type {name!r}")
+
+
+def _with_channels(processor: Any, config: Any, place: str) -> Any:
+    """Return the processor with `num_channels`, those of the model; HarnessError if it does not fit them."""
+    channels = getattr(config, "num_channels", None)
+    if channels is None:
+        channels = getattr(getattr(config, "vision_config", None), "num_channels", None)
+    if channels is None:
+        return processor
+    for name in ("image_mean", "image_std") if getattr(processor, "do_normalize", True) else ():
+        values = getattr(processor, name, None)
+        if isinstance(values, list | tuple) and len(values) != channels:
+            raise HarnessError(
+                f"{place}: {name} has {len(values)} values, the model {channels} channels (config.json: num_channels); "
+                "give both the same number"
+            )
+    processor.num_channels = channels
+    return processor
+
+
+def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
+    """Return the processor that a Scratch declares; for a native module one that keeps the size of the first image."""
+    import transformers
+
+    if isinstance(source, Scratch):
+        settings, place = dict(source.processor), "Scratch(processor=…)"
+        try:
+            processor = _processor_class(settings.pop("image_processor_type", ""))(**settings)
+        except ValueError as error:
+            raise HarnessError(f"{place}: {error}") from error
+        return _with_channels(processor, transformers.AutoConfig.for_model(**source.config), place)
+    height, width = image_array(rows[0][inputs[0]]).shape[:2]
+    return transformers.ViTImageProcessor(do_resize=True, size={"height": height, "width": width})
+
+
+def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    channels = getattr(processor, "num_channels", None)
+    try:
+        images = [fit_channels(image_array(row[inputs[0]]), channels) for row in rows]
+    except ValueError as error:
+        expected = f"; the model reads {channels} channels" if channels else ""
+        raise HarnessError(f"an image of column {inputs[0]}: {error}{expected}") from error
+    # torchvision's variants return torch's tensors only.
+    tensors = "pt" if type(processor).__name__.endswith("Fast") else "np"
+    pixels = processor(images, return_tensors=tensors, input_data_format="channels_last")["pixel_values"]
+    return [[{"pixel_values": np.asarray(image, dtype=np.float32)}] for image in pixels]
+
+
+def _collate(processor: Any, examples: list[Example]) -> Arrays:
+    return {"pixel_values": np.stack([np.asarray(row["pixel_values"], dtype=np.float32) for row in examples])}
+
+
+image_classification = replace(
+    text_classification,
+    name="image-classification",
+    auto_class="AutoModelForImageClassification",
+    most_inputs=1,
+    images=True,
+    load_processor=_load_processor,
+    new_processor=_new_processor,
+    encode=_encode,
+    collate=_collate,
+    axes=("batch",),
+)
