@@ -29,6 +29,10 @@ NO_ANSWER = "(no answer)"
 
 ATOL, RTOL = 1e-3, 1e-3
 """A float export may differ from its source by this much; kernels of two runtimes differ by 1e-6 to 1e-5."""
+SCALE_RTOL = 1e-4
+"""And by this share of the output's largest number: the sum of numbers in the thousands is no more exact than they are,
+even where it comes to nearly zero.
+"""
 MAX_COSINE_DISTANCE = 1e-5
 """Two runtimes differ by 1e-7; a layer that is 1 % too large moves embeddings further than this."""
 
@@ -46,6 +50,22 @@ class Tolerance(NamedTuple):
     """Share of the rows that may lie beyond it."""
     same_shape: bool = True
     """False where outputs may differ in shape, as generated text does."""
+    of_largest: float = 0.0
+    """Share of the output's largest number that `excess` may reach."""
+
+    def of(self, values: NDArray[Any]) -> Tolerance:
+        """Return the tolerance of an output: this one for numbers, TOKENS for integers and truth values."""
+        return TOKENS if values.dtype.kind in "iub" else self
+
+    def excesses(self, own: Sequence[NDArray[Any]], source: Sequence[NDArray[Any]]) -> list[float]:
+        """Return how far each row of an output lies beyond the tolerance, given those of all rows; NaN is beyond it.
+
+        Numbers that are equal to the last digit do not count as large: a mask of -10,000 is no sign of coarse logits.
+        """
+        pairs = list(zip(own, source, strict=True))
+        changed = (np.abs(b[a != b]).max(initial=0.0) for a, b in pairs) if self.of_largest else ()
+        slack = self.of_largest * float(max(changed, default=0.0))
+        return [self.excess(a, b) - slack for a, b in pairs]
 
 
 def _largest_difference(own: NDArray[Any], source: NDArray[Any]) -> float:
@@ -75,7 +95,12 @@ def _different_tokens(own: NDArray[Any], source: NDArray[Any]) -> float:
     return float((own[..., :width] != source[..., :width]).sum() + extra)
 
 
-ELEMENTWISE = Tolerance(_largest_difference, _elementwise_excess, f"{ATOL:g} + {RTOL:g} of the value")
+ELEMENTWISE = Tolerance(
+    _largest_difference,
+    _elementwise_excess,
+    f"{ATOL:g} + {RTOL:g} of the value + {SCALE_RTOL:g} of the output's largest",
+    of_largest=SCALE_RTOL,
+)
 COSINE = Tolerance(_cosine_distance, _cosine_excess, f"a cosine distance of {MAX_COSINE_DISTANCE:g}")
 # Rounding chooses between two words that a model finds equally good: at one place in a hundred thousand.
 TOKENS = Tolerance(
@@ -110,9 +135,28 @@ def omit(arrays: Arrays, names: Collection[str]) -> Arrays:
     return {name: array for name, array in arrays.items() if name not in names}
 
 
-def truncate(example: Example, length: int) -> Example:
-    """Return the example, cut to `length` tokens."""
-    return {name: values[:length] for name, values in example.items()}
+def truncate(processor: Any, example: Example, length: int) -> Example:
+    """Return the example, cut to `length` tokens.
+
+    Special tokens stay, as where a tokenizer cuts: some models read their answer at the last `</s>`.
+    """
+    tokens = np.asarray(example.get("input_ids", ()))
+    stays = (
+        np.isin(tokens, _special_ids(processor)) if tokens.size else np.zeros(len(next(iter(example.values()))), bool)
+    )
+    stays |= np.cumsum(~stays) <= max(1, length - int(stays.sum()))
+    return {
+        name: [value for value, kept in zip(values, stays, strict=False) if kept] for name, values in example.items()
+    }
+
+
+def _special_ids(processor: Any) -> list[int]:
+    """Return the ids of a tokenizer's special tokens, without that of unknown words, of which a text may consist."""
+    named = getattr(processor, "special_tokens_map", {}).items()
+    texts = [
+        text for name, value in named if name != "unk_token" for text in ([value] if isinstance(value, str) else value)
+    ]
+    return [int(number) for number in processor.convert_tokens_to_ids(texts)] if texts else []
 
 
 @explain_arguments
@@ -163,8 +207,8 @@ class Kind:
     """(processor, number of labels) → arguments of a native module's constructor; None if the kind takes no modules."""
     axes: tuple[str, ...] = ("batch", "sequence")
     """Names of the leading axes of every input whose sizes change from call to call."""
-    shorten: Callable[[Example, int], Example] = truncate
-    """(example, length) → the example cut to that length, to probe an export with padded batches."""
+    shorten: Callable[[Any, Example, int], Example] = truncate
+    """(processor, example, length) → the example cut to that length, to probe an export with padded batches."""
     optional_weights: tuple[str, ...] = ()
     """Prefixes of weight names that no answer depends on: a checkpoint used as it is may lack them."""
 

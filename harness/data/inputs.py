@@ -36,6 +36,8 @@ class Inputs:
     """Index in `labels` of each label of the model's head; None where both are the same."""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     """The task's metrics by name, with what they assume of its rows."""
+    fixed_length: bool = False
+    """True for a model that answers whole rows and fails on rows cut to another length; probes leave those out."""
 
     def __len__(self) -> int:
         return len(self.encoded.examples)
@@ -98,11 +100,12 @@ class Inputs:
         return label if self.order is None else self.order[label]
 
     def _collate(self, examples: list[Example]) -> Arrays:
-        return self.kind.collate(self.encoded.processor, examples)
+        batch = self.kind.collate(self.encoded.processor, examples)
+        return {name: np.ascontiguousarray(array) for name, array in batch.items()}  # torch takes no other strides
 
     def _cut(self) -> list[Example]:
         """Return the first entries cut to lengths from SHORTEST to half the longest; empty if all would be equal."""
-        if len(self.kind.axes) < 2:
+        if len(self.kind.axes) < 2 or self.fixed_length:
             return []
         first: list[Example] = []
         lengths: list[int] = []
@@ -113,7 +116,8 @@ class Inputs:
         if high <= low:
             return []
         targets = np.linspace(low, high, len(first), dtype=int).tolist()
-        return [self.kind.shorten(example, length) for example, length in zip(first, targets, strict=True)]
+        shorten, processor = self.kind.shorten, self.encoded.processor
+        return [shorten(processor, example, length) for example, length in zip(first, targets, strict=True)]
 
 
 def split_rows(outputs: Arrays, entries: Sequence[int]) -> list[Arrays]:

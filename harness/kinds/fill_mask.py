@@ -63,12 +63,17 @@ def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
                 f"{text[:80]!r} holds the mask token {tokenizer.mask_token}; write the missing word there"
             )
         start, end = masked_word(text).span()
-        masked.append({inputs[0]: text[:start] + mask + text[end:]})
+        masked.append({inputs[0]: text[:start] + tokenizer.mask_token + text[end:]})
     encoded = common.encode(tokenizer, masked, inputs, max_length)
     for (example,) in encoded:
-        ids = list(example["input_ids"])
-        example["mask_position"] = [ids.index(tokenizer.mask_token_id) if tokenizer.mask_token_id in ids else 0]
+        example["mask_position"] = _mask_position(tokenizer, example)
     return encoded
+
+
+def _mask_position(tokenizer: Any, example: Example) -> list[int]:
+    """Return the position of the mask, in a list; 0 where `max_length` cut it off."""
+    ids = list(example["input_ids"])
+    return [ids.index(tokenizer.mask_token_id) if tokenizer.mask_token_id in ids else 0]
 
 
 def _collate(tokenizer: Any, examples: list[Example]) -> Arrays:
@@ -76,8 +81,9 @@ def _collate(tokenizer: Any, examples: list[Example]) -> Arrays:
     return {**common.collate(tokenizer, examples), "mask_position": positions}
 
 
-def _shorten(example: Example, length: int) -> Example:
-    return truncate(example, length) | {"mask_position": [min(int(example["mask_position"][0]), length - 1)]}
+def _shorten(tokenizer: Any, example: Example, length: int) -> Example:
+    shorter = truncate(tokenizer, example, length)
+    return shorter | {"mask_position": _mask_position(tokenizer, shorter)}
 
 
 def _best_tokens(batch: Arrays, outputs: Arrays) -> Arrays:

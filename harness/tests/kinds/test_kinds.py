@@ -229,9 +229,21 @@ def test_logsumexp_changes_with_every_logit():
     assert (known["logsumexp"] < fill_mask.reduce(batch, {"logits": logits})["logsumexp"]).all()
 
 
-def test_a_row_cut_before_its_mask_keeps_a_mask_position(tokenizer):
+@pytest.mark.parametrize("length", [2, 4, 7])
+def test_a_cut_row_keeps_its_mask(tokenizer, length):
     ((example,),) = fill_mask.encode(tokenizer, [{"text": "is it is it is it is Tony"}], ("text",), 32)
-    assert [3] == fill_mask.shorten(example, 4)["mask_position"]
+    cut = fill_mask.shorten(tokenizer, example, length)
+    assert max(4, length) == len(cut["input_ids"]) == len(cut["attention_mask"])
+    assert [tokenizer.mask_token_id] == [cut["input_ids"][position] for position in cut["mask_position"]]
+
+
+def test_a_cut_row_keeps_its_special_tokens(tokenizer):
+    ((example,),) = text_classification.encode(
+        tokenizer, [{"one": "is it is [UNK] it is", "two": "it is it"}], ("one", "two"), 32
+    )
+    cut = text_classification.shorten(tokenizer, example, 6)
+    tokens = tokenizer.convert_ids_to_tokens(cut["input_ids"])
+    assert ["[CLS]", "is", "it", "is", "[SEP]", "[SEP]"] == tokens
 
 
 # Feature extraction
