@@ -25,7 +25,7 @@ from harness.verdicts.table import Row, case_rows, to_frame
 BATCH = 1  # whose speed-up is followed
 GIT = ("git", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
 TYPES = {
-    "boolean": ("recommended", "pareto"),
+    "boolean": ("recommended", "pareto", "in_last_run"),
     "Int64": ("arms", "batch", "gained", "launches", "lost", "rounds", "rows", "seeds", "source_gained", "source_lost",
               "threads"),
     "string": (*COMPARISON_KEY, "backend", "broken_gate", "commit", "committed", "compared_with", "cpu", "created",

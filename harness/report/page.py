@@ -25,8 +25,8 @@ ASSETS = resources.files("harness.report") / "assets"
 FILTERS = ("task", "model", "backend", "device", "verdict")
 
 SIGNS = {
-    "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "below": "✖", "undecided": "?", "invalid": "!",
-    "failed": "✖", "unsupported": "–",
+    "ship": "✔", "reference": "•", "same": "=", "slower": "▼", "worse": "✖", "below": "✖", "undecided": "?",
+    "invalid": "!", "failed": "✖", "unsupported": "–",
 }  # fmt: skip
 """Verdicts are marked by more than their colour."""
 
@@ -90,7 +90,7 @@ def _largest_batch(groups: Iterable[list[Result]]) -> str:
 def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
     """Yield a row of the verdict table per case; a cell has a text and a value to sort by."""
     for first, last in first_and_last(group):
-        word = first["status"] if first["status"] != "ok" else first["verdict"] or "reference"
+        word = first["verdict"]
         yield {name: first[name] for name in ("machine", "task", "model", "device", "backend")} | {
             "anchor": _anchor(group),
             "recommended": first["recommended"],
@@ -110,7 +110,9 @@ def _cell(column: tables.Column, first: Cells, last: Cells) -> dict[str, str]:
 
 
 def _why_not(cells: Cells) -> str:
-    """Say why a case has no figures, or no verdict that lets it ship."""
+    """Say why a case has no figures, or no verdict that lets it ship, and whether it is of an earlier run."""
+    if not cells["in_last_run"]:
+        return f"not in the last run; {_why_not(cells | {'in_last_run': True})}".removesuffix("; ")
     if cells["error"] is not None:
         return tables.first_line(cells["error"])
     if cells["min_score"] is None:

@@ -8,11 +8,12 @@ from statistics import stdev
 from harness.contracts.backend import REFERENCE
 from harness.measure.gpu import gpu_sentences
 from harness.results.schema import Finals, Result, Seed, Series
-from harness.stats.intervals import format_bounds, format_ratio
+from harness.stats.intervals import format_bounds, format_ratio, join_names
 from harness.util.machine import Environment
 from harness.verdicts.accuracy import collapse_sentence, is_collapsed, score_drop, sound_scores
-from harness.verdicts.recommendation import pareto_front, recommend, winner
+from harness.verdicts.recommendation import pareto_front, recommend, slower_batches, winner
 from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
+from harness.verdicts.table import noise_levels
 from harness.verdicts.verdict import verdict
 
 LAYERS_SHOWN = 3  # in a sentence; the result names all
@@ -55,7 +56,23 @@ def explanations(group: list[Result]) -> list[str]:
     spreads = {r.backend: launch_spread(r.series[0]) for r in group if r.series and r.backend != REFERENCE}
     texts = ", ".join(f"{name} {100 * spread:.1f} %" for name, spread in spreads.items() if spread is not None)
     launches = [f"Standard deviation of speed-ups between launches: {texts}."] if texts else []
-    return [*reasons, *other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group), *launches]
+    return [
+        *reasons, *larger_batches(group), *other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group),
+        *launches,
+    ]  # fmt: skip
+
+
+def larger_batches(group: list[Result]) -> list[str]:
+    """Name backends that are proven slower at larger batches only; the recommendation says so of its own."""
+    best = recommend(group)[0]
+    others = [
+        (r, phrases) for r in group if r is not best and r.backend != REFERENCE and (phrases := slower_batches(r))
+    ]
+    return [
+        f"{result.backend} is slower than the reference, {join_names(phrases)}."
+        for result, phrases in others
+        if (judgement := verdict(result)) and judgement.word != "slower"
+    ]
 
 
 def other_scores(group: list[Result]) -> list[str]:
@@ -117,14 +134,7 @@ def disturbances(group: list[Result]) -> list[str]:
 
 def noise(group: list[Result]) -> list[str]:
     """Give the control's ratio for each measurement and batch size."""
-    # A contender's result, which comes later, knows the spread between launches better than the reference's alone.
-    levels = {
-        (result.measurement, series.workload.batch): series
-        for result in group
-        for series in result.series
-        if series.control_ns
-    }
-    ordered = sorted(levels.values(), key=lambda series: series.workload.batch)
+    ordered = sorted(noise_levels(group).values(), key=lambda series: series.workload.batch)
     return [f"{_noise('The reference', series)}." for series in ordered]
 
 

@@ -27,7 +27,8 @@ STARTUP = "Startup in ms, median over fresh processes, and upper bounds of laten
 LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:"
 
 TERMINAL = (
-    sentences.other_scores, sentences.float_layers, sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
+    sentences.larger_batches, sentences.other_scores, sentences.float_layers, sentences.spread_of_seeds,
+    sentences.disturbances, sentences.noise,
 )  # fmt: skip
 """Sentences that the terminal shows of a comparison; files have more."""
 
@@ -108,7 +109,7 @@ def case_line(result: Result) -> str:
         return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
     ((first, _),) = first_and_last([result])
     return (
-        f"{first['verdict'] or 'reference'}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
+        f"{first['verdict']}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
         f"{number(first['score'], decimals=4)}, drop {drop_cell(first)}"
     )
 
@@ -183,9 +184,10 @@ def _case_view(cases: Sequence[tuple[Cells, Cells]]) -> pd.DataFrame:
 
 
 def _verdict_cell(cells: Mapping[str, Any]) -> str:
+    earlier = "" if cells["in_last_run"] else ", not in the last run"
     if not is_missing(cells["error"]):
-        return f"{cells['status']}: {first_line(cells['error'])}"
-    word = "reference" if cells["backend"] == REFERENCE else str(cells["verdict"])
+        return f"{cells['status']}{earlier}: {first_line(cells['error'])}"
+    word = f"{cells['verdict']}{earlier}"
     if is_missing(cells["min_score"]):
         return f"{word}, gate not evaluated"
     return word if is_missing(cells["broken_gate"]) else f"{word}, breaks its gate: {cells['broken_gate']}"

@@ -10,7 +10,7 @@ from statistics import median
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError, Incomparable
 from harness.results.schema import NO_CONSTRAINTS, Finalist, Finals, Result
-from harness.stats.intervals import Interval, drop_interval, format_points, format_ratio, join_names
+from harness.stats.intervals import Interval, drop_interval, format_points, join_names, lead_with_bound
 from harness.verdicts.accuracy import format_drop, magnitude, score_drop
 from harness.verdicts.comparability import check_comparable
 from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
@@ -31,42 +31,67 @@ def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
             check_comparable(measured)
     except Incomparable as error:
         return None, f"results are not comparable: {error}"
-    passing = [result for result in measured if result.series and not shortfalls(result)]
+    passing = [r for r in measured if (r.series or r.backend == REFERENCE) and not shortfalls(r)]
+    broken = [f"{r.backend}: {problems[0].partition('; ')[0]}" for r in measured if (problems := shortfalls(r))]
     eligible = [result for result in passing if not list(_exceeded_limits(result))]
     shippable = [result for result in eligible if _word(result) == "ship"]
     if shippable:
         return _fastest(shippable)
     if not passing:
-        return None, "no measured backend passes its gate"
+        return None, f"no measured backend passes its gate{_in_brackets(broken)}"
     if not eligible:
         exceeded = [f"{result.backend}: {', '.join(_exceeded_limits(result))}" for result in passing]
         return None, f"no backend meets the constraints of this run ({'; '.join(exceeded)})"
     reference = next((result for result in eligible if result.backend == REFERENCE), None)
     if reference is None:
-        return None, f"{REFERENCE}, the reference, was not measured or does not qualify, and {_why_no_other(eligible)}"
-    return reference, _why_no_other(eligible)
+        return (
+            None,
+            f"{REFERENCE}, the reference, was not measured or does not qualify, and {_why_no_other(eligible, broken)}",
+        )
+    return reference, _why_no_other(eligible, broken)
+
+
+def last_run(group: Iterable[Result]) -> str:
+    """Return the measurement of a comparison's newest results; others were kept from earlier runs."""
+    return max(group, key=lambda result: result.created).measurement
+
+
+def slower_batches(result: Result) -> list[str]:
+    """Return a phrase for each batch beyond the first at which the backend is proven slower than the reference."""
+    return [
+        f"{lead_with_bound(gains[0])} at batch {series.workload.batch}"
+        for series in result.series[1:]
+        if why_invalid(series) is None and agreed_pace(gains := own_speedups(series)) == "slower"
+    ]
 
 
 def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
     best = max(shippable, key=lambda result: own_speedup(result.series[0]).estimate)
     gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
-    reason = f"{format_ratio(gain)} the reference's speed at batch 1"
+    reason = f"{lead_with_bound(gain)} the reference's speed at batch 1"
     if drop is not None and best.data is not None and gate is not None:
         reason += f", {best.data.metric} {format_drop(drop)} (allowed: {100 * gate.max_drop:g})"
     level = [result.backend for result in shippable if result is not best and _speed(result).high >= gain.low]
-    return best, reason + (f"; {join_names(level)} may be as fast" if level else "")
+    reason += f"; {join_names(level)} may be as fast" if level else ""
+    slower = slower_batches(best)
+    return best, reason + (f"; but slower than the reference, {join_names(slower)}" if slower else "")
 
 
-def _why_no_other(eligible: Sequence[Result]) -> str:
+def _in_brackets(phrases: Sequence[str]) -> str:
+    return f" ({'; '.join(phrases)})" if phrases else ""
+
+
+def _why_no_other(eligible: Sequence[Result], broken: Sequence[str]) -> str:
     contenders = [result for result in eligible if result.backend != REFERENCE]
     if not contenders:
         constraints = "" if eligible[0].constraints == NO_CONSTRAINTS else " and meets the constraints of this run"
-        return f"no other measured backend passes its gate{constraints}"
+        return f"no other measured backend passes its gate{constraints}{_in_brackets(broken)}"
     problem = why_invalid(contenders[0].series[0])
     if problem is not None:
         return f"speed is not valid, because {problem}; measure again on a quieter machine"
     words = ", ".join(f"{result.backend}: {_word(result)}" for result in contenders)
-    return f"no other backend is proven faster within the allowed drop ({words})"
+    reason = f"no other backend is proven faster within the allowed drop ({words})"
+    return f"{reason}; these break their gate{_in_brackets(broken)}" if broken else reason
 
 
 def _exceeded_limits(result: Result) -> Iterator[str]:
@@ -180,7 +205,7 @@ def _compare(entry: Finalist, position: Standing) -> str:
         score = f"scores {change} {'less' if is_worse else 'more'}"
     if position.why_invalid is not None:
         return f"{entry.model} on {entry.backend} has no valid speed ({position.why_invalid}) and {score}"
-    return f"{entry.model} on {entry.backend} is {format_ratio(position.gain)} as fast and {score}"
+    return f"{entry.model} on {entry.backend} is {lead_with_bound(position.gain)} as fast and {score}"
 
 
 def _obstacle(position: Standing, max_drop: float | None) -> str:

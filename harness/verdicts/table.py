@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from statistics import median
@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 
+from harness.contracts.backend import REFERENCE
 from harness.measure.rounds import batch_rows, row_order
 from harness.results.schema import Result, Series
 from harness.stats.intervals import Interval, percentile_bound
 from harness.verdicts import speed
 from harness.verdicts.accuracy import counts_rows, provable_drop, score_drop
 from harness.verdicts.comparability import COMPARISON_KEY, batch_sizes, comparisons
-from harness.verdicts.recommendation import memory_mb, pareto_front, recommend, size_mb
+from harness.verdicts.recommendation import last_run, memory_mb, pareto_front, recommend, size_mb
 from harness.verdicts.verdict import shortfalls, verdict
 
 TIMED = ("batch", "speedup", "speedup_low", "speedup_high", "rows_per_s", "tokens_per_s")
@@ -29,15 +30,18 @@ ANSWERS = (
 """Columns copied from the answers."""
 
 COLUMNS = [
-    *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "batch", "rounds", "launches",
-    "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "tokens_per_s",
-    "speedup", "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low", "noise_high", "metric", "score",
-    "other_scores", "min_score", "rows", "drop", "drop_low", "drop_high", "max_drop", "provable_drop", "broken_gate",
-    "lost", "gained", "agreement", "compared_with", "source_lost", "source_gained", "source_agreement",
-    "largest_difference", "size_mb", "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms",
-    "first_answer_ms", "startup_ms", "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads",
-    "cpu", "measurement", "created", "commit", "error",
+    *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "in_last_run", "batch",
+    "rounds", "launches", "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms",
+    "rows_per_s", "tokens_per_s", "speedup", "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low",
+    "noise_high", "metric", "score", "other_scores", "min_score", "rows", "drop", "drop_low", "drop_high",
+    "max_drop", "provable_drop", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
+    "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb", "peak_vram_mb",
+    "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests", "seeds",
+    "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
 ]  # fmt: skip
+
+UNITY = Interval(1.0, 1.0, 1.0)
+"""The reference's speed-up, by definition."""
 
 Row = tuple[Any, ...]
 """Values in the order of COLUMNS, None for a missing value."""
@@ -60,12 +64,39 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 def case_rows(group: list[Result]) -> Iterator[Row]:
     """Yield one row per case and workload of a comparison; an unmeasured case has one row."""
-    (recommended, _), front = recommend(group), pareto_front(group)
+    (recommended, _), front, newest, levels = (
+        recommend(group),
+        pareto_front(group),
+        last_run(group),
+        noise_levels(group),
+    )
     for result in group:
-        shared = _case(result) | {"recommended": result is recommended, "pareto": any(result is r for r in front)}
+        shared = _case(result) | {
+            "recommended": result is recommended,
+            "pareto": any(result is r for r in front),
+            "in_last_run": result.measurement == newest,
+        }
         tokens = result.answers.tokens if result.answers else ()
-        for cells in [shared | _timing(series) | _generation(series, tokens) for series in result.series] or [shared]:
+        rows = [
+            shared | _timing(result, series) | _generation(series, tokens) | _noise(levels, result, series)
+            for series in result.series
+        ]
+        for cells in rows or [shared]:
             yield tuple(map(cells.get, COLUMNS))
+
+
+def noise_levels(group: Iterable[Result]) -> dict[tuple[str, int], Series]:
+    """Return the series that tells the control's noise, for each measurement and batch size.
+
+    It is one for all backends. A contender's, which comes later, knows the spread between launches better than the
+    reference's alone.
+    """
+    return {
+        (result.measurement, series.workload.batch): series
+        for result in group
+        for series in result.series
+        if series.control_ns
+    }
 
 
 def first_and_last(group: list[Result]) -> Iterator[tuple[Cells, Cells]]:
@@ -95,8 +126,9 @@ def _case(result: Result) -> Cells:
         "peak_rss_mb": memory_mb(result),
     }
     judgement = verdict(result)
+    cells["verdict"] = judgement.word if judgement else "reference" if result.status == "ok" else result.status
     if judgement is not None:
-        cells |= {"verdict": judgement.word, "reasons": "; ".join(judgement.reasons)}
+        cells["reasons"] = "; ".join(judgement.reasons)
     scores = [seed.score for seed in result.seeds if seed.score is not None]
     if scores:
         cells |= {"seeds": len(scores), "seed_low": min(scores), "seed_high": max(scores)}
@@ -105,6 +137,8 @@ def _case(result: Result) -> Cells:
 
 def _accuracy(result: Result) -> Cells:
     answers, drop = result.answers, score_drop(result)
+    if drop and result.backend == REFERENCE:  # against itself
+        drop = Interval(0.0, 0.0, 0.0)
     if answers is None:
         return {}
     return {
@@ -140,7 +174,7 @@ def _process(result: Result) -> Cells:
     }
 
 
-def _timing(series: Series) -> Cells:
+def _timing(result: Result, series: Series) -> Cells:
     own = speed.flatten(series.own_ns)
     # A block of several calls gives their mean, and percentiles of means are not percentiles of calls.
     calls = series.tail_ns or (own if series.loops == 1 else ())
@@ -154,9 +188,13 @@ def _timing(series: Series) -> Cells:
         "median_ms": speed.median_ms(series.own_ns),
         **{f"p{share}_bound_ms": None if bound is None else bound / 1e6 for share, bound in bounds.items()},
         "rows_per_s": rows_per_s(series),
-        **_interval("speedup", speed.own_speedup(series)),
-        **_interval("noise", speed.noise_floor(series)),
+        **_interval("speedup", UNITY if result.backend == REFERENCE else speed.own_speedup(series)),
     }
+
+
+def _noise(levels: Mapping[tuple[str, int], Series], result: Result, series: Series) -> Cells:
+    level = levels.get((result.measurement, series.workload.batch))
+    return _interval("noise", speed.noise_floor(level)) if level else {}
 
 
 def _interval(name: str, interval: Interval) -> Cells:

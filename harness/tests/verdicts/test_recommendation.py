@@ -8,7 +8,9 @@ from factory import GATE, answers, elsewhere, failed, process, result, series, u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.report import sentences
 from harness.results.schema import Built, Constraints
+from harness.stats.intervals import Interval, lead_with_bound
 from harness.verdicts.accuracy import score_drop
 from harness.verdicts.recommendation import pareto_front, recommend
 from harness.verdicts.speed import own_speedup
@@ -69,17 +71,48 @@ def test_reference_is_recommended_without_a_faster_safe_backend(case):
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("other", "why"),
     [
-        failed(),
-        unsupported(),
-        result("x", 3.0, answers=answers(score=0.8)),
-        result("x", 3.0, answers=answers(lost=60, score=0.99)),
+        (failed(), ""),
+        (unsupported(), ""),
+        (result("x", 3.0, answers=answers(score=0.8)), " (x: score 0.8000 on 1000 rows is below min_score=0.9 "),
+        (result("x", 3.0, answers=answers(lost=60, score=0.99)), " (x: score drops 6.00 points ["),
+        (
+            result("x", 3.0, gate=replace(GATE, min_speedup=5)),
+            " (x: speed-up 3.00x [3.00, 3.00] against the reference, ",
+        ),
     ],
-    ids=["failed", "unsupported", "below min_score", "worse"],
+    ids=["failed", "unsupported", "below min_score", "worse", "below min_speedup"],
 )
-def test_backends_that_break_their_gate_are_not_listed(other):
-    assert ("pytorch", "no other measured backend passes its gate") == recommended(other)
+def test_reason_names_the_limits_that_others_break(other, why):
+    name, reason = recommended(other)
+    assert "pytorch" == name
+    assert reason.startswith(f"no other measured backend passes its gate{why}")
+    _, reason = recommended(other, result("slow", 0.5))
+    assert reason.startswith("no other backend is proven faster within the allowed drop (slow: slower)")
+    assert bool(why) == (f"; these break their gate{why}" in reason)
+
+
+def test_wide_interval_leads_with_what_is_proven():
+    _, reason = recommended(result("x", series=(series(12.0, noise=0.6, rounds=15),)))
+    assert re.match(r"at least \d+\.\d\dx \(1\d\.\d\dx \[\d+\.\d\d, \d\d\.\d\d\]\) the reference's speed", reason)
+    assert "2.00x [1.90, 2.10]" == lead_with_bound(Interval(2.0, 1.9, 2.1))
+    assert "at most 0.22x (0.18x [0.15, 0.22])" == lead_with_bound(Interval(0.18, 0.15, 0.22))
+    assert "1.20x [0.80, 1.90]" == lead_with_bound(Interval(1.2, 0.8, 1.9))
+
+
+def test_recommended_backend_that_is_slower_in_batches_says_so():
+    one = result("x", series=(series(3.0), series(0.18, batch=16)))
+    _, reason = recommended(one)
+    assert "; but slower than the reference, 0.18x [0.18, 0.18] at batch 16" in reason
+    faster = result("y", 4.0)
+    (sentence,) = sentences.larger_batches([result(), one, faster])
+    assert "x is slower than the reference, 0.18x [0.18, 0.18] at batch 16." == sentence
+
+
+def test_reference_that_was_not_timed_alone_is_still_recommended():
+    alone = result(series=(), process=None)
+    assert ("pytorch", "no other measured backend passes its gate") == recommended(failed(), reference=alone)
 
 
 def test_recommendation_without_the_reference():
@@ -92,7 +125,9 @@ def test_recommendation_without_the_reference():
 
 @pytest.mark.parametrize("several", [[], [failed("pytorch"), failed()], [result(answers=answers(score=0.5))]])
 def test_nothing_is_recommended_where_no_gate_is_passed(several):
-    assert (None, "no measured backend passes its gate") == recommend(several)
+    best, reason = recommend(several)
+    assert best is None
+    assert reason.startswith("no measured backend passes its gate")
 
 
 @LAW

@@ -1,6 +1,7 @@
 """The tidy table: a row per case and workload, plain numbers in the unit of the column's name."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def test_verdict_reasons_and_broken_gate_are_columns():
     assert "slower" == first["verdict"]["onnxruntime"]
     assert first["reasons"]["onnxruntime"].startswith("speed-up 0.50x [")
     assert "failed" == first["verdict"]["z"]
-    assert first["verdict"][["pytorch", "onnxruntime-o2"]].isna().all()
+    assert ["reference", "unsupported"] == first["verdict"][["pytorch", "onnxruntime-o2"]].tolist()
     assert shortfalls(low) == [first["broken_gate"]["low"]]
 
 
@@ -80,6 +81,25 @@ def test_percentile_bounds_need_enough_single_calls(changed, is_bounded):
     row = tidy([result("onnxruntime", series=(series(**changed),))]).iloc[0]
     assert is_bounded == (not pd.isna(row["p90_bound_ms"]))
     assert not is_bounded or row["p90_bound_ms"] > row["median_ms"]
+
+
+def test_reference_is_one_and_drops_nothing_by_definition():
+    row = tidy([result(), result("onnxruntime", 2.0)]).iloc[0]
+    assert [1, 1, 1, 0, 0, 0] == [row[f"{name}{end}"] for name in ("speedup", "drop") for end in ("", "_low", "_high")]
+
+
+def test_noise_is_one_for_all_backends_of_the_rounds():
+    several = [result(), *(result(f"b{seed}", series=(series(2.0, noise=0.05, seed=seed),)) for seed in range(3))]
+    table = tidy([replace(one, series=one.series[:1]) for one in several])
+    assert 1 == len(table[["noise", "noise_low", "noise_high"]].drop_duplicates())
+
+
+def test_result_of_an_earlier_run_is_marked():
+    old = result("gone", 2.0, measurement="old", created="2025-12-31T00:00:00+00:00")
+    table = tidy([result(), old])
+    assert {"pytorch": True, "gone": False} == dict(zip(table["backend"], table["in_last_run"], strict=True))
+    assert "| ship, not in the last run |" in " ".join(tables.section([result(), old]).split())
+    assert "ship, not in the last run" in tables.terminal_text([result(), old])
 
 
 def test_order_of_results_does_not_matter():
