@@ -59,10 +59,11 @@ def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case,
         raise HarnessError(f"--ship-threads {options.ship_threads}: must be at most {cores}, the usable cores")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     collection = collect(options.suite, options.expression)
-    for note in check_cases(collection.cases):
-        stderr_progress().say(note)
+    progress, artifacts = stderr_progress(), options.ship_artifacts or collection.artifacts
+    for note in check_cases(collection.cases, progress, {"--ship-artifacts": artifacts}):
+        progress.say(note)
     return collection.cases, Options(
-        artifacts=options.ship_artifacts or collection.artifacts,
+        artifacts=artifacts,
         machine=pytest_options.LOCAL,
         threads=pytest_options.threads(options),
         spinning=False,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -19,7 +21,8 @@ from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training.train import label_order
-from harness.util.console import quiet
+from harness.util.console import Progress, quiet
+from harness.util.files import check_writable
 from harness.util.identity import symbol_of
 from harness.util.machine import check_installed, check_onnxruntime
 
@@ -30,39 +33,78 @@ OWNED = frozenset(
 )  # fmt: skip
 """TrainingArguments that would contradict the recorded recipe."""
 
+FEW_ROWS = 50
+"""Rows; a model fine-tuned on fewer gets a note."""
 
-def check_cases(selected: Sequence[tuple[Case, Path]]) -> list[str]:
-    """Return notes on the rows of the selected cases, each given with its suite's folder.
 
-    HarnessError with every problem of the cases.
+def check_cases(
+    selected: Sequence[tuple[Case, Path]], progress: Progress, places: Mapping[str, Path] = MappingProxyType({})
+) -> list[str]:
+    """Return notes on the selected cases, each given with its suite's folder; `places` must be writable, by option.
+
+    HarnessError with every problem. Cheap checks come first, and a model waits until its task's rows are read: whoever
+    misspelt a column need not wait for Transformers.
     """
+    tasks = dict.fromkeys((case.task, folder) for case, folder in selected)
+    progress.say(f"checking the rows and models of {', '.join(dict.fromkeys(task.name for task, _ in tasks))}")
     problems: dict[str, None] = {}  # each once
+    notes: list[str] = []
+    readable: set[tuple[Task, Path]] = set()
     with quiet():
-        for check in _checks(selected):
+        for check in _checks(selected, places, readable):
             try:
-                check()
+                notes += check() or ()
             except HarnessError as error:
                 problems[str(error)] = None
             except Exception as error:  # raised by a library, or by a user's file that does not parse
                 problems[brief_error(error)] = None
     if problems:
         raise HarnessError("\n".join(problems))
-    tasks = dict.fromkeys((case.task, folder) for case, folder in selected)
-    return [f"{task.name}: {note}" for task, folder in tasks for note in splits.load(task, folder).notes]
+    return list(dict.fromkeys(notes))
 
 
-def _checks(selected: Sequence[tuple[Case, Path]]) -> Iterator[Callable[[], object]]:
+def _checks(
+    selected: Sequence[tuple[Case, Path]], places: Mapping[str, Path], readable: set[tuple[Task, Path]]
+) -> Iterator[Callable[[], Sequence[str] | None]]:
+    """Yield the checks, which return notes; those of models only for tasks in `readable`, which those of rows fill."""
     yield check_onnxruntime
-    for task, folder in dict.fromkeys((case.task, folder) for case, folder in selected):
-        yield partial(splits.load, task, folder)
-    for task, model, folder in dict.fromkeys((case.task, case.model, folder) for case, folder in selected):
-        yield partial(_check_source, task, model, folder)
-        yield partial(_check_recipe, task, model, folder)
-    for task, model, gate, folder in dict.fromkeys((case.task, case.model, case.gate, f) for case, f in selected):
-        if gate is not None:
-            yield partial(_check_gate, task, model, gate, folder)
+    for owner, place in places.items():
+        yield partial(check_writable, place, owner)
+    yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
+    models = dict.fromkeys((case.task, case.model, folder) for case, folder in selected)
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield partial(_check_backend, backend)
+    for source, folder in dict.fromkeys((m.source, f) for _, m, f in models if isinstance(m.source, Local | Native)):
+        yield partial(_locate, source, folder)
+    if any(not isinstance(task.dataset, Package) for task, *_ in models):
+        yield _check_cache
+    for task, folder in dict.fromkeys((task, folder) for task, _, folder in models):
+        yield partial(_check_rows, task, folder, readable)
+    for task, model, folder in models:
+        if (task, folder) in readable:
+            yield partial(_check_source, task, model, folder)
+            yield partial(_check_recipe, task, model, folder)
+    for task, model, gate, folder in dict.fromkeys((case.task, case.model, case.gate, f) for case, f in selected):
+        if gate is not None and (task, folder) in readable:
+            yield partial(_check_gate, task, model, gate, folder)
+
+
+def _locate(source: Local | Native, folder: Path) -> None:
+    source.locate(folder)
+
+
+def _check_cache() -> None:
+    """Raise HarnessError unless `datasets` can write its cache."""
+    from datasets import config
+
+    check_writable(Path(config.HF_DATASETS_CACHE), "HF_DATASETS_CACHE, by default in HF_HOME:")
+
+
+def _check_rows(task: Task, folder: Path, readable: set[tuple[Task, Path]]) -> list[str]:
+    """Return the notes on a task's rows, and add it to `readable`."""
+    split = splits.load(task, folder)
+    readable.add((task, folder))
+    return [f"{task.name}: {note}" for note in split.notes]
 
 
 def _check_backend(backend: Backend) -> None:
@@ -119,7 +161,8 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
                 label_order(model, pretrained, split.labels)
 
 
-def _check_recipe(task: Task, model: Model, folder: Path) -> None:
+def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
+    """Return a note if the training rows are very few; HarnessError for arguments that contradict the recipe."""
     for name in model.recipe.report_to:
         check_installed(name, f"model {model.name}: Recipe(report_to=…)")
     if model.recipe.trainer:
@@ -130,5 +173,7 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> None:
         for names, problem in ((owned, "which Recipe itself sets"), (unknown, "unknown to TrainingArguments")):
             if names:
                 raise HarnessError(f"model {model.name}: Recipe(trainer=…) sets {', '.join(sorted(names))}, {problem}")
-    if model.recipe.rows is not None:
-        splits.take_training_rows(splits.load(task, folder), model.recipe.rows, model.name)
+    rows = len(splits.take_training_rows(splits.load(task, folder), model.recipe.rows, model.name))
+    if model.is_used_as_is or rows >= FEW_ROWS:
+        return []
+    return [f"{task.name}/{model.name}: only {rows} rows to train on; its score may differ much from seed to seed"]

@@ -82,16 +82,18 @@ class ShipSession:
 
         pytest captures inside tests and while it imports test modules, but not when it announces a collected item.
         """
+        stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace")
         live = os.isatty(2) and not os.environ.get("PYTEST_XDIST_WORKER")
-        progress = Progress(os.fdopen(os.dup(2), "w") if live else None)
+        progress = Progress(stderr) if live else Progress(log=stderr)
         return cls(namespace, root, progress, options.ship_arguments(namespace, arguments))
 
     def close(self) -> None:
         """Release the terminal, and remove locks that no other process holds."""
         if self.selected:
             self._sweep()
-        if self.progress.terminal is not None:
-            self.progress.terminal.close()
+        for stream in (self.progress.terminal, self.progress.log):
+            if stream is not None:
+                stream.close()
 
     @property
     def results_folder(self) -> Path:
@@ -126,7 +128,9 @@ class ShipSession:
             self.baseline.check([str(case) for case, _ in runnable], here)
         from harness.pytest_plugin.preflight import check_cases
 
-        for note in check_cases(runnable):
+        tasks = {f"{self.options.ship_machine}/{case.task.name}" for case, _ in runnable}
+        places = {f"--ship-results ({task}):": self.results_folder / task for task in sorted(tasks)}
+        for note in check_cases(runnable, self.progress, {**places, "--ship-artifacts": self.artifacts_folder}):
             self.progress.say(note)
 
     def outcome(self, case: Case, node: str) -> Outcome:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from harness.errors import HarnessError
+
 HALF_WRITTEN = re.compile(r"\..+\.(json|parquet|log|csv|md|html)\.[a-z0-9_]{8}")
 """Names of files that `write_atomically` has not finished."""
 ENTRY = re.compile(r".+-[0-9a-f]{12}")
@@ -41,6 +43,24 @@ def write_atomically(path: Path, content: bytes) -> None:
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
             raise
+
+
+def check_writable(folder: Path, owner: str) -> None:
+    """Raise HarnessError on behalf of `owner`, an option or a variable, unless a file can be written to `folder`."""
+    new: list[Path] = []
+    try:
+        new += [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))
+    except OSError as error:
+        raise HarnessError(
+            f"{owner} {folder}: cannot be written: {error.strerror}; choose a folder that can, or free it"
+        ) from error
+    finally:
+        for path in new:  # this was a trial
+            with suppress(OSError):
+                path.rmdir()
 
 
 def sweep_results(folder: Path) -> list[Path]:

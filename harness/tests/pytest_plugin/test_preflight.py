@@ -1,0 +1,98 @@
+"""The preflight's checks, one by one: places, rows before models, notes."""
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.backends import PYTORCH
+from harness.contracts.sources import Folder, Local
+from harness.errors import HarnessError
+from harness.pytest_plugin.preflight import check_cases
+from harness.spec import Case, Model, Recipe, Task
+from harness.util.console import Progress
+from harness.util.files import check_writable
+
+
+def case(folder, texts=100, source="nowhere", **changes):
+    """Return a case over toy rows in `folder`, and the folder."""
+    with (folder / "rows.csv").open("w") as file:
+        csv.writer(file).writerows([["text", "team"], *([f"words {n}", "ab"[n % 2]] for n in range(texts))])
+    arguments = {
+        "name": "toy", "kind": "text-classification", "dataset": Folder("rows.csv"), "inputs": ("text",),
+        "label": "team", "metric": "accuracy",
+    }  # fmt: skip
+    model = Model(name="mine", source=Local(source), recipe=Recipe(epochs=1))
+    return Case(task=Task(**(arguments | changes)), model=model, backend=PYTORCH, device="cpu"), folder
+
+
+def problems(*selected, **places):
+    """Return the problems of cases, and the line that is printed first."""
+    log = io.StringIO()
+    with pytest.raises(HarnessError) as error:
+        check_cases(selected, Progress(log=log), places)
+    return str(error.value).splitlines(), log.getvalue()
+
+
+def test_misspelt_column_is_reported_with_the_cheap_problems(tmp_path):
+    (tmp_path / "file").touch()
+    lines, log = problems(case(tmp_path, label="teem"), place=tmp_path / "file" / "results")
+    assert "checking the rows and models of toy\n" == log
+    place, model, column = lines
+    assert f"place {tmp_path}/file/results: cannot be written: Not a directory" in place
+    assert "nowhere" in model
+    assert "no column teem" in column
+
+
+def test_missing_model_is_reported_once(tmp_path):
+    lines, _ = problems(case(tmp_path))
+    assert 1 == len(lines)
+
+
+def test_notes_on_rows_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.pytest_plugin.preflight._check_source", lambda *_: None)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    selected = [case(tmp_path, texts=40, source="model")]
+    note = "toy/mine: only 20 rows to train on; its score may differ much from seed to seed"
+    assert [note] == check_cases(selected, Progress(), {"--ship-results": tmp_path / "results"})
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("place", ["file/results", "file", "dangling"])
+def test_place_that_cannot_be_written_is_an_error(place, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "file" / "beyond")
+    with pytest.raises(HarnessError, match=rf"--ship-results .*{place}: cannot be written: .*; choose a folder that"):
+        check_writable(tmp_path / place, "--ship-results")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+@pytest.mark.parametrize("place", ["/dev/null/results", "/proc/results"])
+def test_system_folders_cannot_be_written(place):
+    with pytest.raises(HarnessError, match=f"{place}: cannot be written"):
+        check_writable(Path(place), "--ship-results")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_read_only_folder_is_an_error(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(HarnessError, match="Permission denied"):
+        check_writable(tmp_path / "results", "--ship-results")
+
+
+def test_trial_leaves_nothing(tmp_path):
+    (tmp_path / "kept").mkdir()
+    check_writable(tmp_path / "a" / "b", "--ship-results")
+    check_writable(tmp_path / "kept", "--ship-results")
+    assert [tmp_path / "kept"] == list(tmp_path.rglob("*"))
+
+
+def test_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "file" / "datasets")
+    lines, _ = problems(case(tmp_path))
+    assert any("HF_DATASETS_CACHE, by default in HF_HOME: " in line and "Not a directory" in line for line in lines)
