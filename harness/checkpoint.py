@@ -7,15 +7,17 @@ that trace), and either `config.json` (Transformers) or `native.json` and `modul
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.kind import Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
+from harness.util.forward import accepted_names, pick_logits, picks_logits
 from harness.util.identity import load_symbol
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ WEIGHTS = "model.safetensors"
 NATIVE = "native.json"
 MODULE = "module.py"
 EXAMPLE = "example.safetensors"
+OUTPUTS = {"return_dict": True, "torchscript": False, "output_hidden_states": False, "output_attentions": False}
+"""Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
 
 
 def create(
@@ -40,18 +44,20 @@ def create(
         return _create_native(path, name, kind.native_arguments(processor, len(labels)))
     indices = {label: index for index, label in enumerate(labels)}
     head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
+    if labels:
+        head["problem_type"] = None  # the former head's: it would decide the loss
     auto = getattr(transformers, kind.auto_class)
     if isinstance(source, Scratch):
         settings = dict(source.config)
-        config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings, **head)
+        config = transformers.AutoConfig.for_model(settings.pop("model_type"), **(settings | head | OUTPUTS))
         return auto.from_config(config)  # type: ignore[no-any-return]
     assert pretrained is not None
-    return _with_new_head(auto, pretrained, labels, head) if labels else _from_pretrained(auto, pretrained)[0]
+    return _with_new_head(auto, pretrained, labels, head) if labels else read_model(auto, pretrained)[0]
 
 
 def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:
     """Return the pretrained body with a new head; its own head stays only if it has the very same labels."""
-    model, loaded = _from_pretrained(auto, pretrained, ignore_mismatched_sizes=True, **head)
+    model, loaded = read_model(auto, pretrained, **head)
     if loaded["missing_keys"] or loaded["mismatched_keys"] or tuple(read_labels(pretrained)) == labels:
         return model  # type: ignore[no-any-return]
     fresh = auto.from_config(model.config)
@@ -59,15 +65,32 @@ def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: d
     return fresh  # type: ignore[no-any-return]
 
 
-def _from_pretrained(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a pretrained model and how its weights fitted; pickles are read with `weights_only`, as tensors alone."""
-    settings |= {"use_safetensors": not is_pickled(pretrained), "trust_remote_code": False}
-    return auto.from_pretrained(pretrained, output_loading_info=True, **settings)  # type: ignore[no-any-return]
+def read_model(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a pretrained model in float32 and how its weights fitted; check them with `misfits`.
+
+    Pickles are read with `weights_only`, as tensors alone.
+    """
+    settings |= {"use_safetensors": not is_pickled(pretrained), "trust_remote_code": False, "dtype": "float32"}
+    settings |= OUTPUTS
+    return auto.from_pretrained(  # type: ignore[no-any-return]
+        pretrained, output_loading_info=True, ignore_mismatched_sizes=True, **settings
+    )
 
 
 def is_pickled(pretrained: Path) -> bool:
-    """Return True if the weights are pickled, without a copy in safetensors."""
-    return not any(pretrained.glob("*.safetensors"))
+    """Return True if Transformers reads pickled weights: it prefers its own files in safetensors, and reads no others.
+
+    A file of another name, an adapter's or an optimizer's for instance, is not the model's.
+    """
+    return not any((pretrained / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
+
+
+def read_json(file: Path) -> Any:
+    """Return the contents of a file beside the weights; HarnessError if it is missing or no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise HarnessError(f"{file}: no usable JSON: {error}") from error
 
 
 def read_labels(pretrained: Path) -> list[str]:
@@ -77,7 +100,7 @@ def read_labels(pretrained: Path) -> list[str]:
     try:
         config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise HarnessError(f"{pretrained}: no usable config.json: {error}") from error
+        raise HarnessError(f"{pretrained}: no usable config.json: {brief_error(error)}") from error
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
 
 
@@ -85,14 +108,57 @@ def load_as_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
     """Return the model with the head it was saved with; HarnessError if it has none for this kind."""
     import transformers
 
-    model, loaded = _from_pretrained(getattr(transformers, kind.auto_class), pretrained)
-    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith(kind.optional_weights))
-    if missing:
-        raise HarnessError(
-            f"{pretrained} has no weights for {', '.join(missing[:3])}: it is not a finished model for {kind.name}; "
-            "give it a Recipe with epochs"
-        )
+    model, loaded = read_model(getattr(transformers, kind.auto_class), pretrained)
+    if problems := misfits(kind, pretrained, model, loaded, as_is=True):
+        raise HarnessError("\n".join(problems))
     return model  # type: ignore[no-any-return]
+
+
+def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *, as_is: bool) -> list[str]:
+    """Return how weights and config.json do not fit each other, where Transformers would draw weights at random.
+
+    A model that gets a new head needs its body alone.
+    """
+    body = f"{model.base_model_prefix}."
+
+    def counts(key: str) -> bool:
+        in_body = key.startswith(body) or kind.auto_class == "AutoModel"
+        return not key.startswith(kind.optional_weights) if as_is else in_body and ".pooler." not in key
+
+    missing = sorted(filter(counts, loaded["missing_keys"]))
+    mismatched = sorted(filter(counts, loaded["mismatched_keys"]))
+    layers = {_layer(key, body) for key in model.state_dict()}
+    surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
+    problems = []
+    if missing and all(key.startswith(body) for key in missing):
+        problems.append(f"has no weights for {_some(missing)}, which config.json declares: save the model again")
+    elif missing:
+        problems.append(
+            f"has no weights for {_some(missing)}: it is not a finished model for {kind.name}; "
+            "train a head for it with Model(recipe=Recipe(epochs=3))"
+        )
+    if mismatched:
+        shape = tuple(model.state_dict()[mismatched[0]].shape)
+        problems.append(
+            f"has weights of another shape than config.json declares for {_some(mismatched)} (declared: {shape}); "
+            "correct config.json, or save the model again"
+        )
+    if surplus:
+        problems.append(
+            f"has weights of more layers than config.json declares, for example {_some(surplus)}; correct its number "
+            "of layers"
+        )
+    return [f"{pretrained} {problem}" for problem in problems]
+
+
+def _layer(key: str, body: str) -> str:
+    """Return a numbered weight's name without the number; else something that no other weight is called."""
+    name, numbers = re.subn(r"\.\d+\.", ".#.", key.removeprefix(body))
+    return name if numbers else key
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:
@@ -108,7 +174,8 @@ def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, proces
     path, name = source.locate(folder)
     save_model(model, str(out / WEIGHTS))
     shutil.copyfile(path, out / MODULE)
-    (out / NATIVE).write_text(json.dumps({"class": name, "arguments": model.shipbench_arguments}))
+    declared = {"class": name, "arguments": model.shipbench_arguments, "pick_logits": picks_logits(model)}
+    (out / NATIVE).write_text(json.dumps(declared))
 
 
 def load(folder: Path) -> torch.nn.Module:
@@ -119,6 +186,8 @@ def load(folder: Path) -> torch.nn.Module:
         declared = json.loads((folder / NATIVE).read_text())
         model = _create_native(folder / MODULE, declared["class"], declared["arguments"])
         load_model(model, str(folder / WEIGHTS))
+        if declared.get("pick_logits"):
+            model.register_forward_hook(pick_logits)
         return model.eval()
     import transformers
 
@@ -139,20 +208,40 @@ def is_native(folder: Path) -> bool:
     return (folder / NATIVE).exists()
 
 
-def make_run(model: Any, device: str) -> Callable[[Arrays], Arrays]:
+def make_run(model: Any, device: str, dtype: torch.dtype | None = None) -> Callable[[Arrays], Arrays]:
     """Return a function from host arrays to the model's outputs by name, the device's work complete.
 
-    A bare tensor is called `logits`. A model that generates answers with `sequences`, by its own generation config.
+    The model is given the arrays that its `forward` takes. A bare tensor is called `logits`. A model that generates
+    answers with one of `sequences` a row, by its own generation config without sampling. With a `dtype`, floating
+    inputs are cast to it and outputs to float32: numpy has no bfloat16.
     """
     import torch
 
-    call = partial(model.generate, do_sample=False) if generates(model) else model
+    accepted, call = accepted_names(model), model
+    if generates(model):
+        dtype = None  # tokens in, tokens out
+        call = partial(model.generate, do_sample=False, num_return_sequences=1, return_dict_in_generate=False)
 
     def run(arrays: Arrays) -> Arrays:
         with torch.inference_mode():
-            output = call(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
-        if isinstance(output, torch.Tensor):
-            output = {"sequences" if call is not model else "logits": output}
+            inputs = {
+                name: torch.from_numpy(array).to(device)
+                for name, array in arrays.items()
+                if accepted is None or name in accepted
+            }
+            if dtype is not None:
+                inputs = {
+                    name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
+                }
+            output = call(**inputs)
+            if isinstance(output, torch.Tensor):
+                output = {"sequences" if call is not model else "logits": output}
+            if dtype is not None:
+                output = {
+                    name: value.float() if value.is_floating_point() else value
+                    for name, value in output.items()
+                    if isinstance(value, torch.Tensor)
+                }
         return {name: value.cpu().numpy() for name, value in output.items() if isinstance(value, torch.Tensor)}
 
     return run

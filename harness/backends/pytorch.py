@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
 from harness.contracts.backend import REFERENCE, Backend, Device, Session, Target
-from harness.contracts.kind import Arrays, Kind
-from harness.errors import Unsupported
+from harness.contracts.kind import Kind
+from harness.errors import Unsupported, brief_error
 from harness.util.machine import cpu_flags
 
 BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
@@ -119,10 +118,10 @@ def build_in(dtype: str, source: Path, out: Path) -> dict[str, str]:
         elif path.is_file() and path.name != MARKER:
             shutil.copyfile(path, out / path.name)
     try:
-        _casting_run(checkpoint.load(out).to(getattr(torch, dtype)), "cpu")(checkpoint.example(out))
+        numbers = getattr(torch, dtype)
+        checkpoint.make_run(checkpoint.load(out).to(numbers), "cpu", numbers)(checkpoint.example(out))
     except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise Unsupported(f"the model does not compute in {dtype}: {reason}") from error
+        raise Unsupported(f"the model does not compute in {dtype}: {brief_error(error)}") from error
     return {"precision": f"{dtype} weights and activations", "torch": str(torch.__version__)}
 
 
@@ -135,30 +134,12 @@ def load_in(dtype: str, artifact: Path, target: Target) -> Session:
     model = checkpoint.load(artifact).to(target.device, getattr(torch, dtype))
     weight = next(model.parameters())
     settings["precision"] = str(weight.dtype).removeprefix("torch.")
-    return Session(run=_casting_run(model, target.device), device=weight.device.type, settings=settings)
+    run = checkpoint.make_run(model, target.device, weight.dtype)
+    return Session(run=run, device=weight.device.type, settings=settings)
 
 
 def _cast(tensor: Any, dtype: Any) -> Any:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _casting_run(model: Any, device: str) -> Callable[[Arrays], Arrays]:
-    """Return `checkpoint.make_run` with floating inputs cast to the model's dtype and outputs to float32.
-
-    numpy has no bfloat16.
-    """
-    import torch
-
-    if checkpoint.generates(model):
-        return checkpoint.make_run(model, device)  # tokens in, tokens out
-    dtype = next(model.parameters()).dtype
-
-    def call(**inputs: Any) -> dict[str, Any]:
-        output = model(**{name: _cast(tensor, dtype) for name, tensor in inputs.items()})
-        tensors = {"logits": output} if isinstance(output, torch.Tensor) else output
-        return {name: _cast(value, torch.float32) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
-
-    return checkpoint.make_run(call, device)
 
 
 PYTORCH = Backend(name=REFERENCE, load=load, imports=("torch",))
