@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -83,7 +84,8 @@ class Hub:
 class Folder:
     """Rows of your own: a CSV, JSON-lines or parquet file, a folder of them, or images in folders named by label.
 
-    Files and folders named `train`, `validation` and `test` are used as these splits; a single table is divided.
+    Files and folders named exactly `train`, `validation` and `test` are used as these splits; files without such names
+    are one table, which is divided. Cells are text as it is written; nothing is left out without a note.
     """
 
     path: str
@@ -91,6 +93,17 @@ class Folder:
     _: KW_ONLY
     keep_text: bool = False
     """True quotes rows that backends answer differently in the results; by default these hold row numbers only."""
+    encoding: str | None = None
+    """Of text files, such as `latin-1`; by default UTF-8, or what a byte order mark says."""
+    quotes: bool | None = None
+    """Quotation marks enclose cells (True) or are characters (False); by default they enclose those of a CSV alone."""
+
+    def __post_init__(self) -> None:
+        try:
+            if self.encoding is not None:
+                "".encode(self.encoding)
+        except LookupError as error:
+            raise HarnessError(f"{self!r}: {error}; name an encoding of Python, such as utf-8 or latin-1") from error
 
     def __str__(self) -> str:
         return self.path
@@ -117,14 +130,20 @@ class Local:
 
     def locate(self, folder: Path) -> Path:
         """Return the path for a suite in `folder`; HarnessError if no checkpoint is there."""
-        path = folder / self.path
+        path = model_folder(folder / self.path)
         if not (path / "config.json").is_file():
-            raise HarnessError(f"{self!r}: {path} has no config.json; write it with save_pretrained")
+            advice = "write it with save_pretrained"
+            if (path / "adapter_config.json").is_file():
+                advice = "it is a PEFT adapter: merge it into its base with merge_and_unload(), and save that"
+            elif not path.exists():
+                advice = "there is no such folder; the path is relative to the suite's folder"
+            raise HarnessError(f"{self!r}: {path} has no config.json; {advice}")
         return path
 
     def content(self, folder: Path) -> str:
         """Return the hash of the files."""
-        return tree_sha256(self.locate(folder))
+        self.locate(folder)
+        return tree_sha256(folder / self.path)
 
 
 @explain_arguments
@@ -168,6 +187,14 @@ class Scratch:
 
     def content(self, folder: Path) -> None:
         """Return None: the declaration is all there is."""
+
+
+def model_folder(folder: Path) -> Path:
+    """Return the folder with the model's files: a Sentence Transformers folder may keep them in one below."""
+    try:
+        return folder / str(json.loads((folder / "modules.json").read_bytes())[0]["path"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder
 
 
 Source = Package | Hub | Local | Native | Scratch

@@ -1,19 +1,19 @@
 """Read the rows of a task from their source, and locate pretrained checkpoints.
 
-Rows come as one table per split of the source, with the task's columns only. `datasets` infers splits and file formats
-from names; a single file is the split `train`.
+Rows come as one table per split of the source, with the task's columns only; a single file is the split `train`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
-from harness.data import hub
+from harness.data import hub, tables
+from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
 from harness.util.identity import tree_sha256
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from harness.contracts.sources import Source
     from harness.spec import Task
-
-READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-"""Suffix of a file of rows → reader of `datasets`."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -65,23 +62,19 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
 
     `train` is among the splits. Columns are the task's inputs and `label`.
     """
-    match task.dataset:
-        case Package() as package:
-            tables = {"train": _read_package(task, package)}
-        case Hub() as source:
-            path = hub.fetch(source, "dataset")
-            tables = _hub_splits(source, _read_files(task, path, source.content(folder), source.config))
-        case Folder() as source:
-            path = source.locate(folder)
-            tables = _read_files(task, path, source.content(folder))
-            if "train" not in tables or set(tables) - set(SPLITS):
-                raise HarnessError(
-                    f"task {task.name}: {path} has the splits {', '.join(tables)}; "
-                    "name its files after train, validation and test, or have one split only"
-                )
-    listed: list[str] = []
-    tables = {name: _select_columns(task, name, rows, listed) for name, rows in tables.items()}
-    return tables, listed, []
+    notes: list[str] = []
+    try:
+        match task.dataset:
+            case Package() as package:
+                parts = {"train": Table(_read_package(task, package), [])}
+            case Hub() as source:
+                parts, notes = _read_hub(task, source)
+            case Folder() as source:
+                parts, notes = _read_folder(task, source, source.locate(folder))
+        listed: list[str] = []
+        return {name: _select_columns(task, name, table, listed) for name, table in parts.items()}, listed, notes
+    except HarnessError as error:
+        raise HarnessError(f"task {task.name}: {str(error).removeprefix(f'task {task.name}: ')}") from error.__cause__
 
 
 def _read_package(task: Task, package: Package) -> Dataset:
@@ -104,69 +97,103 @@ def _read_package(task: Task, package: Package) -> Dataset:
     )
 
 
-def _read_files(task: Task, path: Path, content: str, config: str | None = None) -> dict[str, Dataset]:
-    """Return split → rows of a file or a folder.
-
-    `datasets` recognises files by path and time, so each `content` gets a cache of its own.
-    """
-    from datasets import config as settings
-    from datasets import load_dataset
-
-    if config is not None and (path / config).is_dir() and not (path / hub.CARD).exists():
-        path, config = path / config, None  # the Hub's own conversion to parquet, which has no card
-    suffixes = {file.suffix.lower() for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()}
-    # A label may be called "None" or "NA". Cards and files without a suffix hold no rows.
-    rows = suffixes - {"", ".md"}
-    arguments: dict[str, Any] = {"cache_dir": str(Path(settings.HF_DATASETS_CACHE) / "shipbench" / content[:16])}
-    if rows and rows <= {".csv", ".tsv"}:
-        arguments |= {"keep_default_na": False, "na_values": [""]}
-    reader = str(path)
+def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Table], list[str]]:
+    """Return split → rows of a file or a folder, and notes."""
+    dialect = tables.Dialect(source.encoding, source.quotes)
     if path.is_file():
-        (suffix,) = suffixes
-        if suffix not in READERS:
-            raise HarnessError(f"task {task.name}: {path} has an unknown type; expected one of {', '.join(READERS)}")
-        reader = READERS[suffix]
-        arguments |= {"data_files": str(path)} | ({"sep": "\t"} if suffix == ".tsv" else {})
-    try:
-        tables = load_dataset(reader, config, **arguments)
-    except Exception as error:  # readers of `datasets` raise errors of many kinds
-        raise HarnessError(f"task {task.name}: reading {path} failed: {brief_error(error)}") from error
-    return {str(name): rows for name, rows in tables.items()}
+        table, notes = tables.read([path], "train", task, dialect)
+        return {"train": table}, notes
+    files, notes = tables.list_files(path)
+    if not files:
+        raise HarnessError(f"{path} has no file of rows; expected {', '.join(tables.SUFFIXES)}, or images")
+    if _are_images(files):
+        return _images(task, path)
+    splits, more = tables.split_files(path, files)
+    parts, read = _read_splits(task, splits, dialect)
+    if "train" not in parts:
+        raise HarnessError(
+            f"{path} has the splits {', '.join(parts)}; name its files after train, validation and test, or have one "
+            "split only"
+        )
+    return parts, [*notes, *more, *read]
 
 
-def _hub_splits(source: Hub, tables: dict[str, Dataset]) -> dict[str, Dataset]:
-    """Return the chosen splits of a repository under the names train, validation and test, sampled as declared."""
+def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
+    """Return the chosen splits of a repository, and notes."""
+    path = hub.fetch(source, "dataset")
+    chosen = hub.select(source, path)
+    if not chosen.splits:
+        parts, notes = _images(task, path)
+    else:
+        splits = {split: [path / name for name in names] for split, names in chosen.splits.items()}
+        wanted = {*(source.splits.values() or SPLITS), *source.sample}
+        parts, notes = _read_splits(task, {s: f for s, f in splits.items() if s in wanted}, chosen.dialect)
+        if not parts:
+            raise HarnessError(f"{source}: splits= must name a split for train; it has {', '.join(splits)}")
+        features = hub.features(path, chosen.config)
+        for name, table in parts.items():
+            for column in {*features} & {*table.rows.column_names}:
+                table = table._replace(rows=table.rows.cast_column(column, features[column]))
+            parts[name] = table
+    return _hub_splits(source, parts, [*(chosen.splits or parts)]), [*chosen.notes, *notes]
+
+
+def _read_splits(
+    task: Task, splits: dict[str, list[Path]], dialect: tables.Dialect
+) -> tuple[dict[str, Table], list[str]]:
+    read = {split: tables.read(files, split, task, dialect) for split, files in splits.items()}
+    return {split: table for split, (table, _) in read.items()}, [note for _, notes in read.values() for note in notes]
+
+
+def _are_images(files: Sequence[Path]) -> bool:
+    """Return whether a folder holds images, and tables at most that describe them."""
+    rows = [file for file in files if tables.suffix_of(file) in tables.SUFFIXES and file.stem.lower() != "metadata"]
+    return not rows and any(tables.suffix_of(file) in hub.IMAGE_SUFFIXES for file in files)
+
+
+def _images(task: Task, path: Path) -> tuple[dict[str, Table], list[str]]:
+    from harness.data.images import read_images
+
+    parts, notes = read_images(task, path)
+    return {split: Table(rows, []) for split, rows in parts.items()}, notes
+
+
+def _hub_splits(source: Hub, parts: dict[str, Table], names: Sequence[str]) -> dict[str, Table]:
+    """Return the chosen of a repository's splits under the names train, validation and test, sampled as declared."""
     # Further splits, such as unlabelled rows, are left alone.
-    chosen = source.splits or {name: name for name in SPLITS if name in tables}
-    for argument, names in (("sample", {*source.sample}), ("splits", {*chosen.values()})):
-        if missing := sorted(names - {*tables}):
-            raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(tables)}")
+    chosen = source.splits or {name: name for name in SPLITS if name in parts}
+    for argument, asked in (("sample", {*source.sample}), ("splits", {*chosen.values()})):
+        if missing := sorted(asked - {*parts}):
+            raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(names)}")
     if "train" not in chosen or set(chosen) - set(SPLITS):
-        raise HarnessError(f"{source}: splits= must map train, optionally validation, test; it has {', '.join(tables)}")
+        raise HarnessError(f"{source}: splits= must map train, optionally validation, test; it has {', '.join(names)}")
     for name, size in source.sample.items():
-        if size > len(tables[name]):
-            raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(tables[name])}")
+        if size > len(rows := parts[name].rows):
+            raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(rows)}")
         # Flattened, so that later checks see the sample only.
-        tables[name] = tables[name].shuffle(seed=source.seed).select(range(size)).flatten_indices()
-    return {part: tables[name] for part, name in chosen.items()}
+        parts[name] = Table(rows.shuffle(seed=source.seed).select(range(size)).flatten_indices(), [])
+    return {part: parts[name] for part, name in chosen.items()}
 
 
-def _select_columns(task: Task, split: str, rows: Dataset, listed: list[str]) -> Dataset:
+def _select_columns(task: Task, split: str, table: Table, listed: list[str]) -> Dataset:
     """Return the task's inputs and `label`, and add to `listed`; HarnessError for a missing column or value."""
     from datasets import Image
 
-    rows = _add_fields(task, rows)
+    rows = _add_fields(task, table.rows)
     missing = [name for name in task.columns if name not in rows.column_names]
     _check_columns(task, split, missing, rows.flatten().column_names)
     for name in task.columns:
         empty = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
         if any(empty):
             raise HarnessError(
-                f"task {task.name}: row {empty.index(True)} of {split} has no value in {name}, "
+                f"{table.place(empty.index(True))}row {empty.index(True)} of {split} has no value in {name}, "
                 f"as have {sum(empty)} of {len(rows)} rows; leave them out"
             )
     if not len(rows):
         raise HarnessError(f"task {task.name}: {split} has no rows")
+    if not isinstance(task.dataset, Package):
+        for name in task.columns if not task.kind.images else (task.label,) if task.label else ():
+            rows = _as_text(rows, name)
     selected = rows.select_columns(list(task.inputs))
     if task.label is not None:
         values, feature = _labels(task, split, rows, task.label, listed)
@@ -175,6 +202,22 @@ def _select_columns(task: Task, split: str, rows: Dataset, listed: list[str]) ->
         if isinstance(selected.features[name], Image):
             selected = selected.cast_column(name, Image(mode="RGB"))
     return selected
+
+
+def _as_text(rows: Dataset, name: str) -> Dataset:
+    """Return the rows with the numbers, dates and truth values of a column as text; labels of a list remain its own."""
+    import pyarrow as pa
+    from datasets import Value
+
+    feature = rows.features[name]
+    if not isinstance(feature, Value) or feature.dtype == "string":
+        return rows
+    try:
+        text = rows.data.column(name).cast(pa.string())
+    except pa.ArrowException as error:
+        raise HarnessError(f"column {name} holds {feature.dtype} and no text: {error}; write it as text") from error
+    at = rows.column_names
+    return rows.remove_columns(name).add_column(name, text, feature=Value("string")).select_columns(at)
 
 
 def _check_columns(task: Task, split: str, missing: list[str], columns: Iterable[str]) -> None:
