@@ -4,6 +4,8 @@ import re
 
 NOT_DECIDED = 7
 """Exit status, beside pytest's own 0 to 5, of a run that broke no gate and left a case undecided."""
+NOT_DECIDABLE = 8
+"""The same where another run would not decide: test rows are too few, or nothing was measured."""
 
 BRIEF = 240
 """Characters of a foreign error's first line that a sentence quotes; the log has the whole traceback."""

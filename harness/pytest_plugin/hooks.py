@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.errors import NOT_DECIDED, HarnessError
+from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 from harness.pytest_plugin import session as sessions
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
 from harness.pytest_plugin.session import ShipSession
@@ -58,6 +58,12 @@ def collect(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
 
+def local_id(item: pytest.Item) -> str:
+    """Return a test's id as a command in the folder of this one takes it; pytest's own begins at its rootdir."""
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    return "::".join((path, *item.nodeid.split("::")[1:]))
+
+
 def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     """Yield the value of the `bench` fixture; after the test, record the measured cases for JUnit's XML."""
     ship, properties = session_of(request.config), request.node.user_properties
@@ -70,7 +76,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
             pytest.skip(reason)
         from harness.report.tables import case_line
 
-        outcome = ship.outcome(case, request.node.nodeid)
+        outcome = ship.outcome(case, local_id(request.node))
         log = f" (full log: {outcome.log})" if outcome.log else ""
         properties.append(("ship", case_line(outcome.result) + log))
         measured.append(outcome)
@@ -106,7 +112,9 @@ class Hooks:
             raise pytest.UsageError(str(error)) from error
         # A test id on the command line selects its case, whatever the backend.
         named = set() if config.option.ship_backends else set(config.args)
-        deselected = [item for item, case in cases.items() if str(case) in unwanted and item.nodeid not in named]
+        deselected = [
+            item for item, case in cases.items() if str(case) in unwanted and not {item.nodeid, local_id(item)} & named
+        ]
         if deselected:
             config.hook.pytest_deselected(items=deselected)
             items[:] = [item for item in items if item not in deselected]
@@ -143,20 +151,34 @@ class Hooks:
         if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             ship.hold_finals()
         required = ship.options.ship_require and ship.selected
-        if required and session.exitstatus == pytest.ExitCode.OK and ship.open_cases():
-            session.exitstatus = NOT_DECIDED
+        if required and session.exitstatus == pytest.ExitCode.OK and (cases := ship.open_cases()):
+            session.exitstatus = NOT_DECIDED if all(cases.values()) else NOT_DECIDABLE
 
     @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the comparison tables, the recommended backends, and the paths of the files."""
-        if self.ship.results:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        """Write the comparison tables, the recommended backends, the paths of the files, and the reason of a status."""
+        lines = list(summary(self.ship)) if self.ship.results else []
+        if exitstatus in (NOT_DECIDED, NOT_DECIDABLE):
+            lines.insert(-1, status_reason(exitstatus, self.ship.open_cases()))
+        if lines:
             terminalreporter.section("shipbench")
-            for text in summary(self.ship):
+            for text in lines:
                 terminalreporter.write_line(terminal_safe(text))
 
     def pytest_unconfigure(self) -> None:
         """Close the session."""
         self.ship.close()
+
+
+def status_reason(status: int, cases: Mapping[str, bool]) -> str:
+    """Say why a run whose tests passed ends with NOT_DECIDED or NOT_DECIDABLE; `cases` are the session's open ones."""
+    names = {name.partition(": ")[0]: repeatable for name, repeatable in cases.items()}
+    again = [name for name, repeatable in names.items() if repeatable]
+    never = [name for name, repeatable in names.items() if not repeatable]
+    if not never:
+        return f"exit status {status}: {'; '.join(again)}; running again may decide"
+    also = f"; running again may only decide that {'; '.join(again)}" if again else ""
+    return f"exit status {status}: {'; '.join(never)}; running again will not help: see the warnings above{also}"
 
 
 def summary(ship: ShipSession) -> Iterator[str]:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import NOT_DECIDED, HarnessError
+from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 
 if TYPE_CHECKING:
     from harness.pipeline.state import Options
@@ -46,7 +46,10 @@ def declare(add: Callable[..., None]) -> None:
         option, unit = f"--ship-{name.replace('_', '-')}", name.rpartition("_")[2].upper()
         add(option, type=float, metavar=unit, help=f"recommend no backend with {excess} than this")
     folder("--ship-baseline", help="compare with the stored runs in this folder; a proven regression fails its test")
-    required = f"exit with {NOT_DECIDED} if a verdict is undecided or invalid and no gate is broken"
+    required = (
+        f"if a verdict is undecided or invalid and no gate is broken, exit with {NOT_DECIDED} where running again may "
+        f"decide, with {NOT_DECIDABLE} where it cannot"
+    )
     add("--ship-require", choices=["decided"], help=required)
     spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
     number("--ship-seeds", default=1, help=spread)

@@ -14,7 +14,7 @@ from harness.backends.variants import unavailable_reason
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
-from harness.spec import Case
+from harness.spec import Case, Task
 from harness.util.console import Progress
 from harness.util.files import sweep_results, sweep_store
 from harness.util.machine import describe, no_cuda
@@ -116,6 +116,13 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
+        tasks: dict[str, tuple[Task, Path]] = {}
+        for case, folder in selected:
+            if tasks.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
+                raise HarnessError(
+                    f"task {case.task.name}: two suites declare different tasks of this name, in "
+                    f"{tasks[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
+                )
         runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
         if not runnable:  # saves a session that only skips the imports below
             return
@@ -134,7 +141,7 @@ class ShipSession:
             self.progress.say(note)
 
     def outcome(self, case: Case, node: str) -> Outcome:
-        """Return the case's outcome; run its comparison unless this session has. `node` is the test's id."""
+        """Return the case's outcome; run its comparison unless this session has. `node` names the test from here."""
         if str(case) not in self.selected:
             raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
         if str(case) not in self.results:
@@ -144,7 +151,7 @@ class ShipSession:
         again = shlex.join(["pytest", node, *self.arguments])
         result = self.results[str(case)]
         log = store.failure_log(self.results_folder, result)
-        log = log.relative_to(self.root) if log and log.is_relative_to(self.root) else log
+        log = Path(os.path.relpath(log)) if log and log.is_relative_to(self.root) else log
         return Outcome(result, again, tuple(self.regressions(result)), log)
 
     def regressions(self, result: Result) -> list[str]:
@@ -155,18 +162,21 @@ class ShipSession:
         """Return the options in the form the pipeline takes."""
         return options.pipeline_options(self.options, self.artifacts_folder)
 
-    def open_cases(self) -> list[str]:
-        """Return a sentence for each selected case that is undecided, or that no round measured."""
+    def open_cases(self) -> dict[str, bool]:
+        """Return a sentence for each undecided case, with its remedies → whether another run may decide it."""
+        from harness.verdicts.remedy import remedies
         from harness.verdicts.verdict import verdict
 
         if not self.results:
-            return ["nothing was measured: every case was skipped"]
-        sentences = [
-            f"{result.name} is {judged.word}: {'; '.join(judged.reasons)}"
-            for result in self.results.values()
-            if (judged := verdict(result)) is not None and judged.word in ("undecided", "invalid")
-        ]
-        return [*sentences, *(self.baseline.undecided(self.results) if self.baseline else ())]
+            return {"nothing was measured: every case was skipped": False}
+        sentences = {}
+        for result in self.results.values():
+            judged = verdict(result)
+            if judged is not None and judged.word in ("undecided", "invalid"):
+                ways = remedies(result)
+                sentence = f"{result.name} is {judged.word}: {'; '.join((*judged.reasons, *(w.text for w in ways)))}"
+                sentences[sentence] = all(way.by_repeating for way in ways)
+        return sentences | (self.baseline.undecided(self.results) if self.baseline else {})
 
     def hold_finals(self) -> None:
         """Measure the models of each task against each other, where this session recommends a backend for several."""

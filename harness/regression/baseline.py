@@ -50,10 +50,10 @@ class Baseline:
         changes = self._changes([result] if result.error is None else [])
         return [change_sentence(change) for change in changes if change.word == "regressed"]
 
-    def undecided(self, results: Mapping[str, Result]) -> list[str]:
-        """Return a sentence for each change that the stored runs neither prove nor exclude."""
-        changes = self._changes(results.values())
-        return [f"{one_line(change.case)} {change_sentence(change)}" for change in changes if change.is_open]
+    def undecided(self, results: Mapping[str, Result]) -> dict[str, bool]:
+        """Return a sentence for each change that stored runs neither prove nor exclude → whether a new run may."""
+        changes = filter(lambda change: change.is_open, self._changes(results.values()))
+        return {f"{one_line(change.case)} {change_sentence(change)}": change.by_repeating for change in changes}
 
     def notes(self, results: Mapping[str, Result]) -> Iterator[str]:
         """Yield a sentence for cases without a stored run, and for stored runs that could not be used."""

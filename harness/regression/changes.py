@@ -65,6 +65,11 @@ class Change:
         """True if the case must be measured again for an answer."""
         return self.judged and self.word in ("undecided", "not comparable")
 
+    @property
+    def by_repeating(self) -> bool:
+        """True if another run today may decide it; rows stay the same, and stored runs must be enough."""
+        return self.word == "undecided" and self.aspect != CORRECT_ROWS and self.runs >= ENOUGH
+
 
 def find_changes(stored: StoredRuns, today: StoredRuns) -> list[Change]:
     """Compare every case of today's with its stored runs: the speed-up of each workload, then the correct rows."""

@@ -12,6 +12,7 @@ from harness.stats.intervals import format_bounds, format_ratio, join_names
 from harness.util.machine import Environment
 from harness.verdicts.accuracy import collapse_sentence, is_collapsed, score_drop, sound_scores
 from harness.verdicts.recommendation import pareto_front, recommend, slower_batches, winner
+from harness.verdicts.remedy import remedies
 from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
 from harness.verdicts.table import noise_levels
 from harness.verdicts.verdict import verdict
@@ -47,7 +48,8 @@ def finals_notes(finals: Finals) -> list[str]:
 def explanations(group: list[Result]) -> list[str]:
     """Say what the figures of a comparison do not show by themselves."""
     reasons = [
-        f"{result.backend} ({judgement.word}): {'; '.join(judgement.reasons)}."
+        f"{result.backend} ({judgement.word}): "
+        f"{'; '.join((*judgement.reasons, *(remedy.text for remedy in remedies(result))))}."
         for result in group
         if (judgement := verdict(result)) and judgement.word not in ("ship", "failed")
     ]
@@ -107,7 +109,9 @@ def spread_of_seeds(group: list[Result]) -> list[str]:
     """Compare the spread between fine-tuning seeds with the differences between backends; name collapsed seeds."""
     seeds = max((result.seeds for result in group), key=len)
     spread = [_spread(seeds, group)] if len(sound_scores(seeds)) > 1 else []
-    return spread + [f"Fine-tuning with {collapse_sentence(seed)}." for seed in seeds if is_collapsed(seed)]
+    is_trained = group[0].recipe.get("epochs") != 0
+    sentences = [collapse_sentence(seed, is_trained) for seed in seeds if is_collapsed(seed)]
+    return spread + [f"Fine-tuning with {text}." if is_trained else f"T{text[1:]}." for text in sentences]
 
 
 def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:

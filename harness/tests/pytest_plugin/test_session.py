@@ -1,13 +1,16 @@
 """A session refuses options that make no sense, repeats its own arguments, and names undecided cases."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 import pytest
 from factory import answers, failed, result, series, unsupported
 
+from harness import Folder, Gate, Local, Model, Task, cases
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
+from harness.pytest_plugin.hooks import status_reason
 from harness.pytest_plugin.session import ShipSession
 from harness.results.schema import Constraints
 from harness.spec import TRACKERS
@@ -94,7 +97,7 @@ def open_cases(folder, *results):
 
 def test_decided_cases_are_not_open(tmp_path):
     decided = [result(), result("fast", 2.0), result("slow", 0.5), result("wrong", answers=answers(lost=60))]
-    assert [] == open_cases(tmp_path, *decided, failed("broken"), unsupported())
+    assert {} == open_cases(tmp_path, *decided, failed("broken"), unsupported())
 
 
 def test_undecided_and_invalid_cases_are_open_with_reasons(tmp_path):
@@ -104,5 +107,32 @@ def test_undecided_and_invalid_cases_are_open_with_reasons(tmp_path):
     assert second.startswith("toy-task/toy-model.two.cpu is invalid: ")
 
 
-def test_session_that_only_skips_is_open(tmp_path):
-    assert ["nothing was measured: every case was skipped"] == open_cases(tmp_path)
+def test_only_rounds_are_decided_by_running_again(tmp_path):
+    rounds, rows = result("one", series=(series(2.0, launches=1),)), result("two", 2.0, answers=answers(lost=8))
+    assert [True] == list(open_cases(tmp_path, rounds).values())
+    cases = open_cases(tmp_path, rounds, rows)
+    assert [True, False] == list(cases.values())
+    assert all("running again will not help" in name or "run again with more" in name for name in cases)
+    assert status_reason(8, cases) == (
+        "exit status 8: toy-task/toy-model.two.cpu is undecided; running again will not help: see the warnings above; "
+        "running again may only decide that toy-task/toy-model.one.cpu is undecided"
+    )
+    only = open_cases(tmp_path, rounds)
+    assert "exit status 7: toy-task/toy-model.one.cpu is undecided; running again may decide" == status_reason(7, only)
+
+
+def test_session_that_only_skips_is_open_for_good(tmp_path):
+    assert {"nothing was measured: every case was skipped": False} == open_cases(tmp_path)
+
+
+def test_two_suites_with_one_task_name_are_refused(tmp_path):
+    task = Task(
+        name="mine", kind="text-classification", dataset=Folder("a.csv"), inputs=("text",), label="y", metric="accuracy"
+    )
+    models = {Model(name=name, source=Local("m")): Gate(min_score=0.5, max_drop=0.1) for name in "ab"}
+    first, *_, last = cases(task, models)
+    here, there = tmp_path / "one", tmp_path / "two"
+    other = replace(last, task=replace(task, metric="f1-macro"))
+    for selected in ([(first, here), (last, there)], [(first, here), (other, here)]):
+        with pytest.raises(HarnessError, match="task mine: two suites declare different tasks of this name"):
+            session(tmp_path).begin(selected)

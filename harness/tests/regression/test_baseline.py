@@ -128,7 +128,7 @@ def test_plain_results_folder_is_a_baseline(tmp_path):
 def test_cases_without_stored_runs_are_listed(stored):
     new, baseline = run(9, backend="new"), Baseline.load(stored)
     assert [f"warning: {stored} has no run of toy/bag.new.cpu"] == list(baseline.notes({new.name: new, CASE: run(9)}))
-    assert [] == baseline.undecided({new.name: new})
+    assert {} == baseline.undecided({new.name: new})
 
 
 def test_each_proven_regression_has_a_sentence(stored):
