@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness import checkpoint
 from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Native, Row, Source
 from harness.errors import HarnessError, brief_error
@@ -57,17 +58,42 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
-    from transformers import AutoTokenizer
-
+    cls, declared = _tokenizer_class(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+        tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
         raise HarnessError(f"{folder}: no usable tokenizer: {brief_error(error)}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     if tokenizer.pad_token_id is None:
-        raise HarnessError(f"{folder}: the tokenizer has no padding token, so texts cannot share a batch")
+        raise HarnessError(
+            f"{folder}: the tokenizer has no padding token, so texts cannot share a batch; set one with "
+            "tokenizer.pad_token = tokenizer.eos_token and model.config.pad_token_id = tokenizer.pad_token_id, "
+            "and save both"
+        )
     return tokenizer
+
+
+def _tokenizer_class(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the class that reads the tokenizer, and settings in the place of those that Transformers 5 wrote."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast, __version__
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    file = folder / "tokenizer_config.json"
+    declared = checkpoint.read_json(file) if file.is_file() else {}
+    extra, name = declared.get("extra_special_tokens"), declared.get("tokenizer_class")
+    # Before Transformers 5 a list of further special tokens had another name.
+    settings = {"extra_special_tokens": {}, "additional_special_tokens": extra} if isinstance(extra, list) else {}
+    if not name or tokenizer_class_from_name(name) is not None:
+        return AutoTokenizer, settings
+    if name == "TokenizersBackend" and (folder / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast, settings  # its name until Transformers 5: tokenizer.json says everything
+    config = folder / "config.json"
+    version = (checkpoint.read_json(config) if config.is_file() else {}).get("transformers_version", "another version")
+    raise HarnessError(
+        f"{file}: no usable tokenizer: tokenizer_class {name!r} is unknown to transformers {__version__}; the model "
+        f"was saved with {version}: there, save the tokenizer as a PreTrainedTokenizerFast with its tokenizer.json"
+    )
 
 
 def load_masking_tokenizer(folder: Path, **settings: Any) -> Any:

@@ -1,13 +1,15 @@
 """Feature extraction: texts become vectors. A row is a query and the document that answers it; both are embedded.
 
-A row's prediction is the list of documents nearest to its query, among the documents of all rows. A vector is the mean
-over a text's tokens, scaled to length 1, which is Sentence Transformers' default pooling; for another one write
+A row's prediction is the list of documents nearest to its query, among the documents of all rows. A vector is what the
+model's own Sentence Transformers folder makes of a text: its pooling, prompts, length and similarity count. Without
+such a folder it is the mean over a text's tokens, scaled to length 1; for another one write
 `dataclasses.replace(feature_extraction, reduce=…)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,24 +17,77 @@ import numpy as np
 from harness.contracts.kind import COSINE, Arrays, EncodedRows, Example, Kind, column
 from harness.contracts.sources import Row
 from harness.errors import HarnessError, Unsupported
-from harness.kinds import common
+from harness.kinds import common, sentence_folder
 
 NEAREST = 10
 """Documents that a prediction lists, the nearest first."""
 
 
+SETTINGS = "shipbench_embedding"
+"""Key of tokenizer_config.json under which the settings travel with a checkpoint."""
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    tokenizer = common.load_masking_tokenizer(folder)
+    if (settings := sentence_folder.read(folder)) is not None:
+        # Sentence Transformers cuts there; tokenizers without a limit have an immense number.
+        limit = min(settings["max_length"] or tokenizer.model_max_length, 2**31)
+        tokenizer.init_kwargs[SETTINGS] = settings | {"max_length": limit}
+    return tokenizer
+
+
+def settings_of(tokenizer: Any) -> dict[str, Any]:
+    """Return how the tokenizer's model makes vectors; `harness.kinds.sentence_folder.PLAIN` are the defaults."""
+    return {**sentence_folder.PLAIN, **tokenizer.init_kwargs.get(SETTINGS, {})}
+
+
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     if len(inputs) != 2:
         raise HarnessError(f"inputs={inputs}: feature extraction compares two columns, a query and its document")
-    columns = (common.encode(tokenizer, rows, (name,), max_length) for name in inputs)
+    settings = settings_of(tokenizer)
+    length = min(max_length, settings["max_length"] or max_length)
+    columns = []
+    for name, prompt in zip(inputs, settings["prompts"], strict=True):
+        texts = [_with_prompt(text, prompt, name) for text in common.texts(rows, name)]
+        texts = [text.lower() for text in texts] if settings["lower"] else texts
+        columns.append(common.encode(tokenizer, [{name: text} for text in texts], (name,), length))
     return [[*query, *document] for query, document in zip(*columns, strict=True)]
 
 
-def _mean_over_tokens(batch: Arrays, outputs: Arrays) -> Arrays:
-    """`last_hidden_state` of shape (batch, length, size) → `embedding` of shape (batch, size), each of length 1."""
-    mask = batch["attention_mask"][:, :, None].astype(np.float32)
-    vectors = (common.output(outputs, "last_hidden_state") * mask).sum(axis=1) / mask.sum(axis=1)
-    return {"embedding": vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)}
+def _with_prompt(text: str, prompt: str, name: str) -> str:
+    if prompt and text.startswith(prompt):
+        raise HarnessError(
+            f"column {name} holds {text[:40]!r}, which begins with the prompt {prompt!r} that the model's folder puts "
+            f"before every text: remove it from the rows, or from {sentence_folder.SETTINGS}"
+        )
+    return prompt + text
+
+
+def _collate(tokenizer: Any, examples: list[Example]) -> Arrays:
+    settings = settings_of(tokenizer)
+    pooling = sentence_folder.POOLINGS.index(settings["pooling"])
+    choices = {"pooling": pooling, "normalize": int(settings["normalize"])}
+    fixed = {name: np.full(len(examples), value, dtype=np.int64) for name, value in choices.items()}
+    return {**common.collate(tokenizer, examples), **fixed}
+
+
+def _pool(batch: Arrays, outputs: Arrays) -> Arrays:
+    """`last_hidden_state` of shape (batch, length, size) → `embedding` of shape (batch, size)."""
+    states, mask = common.output(outputs, "last_hidden_state"), batch["attention_mask"][:, :, None].astype(np.float32)
+    rows, pooling = np.arange(len(states)), sentence_folder.POOLINGS[batch["pooling"][0]]
+    if pooling == "cls":
+        vectors = states[rows, batch["attention_mask"].argmax(axis=1)]
+    elif pooling == "lasttoken":
+        vectors = states[rows, mask.shape[1] - 1 - batch["attention_mask"][:, ::-1].argmax(axis=1)]
+    elif pooling == "max":
+        vectors = np.where(mask > 0, states, -np.inf).max(axis=1)
+    else:
+        weights = mask * np.arange(1, mask.shape[1] + 1, dtype=np.float32)[:, None] if "weighted" in pooling else mask
+        total = weights.sum(axis=1)
+        vectors = (states * weights).sum(axis=1) / (np.sqrt(total) if "sqrt" in pooling else total)
+    if batch["normalize"][0]:
+        vectors = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return {"embedding": vectors}
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -58,11 +113,13 @@ feature_extraction = Kind(
     auto_class="AutoModel",
     metrics=("accuracy@1", "mrr"),
     label="none",
-    load_processor=common.load_masking_tokenizer,
+    most_inputs=2,
+    load_processor=_load_tokenizer,
     encode=_encode,
-    collate=common.collate,
+    collate=_collate,
     targets=_targets,
-    reduce=_mean_over_tokens,
+    reduce_inputs=("pooling", "normalize"),
+    reduce=_pool,
     predict=_predict,
     truths=_documents,
     tolerance=COSINE,

@@ -251,7 +251,8 @@ def test_a_cut_row_keeps_its_special_tokens(tokenizer):
 
 def test_embeddings_are_normalised_means_over_tokens():
     states = np.array([[[3.0, 0.0], [0.0, 4.0], [9.0, 9.0]]], dtype=np.float32)
-    reduced = feature_extraction.reduce({"attention_mask": np.array([[1, 1, 0]])}, {"last_hidden_state": states})
+    batch = {"attention_mask": np.array([[1, 1, 0]]), "pooling": np.array([0]), "normalize": np.array([1])}
+    reduced = feature_extraction.reduce(batch, {"last_hidden_state": states})
     np.testing.assert_allclose([[0.6, 0.8]], reduced["embedding"], rtol=1e-6)
 
 
