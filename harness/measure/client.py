@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from harness.errors import Unsupported, WorkerError, worker_error
 from harness.measure import adapters, gpu, protocol, system
 from harness.util.identity import PACKAGE, python_path, symbol_of
 from harness.util.locks import hold
-from harness.util.machine import versions, wait_policy
+from harness.util.machine import usable_cores, versions, wait_policy
 
 EXIT_GRACE_S = 2.0
 """Time in which a process must end after it closed its pipe."""
@@ -268,6 +268,8 @@ class Machine:
     """(process ids of the workers) → the machine's counters."""
     read_gpu: Callable[[Iterable[int]], gpu.GpuSnapshot | None] = gpu.read_gpu
     """(process ids of the workers) → the state of the GPU; called for workers on one only."""
+    parallel_starts: int = field(default_factory=usable_cores)
+    """Workers that start at once, where nobody reads how long they take."""
 
 
 THIS_MACHINE = Machine()

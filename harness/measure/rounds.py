@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import InitVar, dataclass, field
 from itertools import pairwise
+from time import perf_counter_ns
 
 import numpy as np
 
@@ -81,9 +82,11 @@ class _Run:
         first, first_samples = due[0]
         pool = WorkerPool(self.measurement, self.arms[0].name, self.check)
         pool.switch_batch(first.batch, gated=self._gated(first))  # already loading may run out of memory
-        for arm in self.arms:
-            if arm.name not in self.measurement.failed and self.measurement.fits(arm.name, first.batch):
-                pool.start(arm, self.settings, stack)
+        arms = [arm for arm in self.arms if arm.name not in self.measurement.failed]
+        arms = [arm for arm in arms if self.measurement.fits(arm.name, first.batch)]
+        began_ns = perf_counter_ns()
+        pool.start(arms, self.settings, stack, together=bool(first_samples.rows))
+        self.measurement.starting_ns += perf_counter_ns() - began_ns
         if self.settings.checks and not first_samples.rows:
             check_memoization(pool, first, self.settings.seed)
         for workload, samples in due:

@@ -122,7 +122,10 @@ class MemoryLimit(NamedTuple):
 
 @dataclass
 class WorkerFigures:
-    """Figures that an arm's workers reported: one entry per launch, and the settings of the latest."""
+    """Figures that an arm's workers reported: one entry per launch, and the settings of the latest.
+
+    Phases of starting up come from launches in which workers start one after another.
+    """
 
     import_ns: list[int] = field(default_factory=list)
     load_ns: list[int] = field(default_factory=list)
@@ -139,6 +142,8 @@ class Measurement:
 
     samples: list[Samples]
     workers: dict[str, WorkerFigures]
+    starting_ns: int = 0
+    """Time in which workers started, over all launches."""
     failed: dict[str, WorkerError] = field(default_factory=dict)
     disturbance: Disturbance | None = None
     unchecked: list[str] = field(default_factory=list)
@@ -156,10 +161,9 @@ class Measurement:
 
     def notes(self) -> list[str]:
         """Describe how the rounds went, for the reader of a result."""
-        started_ns = sum(sum(ns) for worker in self.workers.values() for ns in (worker.import_ns, worker.load_ns))
         return [
             *(samples.note() for samples in self.samples if samples.spent_ns),
-            f"starting workers took {started_ns / 1e9:.1f} s",
+            f"starting workers took {self.starting_ns / 1e9:.1f} s",
             *self.unchecked,
             *(self._memory_note(name, *limit) for name, limit in self.memory_limits.items()),
             *self.unsteady,

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -59,6 +60,8 @@ class WorkerPool:
     """Arm → involuntary context switches inside its windows."""
     vram_bytes: dict[str, int] = field(default_factory=dict)
     """Arm → the most GPU memory that its worker was seen to hold."""
+    started_alone: bool = True
+    """One worker started after another."""
     ungated_batch: int | None = None
     """The batch size being measured, if it is beyond the gate's."""
 
@@ -85,13 +88,21 @@ class WorkerPool:
             self.record([name])
             self.workers.pop(name).close()
 
-    def start(self, arm: Arm, settings: Settings, stack: ExitStack) -> None:
-        """Start the arm's worker; it ends with `stack`."""
-        with self.guard(arm.name):
-            worker = settings.machine.start_worker(
-                arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.preprocessing, arm.kind
-            )
-            self.workers[arm.name] = stack.enter_context(worker)
+    def start(self, arms: Sequence[Arm], settings: Settings, stack: ExitStack, *, together: bool) -> None:
+        """Start the arms' workers, which end with `stack`, one after another or as many at once as there are cores.
+
+        Only the times of workers that started alone are recorded.
+        """
+        machine = settings.machine
+        with ThreadPoolExecutor(machine.parallel_starts if together else 1) as threads:
+            starts = {arm.name: threads.submit(_start_worker, arm, settings) for arm in arms}
+        # All of them belong to the stack before a failure is raised.
+        workers = {name: stack.enter_context(start.result()) for name, start in starts.items() if not start.exception()}
+        for name, start in starts.items():
+            with self.guard(name):
+                start.result()
+                self.workers[name] = workers[name]
+        self.started_alone = not together
 
     def answer(self, names: Sequence[str], rows: list[int], batch: Arrays, loops: int) -> list[Answer]:
         """Hand the batch to every worker, then time them one after the other, in the order of `names`."""
@@ -116,14 +127,22 @@ class WorkerPool:
         """Add these workers' figures to the measurement; a launch without an answer says nothing about starting up."""
         for name in self.first_ns.keys() & set(names):
             worker, figures = self.workers[name], self.measurement.workers[name]
-            figures.import_ns.append(worker.loaded["import_ns"])
-            figures.load_ns.append(worker.loaded["load_ns"])
-            figures.compile_ns.append(worker.compile_ns)
-            figures.first_ns.append(self.first_ns[name])
+            if self.started_alone:
+                figures.import_ns.append(worker.loaded["import_ns"])
+                figures.load_ns.append(worker.loaded["load_ns"])
+                figures.compile_ns.append(worker.compile_ns)
+                figures.first_ns.append(self.first_ns[name])
             figures.peak_rss_bytes.append(self.last[name].peak_rss_bytes)
             if name in self.vram_bytes:
                 figures.peak_vram_bytes.append(self.vram_bytes[name])
             figures.settings = worker.loaded["settings"]
+
+
+def _start_worker(arm: Arm, settings: Settings) -> Worker:
+    worker: Worker = settings.machine.start_worker(
+        arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.preprocessing, arm.kind
+    )
+    return worker
 
 
 def check_memoization(pool: WorkerPool, workload: WorkloadInputs, seed: int) -> None:

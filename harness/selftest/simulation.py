@@ -146,7 +146,10 @@ class Simulation:
         self._drift = self.rng.gauss(0, profile.drift)
         self._drifted_ns = 0.0
         self.machine = Machine(
-            start_worker=self.start_worker, lock=lambda say: nullcontext(), read_counters=lambda pids: NO_COUNTERS
+            start_worker=self.start_worker,
+            lock=lambda say: nullcontext(),
+            read_counters=lambda pids: NO_COUNTERS,
+            parallel_starts=1,  # its time and its draws follow the order of the arms
         )
 
     @property

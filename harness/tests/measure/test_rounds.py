@@ -260,10 +260,11 @@ def test_every_launch_has_fresh_workers(quiet):
     workers = quiet[0].workers
     assert {"pytorch", "control", "toy"} == set(workers)
     for own in workers.values():
-        figures = (own.import_ns, own.load_ns, own.compile_ns, own.first_ns, own.peak_rss_bytes)
-        assert [2] * 5 == list(map(len, figures))
+        assert 2 == len(own.peak_rss_bytes)
+        # Workers of the second launch started together, which disturbs these times.
+        assert [1] * 4 == list(map(len, (own.import_ns, own.load_ns, own.compile_ns, own.first_ns)))
         assert min(own.load_ns + own.first_ns + own.peak_rss_bytes) > 0
-        assert [0, 0] == own.compile_ns
+        assert [0] == own.compile_ns
     assert 3 == len({own.settings["pid"] for own in workers.values()})
 
 
@@ -316,7 +317,7 @@ def check_others_are_whole(measurement, *, left, rounds=3, launches=2):
     assert [left] == list(measurement.failed)
     for name in {"pytorch", "control", "toy"} - {left}:
         assert [rounds] * launches == counts(samples)[name], name
-        assert launches == len(measurement.workers[name].load_ns)
+        assert launches == len(measurement.workers[name].peak_rss_bytes)
     assert [rounds] * launches == [len(launch) for launch in samples.rows]
 
 
@@ -430,7 +431,7 @@ def test_undecided_rounds_go_on_to_the_last_look(run):
     assert (False, False) == (samples.decided, samples.cut_short)
     assert "; not every arm decided" in measurement.notes()[0]
     assert "budget" not in measurement.notes()[0]
-    assert 5 == len(measurement.workers["pytorch"].load_ns)
+    assert 5 == len(measurement.workers["pytorch"].peak_rss_bytes)
 
 
 def test_decided_workload_leaves_later_launches_to_the_others(run):
@@ -503,7 +504,7 @@ def test_arm_keeps_its_figures_below_the_batch_that_exhausts_memory(run):
     assert {"pytorch": [*SWEEP], "control": [*SWEEP], "half": [1, 4], "one": [1]} == batches
     assert {} == measurement.failed
     assert 3 == len(measurement.samples[0].tail_ns["one"])
-    assert [2] * 4 == [len(worker.load_ns) for worker in measurement.workers.values()]
+    assert [2] * 4 == [len(worker.peak_rss_bytes) for worker in measurement.workers.values()]
     reason = "out of memory beside the other workers"
     assert [
         f"batch 4 and larger: no results for one, {reason}: one: MemoryError: ",
@@ -523,7 +524,7 @@ def test_arm_out_of_memory_skips_launches_for_larger_batches_only(run, late):
     assert [4, 4, 8, 8] == [samples.rounds for samples in measurement.samples]
     assert {"half": 16, "late": 16} == {name: limit.batch for name, limit in measurement.memory_limits.items()}
     assert [True, True, False, False] == [samples.has("late") for samples in measurement.samples]
-    launches = {name: len(worker.first_ns) for name, worker in measurement.workers.items()}
+    launches = {name: len(worker.peak_rss_bytes) for name, worker in measurement.workers.items()}
     assert {"pytorch": 4, "half": 2, "late": 2} == launches
 
 
