@@ -94,7 +94,14 @@ class Artifacts:
         encoder = Encoder(self.task.kind, processor, self.task.inputs, self.model.max_length, self.store)
         with quiet():
             encoded = encoder.encode(getattr(split, part), f"{_rows_key(split)} {part}")
-        return Inputs(self.task.kind, encoded, split.labels, checkpoint.info.get("order"), split.metrics)
+        return Inputs(
+            self.task.kind,
+            encoded,
+            split.labels,
+            checkpoint.info.get("order"),
+            split.metrics,
+            bool(checkpoint.info.get("fixed_length")),
+        )
 
     def calibration(self, split: Split, checkpoint: Entry) -> HeldOutRows:
         """Return the rows and the accuracy budget for builds that calibrate."""

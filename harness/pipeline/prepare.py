@@ -58,6 +58,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
         state.notes += split.notes
     with stage("train"):
         state.checkpoint = artifacts.checkpoint(split)
+        state.notes += state.checkpoint.info.get("notes", [])
         if state.checkpoint.info.get("pickled"):
             state.notes.append("its weights come as pickles alone; they were read as tensors, with weights_only")
         state.test = artifacts.inputs(split, state.checkpoint)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness import checkpoint
 from harness.contracts.kind import omit
 from harness.data.inputs import split_rows
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 from harness.evaluation.score import score
 
 if TYPE_CHECKING:
@@ -53,7 +53,30 @@ class Job:
     @property
     def steps(self) -> int:
         """Optimiser steps over all epochs."""
-        return self.model.recipe.epochs * math.ceil(len(self.train) / self.model.recipe.batch_size)
+        batches = len(self.train) / self.model.recipe.batch_size
+        return self.model.recipe.epochs * (math.floor(batches) if self.drops_last else math.ceil(batches))
+
+    @property
+    def drops_last(self) -> bool:
+        """True if an epoch's last batch would be a single row, of which a batch norm makes nothing."""
+        size = self.model.recipe.batch_size
+        return len(self.train) > size > 1 == len(self.train) % size
+
+    def check_single_rows(self) -> None:
+        """Raise HarnessError if every batch is a single row and the module's batch norms cannot be trained on one."""
+        import torch
+
+        norms = [part for part in self.module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+        if not norms or min(self.model.recipe.batch_size, len(self.train)) > 1:
+            return
+        try:
+            with torch.random.fork_rng(devices=[]):
+                _loss(copy.deepcopy(self.module).train(), self.collate([self.train[0]]))
+        except ValueError as error:
+            raise HarnessError(
+                f"{self.task.name}/{self.model.name}: {type(norms[0]).__name__} cannot be trained on one row at a time "
+                f"({brief_error(error)}); set Recipe(batch_size=2) or more, with at least as many training rows"
+            ) from error
 
     def check_loss(self, loss: torch.Tensor, step: int) -> None:
         """Raise HarnessError at the first loss that is not finite."""
@@ -155,6 +178,7 @@ def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "bf16": recipe.precision == "bf16",
         "use_cpu": job.device == "cpu",
+        "dataloader_drop_last": job.drops_last,
         "save_strategy": "no",
         "logging_strategy": "epoch",
         "disable_tqdm": True,
@@ -194,7 +218,8 @@ def native_loop(job: Job) -> list[float]:
     optimizer = _optimizer(job)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
     rng = torch.Generator().manual_seed(recipe.seed)
-    loader = DataLoader[Any](job.train, recipe.batch_size, shuffle=True, collate_fn=job.collate, generator=rng)
+    settings: dict[str, Any] = {"shuffle": True, "collate_fn": job.collate, "generator": rng, "drop_last": job.drops_last}
+    loader = DataLoader[Any](job.train, recipe.batch_size, **settings)
     kept, step = Kept(job), 0
     with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
         for epoch in range(recipe.epochs):

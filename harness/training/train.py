@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import checkpoint
-from harness.contracts.kind import IGNORE_INDEX, TARGETS, omit
+from harness.contracts.kind import IGNORE_INDEX, TARGETS, EncodedRows, omit
+from harness.contracts.sources import Native
 from harness.data import reading, splits
 from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 from harness.training.loops import Job, native_loop, trainer_loop
 from harness.util.console import quiet
+from harness.util.forward import check_native, ignored_names
 from harness.util.identity import file_sha256
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         pretrained = reading.pretrained(model.source, workspace.folder)
         rows = splits.take_training_rows(split, model.recipe.rows, model.name)
         processor = kind.processor(model.source, pretrained, rows, task.inputs)
-        info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained)}
-        first = kind.encode(processor, list(rows.select(range(min(2, len(rows))))), task.inputs, model.max_length)
+        info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained), "notes": []}
+        first = list(rows.select(range(min(2, len(rows)))))
         if model.is_used_as_is:
             assert pretrained is not None
             module = checkpoint.load_as_is(kind, pretrained)
@@ -66,6 +68,14 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
                 info["order"] = label_order(model, pretrained, split.labels)
         else:
             module = checkpoint.create(model.source, kind, workspace.folder, pretrained, split.labels, processor)
+        examples = kind.encode(processor, first, task.inputs, model.max_length)
+        batch = kind.collate(processor, [example for row in examples for example in row])
+        ignored = _fit_inputs(model, module, processor, list(omit(batch, kind.reduce_inputs)), info["notes"])
+        example = omit(batch, (*kind.reduce_inputs, *ignored))
+        if isinstance(model.source, Native):
+            tensors = {name: torch.from_numpy(array) for name, array in example.items()}
+            check_native(f"model {model.name}", module, tensors, len(split.labels))
+        if not model.is_used_as_is:
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
             job = Job(
@@ -74,17 +84,51 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
                 module=module,
                 train=encoder.encode_targets(rows, f"{workspace.content} train"),
                 validation=Inputs(kind, validation, split.labels, metrics=split.metrics),
-                collate=lambda examples: _collate(kind, processor, examples),
+                collate=lambda examples: _collate(kind, processor, examples, ignored),
                 progress=workspace.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 artifacts=workspace.store.root,
                 out=out,
             )
             loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
+            job.check_single_rows()
+            if job.drops_last:
+                info["notes"].append("one training row of each epoch is left out: it would be a batch of its own")
             info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
-        example = omit(kind.collate(processor, [example for row in first for example in row]), kind.reduce_inputs)
-        checkpoint.save(module.cpu(), model.source, workspace.folder, out, processor, example)
+        probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
+        if reason := _fixed_length(probed, module.cpu()):
+            info |= {"fixed_length": True}
+            info["notes"].append(
+                f"no probe cuts rows to other lengths, because the model itself fails on them: {reason}"
+            )
+        checkpoint.save(module, model.source, workspace.folder, out, processor, example)
     return {**info, "threads": workspace.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
+
+
+def _fit_inputs(model: Model, module: Any, processor: Any, names: list[str], notes: list[str]) -> list[str]:
+    """Return the arrays of a batch that the model does not take, which the processor no longer makes; note them."""
+    if ignored := ignored_names(f"model {model.name}", module, names):
+        notes.append(
+            f"{', '.join(ignored)} of {type(processor).__name__} is left out: {type(module).__name__}.forward does not "
+            "take it"
+        )
+        if hasattr(processor, "init_kwargs"):  # kinds read the mask, too
+            kept = [name for name in processor.model_input_names if name not in ignored or name == "attention_mask"]
+            processor.model_input_names = processor.init_kwargs["model_input_names"] = kept
+    return ignored
+
+
+def _fixed_length(inputs: Inputs, module: torch.nn.Module) -> str:
+    """Return why the model fails on rows cut to another length though it answers them whole; empty if it does not."""
+    if checkpoint.generates(module) or not (probes := inputs.probes()):
+        return ""
+    run = checkpoint.make_run(module.eval(), "cpu")
+    try:
+        run(omit(probes[-1], inputs.kind.reduce_inputs))
+    except Exception as error:  # whatever a user's module raises
+        run(omit(inputs.batch(range(len(inputs))), inputs.kind.reduce_inputs))
+        return brief_error(error)
+    return ""
 
 
 def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list[int]:
@@ -109,14 +153,14 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
     return [labels.index(name) if name in labels else -1 - index for index, name in enumerate(names)]
 
 
-def _collate(kind: Kind, processor: Any, examples: list[Example]) -> dict[str, torch.Tensor]:
-    """Return a batch for training: the model's inputs and its targets."""
+def _collate(kind: Kind, processor: Any, examples: list[Example], ignored: list[str]) -> dict[str, torch.Tensor]:
+    """Return a batch for training: the model's inputs without those that it ignores, and its targets."""
     import torch
 
     inputs = [{name: value for name, value in example.items() if name not in TARGETS} for example in examples]
     batch = {
         name: torch.from_numpy(array)
-        for name, array in omit(kind.collate(processor, inputs), kind.reduce_inputs).items()
+        for name, array in omit(kind.collate(processor, inputs), (*kind.reduce_inputs, *ignored)).items()
     }
     for name in (name for name in TARGETS if name in examples[0]):
         targets = [np.asarray(example[name]) for example in examples]
