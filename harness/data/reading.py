@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
-from harness.data import hub, tables
+from harness.data import hub, images, tables
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
 from harness.util.identity import tree_sha256
@@ -72,7 +72,7 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
             case Folder() as source:
                 parts, notes = _read_folder(task, source, source.locate(folder))
         listed: list[str] = []
-        return {name: _select_columns(task, name, table, listed) for name, table in parts.items()}, listed, notes
+        return {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}, listed, notes
     except HarnessError as error:
         raise HarnessError(f"task {task.name}: {str(error).removeprefix(f'task {task.name}: ')}") from error.__cause__
 
@@ -106,7 +106,7 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
     files, notes = tables.list_files(path)
     if not files:
         raise HarnessError(f"{path} has no file of rows; expected {', '.join(tables.SUFFIXES)}, or images")
-    if _are_images(files):
+    if task.kind.images and images.holds_images(files):
         return _images(task, path)
     splits, more = tables.split_files(path, files)
     parts, read = _read_splits(task, splits, dialect)
@@ -145,16 +145,8 @@ def _read_splits(
     return {split: table for split, (table, _) in read.items()}, [note for _, notes in read.values() for note in notes]
 
 
-def _are_images(files: Sequence[Path]) -> bool:
-    """Return whether a folder holds images, and tables at most that describe them."""
-    rows = [file for file in files if tables.suffix_of(file) in tables.SUFFIXES and file.stem.lower() != "metadata"]
-    return not rows and any(tables.suffix_of(file) in hub.IMAGE_SUFFIXES for file in files)
-
-
 def _images(task: Task, path: Path) -> tuple[dict[str, Table], list[str]]:
-    from harness.data.images import read_images
-
-    parts, notes = read_images(task, path)
+    parts, notes = images.read_images(task, path)
     return {split: Table(rows, []) for split, rows in parts.items()}, notes
 
 
@@ -175,8 +167,8 @@ def _hub_splits(source: Hub, parts: dict[str, Table], names: Sequence[str]) -> d
     return {part: parts[name] for part, name in chosen.items()}
 
 
-def _select_columns(task: Task, split: str, table: Table, listed: list[str]) -> Dataset:
-    """Return the task's inputs and `label`, and add to `listed`; HarnessError for a missing column or value."""
+def _select_columns(task: Task, split: str, table: Table, listed: list[str], notes: list[str]) -> Dataset:
+    """Return the task's inputs and `label`, and add to the lists; HarnessError for a missing column or value."""
     from datasets import Image
 
     rows = _add_fields(task, table.rows)
@@ -199,8 +191,9 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str]) -> 
         values, feature = _labels(task, split, rows, task.label, listed)
         selected = selected.add_column("label", values, feature=feature)
     for name in task.inputs:
-        if isinstance(selected.features[name], Image):
-            selected = selected.cast_column(name, Image(mode="RGB"))
+        if task.kind.images or isinstance(selected.features[name], Image):
+            selected, remarks = images.check_images(task, split, selected, name)
+            notes += remarks
     return selected
 
 

@@ -28,6 +28,7 @@ PLUGINS = ("pillow_heif.HeifImagePlugin", "pi_heif.HeifImagePlugin", "pillow_avi
 """Modules that teach Pillow a format when they are imported."""
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 """Where Transformers writes an image processor's settings: by itself, or from version 5 on with a tokenizer's."""
+DEEP = "have 16 bits a value, of which the upper 8 are used"
 GREY = "are greyscale: a colour model gets their values in each of its three channels"
 
 
@@ -37,8 +38,8 @@ class Picture(NamedTuple):
     image: Any
     remarks: tuple[str, ...] = ()
     """How the file was changed, to follow "3 of 7 images"."""
-    peak: int = 255 << 8
-    """The largest value before 16 bits were reduced to 8."""
+    peak: int = 0
+    """The largest value of an image of 16 bits."""
 
 
 @cache
@@ -74,7 +75,7 @@ def load_image(value: Mapping[str, Any]) -> Picture:
         upright = ImageOps.exif_transpose(image)
         if is_deep:
             values = np.asarray(upright).astype(np.int64)
-            remarks += ["have 16 bits a value, of which the upper 8 are used", GREY]
+            remarks += [DEEP, GREY]
             eight = Image.fromarray((values >> 8).astype(np.uint8))
             return Picture(eight.convert("RGB"), tuple(remarks), int(values.max()))
         pixels, remark = _to_rgb(upright)
