@@ -447,7 +447,7 @@ def _read_parquet(path: Path, split: str, task: Any) -> Dataset:
     from datasets.table import InMemoryTable
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
             roots = dict.fromkeys(name if name in names else name.partition(".")[0] for name in task.columns)
             _check_columns(path, split, [name for name in roots if name not in names], names)
