@@ -91,7 +91,8 @@ def proposals(spreads: Sequence[Spread]) -> str:
     notes = [RULE]
     for spread in spreads:
         collapsed = filter(accuracy.is_collapsed, spread.seeds)
-        sentences = [f"{accuracy.collapse_sentence(seed)}; it is left out of the proposal" for seed in collapsed]
+        texts = (accuracy.collapse_sentence(seed, not spread.case.model.is_used_as_is) for seed in collapsed)
+        sentences = [f"{sentence}; it is left out of the proposal" for sentence in texts]
         why = [f"no min_score: {spread.proposal.why}"] if spread.proposal.why else []
         notes += [f"{spread.pair}: {text.one_line(note)}" for note in (*sentences, *spread.failures, *why)]
     return "\n".join([table, "", *notes])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import ATOL, RTOL, TOKENS, Arrays, Tolerance
+from harness.contracts.kind import ELEMENTWISE, Arrays, Tolerance
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.score import compared_parts, correct_rows, score, score_drop, score_interval
-from harness.results.schema import Answers, Bounds, Seed
+from harness.results.schema import Answers, Bounds, Constant, LabelRows, Seed
+from harness.stats.intervals import agree_beyond_chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,14 +24,17 @@ if TYPE_CHECKING:
     from harness.metrics import Metric
     from harness.stats.intervals import Interval
 
+CONSTANT_RTOL = 1e-5
+"""Outputs of different rows that differ by no more than this share of their largest number are equal but for noise."""
+
 
 def check_parity(own: Evaluation, source: Evaluation, name: str, inputs: Inputs) -> None:
     """Raise HarnessError with the largest difference and its row unless every output is within the kind's tolerance."""
     check_shapes(own, source, name, inputs.kind.tolerance)
     for mine, theirs, alone in ((own.single, source.single, True), (own.padded, source.padded, False)):
         for output, values in mine[0].items() if mine else ():
-            tolerance = _tolerance(inputs.kind.tolerance, values)
-            excess = [tolerance.excess(a[output], b[output]) for a, b in zip(mine, theirs, strict=True)]
+            tolerance = inputs.kind.tolerance.of(values)
+            excess = tolerance.excesses([row[output] for row in mine], [row[output] for row in theirs])
             differing = sum(not row <= 0 for row in excess)  # NaN is within no tolerance
             if differing <= math.ceil(tolerance.max_share * len(excess)):
                 continue
@@ -47,7 +52,7 @@ def check_shapes(own: Evaluation, source: Evaluation, name: str, tolerance: Tole
     for pair in _pairs(own, source):
         shapes, expected = (
             # Generated text may have any length.
-            {name: a.shape if _tolerance(tolerance, a).same_shape else a.shape[:1] for name, a in outputs.items()}
+            {name: a.shape if tolerance.of(a).same_shape else a.shape[:1] for name, a in outputs.items()}
             for outputs in pair
         )
         if shapes != expected:
@@ -74,8 +79,7 @@ def check_timed(name: str, scored: Evaluation, rows: Sequence[int], outputs: Arr
             f"{name}: timed outputs differ from the scored ones: shapes {shapes}, expected {expected}, all finite"
         )
     for output, values in outputs.items() if len(rows) == 1 else ():
-        slack = 0.0 if values.dtype.kind in "iu" else 1.0  # tokens must be equal
-        if not np.allclose(values, singles[0][output], rtol=slack * RTOL, atol=slack * ATOL):
+        if ELEMENTWISE.of(values).excesses([values], [singles[0][output]])[0] > 0:
             raise WorkerError(
                 f"{name}: timed outputs differ from the scored ones: {output} of {part} row {rows[0]} differs by "
                 f"{np.abs(values - singles[0][output]).max():.3g}"
@@ -109,15 +113,72 @@ def compare_answers(
         score_bounds=_bounds(score_interval(metric, own.predictions, truths)) if needs_bounds else None,
         other_scores=own.other_scores,
         tokens=inputs.tokens(own.single),
+        labels=label_rows(own, reference, inputs, metric),
+        constant=find_constant(own, inputs),
+        reference_constant=find_constant(reference, inputs),
     )
+
+
+def label_rows(own: Evaluation, reference: Evaluation, inputs: Inputs, metric: Metric) -> tuple[LabelRows, ...]:
+    """Count the test rows of each label by how they are answered; a row may have several words of a label."""
+    if not inputs.labels:
+        return ()
+    truths = _parts(inputs.truths(), inputs)
+    answered, by_reference = (Counter(chain(*_parts(each.predictions, inputs))) for each in (own, reference))
+    shares: dict[str, list[NDArray[Any]]] = {label: [] for label in sorted({*chain(*truths), *answered, *by_reference})}
+    correct = (_correct_parts(each, inputs, metric) for each in (own, reference))
+    for labels, *parts in zip(truths, *correct, strict=True):
+        mine, theirs = (np.array(part, dtype=bool) for part in parts)
+        flags = np.stack([theirs, theirs & ~mine, mine & ~theirs])
+        for label in set(labels):
+            shares[label].append(flags[:, [other == label for other in labels]].mean(axis=1))
+    counts = []
+    for label, rows in shares.items():
+        right, lost, gained = np.sum([np.zeros(3), *rows], axis=0).tolist()
+        answers = {"answered": answered[label], "reference_answered": by_reference[label]}
+        counts.append(LabelRows(label=label, rows=len(rows), correct=right, lost=lost, gained=gained, **answers))
+    return tuple(counts)
+
+
+def find_constant(evaluation: Evaluation, inputs: Inputs) -> Constant:
+    """Return what is the same for every row although the correct answers differ; empty if nothing is."""
+    truths, answers, single = inputs.truths(), evaluation.predictions, evaluation.single
+    if all(truth == truths[0] for truth in truths):
+        return ""
+    if single and all(_is_constant([row[name] for row in single]) for name in single[0]):
+        return "output"
+    return "answer" if not inputs.labels and all(answer == answers[0] for answer in answers) else ""
+
+
+def _is_constant(values: Sequence[NDArray[Any]]) -> bool:
+    """Return whether all rows of an output are equal but for noise, and all entries and tokens in them."""
+    if not all(array.size for array in values):
+        return False
+    width = values[0].shape[-1] if len({array.shape[-1] for array in values}) == 1 else 1
+    vectors = np.concatenate([array.reshape(-1, width) for array in values])
+    noise = 0.0 if vectors.dtype.kind in "iub" else CONSTANT_RTOL * float(np.abs(vectors[0]).max())
+    return bool((np.abs(vectors.astype(float) - vectors[0]) <= noise).all())
+
+
+def _parts(answers: Sequence[Any], inputs: Inputs) -> list[list[str]]:
+    """Return the labels of each row by name: those of its words, or its only one."""
+    return [answer if inputs.kind.label == "each" else [inputs.describe(answer)] for answer in answers]
+
+
+def _correct_parts(evaluation: Evaluation, inputs: Inputs, metric: Metric) -> list[Any]:
+    truths = inputs.truths()
+    if inputs.kind.label != "each":
+        return [[correct] for correct in correct_rows(metric, evaluation.predictions, truths)]
+    pairs = zip(evaluation.predictions, truths, strict=True)
+    return [[mine == truth for mine, truth in zip(*pair, strict=True)] for pair in pairs]
 
 
 def largest_difference(own: Evaluation, other: Evaluation, tolerance: Tolerance) -> float:
     """Return the largest distance over all outputs that hold numbers, or over all where every output holds tokens."""
     pairs = list(_pairs(own, other))
-    numeric = [name for name, values in pairs[0][0].items() if _tolerance(tolerance, values) is tolerance]
+    numeric = [name for name, values in pairs[0][0].items() if tolerance.of(values) is tolerance]
     return max(
-        _tolerance(tolerance, mine[name]).distance(mine[name], theirs[name])
+        tolerance.of(mine[name]).distance(mine[name], theirs[name])
         for mine, theirs in pairs
         for name in numeric or pairs[0][0]
     )
@@ -153,6 +214,7 @@ def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: 
         majority_score=score(metric, constant, truths),
         majority_label=inputs.describe(majority),
         only_label=inputs.describe(answers.pop()) if len(answers) == 1 else None,
+        beats_chance=agree_beyond_chance([*chain(*_parts(predictions, inputs))], [*chain(*_parts(truths, inputs))]),
     )
 
 
@@ -171,8 +233,3 @@ def _bounds(interval: Interval) -> Bounds:
 
 def _pairs(own: Evaluation, other: Evaluation) -> Iterator[tuple[Arrays, Arrays]]:
     return zip(own.single + own.padded, other.single + other.padded, strict=True)
-
-
-def _tolerance(tolerance: Tolerance, values: NDArray[Any]) -> Tolerance:
-    """Return the tolerance of an output: the kind's own for numbers, TOKENS for integers."""
-    return TOKENS if values.dtype.kind in "iu" else tolerance

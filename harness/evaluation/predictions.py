@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SINGLE, PADDED = "single.safetensors", "padded.safetensors"
 SHAPES = ".shapes"
-ASKED_TWICE = 16
+ASKED_TWICE = 8
 """Rows, evenly spread, that every backend answers a second time once it has answered all."""
 
 

@@ -24,6 +24,7 @@ from harness.results.schema import Answers, Built, Data, Failure, Flip, Process,
 from harness.spec import Case, Task
 from harness.util.identity import canonical
 from harness.util.store import Entry, size_bytes
+from harness.verdicts.labels import label_notes
 
 FLIPS = 20
 """Flipped rows that a result keeps; the parquet beside it has all of them."""
@@ -53,6 +54,7 @@ def result_of(case: Case, state: State) -> Result:
         seeds=state.seeds,
         notes=tuple(state.notes),
     )
+    result = replace(result, notes=(*result.notes, *label_notes(result)))
     if measured is None:
         return result
     threads = state.environment.threads
@@ -205,6 +207,7 @@ def _data(task: Task, state: State) -> Data | None:
         kind=task.kind.name,
         inputs=task.inputs,
         metric=task.metric,
+        readings={name: metric.reading for name, metric in split.metrics.items() if metric.reading},
         labels=split.labels,
         sizes=split.sizes(),
         sha256=split.sha256,

@@ -59,7 +59,8 @@ def explanations(group: list[Result]) -> list[str]:
     texts = ", ".join(f"{name} {100 * spread:.1f} %" for name, spread in spreads.items() if spread is not None)
     launches = [f"Standard deviation of speed-ups between launches: {texts}."] if texts else []
     return [
-        *reasons, *larger_batches(group), *other_scores(group), *float_layers(group), *pareto, *spread_of_seeds(group),
+        *reasons, *larger_batches(group), *metric_readings(group), *other_scores(group), *float_layers(group), *pareto,
+        *spread_of_seeds(group),
         *launches,
     ]  # fmt: skip
 
@@ -75,6 +76,13 @@ def larger_batches(group: list[Result]) -> list[str]:
         for result, phrases in others
         if (judgement := verdict(result)) and judgement.word != "slower"
     ]
+
+
+def metric_readings(group: list[Result]) -> list[str]:
+    """Say what the metrics assumed of the rows."""
+    data = next((result.data for result in group if result.data), None)
+    texts = [f"{metric} {reading}" for metric, reading in data.readings.items()] if data else []
+    return [f"Scored: {'; '.join(texts)}."] if texts else []
 
 
 def other_scores(group: list[Result]) -> list[str]:

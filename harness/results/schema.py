@@ -93,6 +93,29 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelRows:
+    """The test rows that have one label, and how they are answered.
+
+    Where each word has a label, a row counts by the share of the label's words in it: 2 of 4 words lost are half a row.
+    """
+
+    label: str
+    rows: int
+    """Zero for a label that is only answered."""
+    correct: float
+    """Rows that the reference answers correctly."""
+    lost: float
+    gained: float
+    answered: int
+    """Answers of this backend, right or wrong; `reference_answered` are the reference's."""
+    reference_answered: int
+
+
+Constant = Literal["", "output", "answer"]
+"""What is the same for every test row although the correct answers differ: all numbers, or just the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """The case's answers on the test rows, compared with the reference and with the artifact it was built from."""
 
@@ -127,6 +150,11 @@ class Answers:
     """Metric → score, for the task's further metrics."""
     tokens: tuple[int, ...] = ()
     """Tokens generated for each test row; empty where nothing is generated."""
+    labels: tuple[LabelRows, ...] = ()
+    """One entry a label that some test row has or some answer gives; empty for kinds without labels, and in older
+    results."""
+    constant: Constant = ""
+    reference_constant: Constant = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +172,8 @@ class Data:
     duplicates: int
     inputs: tuple[str, ...] = ()
     """Columns that the model reads; empty in older results."""
+    readings: dict[str, str] = field(default_factory=dict)
+    """Metric → what it assumed of the rows, in words: the label, the order, the scheme or the tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +219,8 @@ class Seed:
     majority_label: str | None = None
     only_label: str | None = None
     """The label of every answer, if all answers are the same."""
+    beats_chance: bool | None = None
+    """Whether the answers agree with the correct ones more often than shuffled ones would; None in older results."""
 
 
 @dataclass(frozen=True, kw_only=True)

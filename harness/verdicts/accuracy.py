@@ -97,19 +97,25 @@ def counts_rows(metric: str) -> bool:
 
 
 def is_collapsed(seed: Seed) -> bool:
-    """Return whether the model always gives one label, or scores no more than the most frequent label would."""
-    if seed.only_label is not None:
-        return True
+    """Return whether the model always gives one label, or scores no more than the most frequent label would.
+
+    A score that low does not count where the answers beat chance: with rare labels or few rows, a sound model has it.
+    """
+    if seed.only_label is not None or seed.beats_chance:
+        return seed.only_label is not None
     return seed.majority_score is not None and seed.score is not None and seed.score <= seed.majority_score
 
 
-def collapse_sentence(seed: Seed) -> str:
-    """Say how a collapsed seed collapsed."""
+def collapse_sentence(seed: Seed, is_trained: bool = True) -> str:
+    """Say how a collapsed seed collapsed; of a model that is used as it is, say it of the reference."""
+    if not is_trained and seed.only_label is not None:
+        rest = ", the only label of the test rows" if seed.majority_score == 1 else ""
+        return f"the reference answers only {seed.only_label!r}{rest}"
     score = "its score is undefined" if seed.score is None else f"score {seed.score:.4f}"
     how = f", and every answer is {seed.only_label!r}"
     if seed.only_label is None:
         how = f" is no more than the {seed.majority_score:.4f} of always answering {seed.majority_label!r}"
-    return f"seed {seed.seed} collapsed: {score}{how}"
+    return f"seed {seed.seed} collapsed: {score}{how}" if is_trained else f"the reference's {score}{how}"
 
 
 def sound_scores(seeds: Iterable[Seed]) -> list[float]:

@@ -13,6 +13,7 @@ from harness.results.schema import NO_CONSTRAINTS, Finalist, Finals, Result
 from harness.stats.intervals import Interval, drop_interval, format_points, join_names, lead_with_bound
 from harness.verdicts.accuracy import format_drop, magnitude, score_drop
 from harness.verdicts.comparability import check_comparable
+from harness.verdicts.labels import reference_collapse
 from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
 from harness.verdicts.verdict import shortfalls, verdict
 
@@ -31,6 +32,8 @@ def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
             check_comparable(measured)
     except Incomparable as error:
         return None, f"results are not comparable: {error}"
+    if problem := next(filter(None, map(reference_collapse, measured)), None):
+        return None, f"{problem}, so nothing can be compared with it; check its labels, or train it otherwise"
     passing = [r for r in measured if (r.series or r.backend == REFERENCE) and not shortfalls(r)]
     broken = [f"{r.backend}: {problems[0].partition('; ')[0]}" for r in measured if (problems := shortfalls(r))]
     eligible = [result for result in passing if not list(_exceeded_limits(result))]

@@ -17,6 +17,7 @@ from harness.verdicts.accuracy import (
     score_drops,
     score_interval,
 )
+from harness.verdicts.labels import own_collapse, reference_collapse, worse_labels
 from harness.verdicts.speed import agreed_pace, all_reach, own_speedups, why_invalid
 
 Word = Literal["failed", "worse", "below", "invalid", "slower", "undecided", "same", "ship"]
@@ -42,10 +43,14 @@ def verdict(result: Result) -> Verdict | None:
         return Verdict("failed", (f"failed at {result.error.stage}: {result.error.message}",))
     if result.backend == REFERENCE or result.status == "unsupported":
         return None
-    reasons = [*_judge_speed(result), *_judge_accuracy(result)]
-    reasons += [(word, text) for word, text in _broken_limits(result) if word == "below"]
+    below = [(word, text) for word, text in _broken_limits(result) if word == "below"]
+    if problem := reference_collapse(result):
+        return Verdict("invalid", (f"{problem}, so a drop against it means nothing", *(text for _, text in below)))
+    labels = list(_judge_labels(result))
+    reasons = [*_judge_speed(result), *_judge_accuracy(result), *labels, *below]
     worst = min((word for word, _ in reasons), key=WORST_FIRST.index)
-    return Verdict(worst, tuple(reason for word, reason in reasons if word == worst))
+    # Labels that are never answered are named whatever the word.
+    return Verdict(worst, tuple(text for word, text in reasons if word == worst or (word, text) in labels))
 
 
 def _judge_speed(result: Result) -> Iterator[tuple[Word, str]]:
@@ -89,6 +94,15 @@ def _judge_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
         yield "ship" if judgement == "not worse" else judgement, reason
 
 
+def _judge_labels(result: Result) -> Iterator[tuple[Word, str]]:
+    """Yield the labels whose recall is proven to drop too far, and what this backend never answers, proven or not."""
+    worse, collapse = worse_labels(result), own_collapse(result.answers)
+    yield from (("worse", text) for text in worse)
+    if collapse and result.answers:
+        is_proven = worse or (result.gate and result.answers.constant == "output")
+        yield "worse" if is_proven else "undecided", f"this backend {collapse}"
+
+
 def shortfalls(result: Result) -> list[str]:
     """Return every way in which the result breaks its gate; a drop or a missing speed-up only if proven."""
     if result.status == "failed" and result.error is not None:
@@ -106,7 +120,8 @@ def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
     if result.backend == REFERENCE:
         return
     flips = ((answers.lost, answers.gained), (answers.source_lost, answers.source_gained))
-    for (name, drop), (lost, gained) in zip(score_drops(result), flips, strict=False):
+    drops = [] if reference_collapse(result) else zip(score_drops(result), flips, strict=False)
+    for (name, drop), (lost, gained) in drops:
         if drop.low > gate.max_drop:
             yield (
                 "worse",
@@ -114,6 +129,8 @@ def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
                 f"({lost} of {answers.rows} rows lost, {gained} gained)",
             )
             break
+    if not reference_collapse(result):
+        yield from ((word, text) for word, text in _judge_labels(result) if word == "worse")
     if gate.min_speedup is not None and result.series and why_invalid(result.series[0]) is None:
         gains = own_speedups(result.series[0])
         if all_reach(gains, gate.min_speedup) is False:

@@ -8,11 +8,21 @@ from answers import evaluation, generated, images, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.contracts.kind import ATOL, ELEMENTWISE, RTOL
+from harness.contracts.kind import ATOL, ELEMENTWISE, NO_LABEL, RTOL, SCALE_RTOL, EncodedRows
+from harness.data.inputs import Inputs
 from harness.errors import HarnessError, WorkerError
-from harness.evaluation.answers import check_parity, check_timed, compare_answers, largest_difference
+from harness.evaluation.answers import (
+    check_parity,
+    check_timed,
+    compare_answers,
+    find_constant,
+    label_rows,
+    largest_difference,
+)
 from harness.evaluation.predictions import Evaluation
+from harness.kinds import text_classification, token_classification, translation
 from harness.metrics import Metric
+from harness.results.schema import LabelRows
 from harness.stats.intervals import bootstrap_interval
 
 LAW = settings(max_examples=80)
@@ -35,7 +45,7 @@ def test_equal_outputs_are_at_parity():
 @given(st.floats(-100, 100), st.floats(-2, 2), st.sampled_from(["single", "padded"]))
 def test_tolerance_is_absolute_plus_relative(value, share, place):
     logits = np.array([[value, 0.0], [0.0, 1.0]])
-    other = logits + np.array([[share * (ATOL + RTOL * abs(value)), 0.0], [0.0, 0.0]])
+    other = logits + np.array([[share * (ATOL + (RTOL + SCALE_RTOL) * abs(value)), 0.0], [0.0, 0.0]])
     own, source = evaluation(**{place: other}), evaluation(**{place: logits})
     if abs(share) < 0.98:
         check(own, source)
@@ -44,12 +54,26 @@ def test_tolerance_is_absolute_plus_relative(value, share, place):
             check(own, source)
 
 
+def test_logits_in_the_thousands_may_differ_where_they_nearly_cancel():
+    large = np.array([[4321.0, -3210.0], [0.02, -0.03]])
+    noise = np.array([[0.05, 0.03], [0.013, -0.012]])
+    check(evaluation(large + noise, large + noise), evaluation(large, large))
+    with pytest.raises(HarnessError, match=REFUSED):
+        check(evaluation(large + 100 * noise, large), evaluation(large, large))
+
+
+def test_masked_logits_do_not_widen_the_tolerance():
+    masked = np.array([[-1e30, 2.0], [-1e30, -3.0]])
+    with pytest.raises(HarnessError, match=REFUSED):
+        check(evaluation(masked + np.array([0.0, 0.1]), masked), evaluation(masked, masked))
+
+
 def test_refusal_names_size_and_row_of_the_difference():
     source, own = np.zeros((20, 2)), np.zeros((20, 2))
     own[4], own[7] = 0.25, 0.5
     message = (
-        rf"{REFUSED}: logits differs by up to 0\.5 \(allowed 0\.001 \+ 0\.001 of the value\), "
-        r"worst at test row 7 alone; 2 of 20 rows differ"
+        rf"{REFUSED}: logits differs by up to 0\.5 \(allowed 0\.001 \+ 0\.001 of the value \+ 0\.0001 of the output's "
+        r"largest\), worst at test row 7 alone; 2 of 20 rows differ"
     )
     with pytest.raises(HarnessError, match=message):
         check(evaluation(own), evaluation(source), 20)
@@ -215,3 +239,75 @@ def test_undefined_score_has_no_bounds(undefined):
 def test_different_numbers_of_rows_are_never_compared():
     with pytest.raises(ValueError, match="zip"):
         compare_answers(*[evaluation(predictions=[0, 1])] * 3, "pytorch", images(labels=[0, 1, 1]), Metric("accuracy"))
+
+
+# Labels and constant answers
+
+
+def named(kind, truths, names, *predictions):
+    """Rows with these labels, and the evaluations of backends with these predictions."""
+    rows = [{"label": truth, "text": [""] * len(truth) if isinstance(truth, list) else ""} for truth in truths]
+    inputs = Inputs(kind, EncodedRows(None, rows, ("text",), [[{}]] * len(rows)), names)
+    single = [{"logits": np.zeros((1, 2))}] * len(rows)
+    return *(Evaluation(single, [], list(each), 0.0, {}) for each in predictions), inputs
+
+
+def test_rows_are_counted_by_label():
+    predictions = [1, 1, 0, 1, -1], [0, 0, 2, 1, 0]
+    rows = named(text_classification, [0, 0, 0, 1, 1], ("fault", "normal", "odd"), *predictions)
+    assert [
+        LabelRows(label=NO_LABEL, rows=0, correct=0, lost=0, gained=0, answered=1, reference_answered=0),
+        LabelRows(label="fault", rows=3, correct=2, lost=2, gained=1, answered=1, reference_answered=3),
+        LabelRows(label="normal", rows=2, correct=1, lost=0, gained=0, answered=3, reference_answered=1),
+        LabelRows(label="odd", rows=0, correct=0, lost=0, gained=0, answered=0, reference_answered=1),
+    ] == list(label_rows(*rows, Metric("accuracy")))
+
+
+def test_words_of_a_row_share_its_weight():
+    own, reference = [["O", "O", "O"], ["O", "PER"]], [["PER", "O", "PER"], ["O", "O"]]
+    rows = named(token_classification, [[1, 0, 1], [0, 1]], ("O", "PER"), own, reference)
+    outside, person = label_rows(*rows, Metric("word-accuracy"))
+    assert (2, 2, 0, 0, 4, 3) == tuple(vars(outside).values())[1:]
+    assert (2, 1, 1, 1, 1, 2) == tuple(vars(person).values())[1:]
+    half = [["PER", "O", "O"], ["O", "PER"]], [["PER", "O", "PER"], ["O", "PER"]]
+    _, person = label_rows(
+        *named(token_classification, [[1, 0, 1], [0, 1]], ("O", "PER"), *half), Metric("word-accuracy")
+    )
+    assert (2, 0.5, 0) == (person.rows, person.lost, person.gained)
+
+
+@settings(max_examples=60)
+@given(LABELLED)
+def test_rows_of_all_labels_add_up(columns):
+    truths, own, reference, _ = columns
+    rows = named(text_classification, truths, ("a", "b", "c"), own, reference)
+    counted = compare_answers(rows[0], rows[1], rows[1], "pytorch", rows[2], Metric("accuracy"))
+    for name in ("rows", "lost", "gained"):
+        assert getattr(counted, name) == sum(getattr(label, name) for label in counted.labels)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "constant"),
+    [
+        ([[[0.3, 0.7]], [[0.3, 0.7]]], "output"),
+        ([[[3000.0, 0.0]], [[3000.001, 0.002]]], "output"),
+        ([[[0.3, 0.7]], [[0.3, 0.69]]], ""),
+        ([[[0.0, 0.0, 0.0]], [[0.0, 0.0]]], "output"),
+        ([[[1.0, 0.0, 0.0]], [[1.0, 0.0]]], ""),
+        ([[[70001, 5]], [[70002, 5]]], ""),
+        ([[], []], ""),
+    ],
+)
+def test_constant_outputs_are_recognised(outputs, constant):
+    single = [{"logits": np.array(row)} for row in outputs]
+    evaluation = Evaluation(single, [], [0, 1], 0.5, {})
+    assert constant == find_constant(evaluation, named(text_classification, [0, 1], ("a", "b"))[-1])
+    assert "" == find_constant(evaluation, named(text_classification, [1, 1], ("a", "b"))[-1])
+
+
+def test_texts_that_are_all_the_same_are_recognised():
+    single = [{"sequences": np.array([row])} for row in ([0, 5, 1], [0, 5, 1, 1])]
+    rows = [{"label": label} for label in ("ein Hund", "eine Katze")]
+    inputs = Inputs(translation, EncodedRows(None, rows, ("text",), [[{}]] * 2))
+    assert "answer" == find_constant(Evaluation(single, [], ["a dog"] * 2, 0.5, {}), inputs)
+    assert "" == find_constant(Evaluation(single, [], ["a dog", "a cat"], 0.5, {}), inputs)

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation import predictions
+from harness.evaluation.predictions import ASKED_TWICE
 from harness.measure.client import Answer
 from harness.metrics import Metric
 from harness.util.console import Progress
@@ -42,6 +43,7 @@ def honest(pixels):
     return {"logits": np.stack([mean, 1 - mean], axis=1).astype(np.float32)}
 
 
+RNG = np.random.default_rng(0)
 LOGITS = honest(images().batch(range(20))["pixel_values"])["logits"]
 TRUTH = LOGITS.argmax(axis=1).tolist()
 ACCURACY = [Metric("accuracy")]
@@ -58,7 +60,7 @@ def collect(folder, worker, inputs=None, labels=TRUTH, metrics=ACCURACY):
 def test_rows_run_alone_and_probes_together(tmp_path):
     worker = Toy(honest)
     evaluation = collect(tmp_path, worker)
-    assert [1] * 20 + [2, 16] == [len(batch) for batch in worker.batches]
+    assert [*[1] * 20, 2, 16, *[1] * ASKED_TWICE] == [len(batch) for batch in worker.batches]
     np.testing.assert_array_equal(LOGITS, np.concatenate([row["logits"] for row in evaluation.single]))
     assert [(1, 2)] * 18 == [entry["logits"].shape for entry in evaluation.padded]
     assert (TRUTH, 1.0) == (evaluation.predictions, evaluation.score)
@@ -85,6 +87,42 @@ def test_output_that_is_not_finite_names_its_row(tmp_path, bad):
 
     with pytest.raises(WorkerError, match="toy: logits of test row 3 holds NaN or infinity"):
         collect(tmp_path, Toy(sick))
+
+
+def test_nan_of_the_reference_is_laid_to_the_model(tmp_path):
+    sick = Toy(lambda pixels: {"logits": np.full((len(pixels), 2), np.nan)}, name="pytorch")
+    with pytest.raises(WorkerError, match="test row 0 holds NaN or infinity; the model itself gives it, before any ex"):
+        collect(tmp_path, sick)
+
+
+def dropout(pixels):
+    """Logits of a model whose dropout is left on."""
+    return {"logits": honest(pixels)["logits"] * (RNG.random((len(pixels), 2)) > 0.3) / 0.7}
+
+
+@pytest.mark.parametrize(
+    ("name", "blamed"), [("pytorch", "the model itself is random, not an export"), ("own", "this backend or its build")]
+)
+def test_answers_that_do_not_repeat_are_refused(tmp_path, name, blamed):
+    with pytest.raises(HarnessError, match=f"{name} answers test row .* differently when asked again.*{blamed}"):
+        collect(tmp_path, Toy(dropout, name=name))
+
+
+def test_state_kept_from_row_to_row_is_refused(tmp_path):
+    seen = []
+
+    def stateful(pixels):
+        seen.append(pixels)
+        return {"logits": honest(pixels)["logits"] + 0.01 * len(seen)}
+
+    with pytest.raises(HarnessError, match=r"row 0 differently .* logits differs by 0\.22 .*state kept"):
+        collect(tmp_path, Toy(stateful, name="pytorch"))
+
+
+def test_repeated_answers_may_differ_by_rounding(tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = Toy(lambda pixels: {"logits": honest(pixels)["logits"] + rng.normal(0, 1e-5, (len(pixels), 2))})
+    assert 20 == len(collect(tmp_path, noisy).single)
 
 
 def test_wrong_number_of_output_rows_is_refused(tmp_path):
@@ -121,7 +159,7 @@ def test_row_of_several_windows_is_one_row(tmp_path):
     counts, worker = [1, 3, 2] * 6, Toy(lambda pixels: {"logits": np.ones((len(pixels), 1), dtype=np.float32)})
     evaluation = collect(tmp_path, worker, windows(counts))
     assert counts == [len(row["logits"]) for row in evaluation.single] == evaluation.predictions
-    assert [*counts, sum(counts[:2]), sum(counts[:16])] == [len(batch) for batch in worker.batches]
+    assert [*counts, sum(counts[:2]), sum(counts[:16])] == [len(batch) for batch in worker.batches[:20]]
     assert 1.0 == evaluation.score
 
 

@@ -11,7 +11,7 @@ from own import NUMPY
 from harness.contracts.backend import Backend, Session, Target
 from harness.contracts.kind import Arrays, Kind
 
-FEW = 60
+FEW = 70
 """More calls than it takes to answer every test row, fewer than it takes to measure."""
 
 

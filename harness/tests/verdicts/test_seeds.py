@@ -107,7 +107,7 @@ def test_single_label_with_undefined_score_is_a_collapse() -> None:
 
 
 def test_labels_of_words_are_counted_by_word() -> None:
-    seed = seed_of(0, [["O", "B-A"], ["B-C"]], 0.9, words([[0, 0, 1], [0]]), "word-accuracy")
+    seed = seed_of(0, [["O", "B-A", "O"], ["B-C"]], 0.9, words([[0, 0, 1], [0]]), "word-accuracy")
     assert ("O", pytest.approx(3 / 4), None) == (seed.majority_label, seed.majority_score, seed.only_label)
     seed = seed_of(3, [["O", "O"], ["O"]], 0.9, words([[0, 1], [0]]), "word-accuracy")
     assert "seed 3 collapsed: score 0.9000, and every answer is 'O'" == collapse_sentence(seed)
