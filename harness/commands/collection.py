@@ -60,7 +60,7 @@ def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case,
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before anything loads OpenMP; see ShipSession.begin
     collection = collect(options.suite, options.expression)
     progress, artifacts = stderr_progress(), options.ship_artifacts or collection.artifacts
-    for note in check_cases(collection.cases, progress, {"--ship-artifacts": artifacts}):
+    for note in check_cases(collection.cases, progress, {artifacts: "--ship-artifacts"}):
         progress.say(note)
     return collection.cases, Options(
         artifacts=artifacts,

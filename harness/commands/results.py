@@ -21,7 +21,11 @@ def declare_report(parser: ArgumentParser) -> None:
     instead.add_argument("--check", action="store_true", help="write nothing, and fail if a table is out of date")
     instead.add_argument("--html", type=Path, metavar="FILE", help="write only the HTML page with charts, to FILE")
     instead.add_argument("--short", action="store_true", help="only print a short summary for a pull request")
-    parser.add_argument("--machine", metavar="NAME", help="with --html or --short: read only this machine's results")
+    parser.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="with --html or --short: read only this machine's results (default: all named, else local)",
+    )
 
 
 def declare_compare(parser: ArgumentParser) -> None:
@@ -64,7 +68,7 @@ def run_report(options: Namespace) -> int:
     else:
         written = files.write_tables(folder)
         if not written:
-            raise HarnessError(f"{folder}: holds no results; run pytest suites first")
+            raise HarnessError(f"{folder}: holds no results; run a suite with pytest first")
         print(*written, sep="\n")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from harness.util.store import open_entry
 from harness.util.text import one_line, redact_secrets
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import recommend
-from harness.verdicts.verdict import verdict
+from harness.verdicts.verdict import shortfalls, verdict
 
 CASE = re.compile(rf"{NAME.pattern}/{NAME.pattern}\.{NAME.pattern}\.({'|'.join(DEVICES)})")
 
@@ -52,12 +53,15 @@ class Order:
     public: bool
     """Let everybody see the repository."""
     anyway: bool
-    """Upload the case even if its verdict is not ship."""
+    """Write and upload the case even if its verdict is not ship."""
 
     @property
     def command(self) -> str:
-        """The command that measures the case and builds its artifacts."""
-        return f'pytest suites -k "{self.case}" --ship-artifacts {self.artifacts} --ship-results {self.results}'
+        """The command that measures the case and builds its artifacts, from the folder of this command."""
+        suites = ["suites"] if Path("suites").is_dir() else []  # else pytest collects those below this folder
+        machine = ["--ship-machine", self.machine] if self.machine else []
+        folders = ["--ship-artifacts", str(self.artifacts), "--ship-results", str(self.results)]
+        return shlex.join(["pytest", *suites, "-k", self.case, *folders, *machine])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +84,8 @@ def publish(order: Order, say: Callable[[str], None]) -> None:
     if not again:
         _check_target(order.to)
     case = _find(order)
-    if order.push and not order.anyway:
-        _check_may_ship(case)
+    if not order.anyway:
+        _check_may_ship(case, order.push)
     if order.demo:
         demo.check(case.result, graphs=case.artifact != case.checkpoint)
     try:
@@ -140,7 +144,7 @@ def _result_path(order: Order) -> Path:
 def _stored(folder: Path, built: Built, order: Order) -> Path:
     """Return where a checkpoint or an artifact is stored; raise HarnessError if it is not the measured one."""
     path = next((path for path in folder.glob(f"*-{built.key}") if path.is_dir()), folder / f"…-{built.key}")
-    rebuild = f"build it again: {order.command} (with your suite's file in place of suites)"
+    rebuild = f"build it again: {order.command}"
     try:
         entry, _ = open_entry(path)
     except HarnessError as error:
@@ -159,19 +163,20 @@ def _check_target(target: Path) -> None:
         raise HarnessError(f"{target} {problem}; name a new folder with --to")
 
 
-def _check_may_ship(case: MeasuredCase) -> None:
-    """Raise HarnessError unless the verdict is ship, or the comparison recommends the reference."""
+def _check_may_ship(case: MeasuredCase, push: str | None) -> None:
+    """Raise HarnessError unless the verdict is ship, or the reference passes its gate; pushed, it must be recommended."""
     result, judged = case.result, verdict(case.result)
-    if result.backend == REFERENCE:
-        recommended, why = recommend(case.comparison)
-        if recommended is None or recommended.backend != REFERENCE:
-            raise HarnessError(
-                f"{result.name}: the reference has no verdict, and its comparison recommends "
-                f"{recommended.backend if recommended else 'nothing'} ({why}); --anyway pushes it nevertheless"
-            )
-    elif judged is None or judged.word != "ship":
+    if result.backend != REFERENCE:
         word = f"{judged.word}: {'; '.join(judged.reasons)}" if judged else "missing"
-        raise HarnessError(f"{result.name}: its verdict is not ship but {word}; pass --anyway to push it nevertheless")
+        problem = "" if judged and judged.word == "ship" else f"its verdict is not ship but {word}"
+    elif broken := shortfalls(result):
+        problem = f"it breaks its gate: {'; '.join(broken)}"
+    else:
+        recommended, why = recommend(case.comparison)
+        other = recommended.backend if recommended else "nothing"
+        problem = f"its comparison recommends {other}: {why}" if push and other != REFERENCE else ""
+    if problem:
+        raise HarnessError(f"{result.name}: {problem}; pass --anyway to publish it nevertheless")
 
 
 def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:

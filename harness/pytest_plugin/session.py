@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.backends.variants import unavailable_reason
+from harness.contracts.declarations import check_choice
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
@@ -34,11 +35,8 @@ def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
     """Return the names of the cases that the options leave out; HarnessError for a backend that no case has."""
     choices = (*sorted({case.backend.name for case in cases}), *GROUPS)
     names = (namespace.ship_backends or "default").split(",")
-    unknown = [name for name in names if name not in choices]
-    if unknown and cases:
-        raise HarnessError(
-            f"--ship-backends: unknown backend {', '.join(unknown)}; expected some of {', '.join(choices)}"
-        )
+    for name in names if cases else ():
+        check_choice("--ship-backends", "backend", name, choices)
 
     def is_wanted(case: Case) -> bool:
         # A backend that one suite measures on request may be another suite's own.
@@ -116,12 +114,12 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
-        tasks: dict[str, tuple[Task, Path]] = {}
+        declared: dict[str, tuple[Task, Path]] = {}
         for case, folder in selected:
-            if tasks.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
+            if declared.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
                 raise HarnessError(
                     f"task {case.task.name}: two suites declare different tasks of this name, in "
-                    f"{tasks[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
+                    f"{declared[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
                 )
         runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
         if not runnable:  # saves a session that only skips the imports below
@@ -135,9 +133,10 @@ class ShipSession:
             self.baseline.check([str(case) for case, _ in runnable], here)
         from harness.pytest_plugin.preflight import check_cases
 
-        tasks = {f"{self.options.ship_machine}/{case.task.name}" for case, _ in runnable}
-        places = {f"--ship-results ({task}):": self.results_folder / task for task in sorted(tasks)}
-        for note in check_cases(runnable, self.progress, {**places, "--ship-artifacts": self.artifacts_folder}):
+        # A folder of results that is there may be another user's.
+        tasks = [(self.results_folder / self.options.ship_machine / case.task.name) for case, _ in runnable]
+        places = {place: "--ship-results" for place in tasks} | {self.artifacts_folder: "--ship-artifacts"}
+        for note in check_cases(runnable, self.progress, places):
             self.progress.say(note)
 
     def outcome(self, case: Case, node: str) -> Outcome:

@@ -57,11 +57,13 @@ def load_results(folder: Path, machine: str | None = None) -> tuple[list[Result]
     machines = _machines(folder, machine)
     wanted = [path for path in machines if path.name == machine or (machine is None and path.name != LOCAL)]
     results = [result for path in wanted for group in _stored(path) for result in group]
+    if not results and machine is None and folder / LOCAL in machines:  # nobody has named a machine here
+        return load_results(folder, LOCAL)
     if not results:
         filled = ", ".join(path.name for path in machines if any(_stored(path)))
         raise HarnessError(
             f"{folder}: holds no results of {machine or 'a named machine'}; "
-            + (f"it has those of {filled}: name it with --machine" if filled else "run pytest suites first")
+            + (f"it has those of {filled}: name it with --machine" if filled else "run a suite with pytest first")
         )
     return results, [finals for path in wanted for finals in load_finals(path)]
 
@@ -74,7 +76,9 @@ def _existing(folder: Path) -> set[Path]:
 def _machines(folder: Path, machine: str | None = None) -> list[Path]:
     """Return the machines' folders that the tables containing `machine` need."""
     if not folder.is_dir():
-        raise HarnessError(f"{folder}: no such results folder; run pytest suites first, or name it with --ship-results")
+        raise HarnessError(
+            f"{folder}: no such results folder; run a suite with pytest first, or name it with --ship-results"
+        )
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
 
 

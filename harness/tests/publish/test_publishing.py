@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_hub_reads_the_metadata(tmp_path):
 )  # fmt: skip
 def test_score_has_its_interval(tmp_path, metric, answers, bounds, sentence, method):
     shop.stock(tmp_path, data=replace(DATA, metric=metric), answers=answers)
-    assert 0 == publish(tmp_path)
+    assert 0 == publish(tmp_path, "--anyway")
     (score,) = metadata(tmp_path).eval_results
     found = tuple(score.metric_args.get(end) for end in ("low", "high"))
     assert bounds == tuple(end and round(end, 4) for end in found)
@@ -169,7 +170,7 @@ def test_token_is_in_no_file_and_no_line(tmp_path, monkeypatch, capsys):
     ("case", "message"),
     [
         ("toy-task/toy-model.onnxruntim.cpu", "has no result in .*did you mean .*toy-model.onnxruntime.cpu"),
-        ("other/model.pytorch.cpu", r'measure it: pytest suites -k "other/model.pytorch.cpu"'),
+        ("other/model.pytorch.cpu", "measure it: pytest suites -k other/model.pytorch.cpu"),
         ("toy-task/toy-model", "is not a case: write task/model.backend.device; did you mean"),
         ("../../etc/passwd", "is not a case"),
         ("toy-task/toy-model.npz.cpu", "holds weights.npz: no ONNX graph"),
@@ -226,7 +227,7 @@ def test_missing_or_changed_model_is_refused(tmp_path, capsys, part, damage, pro
     assert 4 == publish(tmp_path)
     message = capsys.readouterr().err
     assert problem in message
-    assert f'build it again: pytest suites -k "{shop.CASE}"' in message
+    assert f"build it again: pytest suites -k {shop.CASE} " in message
     assert not (tmp_path / "out").exists()
 
 
@@ -251,10 +252,47 @@ def test_failed_write_leaves_nothing(tmp_path, capsys):
     assert {"artifacts", "file", "results"} == {path.name for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("option", ["--public", "--anyway"])
-def test_upload_options_need_push(tmp_path, capsys, option):
-    assert 4 == publish(tmp_path, option)
-    assert "need --push" in capsys.readouterr().err
+def test_public_needs_push(tmp_path, capsys):
+    assert 4 == publish(tmp_path, "--public")
+    assert "needs --push" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"answers": factory.answers(lost=8)}, "undecided"),
+        ({"gate": factory.Gate(min_score=0.9, max_drop=0.01, min_speedup=9)}, "below"),
+        ({"gate": factory.Gate(min_score=0.99, max_drop=0.01)}, "below"),
+        ({"answers": factory.answers(lost=60)}, "worse"),
+    ],
+)
+def test_case_that_may_not_ship_is_written_only_anyway(tmp_path, capsys, changed, word):
+    shop.stock(tmp_path, **changed)
+    assert 4 == publish(tmp_path)
+    assert f"its verdict is not ship but {word}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert 0 == publish(tmp_path, "--anyway")
+    assert f"| verdict | {word}:" in text(tmp_path)
+
+
+def test_reference_below_its_gate_is_written_only_anyway(tmp_path, capsys):
+    shop.stock(tmp_path, gate=factory.Gate(min_score=0.99, max_drop=0.01))
+    assert 4 == publish(tmp_path, case=shop.REFERENCE_CASE)
+    assert "pytorch.cpu: it breaks its gate: score 0.9500 on 1000 rows is below" in capsys.readouterr().err
+    assert 0 == publish(tmp_path, "--anyway", case=shop.REFERENCE_CASE)
+
+
+def test_command_to_measure_runs_from_the_current_folder(tmp_path, capsys, monkeypatch):
+    shop.stock(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert 4 == publish(tmp_path / "my results", case="toy-task/other.pytorch.cpu")
+    assert "no such results folder" in capsys.readouterr().err
+    (tmp_path / "my results" / "results").mkdir(parents=True)
+    assert 4 == publish(tmp_path / "my results", case="toy-task/other.pytorch.cpu")
+    command = capsys.readouterr().err.partition("measure it: ")[2].splitlines()[0]
+    words = shlex.split(command)
+    assert ["pytest", "-k", "toy-task/other.pytorch.cpu"] == words[:3]
+    assert str(tmp_path / "my results" / "results") in words
 
 
 # --- the demo

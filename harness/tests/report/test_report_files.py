@@ -79,7 +79,7 @@ def test_stale_tables_are_named(tmp_path, spoil):
 
 
 def test_missing_and_empty_folders(tmp_path):
-    message = "none: no such results folder; run pytest suites first, or name it with --ship-results"
+    message = "none: no such results folder; run a suite with pytest first, or name it with --ship-results"
     for make in (files.write_tables, files.check_tables):
         with pytest.raises(HarnessError, match=message):
             make(tmp_path / "none")
@@ -89,7 +89,7 @@ def test_missing_and_empty_folders(tmp_path):
 
 def test_command_without_results_fails(tmp_path, capsys):
     assert 4 == main(["report", "--ship-results", str(tmp_path)])
-    assert "holds no results; run pytest suites first" in capsys.readouterr().err
+    assert "holds no results; run a suite with pytest first" in capsys.readouterr().err
 
 
 def test_damaged_result_is_an_error(tmp_path):
@@ -107,3 +107,12 @@ def test_hostile_file_names_stay_inert(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "\x1b" not in err
     assert not [line for line in err.splitlines() if line.strip().startswith("::")]
+
+
+def test_summary_reads_local_results_where_no_machine_is_named(tmp_path, capsys):
+    save(tmp_path, result(environment=elsewhere(machine="local")))
+    assert 0 == main(["report", "--short", "--ship-results", str(tmp_path)])
+    assert "toy-task / toy-model | cpu, local" in capsys.readouterr().out
+    save(tmp_path, result())
+    assert 0 == main(["report", "--short", "--ship-results", str(tmp_path)])
+    assert "cpu, local" not in capsys.readouterr().out

@@ -61,7 +61,9 @@ def served(measured, installed, tmp_path, monkeypatch):  # noqa: F811
 
     def serve(case):
         folder = tmp_path / "published"
-        assert 0 == main(["publish", case, "--to", str(folder), "--demo", "--ship-artifacts", str(toy.artifacts)])
+        assert 0 == main(
+            ["publish", case, "--to", str(folder), "--demo", "--anyway", "--ship-artifacts", str(toy.artifacts)]
+        )
         port, hosts, log = free_port(), tmp_path / "hosts", (tmp_path / "log").open("w")
         env = os.environ | {
             "PYTHONPATH": str(tmp_path / "watch"),
