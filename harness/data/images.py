@@ -140,8 +140,8 @@ def _labelled_rows(path: Path, images: list[Path]) -> list[tuple[str, Path, Any]
     strays = [file for file, place in places.items() if len(place) != depth]
     rule = "images lie in folders named by label, these in the folder itself or in train, validation and test"
     if strays or (depth == 1 and all(splits.values())):
-        stray = f"{len(strays):,} images lie elsewhere, the first {strays[0]}" if strays else "there is no label"
-        raise ValueError(f"{stray}; {rule}")
+        stray = f"{len(strays):,} of them lie elsewhere, the first {strays[0]}" if strays else "these have no label"
+        raise ValueError(f"{rule}; {stray}")
     if depth == 2 and len({*splits.values()}) < len(tops):
         raise ValueError(f"two of the folders {', '.join(sorted(tops))} are the same split; join them")
     used = {path.joinpath(*place[:level]) for place in places.values() for level in (1, depth)}
@@ -291,7 +291,7 @@ def _explain(value: Any, error: Exception) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS, not the image itself; run: git lfs pull"
     if not isinstance(error, UnidentifiedImageError):
-        return brief_error(error)
+        return str(error) if type(error) is ValueError else brief_error(error)
     package = UNREAD.get(path.suffix.lower())
     return "Pillow knows no such format" + (f"; run: python -m pip install {package}" if package else "")
 
