@@ -16,11 +16,14 @@ from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.metrics import METRICS
+from harness.metrics.entities import SCHEMES
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
 """Arguments of a task that say what a metric is to assume → that metric."""
+TOKENIZERS = ("13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores101", "flores200", "none")
+CHOICES = {"scheme": tuple(SCHEMES), "tokenize": TOKENIZERS}
 
 
 @explain_arguments
@@ -169,6 +172,8 @@ class Task:
                 continue
             if not isinstance(value, str | tuple):
                 raise HarnessError(f"task {self.name}: {name}={value!r} must be a string, as in {name}={str(value)!r}")
+            if name in CHOICES:
+                check_choice(f"task {self.name}", name, value, CHOICES[name])
             if metric not in self.metrics:
                 raise HarnessError(f"task {self.name}: {name}= is for the metric {metric}; name it in metric= or also=")
 

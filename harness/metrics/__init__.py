@@ -36,9 +36,9 @@ class Metric:
     name: str
     setting: Setting = None
     """For `f1` the index of its label, for `off-by-one-accuracy` each label's rank, for `entity-f1` the scheme of the
-    tags, for `bleu` the tokenizer."""
+    tags and their form, for `bleu` the tokenizer."""
     reading: str = ""
-    """The setting in words: "of 'fault'"."""
+    """The setting in words that follow the name: "of 'fault'"."""
 
     @property
     def counts_rows(self) -> bool:
@@ -63,7 +63,7 @@ METRICS = {
     ),
     "f1": MetricEntry("harness.metrics.classification", "F1", needs_setting=True),
     "f1-macro": MetricEntry("harness.metrics.classification", "MacroF1"),
-    "entity-f1": MetricEntry("harness.metrics.tagging", "EntityF1"),
+    "entity-f1": MetricEntry("harness.metrics.tagging", "EntityF1", needs_setting=True),
     "word-accuracy": MetricEntry("harness.metrics.tagging", "WordAccuracy"),
     "exact-match": MetricEntry("harness.metrics.texts", "ExactMatch", counts_rows=True),
     "token-f1": MetricEntry("harness.metrics.texts", "TokenF1"),
@@ -71,6 +71,6 @@ METRICS = {
     "top-5": MetricEntry("harness.metrics.classification", "Top5", counts_rows=True),
     "accuracy@1": MetricEntry("harness.metrics.classification", "AccuracyAt1", counts_rows=True),
     "mrr": MetricEntry("harness.metrics.classification", "MeanReciprocalRank"),
-    "bleu": MetricEntry("harness.metrics.texts", "Bleu"),
+    "bleu": MetricEntry("harness.metrics.texts", "Bleu", needs_setting=True),
     "chrf": MetricEntry("harness.metrics.texts", "ChrF"),
 }

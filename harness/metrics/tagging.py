@@ -1,4 +1,4 @@
-"""Metrics over one tag a word; seqeval decides where entities begin and end."""
+"""Metrics over one tag a word; the scheme of the tags decides where entities begin and end."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from numpy.typing import NDArray
 
 from harness.contracts.kind import NO_ANSWER, NO_LABEL
 from harness.metrics.base import SummedMetric, ratio
-
-SEQEVAL_TAGS = {NO_ANSWER: "O", NO_LABEL: f"I-{NO_LABEL}"}
-"""Answers that are not tags of the task, as seqeval reads them: no entity, and an entity that is never expected."""
+from harness.metrics.entities import SCHEMES, entities
 
 TAGS = {"predictions": List(Value("string")), "references": List(Value("string"))}
 
 
 class EntityF1(SummedMetric):
-    """Micro-averaged F1 of whole entities with the correct type and both ends correct, as in seqeval and CoNLL."""
+    """Micro-averaged F1 of whole entities with the correct type and both ends correct, as in seqeval's strict mode.
+
+    The setting is the scheme of the tags and how they are written, `IOB2 prefix` for instance.
+    """
 
     key, columns = "entity-f1", TAGS
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
         """Return (correctly predicted, predicted, expected entities)."""
-        from seqeval.metrics.sequence_labeling import get_entities
-
+        scheme, form = self.setting.split()
+        alone = SCHEMES[scheme][-1:]
+        wrong = f"{NO_LABEL}-{alone}" if form == "suffix" else f"{alone}-{NO_LABEL}"
+        # Answers that are not tags of the task: no entity, and an entity that is never expected.
+        read_as = {NO_ANSWER: "O", NO_LABEL: wrong}
         counts = []
         for own, truth in zip(predictions, references, strict=True):
-            predicted = set(get_entities([SEQEVAL_TAGS.get(tag, tag) for tag in own]))
-            expected = set(get_entities(list(truth)))
+            predicted = entities(tuple(read_as.get(tag, tag) for tag in own), scheme, form)
+            expected = entities(tuple(truth), scheme, form)
             counts.append([len(predicted & expected), len(predicted), len(expected)])
         return np.array(counts, dtype=float)
 

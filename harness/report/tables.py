@@ -27,8 +27,8 @@ STARTUP = "Startup in ms, median over fresh processes, and upper bounds of laten
 LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:"
 
 TERMINAL = (
-    sentences.larger_batches, sentences.other_scores, sentences.float_layers, sentences.spread_of_seeds,
-    sentences.disturbances, sentences.noise,
+    sentences.larger_batches, sentences.metric_readings, sentences.other_scores, sentences.float_layers,
+    sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
 )  # fmt: skip
 """Sentences that the terminal shows of a comparison; files have more."""
 

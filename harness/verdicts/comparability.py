@@ -79,6 +79,7 @@ def differences(stored: Result, today: Result) -> list[str]:
             unequal += _unequal(_packages(before, place), _packages(now, place))
     for name, (old, new) in {
         "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
+        "metric": [r.data.readings.get(r.data.metric) if r.data else None for r in (stored, today)],
         "model source": [result.recipe.get("source") for result in (stored, today)],
         "model files": [result.recipe.get("source_content") for result in (stored, today)],
     }.items():

@@ -10,6 +10,7 @@ import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
+from seqeval.scheme import IOB2
 from sklearn.metrics import accuracy_score, f1_score, label_ranking_average_precision_score, top_k_accuracy_score
 from transformers.data.metrics.squad_metrics import get_raw_scores
 
@@ -44,7 +45,7 @@ PAIRS = {
 }
 """For each metric pairs of a prediction and its truth."""
 EVERY = pytest.mark.parametrize("metric", METRICS)
-SETTINGS = {"f1": 1, "off-by-one-accuracy": (0, 1, 2)}
+SETTINGS = {"f1": 1, "off-by-one-accuracy": (0, 1, 2), "entity-f1": "IOB2 prefix", "bleu": "13a"}
 """What metrics assume of the rows above."""
 
 
@@ -108,7 +109,7 @@ LIBRARIES = {
     "off-by-one-accuracy": neighbours_accepted,
     "f1": partial(f1_score, labels=[1], average="macro", zero_division=0),
     "f1-macro": used_labels_f1,
-    "entity-f1": partial(seqeval.metrics.f1_score, zero_division=0),
+    "entity-f1": partial(seqeval.metrics.f1_score, zero_division=0, mode="strict", scheme=IOB2),
     "word-accuracy": seqeval.metrics.accuracy_score,
     "bleu": lambda truths, predictions: sacrebleu.corpus_bleu(predictions, [truths]).score / 100,
     "chrf": lambda truths, predictions: sacrebleu.corpus_chrf(predictions, [truths]).score / 100,
