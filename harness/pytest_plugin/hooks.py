@@ -15,6 +15,7 @@ from harness.pytest_plugin import session as sessions
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
 from harness.pytest_plugin.session import ShipSession
 from harness.spec import Case
+from harness.util.console import accept_any_text
 from harness.util.text import terminal_safe
 
 SESSION = pytest.StashKey[ShipSession]()
@@ -37,6 +38,7 @@ def session_of(config: pytest.Config) -> ShipSession:
     if SESSION not in config.stash:
         # Without an ini file, pytest's rootdir moves with the paths on the command line.
         root = config.rootpath if config.inipath else config.invocation_params.dir
+        accept_any_text()
         config.stash[SESSION] = ShipSession.from_options(config.option, root, config.invocation_params.args)
         config.pluginmanager.register(Hooks(config, config.stash[SESSION]), "shipbench-cases")
     return config.stash[SESSION]

@@ -33,6 +33,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         hooks.collect(item)
 
 
+def pytest_exception_interact(
+    node: pytest.Item | pytest.Collector, call: pytest.CallInfo[Any], report: pytest.CollectReport | pytest.TestReport
+) -> None:
+    """Report a suite's wrong declaration as its message and place, without a traceback through the harness."""
+    if isinstance(report, pytest.CollectReport) and call.excinfo is not None and "harness" in report.longreprtext:
+        from harness.pytest_plugin.suite_errors import import_problem
+
+        report.longrepr = import_problem(call.excinfo.value, node.config.invocation_params.dir) or report.longrepr
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """End a session whose xdist workers were told to measure; their controller collects no case itself."""

@@ -5,22 +5,20 @@ from __future__ import annotations
 import ast
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from harness.contracts.backend import Backend
-from harness.contracts.kind import EncodedRows
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
-from harness.data import reading, splits
+from harness.data import splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
-from harness.training.train import label_order
+from harness.training import fit
 from harness.util.console import Progress, quiet
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
@@ -37,47 +35,54 @@ FEW_ROWS = 50
 """Rows; a model fine-tuned on fewer gets a note."""
 
 
-def check_cases(
-    selected: Sequence[tuple[Case, Path]], progress: Progress, places: Mapping[str, Path] = MappingProxyType({})
-) -> list[str]:
-    """Return notes on the selected cases, each given with its suite's folder; `places` must be writable, by option.
+def check_cases(selected: Sequence[tuple[Case, Path]], progress: Progress, places: Mapping[Path, str]) -> list[str]:
+    """Return notes on the selected cases, each given with its suite's folder; `places` must be writable.
 
-    HarnessError with every problem. Cheap checks come first, and a model waits until its task's rows are read: whoever
-    misspelt a column need not wait for Transformers.
+    HarnessError with every problem of the places, else of the cases. Cheap checks come first, and a model waits until
+    its task's rows are read: whoever misspelt a column need not wait for Transformers.
     """
     tasks = dict.fromkeys((case.task, folder) for case, folder in selected)
     progress.say(f"checking the rows and models of {', '.join(dict.fromkeys(task.name for task, _ in tasks))}")
-    problems: dict[str, None] = {}  # each once
-    notes: list[str] = []
     readable: set[tuple[Task, Path]] = set()
     with quiet():
-        for check in _checks(selected, places, readable):
-            try:
-                notes += check() or ()
-            except HarnessError as error:
-                problems[str(error)] = None
-            except Exception as error:  # raised by a library, or by a user's file that does not parse
-                problems[brief_error(error)] = None
+        _run(_place_checks(places, [task for task, _ in tasks]))
+        return _run(_checks(selected, readable))
+
+
+def _run(checks: Iterable[Callable[[], Sequence[str] | None]]) -> list[str]:
+    """Return the notes of all checks; HarnessError with the problems of all."""
+    problems: dict[str, None] = {}  # each once
+    notes: list[str] = []
+    for check in checks:
+        try:
+            notes += check() or ()
+        except HarnessError as error:
+            problems[str(error)] = None
+        except Exception as error:  # raised by a library, or by a user's file that does not parse
+            problems[brief_error(error)] = None
     if problems:
         raise HarnessError("\n".join(problems))
     return list(dict.fromkeys(notes))
 
 
+def _place_checks(places: Mapping[Path, str], tasks: Iterable[Task]) -> Iterator[Callable[[], None]]:
+    for place, option in places.items():
+        yield partial(check_writable, place, option)
+    yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
+    if any(not isinstance(task.dataset, Package) for task in tasks):
+        yield _check_cache
+
+
 def _checks(
-    selected: Sequence[tuple[Case, Path]], places: Mapping[str, Path], readable: set[tuple[Task, Path]]
+    selected: Sequence[tuple[Case, Path]], readable: set[tuple[Task, Path]]
 ) -> Iterator[Callable[[], Sequence[str] | None]]:
     """Yield the checks, which return notes; those of models only for tasks in `readable`, which those of rows fill."""
     yield check_onnxruntime
-    for owner, place in places.items():
-        yield partial(check_writable, place, owner)
-    yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
     models = dict.fromkeys((case.task, case.model, folder) for case, folder in selected)
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield partial(_check_backend, backend)
     for source, folder in dict.fromkeys((m.source, f) for _, m, f in models if isinstance(m.source, Local | Native)):
         yield partial(_locate, source, folder)
-    if any(not isinstance(task.dataset, Package) for task, *_ in models):
-        yield _check_cache
     for task, folder in dict.fromkeys((task, folder) for task, _, folder in models):
         yield partial(_check_rows, task, folder, readable)
     for task, model, folder in models:
@@ -97,7 +102,7 @@ def _check_cache() -> None:
     """Raise HarnessError unless `datasets` can write its cache."""
     from datasets import config
 
-    check_writable(Path(config.HF_DATASETS_CACHE), "HF_DATASETS_CACHE, by default in HF_HOME:")
+    check_writable(Path(config.HF_DATASETS_CACHE), "HF_HOME or HF_DATASETS_CACHE")
 
 
 def _check_rows(task: Task, folder: Path, readable: set[tuple[Task, Path]]) -> list[str]:
@@ -132,7 +137,8 @@ def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
         )
 
 
-def _check_source(task: Task, model: Model, folder: Path) -> None:
+def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
+    """Return notes on how a model and its rows fit."""
     match model.source:
         case Native():
             if task.kind.native_arguments is None:
@@ -149,16 +155,8 @@ def _check_source(task: Task, model: Model, folder: Path) -> None:
                 raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {kind!r}")
             task.kind.processor(model.source, None, [], task.inputs)
         case Package() | Hub() | Local():
-            pretrained = reading.pretrained(model.source, folder)
-            assert pretrained is not None
-            processor = task.kind.load_processor(pretrained)
-            split = splits.load(task, folder)
-            rows = [split.test[0]]
-            examples = task.kind.encode(processor, rows, task.inputs, model.max_length)
-            if not model.is_used_as_is:
-                task.kind.targets(EncodedRows(processor, rows, task.inputs, examples))
-            elif split.labels:
-                label_order(model, pretrained, split.labels)
+            return [f"{task.name}/{model.name}: {note}" for note in fit.check(task, model, folder)]
+    return []
 
 
 def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:

@@ -34,7 +34,7 @@ GROUPS = ("default", "all")
 def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
     """Return the names of the cases that the options leave out; HarnessError for a backend that no case has."""
     choices = (*sorted({case.backend.name for case in cases}), *GROUPS)
-    names = (namespace.ship_backends or "default").split(",")
+    names = [name.strip() for name in (namespace.ship_backends or "default").split(",")]
     for name in names if cases else ():
         check_choice("--ship-backends", "backend", name, choices)
 
@@ -134,8 +134,8 @@ class ShipSession:
         from harness.pytest_plugin.preflight import check_cases
 
         # A folder of results that is there may be another user's.
-        tasks = [(self.results_folder / self.options.ship_machine / case.task.name) for case, _ in runnable]
-        places = {place: "--ship-results" for place in tasks} | {self.artifacts_folder: "--ship-artifacts"}
+        tasks = [self.results_folder / self.options.ship_machine / case.task.name for case, _ in runnable]
+        places = dict.fromkeys(tasks, "--ship-results") | {self.artifacts_folder: "--ship-artifacts"}
         for note in check_cases(runnable, self.progress, places):
             self.progress.say(note)
 

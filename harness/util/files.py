@@ -54,9 +54,8 @@ def check_writable(folder: Path, owner: str) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(2**16))
     except OSError as error:
-        raise HarnessError(
-            f"{owner} {folder}: cannot be written: {error.strerror}; choose a folder that can, or free it"
-        ) from error
+        problem = f"{folder} cannot be written: {error.strerror}"
+        raise HarnessError(f"{problem}; set {owner} to a folder that can, or make room there") from error
     finally:
         for path in new:  # this was a trial
             with suppress(OSError):

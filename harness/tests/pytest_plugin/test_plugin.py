@@ -340,7 +340,7 @@ def test_measuring_under_xdist_is_refused(toy: Toy) -> None:
     [
         (
             "--ship-backends=numpy,tensorflow",
-            "--ship-backends: unknown backend tensorflow; expected some of numpy, onnxruntime, onnxruntime-fp16, "
+            "--ship-backends: unknown backend 'tensorflow'; expected one of numpy, onnxruntime, onnxruntime-fp16, "
             "onnxruntime-int8, onnxruntime-o2, pytorch, pytorch-fp16, default, all",
         ),
         ("--ship-machine=../x", "--ship-machine '../x': "),
