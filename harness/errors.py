@@ -38,25 +38,29 @@ class OutOfMemory(WorkerError):
 
 def describe_error(error: BaseException) -> str:
     """Return type and text of the error and, on a line of its own, of what caused it in the end."""
-    return "\n  caused by ".join(map(_describe, _error_and_root(error)))
+    root = _root(error)
+    is_quoted = root is error or _text(root) in _text(error)
+    return _describe(error) if is_quoted else f"{_describe(error)}\n  caused by {_describe(root)}"
 
 
 def brief_error(error: BaseException) -> str:
     """Return the error and what caused it in the end as part of a sentence: the first line of each, cut if long."""
-    lines = (
+    lines = [
         next((line for line in map(str.strip, _describe(part).splitlines()) if line), "")
-        for part in _error_and_root(error)
-    )
+        for part in (error, _root(error))
+    ]
+    if lines[1].partition(": ")[2] in lines[0]:
+        del lines[1]
     return "; caused by ".join(line if len(line) <= BRIEF else f"{line[:BRIEF]} …" for line in lines)
 
 
-def _error_and_root(error: BaseException) -> list[BaseException]:
-    """Return the error, and the end of its chain of causes unless its own text quotes that."""
+def _root(error: BaseException) -> BaseException:
+    """Return the end of an error's chain of causes."""
     root, seen = error, {id(error)}
     while root.__cause__ is not None and id(root.__cause__) not in seen:
         root = root.__cause__
         seen.add(id(root))
-    return [error] if root is error or _text(root) in _text(error) else [error, root]
+    return root
 
 
 def _describe(error: BaseException) -> str:

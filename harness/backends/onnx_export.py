@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness import checkpoint
 from harness.contracts.kind import Arrays, Kind
-from harness.errors import Unsupported
+from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
 
 FILE = "model.onnx"
+
+TYPES = "token_type_ids"
 
 ENCODER = "encoder_model.onnx"
 """The encoder's graph; only a model that generates text has it."""
@@ -36,14 +42,18 @@ def _export(source: Path, out: Path, kind: Kind) -> str:
 
     model: Any = checkpoint.load(source)
     model_type = model.config.model_type
-    tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "onnx", library_name="transformers")
+    try:
+        tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "onnx", library_name="transformers")
+    except KeyError as error:
+        raise Unsupported(f"Optimum exports no model of the type {model_type}") from error
     task = kind.export or kind.name
     if task not in tasks:
         raise Unsupported(f"Optimum exports no {task} head for {model_type}; it exports {', '.join(tasks)}")
     # Optimum's validation only warns; the pipeline compares every answer with the reference instead. A decoder's two
     # graphs stay separate: merged, they are branches, which the quantiser does not enter.
     separate = checkpoint.generates(model)
-    onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=separate)
+    with _refusals("Optimum", model):
+        onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=separate)
     return f"optimum-onnx {version('optimum-onnx')}"
 
 
@@ -53,14 +63,11 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
 
     example = _example_tensors(source)
     shapes = {name: dict(enumerate(kind.axes)) for name in example}
-    program = torch.onnx.export(
-        checkpoint.load(source),
-        kwargs=example,
-        dynamo=True,
-        verbose=False,
-        output_names=["logits"],
-        dynamic_shapes=shapes,
-    )
+    module = checkpoint.load(source)
+    with _refusals("torch.onnx", module):
+        program = torch.onnx.export(
+            module, kwargs=example, dynamo=True, verbose=False, output_names=["logits"], dynamic_shapes=shapes
+        )
     assert program is not None
     model = program.model_proto
     # The quantiser transposes weights in place and fails on shapes that were recorded before.
@@ -69,6 +76,23 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
         _remove_source_paths(nodes)
     onnx.save(model, out / FILE)
     return f"torch.onnx {torch.__version__}"
+
+
+@contextmanager
+def _refusals(exporter: str, model: Any) -> Iterator[None]:
+    """Turn an exporter's statement that it cannot express a model into Unsupported; other errors stay as they are."""
+    import torch
+
+    try:
+        yield
+    except (NotImplementedError, torch.onnx.OnnxExporterError) as error:
+        cause = error.__cause__ or error
+        places = re.findall(r'File ".*?([^/"]+)", line (\d+), in \w+\n +(.+)', str(cause))
+        place = " ({}, line {}: {})".format(*places[-1]) if places else ""
+        reason = f"{exporter} cannot express {type(model).__name__}: {brief_error(cause)}{place}"
+        if "DataDependent" in type(cause).__name__:
+            reason += "; a branch on values of tensors cannot be exported, torch.where can"
+        raise Unsupported(reason) from error
 
 
 def _remove_source_paths(nodes: Iterable[Any]) -> None:
@@ -94,7 +118,8 @@ def export_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, 
             raise Unsupported("OnnxExporter splits a model that generates into parts that the worker cannot run")
         example = _example_tensors(source)
         shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
-        export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
+        with _refusals("OnnxExporter", model):
+            export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
         OnnxExporter.save_program(export.program, out / FILE)
     return {"exporter": f"OnnxExporter, transformers {version('transformers')}", "torch": torch.__version__}
 
@@ -118,9 +143,9 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             if is_generating(source):
                 model = ORTModelForSeq2SeqLM.from_pretrained(source, use_merged=False, local_files_only=True)
             optimizer = ORTOptimizer.from_pretrained(model)
+            optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
         except (KeyError, NotImplementedError) as error:
-            raise Unsupported(f"ORTOptimizer: {error}") from error
-        optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
+            raise Unsupported(f"ORTOptimizer: {brief_error(error)}") from error
     return {"optimizer": f"ORTOptimizer O2, optimum-onnx {version('optimum-onnx')}"}
 
 
@@ -132,9 +157,15 @@ def host_run(session: Any) -> Callable[[Arrays], Arrays]:
 
 
 def input_selector(names: Sequence[str]) -> Callable[[Arrays], Arrays]:
-    """Return a function that selects a graph's inputs from a batch; ValueError if the batch lacks one."""
+    """Return a function that selects a graph's inputs from a batch; ValueError if the batch lacks one.
+
+    Where a tokenizer gives no token types they are zero, as in PyTorch.
+    """
+    reads_types = TYPES in names
 
     def select(arrays: Arrays) -> Arrays:
+        if reads_types and TYPES not in arrays and "input_ids" in arrays:
+            arrays = {**arrays, TYPES: np.zeros_like(arrays["input_ids"])}
         try:
             return {name: arrays[name] for name in names}
         except KeyError as missing:

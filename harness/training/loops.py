@@ -218,7 +218,12 @@ def native_loop(job: Job) -> list[float]:
     optimizer = _optimizer(job)
     schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
     rng = torch.Generator().manual_seed(recipe.seed)
-    settings: dict[str, Any] = {"shuffle": True, "collate_fn": job.collate, "generator": rng, "drop_last": job.drops_last}
+    settings: dict[str, Any] = {
+        "shuffle": True,
+        "collate_fn": job.collate,
+        "generator": rng,
+        "drop_last": job.drops_last,
+    }
     loader = DataLoader[Any](job.train, recipe.batch_size, **settings)
     kept, step = Kept(job), 0
     with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:

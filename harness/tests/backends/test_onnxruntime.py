@@ -3,15 +3,17 @@
 import numpy as np
 import onnx
 import pytest
-from tiny_models import TEXTS, one_each, save_bart, save_native
+import torch
+from tiny_models import SIZES, TEXTS, one_each, save_bart, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH, tuned
 from harness.backends.onnx_quantization import int8_preset
 from harness.contracts.backend import Target, format_options
-from harness.contracts.sources import Scratch
+from harness.contracts.sources import Native, Scratch
 from harness.errors import Unsupported
 from harness.kinds import image_classification, text_classification, translation
+from harness.util.forward import check_native
 
 CPU = Target("cpu", 1)
 
@@ -175,3 +177,86 @@ def test_classifier_on_a_generating_body_does_not_generate(tmp_path):
     from transformers import BartForSequenceClassification
 
     assert not checkpoint.generates(BartForSequenceClassification.from_pretrained(save_bart(tmp_path)))
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Summed(nn.Module):
+    def __init__(self, vocab_size, num_labels):
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, 8)
+        self.classifier = nn.Linear(8, num_labels)
+
+    def features(self, input_ids, attention_mask):
+        return (self.embedding(input_ids) * attention_mask[:, :, None]).sum(1)
+
+
+class Dictionary(Summed):
+    def forward(self, input_ids, attention_mask):
+        features = self.features(input_ids, attention_mask)
+        return {"features": features, "logits": self.classifier(features)}
+
+
+class Branching(Summed):
+    def forward(self, input_ids, attention_mask):
+        features = self.features(input_ids, attention_mask)
+        if features.sum() > 0:
+            features = -features
+        return self.classifier(features)
+"""
+
+
+def save_own(folder, name):
+    """Save one of OWN's modules, checked as before training; return its folder."""
+    (folder / "own.py").write_text(OWN)
+    (out := folder / "checkpoint").mkdir()
+    source = Native(f"own.py:{name}")
+    tokenizer = text_classification.processor(source, None, TEXTS, ("text",))
+    model = checkpoint.create(source, text_classification, folder, None, ("a", "b"), tokenizer)
+    encoded = text_classification.encode(tokenizer, TEXTS[:2], ("text",), 16)
+    example = text_classification.collate(tokenizer, one_each(encoded))
+    check_native("model own", model, {name: torch.from_numpy(array) for name, array in example.items()}, 2)
+    checkpoint.save(model, source, folder, out, tokenizer, example)
+    return out
+
+
+def test_logits_of_a_dictionary_are_trained_and_exported(tmp_path):
+    own = save_own(tmp_path, "Dictionary")
+    (out := tmp_path / "onnx").mkdir()
+    ONNXRUNTIME.build(own, out, text_classification)
+    batch = texts(own, 0, 1, 2)
+    reference, exported = (backend.run(batch) for backend in (PYTORCH.load(own, CPU), ONNXRUNTIME.load(out, CPU)))
+    assert ["logits"] == list(reference) == list(exported)
+    np.testing.assert_allclose(reference["logits"], exported["logits"], atol=1e-5)
+
+
+def test_branch_on_values_is_unsupported_in_one_sentence(tmp_path):
+    own = save_own(tmp_path, "Branching")
+    with pytest.raises(
+        Unsupported, match=r"torch.onnx cannot express Branching: .*if features.sum\(\) > 0:\); a branch"
+    ) as e:
+        ONNXRUNTIME.build(own, tmp_path, text_classification)
+    assert 500 > len(str(e.value))
+
+
+def test_unknown_model_type_is_unsupported_in_one_sentence(tmp_path):
+    from transformers import ErnieConfig, ErnieForSequenceClassification
+
+    ErnieForSequenceClassification(ErnieConfig(vocab_size=60, **SIZES)).save_pretrained(tmp_path)
+    with pytest.raises(Unsupported, match=r"^Optimum exports no model of the type ernie$"):
+        ONNXRUNTIME.build(tmp_path, tmp_path, text_classification)
+
+
+def test_graph_gets_token_types_that_the_tokenizer_leaves_out(tmp_path):
+    batch = token_batch(2, 7)
+    source = save_bert(tmp_path, batch)
+    (out := tmp_path / "onnx").mkdir()
+    ONNXRUNTIME.build(source, out, text_classification)
+    del batch["token_type_ids"]
+    reference, own = (
+        backend.run(batch)["logits"] for backend in (PYTORCH.load(source, CPU), ONNXRUNTIME.load(out, CPU))
+    )
+    np.testing.assert_allclose(reference, own, atol=1e-5)
