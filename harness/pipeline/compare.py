@@ -13,7 +13,7 @@ from harness.pipeline import measurement, record
 from harness.pipeline.measurement import Contender, workload
 from harness.pipeline.prepare import prepare
 from harness.pipeline.state import Comparison, Options, State, Stopped, stage
-from harness.results.schema import Failure, Result
+from harness.results.schema import NO_CONSTRAINTS, Failure, Result
 from harness.spec import Case
 from harness.util.console import Progress
 from harness.util.machine import load_average
@@ -26,13 +26,28 @@ Keep = Callable[[Result, pd.DataFrame | None, str], None]
 def compare(comparison: Comparison, options: Options, progress: Progress, keep: Keep) -> list[Result]:
     """Build, measure and store every case of the comparison. A failed case has a result that says why."""
     state = prepare(comparison, options, progress)
-    if REFERENCE in state.prepared:
+    if REFERENCE in state.prepared and not _ends_untimed(state, progress):
         try:
             with stage("measure"):
                 _measure(state, progress)
         except Stopped as stopped:
             state.fail_all(stopped)
     return [_record(case, state, keep) for case in comparison.cases]
+
+
+def _ends_untimed(state: State, progress: Progress) -> bool:
+    """Return whether no backend may ship however fast it is, and say so once: rounds would take minutes for nothing."""
+    score, gates = state.prepared[REFERENCE].scored.score, [case.gate for case in state.comparison.cases if case.gate]
+    contenders = {case.backend.name for case in state.comparison.cases} - {REFERENCE}
+    why = ""
+    if score is not None and any(score < gate.min_score for gate in gates):
+        why = f"the reference scores {score:.4f}, below its min_score={max(gate.min_score for gate in gates):g}"
+    elif contenders and contenders <= state.failures.keys() and state.options.constraints == NO_CONSTRAINTS:
+        why = "no other backend gave answers to compare it with"
+    if why:
+        state.notes.append(f"nothing was timed: {why}")
+        progress.say(state.notes[-1])
+    return bool(why)
 
 
 def _measure(state: State, progress: Progress) -> None:

@@ -164,7 +164,7 @@ def _check_target(target: Path) -> None:
 
 
 def _check_may_ship(case: MeasuredCase, push: str | None) -> None:
-    """Raise HarnessError unless the verdict is ship, or the reference passes its gate; pushed, it must be recommended."""
+    """Raise HarnessError unless the verdict is ship; a reference must pass its gate and, pushed, be recommended."""
     result, judged = case.result, verdict(case.result)
     if result.backend != REFERENCE:
         word = f"{judged.word}: {'; '.join(judged.reasons)}" if judged else "missing"

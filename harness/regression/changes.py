@@ -209,13 +209,15 @@ def compare_speed(change: Change, stored: Sequence[Interval], today: Sequence[In
     `typical` is the spread of other cases in the same environment (a standard deviation of logs). The largest of the
     three spreads counts: five runs that happen to lie close together are trusted no more than their neighbours.
     """
-    freedom, widening = len(stored) + len(today) - 2, math.inf
-    if freedom > 0:  # else the spread between runs is unknown
+    freedom, widening = len(stored) + len(today) - 2, 0.0
+    if freedom > 0:
         largest = max(spread(stored), spread(today), typical)
         widening = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * largest * math.sqrt(1 / len(stored) + 1 / len(today))
     share = len(today) / (len(stored) + len(today))  # of the variance of the difference, that of the stored mean
     before, now = _log_mean(stored, widening * share), _log_mean(today, widening * (1 - share))
     ratio = Interval(now.estimate - before.estimate, now.low - before.high, now.high - before.low)
+    if not freedom:  # each run has its own interval, and the spread between runs is unknown
+        ratio = Interval(ratio.estimate, -math.inf, math.inf)
     word, why = _judge_speed(ratio, len(stored))
     return replace(change, word=word, why=why, stored=_exp(before), today=_exp(now), change=_exp(ratio))
 
@@ -233,7 +235,8 @@ def _judge_speed(ratio: Interval, runs: int) -> tuple[Word, str]:
     """Return the word for a ratio in logs, and the reason."""
     tolerance, within = math.log(TOLERANCE), math.log(WITHIN)
     if runs < ENOUGH:
-        return "undecided", f"{runs} stored run{'s' if runs > 1 else ''}; {ENOUGH} are needed"
+        apart = "" if runs > 1 else ", for each interval is of one run, and runs of unchanged code lie further apart"
+        return "undecided", f"{runs} stored run{'s' if runs > 1 else ''}; {ENOUGH} are needed{apart}"
     if ratio.high < -tolerance or ratio.low > tolerance:
         return "regressed" if ratio.high < 0 else "improved", f"the intervals are more than {TOLERANCE - 1:.0%} apart"
     if -within <= ratio.low and ratio.high <= within:
