@@ -10,6 +10,7 @@ from harness.results.schema import Result
 from harness.stats.intervals import Interval, drop_interval
 from harness.stats.speedup import LOOKS
 from harness.verdicts.accuracy import counts_rows, judge_accuracy, score_drops
+from harness.verdicts.labels import reference_collapse
 from harness.verdicts.speed import TOLERANCE, agreed_pace, all_reach, flatten, own_speedups, why_invalid
 from harness.verdicts.verdict import verdict
 
@@ -31,7 +32,8 @@ def remedies(result: Result) -> list[Remedy]:
     judgement = verdict(result)
     if judgement is None or judgement.word not in ("undecided", "invalid"):
         return []
-    return [*_rounds(result), *_rows(result)]
+    ways = [] if reference_collapse(result) else [*_rounds(result), *_rows(result)]
+    return ways or [Remedy(NO_REPEAT)]  # what collapsed gives the same answers again
 
 
 def _rows(result: Result) -> Iterator[Remedy]:

@@ -8,7 +8,7 @@ from factory import answers, failed, result, series, unsupported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.results.schema import Bounds
+from harness.results.schema import Bounds, Seed
 from harness.spec import Gate
 from harness.stats.intervals import drop_interval
 from harness.verdicts.accuracy import judge_accuracy
@@ -87,6 +87,12 @@ def test_unmeasured_speed_is_not_mended_by_repeating():
     one = result("x", series=())
     assert "invalid" == verdict(one).word
     assert [False] == [remedy.by_repeating for remedy in remedies(one)]
+
+
+def test_collapse_is_not_mended_by_repeating():
+    one = result("x", 2.0, seeds=(Seed(seed=0, score=0.5, only_label="a"),))
+    assert "invalid" == verdict(one).word
+    assert ["running again will not help"] == [remedy.text for remedy in remedies(one)]
 
 
 def test_readme_gate_leaves_room_for_flips():
