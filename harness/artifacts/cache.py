@@ -140,7 +140,8 @@ class Artifacts:
                 lend_copy(artifact, out) as folder,
                 Worker(backend, folder, self.target, self.timeout_s, kind=self.task.kind) as process,
             ):
-                return predictions.collect(process, inputs, list(inputs.metrics.values()), out, self.progress)
+                metrics = list(inputs.metrics.values())
+                return predictions.collect(process, inputs, metrics, out, self.progress, self.model.name)
 
         runner, installed = _without_environments(backend), _installed(backend.runs_in, backend.packages)
         key = fingerprint(

@@ -44,15 +44,20 @@ class Evaluation:
     """By the task's further metrics, where they are defined."""
 
 
-def collect(worker: Worker, inputs: Inputs, metrics: Sequence[Metric], out: Path, progress: Progress) -> dict[str, Any]:
-    """Run every row and the probes, write the outputs to `out`, and return predictions and scores for `read`."""
+def collect(
+    worker: Worker, inputs: Inputs, metrics: Sequence[Metric], out: Path, progress: Progress, model: str
+) -> dict[str, Any]:
+    """Run every row and the probes, write the outputs to `out`, and return predictions and scores for `read`.
+
+    The model's name is for the message that its answers do not repeat.
+    """
     single = []
     with progress.bar(f"answers of {worker.name}", len(inputs)) as bar:
         for row in range(len(inputs)):
             single.append(_run(worker, inputs.batch([row]), f"test row {row}"))
             bar.update()
         padded = [_run(worker, batch, "a padded batch") for batch in inputs.probes()]
-        _check_repeats(worker, inputs, single)
+        _check_repeats(worker, inputs, single, model)
     save_rows(single, out / SINGLE)
     save_rows([entry for batch in padded for entry in split_rows(batch, [1] * _entries(batch))], out / PADDED)
     predictions, truths = inputs.predictions(single), inputs.truths()
@@ -91,7 +96,7 @@ def load_rows(file: Path) -> list[Arrays]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _check_repeats(worker: Worker, inputs: Inputs, single: Sequence[Arrays]) -> None:
+def _check_repeats(worker: Worker, inputs: Inputs, single: Sequence[Arrays], model: str) -> None:
     """Raise HarnessError if a row that is asked again is answered differently: nothing could be compared with that."""
     for row in np.unique(np.linspace(0, len(single) - 1, min(ASKED_TWICE, len(single))).astype(int)).tolist():
         for name, again in _run(worker, inputs.batch([row]), f"test row {row}").items():
@@ -100,7 +105,7 @@ def _check_repeats(worker: Worker, inputs: Inputs, single: Sequence[Arrays]) -> 
                 continue
             difference = f" by {tolerance.distance(again, first):.3g}" if first.shape == again.shape else " in shape"
             cause = (
-                "the model itself is random, not an export of it: look in its forward for F.dropout without "
+                f"the model {model} itself is random, not an export of it: look in its forward for F.dropout without "
                 "training=self.training, a dropout that eval() does not switch off, random augmentation, sampling, or "
                 "state kept from call to call"
                 if worker.name == REFERENCE

@@ -116,7 +116,7 @@ def collect(shop: Artifacts, backend: Backend, artifact: Path, inputs: Inputs) -
         Worker(backend, artifact, shop.target, shop.timeout_s, kind=inputs.kind) as worker,
     ):
         info: dict[str, Any] = predictions.collect(
-            worker, inputs, list(inputs.metrics.values()), Path(out), shop.progress
+            worker, inputs, list(inputs.metrics.values()), Path(out), shop.progress, shop.model.name
         )
         return predictions.read(Path(out), info)
 

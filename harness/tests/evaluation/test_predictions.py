@@ -53,7 +53,7 @@ WRONG = [1 - label for label in TRUTH[:5]] + TRUTH[5:]
 
 def collect(folder, worker, inputs=None, labels=TRUTH, metrics=ACCURACY):
     inputs = inputs or images(labels=labels)
-    info = predictions.collect(worker, inputs, metrics, folder, Progress())
+    info = predictions.collect(worker, inputs, metrics, folder, Progress(), "forgetful")
     return predictions.read(folder, json.loads(json.dumps(info)))
 
 
@@ -101,7 +101,8 @@ def dropout(pixels):
 
 
 @pytest.mark.parametrize(
-    ("name", "blamed"), [("pytorch", "the model itself is random, not an export"), ("own", "this backend or its build")]
+    ("name", "blamed"),
+    [("pytorch", "the model forgetful itself is random, not an export"), ("own", "this backend or its build")],
 )
 def test_answers_that_do_not_repeat_are_refused(tmp_path, name, blamed):
     with pytest.raises(HarnessError, match=f"{name} answers test row .* differently when asked again.*{blamed}"):
@@ -151,7 +152,7 @@ def test_progress_bar_counts_rows(tmp_path):
         def update(self):
             updates.append(1)
 
-    predictions.collect(Toy(honest), images(labels=TRUTH), ACCURACY, tmp_path, Counting())
+    predictions.collect(Toy(honest), images(labels=TRUTH), ACCURACY, tmp_path, Counting(), "toy")
     assert 20 == len(updates)
 
 
