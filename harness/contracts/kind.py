@@ -201,6 +201,8 @@ class Kind:
     """Rows → each row's correct prediction."""
     tokens: Callable[[Any, Arrays], int] | None = None
     """(processor, a row's outputs) → number of generated tokens; None for kinds that generate none."""
+    remark: Callable[[Path, EncodedRows, Sequence[Arrays]], str] | None = None
+    """(checkpoint, rows, the reference's outputs for each) → a limit of the answers that a reader must hear of."""
     tolerance: Tolerance = ELEMENTWISE
     """When an export's outputs count as equal to its source's."""
     native_arguments: Callable[[Any, int], dict[str, int]] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
 
+DEFAULT_LENGTH = 20
+"""New tokens that `generate` gives a model that names no limit."""
+
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     if len(inputs) != 1:
-        raise HarnessError(f"inputs={inputs}: text is generated from one column of text")
+        raise HarnessError(f"inputs={inputs}: text is generated from one column of text; give one")
     return common.encode(tokenizer, rows, inputs, max_length)
 
 
@@ -40,6 +44,23 @@ def _count_tokens(tokenizer: Any, outputs: Arrays) -> int:
     return int(np.count_nonzero(common.output(outputs, "sequences")[:, 1:] != tokenizer.pad_token_id))
 
 
+def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
+    """Return how long answers may be and how many reach that."""
+    from transformers import GenerationConfig
+
+    config = GenerationConfig.from_pretrained(checkpoint)
+    if config.max_new_tokens is not None:
+        limit, origin = config.max_new_tokens, "max_new_tokens in its generation_config.json"
+    elif config.max_length in (None, DEFAULT_LENGTH):
+        limit, origin = DEFAULT_LENGTH, "Transformers' default, as its generation_config.json sets no max_new_tokens"
+    else:  # which counts the token that starts the decoder
+        limit, origin = config.max_length - 1, "max_length in its generation_config.json"
+    reached = sum(_count_tokens(encoded.processor, row) >= limit for row in outputs)
+    text = f"{reached:,} of {len(outputs):,} answers end at the limit of {limit} tokens ({origin})"
+    text += "; raise max_new_tokens there if they should be longer" if reached else ""
+    return text + ("; its do_sample is set, but every backend answers without sampling" if config.do_sample else "")
+
+
 translation = Kind(
     name="translation",
     auto_class="AutoModelForSeq2SeqLM",
@@ -53,6 +74,7 @@ translation = Kind(
     targets=_targets,
     predict=_predict,
     tokens=_count_tokens,
+    remark=_remark,
 )
 
 summarization = replace(translation, name="summarization")

@@ -1,12 +1,14 @@
 """Extractive question answering: the answer is a span of the context.
 
 A row is a question and a context. A context longer than `max_length` becomes several windows that overlap by a quarter
-of it, each an entry of the batch; the answer is the best span of all windows. Logits have shape (windows, length).
+of it, each an entry of the batch; the answer is the best span of all windows, of any length. Logits have shape
+(windows, length).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,6 @@ from harness.contracts.sources import Row
 from harness.errors import HarnessError
 from harness.kinds import common
 
-LONGEST_ANSWER = 30
-"""Tokens."""
 BEST = 20
 """Starts and ends that are combined with each other in a window."""
 OUTSIDE = -1
@@ -121,11 +121,19 @@ def _best_span(offsets: NDArray[Any], starts: NDArray[Any], ends: NDArray[Any]) 
     lasts = context[np.argsort(-ends[context], kind="stable")[:BEST]]
     sums = starts[firsts][:, None] + ends[lasts]
     length = lasts - firsts[:, None]
-    sums = np.where((length >= 0) & (length < LONGEST_ANSWER), sums, -np.inf)
+    sums = np.where(length >= 0, sums, -np.inf)
     if not sums.size or np.isneginf(sums).all():
         return -np.inf, 0, 0
     first, last = np.unravel_index(sums.argmax(), sums.shape)
     return float(sums[first, last]), int(offsets[firsts[first], 0]), int(offsets[lasts[last], 1])
+
+
+def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
+    """Count the rows whose answer lies in no window as a whole, which no span can match."""
+    lost = sum(all(not target["end_positions"] for target in windows) for windows in _targets(encoded))
+    rows = f"{lost:,} of {len(encoded.rows):,} test rows"
+    text = f"the answers of {rows} fit into no window of {encoded.max_length} tokens and count as wrong"
+    return f"{text}; raise Model(max_length=…)" if lost else ""
 
 
 def _truths(encoded: EncodedRows) -> list[Any]:
@@ -146,4 +154,5 @@ question_answering = Kind(
     reduce=_keep_logits,
     predict=_predict,
     truths=_truths,
+    remark=_remark,
 )

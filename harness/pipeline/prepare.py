@@ -14,6 +14,7 @@ from harness.evaluation.answers import check_parity, check_shapes, summarize_see
 from harness.measure import gpu
 from harness.pipeline.state import Comparison, Options, Prepared, State, Stopped, stage
 from harness.results.schema import Seed
+from harness.training import fit
 from harness.util.console import Progress
 from harness.util.machine import describe, quota_notes
 from harness.util.store import Store
@@ -59,10 +60,13 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
     with stage("train"):
         state.checkpoint = artifacts.checkpoint(split)
         state.notes += state.checkpoint.info.get("notes", [])
-        if state.checkpoint.info.get("pickled"):
-            state.notes.append("its weights come as pickles alone; they were read as tensors, with weights_only")
+        state.notes += fit.check(artifacts.task, artifacts.model, artifacts.folder)
         state.test = artifacts.inputs(split, state.checkpoint)
     reference = _prepare_backend(PYTORCH, artifacts, state)
+    if (remark := artifacts.task.kind.remark) and (
+        text := remark(state.checkpoint.path, state.test.encoded, reference.scored.single)
+    ):
+        artifacts.store.say(text)
     for case in state.comparison.cases:
         with suppress(Stopped):  # on record as the case's failure
             _prepare_backend(case.backend, artifacts, state)

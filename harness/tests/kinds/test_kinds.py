@@ -1,9 +1,11 @@
 """Kinds: how their rows become examples, which targets they train on, and how outputs become predictions."""
 
+import re
+
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from harness.contracts.kind import NO_ANSWER, NO_LABEL, EncodedRows
 from harness.data.inputs import Inputs
@@ -123,6 +125,25 @@ def test_the_best_span_of_all_windows_is_predicted(tokenizer):
         starts[at, 1] = ends[at, 2] = 9  # of the question, which no answer is taken from
     assert ["Tony Blair"] == question_answering.predict(encoded, [{"start_logits": starts, "end_logits": ends}])
     assert [["Tony Blair"]] == question_answering.truths(encoded)
+
+
+def test_an_answer_of_forty_words_is_predicted_whole(tokenizer):
+    row = QUESTION | {"context": "who " + "tony " * 40 + "london"}
+    encoded = encode(question_answering, tokenizer, [row], ("question", "context"), length=64)
+    size = len(encoded.examples[0][0]["input_ids"])
+    logits = {"start_logits": one_hot([size - 42], size), "end_logits": one_hot([size - 3], size)}
+    assert [("tony " * 40).strip()] == question_answering.predict(encoded, [logits])
+
+
+def test_answers_that_fit_no_window_are_counted(tokenizer):
+    rows = [QUESTION, QUESTION | {"context": "tony " * 40, "label": ("tony " * 30).strip()}]
+    encoded = encode(question_answering, tokenizer, rows, ("question", "context"))
+    assert "the answers of 1 of 2 test rows fit into no window of 24 tokens" in question_answering.remark(
+        None,
+        encoded._replace(examples=question_answering.encode(tokenizer, rows, encoded.inputs, 24), max_length=24),
+        [],
+    )
+    assert "" == question_answering.remark(None, encode(question_answering, tokenizer, [QUESTION], encoded.inputs), [])
 
 
 def test_an_answer_never_ends_before_it_starts(tokenizer):
@@ -283,6 +304,22 @@ def test_generated_text_loses_its_special_tokens(tokenizer):
     assert (3,) == Inputs(translation, encoded).tokens(outputs)
     ((targets,),) = translation.targets(encoded)
     assert ["[CLS]", "tony", "[SEP]"] == tokenizer.convert_ids_to_tokens(targets["labels"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "remark"),
+    [
+        ({}, r"^0 of 2 answers end at the limit of 20 tokens \(Transformers' default.*max_new_tokens\)$"),
+        ({"max_new_tokens": 3}, r"^1 of 2 answers end at the limit of 3 tokens \(max_new_tokens in .*; raise max_new"),
+        ({"max_length": 4, "do_sample": True}, r"^1 of 2 .* of 3 tokens \(max_length in .*answers without sampling$"),
+    ],
+    ids=str,
+)
+def test_answers_at_the_limit_are_counted(settings, remark, tokenizer, tmp_path):
+    GenerationConfig(**settings).save_pretrained(tmp_path)
+    encoded = encode(translation, tokenizer, [{"text": "who", "label": "tony"}] * 2, ("text",))
+    outputs = [{"sequences": np.array([[3, *tokens]])} for tokens in ([5, 8, 10], [5, 3, 0, 0])]
+    assert re.search(remark, translation.remark(tmp_path, encoded, outputs))
 
 
 def test_other_kinds_count_no_tokens(tokenizer):
