@@ -6,14 +6,16 @@ import ast
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from harness.contracts.backend import Backend
+from harness.contracts.declarations import unknown
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
-from harness.data import splits
+from harness.data import images, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
@@ -124,7 +126,9 @@ def _check_backend(backend: Backend) -> None:
             try:
                 Requirement(text)
             except InvalidRequirement as error:
-                raise HarnessError(f"backend {backend.name}: invalid requirement {text!r}: {error}") from error
+                raise HarnessError(
+                    f"backend {backend.name}: invalid requirement {text!r}; write it as pip does: {error}"
+                ) from error
 
 
 def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
@@ -144,19 +148,30 @@ def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
             if task.kind.native_arguments is None:
                 raise HarnessError(f"model {model.name}: {task.kind.name} takes no native modules")
             path, name = model.source.locate(folder)
-            classes = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+            classes = [node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]
             if name not in classes:
                 choices = ", ".join(classes)
                 raise HarnessError(f"model {model.name}: {path} has no class {name}; expected one of {choices}")
+            _check_images(task, model, folder)
         case Scratch(config=config):
             from transformers import CONFIG_MAPPING
 
             if (kind := config.get("model_type")) not in CONFIG_MAPPING:
-                raise HarnessError(f"model {model.name}: Scratch(config=…): transformers has no model_type {kind!r}")
-            task.kind.processor(model.source, None, [], task.inputs)
+                problem = unknown("model_type", kind, get_close_matches(str(kind), CONFIG_MAPPING, n=5, cutoff=0))
+                raise HarnessError(f"model {model.name}: Scratch(config=…): {problem}")
+            _check_images(task, model, folder)
         case Package() | Hub() | Local():
             return [f"{task.name}/{model.name}: {note}" for note in fit.check(task, model, folder)]
     return []
+
+
+def _check_images(task: Task, model: Model, folder: Path) -> None:
+    """Raise HarnessError if a model from scratch has no processor, or the images do not fit it."""
+    if not task.kind.images and isinstance(model.source, Native):
+        return
+    split = splits.load(task, folder)
+    processor = task.kind.processor(model.source, None, split.train, task.inputs)
+    images.check_fit(f"model {model.name}", processor, split, task.inputs[0])
 
 
 def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
@@ -166,11 +181,14 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
     if model.recipe.trainer:
         from transformers import TrainingArguments
 
-        arguments = set(model.recipe.trainer)
-        owned, unknown = arguments & OWNED, arguments - {field.name for field in dataclasses.fields(TrainingArguments)}
-        for names, problem in ((owned, "which Recipe itself sets"), (unknown, "unknown to TrainingArguments")):
-            if names:
-                raise HarnessError(f"model {model.name}: Recipe(trainer=…) sets {', '.join(sorted(names))}, {problem}")
+        arguments = [field.name for field in dataclasses.fields(TrainingArguments)]
+        for name in sorted(model.recipe.trainer):
+            problem = f"sets {name}, which Recipe itself sets; leave it out" if name in OWNED else ""
+            if name not in arguments:
+                close = get_close_matches(name, arguments, n=5, cutoff=0.5)
+                problem = f"sets {name}, unknown to TrainingArguments; did you mean {' or '.join(close) or 'another'}?"
+            if problem:
+                raise HarnessError(f"model {model.name}: Recipe(trainer=…) {problem}")
     rows = len(splits.take_training_rows(splits.load(task, folder), model.recipe.rows, model.name))
     if model.is_used_as_is or rows >= FEW_ROWS:
         return []

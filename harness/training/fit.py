@@ -1,0 +1,499 @@
+"""Checks that a model, its processor and its rows fit each other, before anything expensive starts.
+
+Each check yields problems, sentences that say what to do. What changes no answer but must be known is a note. A later
+stage needs what an earlier one has found in order: files, configuration, weights and processor, rows.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import checkpoint
+from harness.contracts.kind import EncodedRows
+from harness.data import reading, splits
+from harness.errors import HarnessError, brief_error
+from harness.kinds import KINDS
+from harness.kinds.feature_extraction import SETTINGS, settings_of
+from harness.training.train import label_order
+
+if TYPE_CHECKING:
+    from harness.contracts.kind import Kind
+    from harness.spec import Model, Task
+
+POINTER = b"version https://git-lfs"
+READ = (".json", ".txt", ".model", ".safetensors", ".bin")
+"""Suffixes of files that Transformers reads."""
+CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
+INDICES = (f"{checkpoint.WEIGHTS}.index.json", "pytorch_model.bin.index.json")
+HALF = ("F16", "BF16", "F64", "F8_E4M3", "F8_E5M2")
+"""Number formats, as safetensors names them, that are converted to the reference's."""
+OTHER_HEADS = ("multi_label_classification", "regression")
+"""Values of problem_type whose answer is not the label with the largest logit."""
+POSITIONS = re.compile(r"(^|\.)(position_embeddings?|embed_positions|wpe)$")
+TRAIN = "Model(recipe=Recipe(epochs=3))"
+ROPE_BASES = {"full_attention": ("global_rope_theta", "rope_theta"),
+              "sliding_attention": ("local_rope_theta", "rope_local_base_freq")}  # fmt: skip
+"""Layer types in `rope_parameters` of Transformers 5 → names of their base before."""
+BATCH = 1000
+"""Rows that are encoded at a time."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A pretrained model for a task; its parts are read when a check first needs them."""
+
+    task: Task
+    model: Model
+    folder: Path
+    """The suite's."""
+    pretrained: Path
+
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """Contents of config.json."""
+        return checkpoint.read_json(self.pretrained / "config.json")  # type: ignore[no-any-return]
+
+    @cached_property
+    def config(self) -> Any:
+        """What Transformers makes of config.json."""
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
+
+    @cached_property
+    def processor(self) -> Any:
+        """The tokenizer or image processor."""
+        return self.task.kind.load_processor(self.pretrained)
+
+    @cached_property
+    def loaded(self) -> tuple[Any, dict[str, Any]]:
+        """The model, and how its weights fitted."""
+        import transformers
+
+        return checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+
+    @cached_property
+    def split(self) -> splits.Split:
+        """The rows."""
+        return splits.load(self.task, self.folder)
+
+    @cached_property
+    def scan(self) -> Scan | None:
+        """What the rows hold as tokens; None for rows that are no text."""
+        return Scan(self) if hasattr(self.processor, "all_special_ids") else None
+
+
+Check = Callable[[Fit], Iterator[str]]
+
+
+@cache
+def check(task: Task, model: Model, folder: Path) -> tuple[str, ...]:
+    """Return notes on a pretrained model for a suite in `folder`; HarnessError with every problem of a stage."""
+    pretrained = reading.pretrained(model.source, folder)
+    if pretrained is None:
+        return ()
+    fit = Fit(task, model, folder, pretrained)
+    for stage in (FILE_CHECKS, CONFIG_CHECKS, PART_CHECKS, ROW_CHECKS):
+        problems: dict[str, None] = {}
+        for one in stage:
+            try:
+                problems |= dict.fromkeys(one(fit))
+            except HarnessError as error:
+                problems[str(error)] = None
+            except Exception as error:  # Transformers raises errors of many kinds
+                problems[f"{pretrained}: {brief_error(error)}"] = None
+        if problems:
+            raise HarnessError("\n".join(line if line.startswith("model ") else f"model {model.name}: {line}"
+                                         for problem in problems for line in problem.splitlines()))  # fmt: skip
+    return tuple(note for one in NOTES for note in one(fit))
+
+
+# Files
+
+
+def _pointers(fit: Fit) -> Iterator[str]:
+    files = (path for path in sorted(fit.pretrained.iterdir()) if path.is_file() and path.suffix in READ)
+    for path in files:
+        with path.open("rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                yield f"{path} is a Git LFS pointer, not the file itself: run git lfs pull in its repository"
+
+
+def _weights(fit: Fit) -> Iterator[str]:
+    """Check that the files which Transformers reads are there and whole."""
+    folder, pickled = fit.pretrained, checkpoint.is_pickled(fit.pretrained)
+    single, index = folder / ("pytorch_model.bin" if pickled else checkpoint.WEIGHTS), folder / INDICES[pickled]
+    names = [single.name]
+    if not single.is_file() and index.is_file():
+        names = sorted(set(checkpoint.read_json(index).get("weight_map", {}).values()))
+    elif not single.is_file():
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".h5"))
+        beside = f"; it has {', '.join(others)}, which it does not read" if others else ""
+        yield (
+            f"{folder} has no weights: Transformers reads {checkpoint.WEIGHTS} or pytorch_model.bin{beside}: "
+            "save the model with save_pretrained"
+        )
+        return
+    for name in names:
+        if not (folder / name).is_file():
+            yield f"{index} names {name}, which is not there; copy every file of the weights"
+        elif problem := _damage(folder / name, pickled=pickled):
+            yield f"{folder / name} ({(folder / name).stat().st_size:,} bytes) {problem}: copy or save it again"
+
+
+def _damage(file: Path, *, pickled: bool) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    with file.open("rb") as opened:
+        start = opened.read(len(POINTER))
+    if start == POINTER:
+        return ""  # a problem of its own
+    if not start:
+        return "is empty"
+    if pickled:
+        return "is cut short or no PyTorch file" if start[:2] == b"PK" and not zipfile.is_zipfile(file) else ""
+    try:
+        with safe_open(file, framework="numpy") as opened_weights:
+            opened_weights.keys()
+    except (SafetensorError, OSError) as error:
+        return f"is cut short or no safetensors file ({error})"
+    return ""
+
+
+def _foreign_parts(fit: Fit) -> Iterator[str]:
+    """Check for parts of a model that are not read: adapters, own code, quantized weights."""
+    if (adapter := fit.pretrained / "adapter_config.json").is_file():
+        yield (
+            f"{adapter} declares a PEFT adapter, which is not applied: merge it into the model with "
+            "merge_and_unload(), and save that"
+        )
+    for name in CONFIGS:
+        file = fit.pretrained / name
+        declared = checkpoint.read_json(file) if file.is_file() else {}
+        if own := declared.get("auto_map"):
+            yield (
+                f"{file}: auto_map names code of the model's own ({_first_value(own)}), which is never run; remove "
+                "auto_map if Transformers' own class gives the same answers"
+            )
+        if quantized := declared.get("quantization_config"):
+            method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
+            yield (
+                f"{file}: quantization_config says that the weights are quantized ({method}); the reference needs "
+                "them in float: measure the model from which they were made"
+            )
+
+
+def _first_value(value: Any) -> Any:
+    return next(iter(value.values()), "") if isinstance(value, dict) else value
+
+
+# Configuration
+
+
+def _model_type(fit: Fit) -> Iterator[str]:
+    from transformers import CONFIG_MAPPING, __version__
+
+    name = str(fit.declared.get("model_type"))
+    if name not in CONFIG_MAPPING:
+        close = get_close_matches(name, CONFIG_MAPPING, n=1)
+        yield (
+            f"{fit.pretrained / 'config.json'}: model_type {name!r} is unknown to transformers {__version__}"
+            f"{f'; did you mean {close[0]!r}?' if close else ''} (the file was written by "
+            f"{fit.declared.get('transformers_version', 'an unknown version')})"
+        )
+
+
+def _rotary_settings(fit: Fit) -> Iterator[str]:
+    """Check that the installed Transformers reads the settings of rotary positions as their author meant them."""
+    from transformers import __version__
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    file, scaling = fit.pretrained / "config.json", fit.declared.get("rope_scaling") or {}
+    sort = scaling.get("rope_type", scaling.get("type", "default"))
+    if sort not in (*ROPE_INIT_FUNCTIONS, "default", "mrope"):
+        yield f"{file}: rope_scaling has the rope_type {sort!r}, unknown to transformers {__version__}"
+    rotary = fit.declared.get("rope_parameters") or {}
+    layers = rotary if all(isinstance(value, dict) for value in rotary.values()) else {"full_attention": rotary}
+    for layer, settings in layers.items() if __version__ < "5" else ():
+        own = [getattr(fit.config, name) for name in ROPE_BASES.get(layer, ()) if hasattr(fit.config, name)]
+        if settings != {"rope_type": "default", "rope_theta": own[0] if own else None}:
+            yield (
+                f"{file}: rope_parameters of Transformers 5 says {settings}, which transformers {__version__} does not "
+                f"read (its base is {own[0] if own else 'unknown'}): declare it as rope_theta and rope_scaling"
+            )
+
+
+def _head(fit: Fit) -> Iterator[str]:
+    """Check that the architecture has, or may be given, the head of the task's kind."""
+    kind, file = fit.task.kind, fit.pretrained / "config.json"
+    if kind.name not in KINDS:
+        return
+    # Any architecture has a body, which is all that an AutoModel loads.
+    fitting = {name: _classes(fit, one) for name, one in KINDS.items() if one.auto_class != "AutoModel"}
+    architecture = next(iter(fit.declared.get("architectures") or ()), "")
+    own = [name for name, classes in fitting.items() if architecture in classes]
+    if not _classes(fit, kind):
+        names = " and ".join(name for name, classes in fitting.items() if classes)
+        yield f"{file}: a {fit.config.model_type} has no head for {kind.name}; it fits {names or 'no kind'}"
+    elif fit.model.is_used_as_is and own and kind.name not in own and kind.auto_class != "AutoModel":
+        yield (
+            f"{file}: it is a {architecture}, finished for {' and '.join(own)}, not for {kind.name}; change the task's "
+            f"kind, or train another head with {TRAIN}"
+        )
+
+
+def _classes(fit: Fit, kind: Kind) -> list[str]:
+    """Return the classes that a kind makes of the configuration."""
+    import transformers
+
+    classes = getattr(transformers, kind.auto_class)._model_mapping.get(type(fit.config), ())
+    return [cls.__name__ for cls in (classes if isinstance(classes, tuple) else (classes,))]
+
+
+def _labels_of_head(fit: Fit) -> Iterator[str]:
+    """Check that the head answers with one label, and that names and order of its labels are declared."""
+    if not fit.model.is_used_as_is or fit.task.kind.label not in ("one", "each"):
+        return
+    file, problem_type = fit.pretrained / "config.json", fit.declared.get("problem_type")
+    if problem_type in OTHER_HEADS:
+        yield (
+            f"{file}: problem_type {problem_type!r}, whose answer is not one label; {fit.task.kind.name} takes the "
+            f"largest logit: train a head of one label with {TRAIN}"
+        )
+    elif fit.config.num_labels == 1:
+        yield (
+            f"{file}: its head has one logit (num_labels is 1), which cannot choose between "
+            f"{', '.join(fit.split.labels[:5]) or 'labels'}: train a head with {TRAIN}"
+        )
+    names, numbers = fit.config.id2label, fit.declared.get("label2id") or {}
+    if sorted(names) != list(range(len(names))):
+        yield f"{file}: id2label has the numbers {', '.join(map(str, names))}; they must run from 0 without a gap"
+    for number, name in names.items():
+        if name in numbers and int(numbers[name]) != number:
+            yield f"{file}: id2label calls {number} {name!r}, and label2id calls that {numbers[name]}: correct one"
+    repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
+    if repeated and not fit.model.labels:
+        yield f"{file}: id2label has {', '.join(sorted(repeated))} more than once; name them with Model(labels=(…))"
+
+
+# Weights and processor
+
+
+def _misfits(fit: Fit) -> Iterator[str]:
+    """Check that no weight would be drawn at random, that none is left over, and that all are numbers."""
+    model, loaded = fit.loaded
+    problems = checkpoint.misfits(fit.task.kind, fit.pretrained, model, loaded, as_is=fit.model.is_used_as_is)
+    yield from problems
+    if fit.model.is_used_as_is and fit.task.kind.label in ("one", "each") and not problems:
+        label_order(fit.model, fit.pretrained, fit.split.labels)
+    if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+        yield f"{fit.pretrained}: {broken[0]} holds NaN or infinity, as do {len(broken)} weights; train it again"
+
+
+def _padding(fit: Fit) -> Iterator[str]:
+    """Check the token that fills batches up, which no row holds."""
+    model, pad = fit.loaded[0], getattr(fit.processor, "pad_token_id", None)
+    rows, own = _vocabulary(model), getattr(model.config, "pad_token_id", None)
+    if pad is None:
+        return
+    if rows and pad >= rows:
+        yield (
+            f"{fit.pretrained}: the tokenizer pads with token {pad}, and the model has embeddings for 0 to {rows - 1}; "
+            "pad with one of its own tokens, or save it after model.resize_token_embeddings(len(tokenizer))"
+        )
+    reads_last = type(model).__name__.endswith("ForSequenceClassification") and hasattr(model, "score")
+    if pad != own and (reads_last or model.config.is_encoder_decoder or _offset(model)):
+        yield (
+            f"{fit.pretrained}: the tokenizer pads with token {pad} and config.json has pad_token_id={own}, by which "
+            f"the model tells padding from text; set it to {pad}, or save the tokenizer that it was trained with"
+        )
+
+
+def _vocabulary(model: Any) -> int:
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError):
+        return 0
+
+
+def _position_tables(model: Any) -> list[Any]:
+    """Return the tables of positions for a text that the model is given."""
+    from torch.nn import Embedding
+
+    parts = [(name, part) for name, part in model.named_modules() if isinstance(part, Embedding)]
+    skipped = "decoder." if model.config.is_encoder_decoder else "\0"
+    return [table for name, table in parts if POSITIONS.search(name) and skipped not in name]
+
+
+def _offset(model: Any) -> int:
+    """Return how many positions a RoBERTa leaves out: it counts from the padding token's number."""
+    # Subclasses of Embedding count from 0, or from an `offset` of their own.
+    tables = [table for table in _position_tables(model) if type(table).__name__ == "Embedding"]
+    return max((table.padding_idx + 1 for table in tables if table.padding_idx is not None), default=0)
+
+
+def positions(model: Any) -> int | None:
+    """Return how many tokens the model has positions for; None without a limit, as with relative or rotary ones."""
+    sizes = [table.num_embeddings - int(getattr(table, "offset", 0)) for table in _position_tables(model)]
+    return min(sizes) - _offset(model) if sizes else None
+
+
+# Rows
+
+
+class Tally:
+    """How many rows have a property, the first of them, and the largest value."""
+
+    def __init__(self) -> None:
+        """Start without a row."""
+        self.rows, self.first, self.value = 0, "", 0
+
+    def add(self, place: str, value: int = 0) -> None:
+        """Count a row."""
+        self.rows, self.first, self.value = self.rows + 1, self.first or place, max(self.value, value)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, first {self.first}" if self.rows > 1 else self.first
+
+
+class Scan:
+    """Every row that will be used, encoded once."""
+
+    def __init__(self, fit: Fit) -> None:
+        """Encode the rows of a fit and count those with a property."""
+        self.fit, self.rows, self.tallies = fit, 0, defaultdict[str, Tally](Tally)
+        model, tokenizer = fit.loaded[0], fit.processor
+        types = [part for name, part in model.named_modules() if name.endswith("token_type_embeddings")]
+        self.vocabulary, self.positions = _vocabulary(model) or sys.maxsize, positions(model) or sys.maxsize
+        self.types = getattr(types[0], "num_embeddings", sys.maxsize) if types else sys.maxsize
+        self.special = [token for token in tokenizer.all_special_tokens if token != tokenizer.mask_token]
+        self._special_ids = {*tokenizer.all_special_ids} - {tokenizer.mask_token_id}
+        self._pattern = re.compile("|".join(map(re.escape, self.special)) or "$^")
+        for part in ("test", "validation", "calibration") if fit.model.is_used_as_is else splits.PARTS:
+            rows = getattr(fit.split, part)
+            for start in range(0, len(rows), BATCH):
+                self._encode(part, start, rows[start : start + BATCH])
+
+    def _encode(self, part: str, start: int, columns: dict[str, list[Any]]) -> None:
+        fit, kind, length = self.fit, self.fit.task.kind, self.fit.model.max_length
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        examples = kind.encode(fit.processor, rows, fit.task.inputs, length)
+        if not self.rows and not fit.model.is_used_as_is:
+            kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples, length))
+        for number, (row, entries) in enumerate(zip(rows, examples, strict=True), start):
+            self.rows += 1
+            for name, value in self._properties(row, entries):
+                self.tallies[name].add(f"row {number} of {part}", value)
+
+    def _properties(self, row: dict[str, Any], entries: list[Any]) -> Iterator[tuple[str, int]]:
+        ids = [entry["input_ids"] for entry in entries]
+        if (largest := max(max(one, default=0) for one in ids)) >= self.vocabulary:
+            yield "vocabulary", largest
+        if (largest := max(max(entry.get("token_type_ids", ()), default=0) for entry in entries)) >= self.types:
+            yield "types", largest
+        if (longest := max(map(len, ids))) > self.positions:
+            yield "positions", longest
+        if longest >= self.fit.model.max_length:
+            yield "cut", longest
+        if any(self._special_ids.issuperset(one) for one in ids):
+            yield "empty", 0
+        texts = (row[name] for name in self.fit.task.inputs)
+        if any(self._pattern.search(text if isinstance(text, str) else " ".join(text)) for text in texts):
+            yield "special", 0
+
+
+def _rows(fit: Fit) -> Iterator[str]:
+    if (scan := fit.scan) is None:
+        rows = [fit.split.test[0]]
+        examples = fit.task.kind.encode(fit.processor, rows, fit.task.inputs, fit.model.max_length)
+        if not fit.model.is_used_as_is:
+            fit.task.kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples))
+        return
+    limits = {"vocabulary": ("token", scan.vocabulary), "types": ("token_type_ids of", scan.types)}
+    for name, (noun, limit) in limits.items():
+        if tally := scan.tallies.get(name):
+            yield (
+                f"{fit.pretrained}: the tokenizer gives {noun} {tally.value} ({tally}), and the model has embeddings "
+                f"for 0 to {limit - 1}: save the tokenizer that it was trained with"
+            )
+    if tally := scan.tallies.get("positions"):
+        yield (
+            f"max_length={fit.model.max_length} lets {tally.value} tokens through ({tally}), and {fit.pretrained} has "
+            f"positions for {scan.positions}; set max_length={scan.positions}"
+        )
+    if (tally := scan.tallies.get("empty")) and tally.rows == scan.rows:
+        yield (
+            f"{fit.pretrained}: every row has a text without a single token that the tokenizer knows ({tally}); the "
+            "column is empty, or the tokenizer is another model's"
+        )
+
+
+def _row_notes(fit: Fit) -> Iterator[str]:
+    if (scan := fit.scan) is None:
+        return
+    special = ", ".join(scan.special[:5])
+    sentences = {
+        "empty": "a text is empty, or the tokenizer knows none of its words",
+        "special": f"a text holds one of the tokenizer's special tokens ({special}), which the model reads as such",
+        "cut": f"a text is cut to max_length={fit.model.max_length} tokens, or just fills them",
+    }
+    for name, sentence in sentences.items():
+        if tally := scan.tallies.get(name):
+            yield f"{sentence}: {tally} (of {scan.rows:,})"
+    if len(fit.processor) < 0.9 * scan.vocabulary < sys.maxsize / 2:
+        yield (
+            f"the tokenizer has {len(fit.processor):,} tokens and the model embeddings for {scan.vocabulary:,}; "
+            "they may not belong together"
+        )
+
+
+# Notes
+
+
+def _weight_notes(fit: Fit) -> Iterator[str]:
+    from safetensors import safe_open
+
+    folder, pickled = fit.pretrained, checkpoint.is_pickled(fit.pretrained)
+    if pickled:
+        yield "its weights come as pickles alone; they were read as tensors, with weights_only"
+    elif any(folder.glob("pytorch_model*.bin")):
+        yield f"{folder} has its weights twice; those in safetensors were read, not pytorch_model.bin"
+    formats = set()
+    for file in () if pickled else sorted(folder.glob("model*.safetensors")):
+        with safe_open(file, framework="numpy") as weights:
+            formats |= {str(weights.get_slice(name).get_dtype()) for name in weights.keys()}  # noqa: SIM118
+    declared = str(fit.declared.get("dtype") or fit.declared.get("torch_dtype") or "")
+    if stored := sorted(formats & {*HALF}) or ([declared] if pickled and "16" in declared else []):
+        yield f"its weights are stored as {' and '.join(stored)}; the reference computes with them in float32"
+    unused = [key for key in fit.loaded[1]["unexpected_keys"] if "pooler" not in key]
+    if fit.model.is_used_as_is and unused and fit.task.kind.auto_class != "AutoModel":
+        yield f"{len(unused)} weights of its file are not used, for example {unused[0]}"
+
+
+def _setting_notes(fit: Fit) -> Iterator[str]:
+    if getattr(fit.processor, "init_kwargs", {}).get(SETTINGS):
+        settings = settings_of(fit.processor)
+        prompts = [f", {text!r} before {name}" for name, text in zip(fit.task.inputs, settings["prompts"]) if text]  # noqa: B905
+        yield (
+            f"vectors are made as its Sentence Transformers folder declares: pooling {settings['pooling']}, "
+            f"{'scaled to length 1' if settings['normalize'] else 'not scaled'}, at most {settings['max_length']} "
+            f"tokens{''.join(prompts)}"
+        )
+    if fit.task.kind.tokens is not None and getattr(fit.loaded[0].generation_config, "do_sample", False):
+        yield "its generation settings say do_sample=true; answers are generated without sampling"
+
+
+FILE_CHECKS: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
+CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _labels_of_head)
+PART_CHECKS: tuple[Check, ...] = (_misfits, _padding)
+ROW_CHECKS: tuple[Check, ...] = (_rows,)
+NOTES: tuple[Check, ...] = (_weight_notes, _setting_notes, _row_notes)
