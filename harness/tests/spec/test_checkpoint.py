@@ -131,3 +131,13 @@ def test_renaming_an_unknown_label_is_refused(saved):
 def test_the_number_of_names_must_match(saved):
     with pytest.raises(HarnessError, match="labels= has 2 names, its head 3 labels"):
         train.label_order(model(labels=("a", "b")), saved, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"torchscript": True}, {"return_dict": False}, {"output_hidden_states": True}], ids=str
+)
+def test_outputs_have_names_whatever_the_config_says(setting, saved):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | setting))
+    for read in (checkpoint.load_as_is(text_classification, saved), created(saved, LABELS)):
+        assert ["logits"] == list(read.eval()(torch.ones(1, 4, dtype=torch.int64)))
