@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -90,7 +91,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise HarnessError(f"{file}: no usable JSON: {error}") from error
+        raise HarnessError(f"{file}: no usable JSON; save the model again: {error}") from error
 
 
 def read_labels(pretrained: Path) -> list[str]:
@@ -100,7 +101,9 @@ def read_labels(pretrained: Path) -> list[str]:
     try:
         config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise HarnessError(f"{pretrained}: no usable config.json: {brief_error(error)}") from error
+        raise HarnessError(
+            f"{pretrained}: no usable config.json; save the model again: {brief_error(error)}"
+        ) from error
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
 
 
@@ -189,11 +192,27 @@ def load(folder: Path) -> torch.nn.Module:
         if declared.get("pick_logits"):
             model.register_forward_hook(pick_logits)
         return model.eval()
+    _leave_out_sklearn()
     import transformers
 
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
     model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True)
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _leave_out_sklearn() -> None:
+    """Have Transformers, if it is not imported yet, do without scikit-learn.
+
+    Only its assisted generation uses it, and importing it takes a worker 2 of the 5 s in which it starts.
+    """
+    if not {"transformers", "sklearn"} & sys.modules.keys():
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # the import system's mark of a missing module
+        try:
+            from transformers.utils import is_sklearn_available
+
+            is_sklearn_available()  # which remembers its answer
+        finally:
+            del sys.modules["sklearn"]
 
 
 def example(folder: Path) -> Arrays:

@@ -27,7 +27,7 @@ from harness.contracts.backend import Backend, Session, Target
 from harness.errors import Unsupported
 from harness.kinds import text_classification, translation
 from harness.measure.adapters import Preprocessing, columns_from_rows, with_preprocessing
-from harness.measure.client import Worker
+from harness.measure.client import Worker, worker_environment
 
 CPU = Target("cpu", 1)
 
@@ -231,3 +231,15 @@ def test_readme_lists_every_backend_with_its_value():
     values = {value.name: name for name, value in vars(backends).items() if isinstance(value, Backend)}
     readme = (Path(backends.__file__).parent / "README.md").read_text()
     assert values == dict(re.findall(r"^\| `([\w-]+)` \| `([A-Z0-9_]+)` \|", readme, re.MULTILINE))
+
+
+def test_pytorch_worker_starts_without_scikit_learn(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from harness import checkpoint; checkpoint.load(Path(sys.argv[1])); "
+        "print('sklearn' in sys.modules, sys.modules.get('sklearn', 'importable'))"
+    )
+    row = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.array([[1, 1, 1]])}
+    save_bert(tmp_path, row)
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=worker_environment(1))
+    assert "False importable" == done.stdout.strip()
