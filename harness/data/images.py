@@ -31,6 +31,7 @@ from harness.kinds.image_classification import (
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from harness.data.splits import Split
     from harness.spec import Task
 
 METADATA = re.compile(r"metadata\.(csv|jsonl|parquet)", re.IGNORECASE)
@@ -235,25 +236,36 @@ def check_images(task: Task, split: str, rows: Dataset, column: str) -> tuple[Da
     return rows, [f"{len(some):,} {total} {remark}; the first is {some[0]}" for remark, some in remarks.items()]
 
 
-def check_channels(owner: str, processor: Any, tables: Mapping[str, Dataset], column: str) -> None:
-    """Raise HarnessError, with the first and their number, for images whose channels do not fit the model's."""
+def check_fit(owner: str, processor: Any, split: Split, column: str) -> None:
+    """Raise HarnessError, with the first and their number, for images whose channels or size do not fit the model's."""
     from datasets import Image
 
-    channels, problems = getattr(processor, "num_channels", None), list[str]()
-    for split, rows in tables.items():
-        if channels is None or (channels == 3 and isinstance(rows.features[column], Image)):
+    channels, problems, sizes = getattr(processor, "num_channels", None), list[str](), dict[tuple[int, ...], str]()
+    resized = getattr(processor, "do_resize", None) is not False
+    for part in split.sizes():
+        rows = getattr(split, part)
+        is_file = isinstance(rows.features[column], Image)
+        if resized and (channels is None or (channels == 3 and is_file)):
             continue
+        raw = rows.cast_column(column, Image(decode=False)) if is_file else rows
         for number, row in enumerate(rows):
+            array = image_array(row[column])
             try:
-                fit_channels(image_array(row[column]), channels)
+                fit_channels(array, channels)
             except ValueError as error:
-                raw = rows.cast_column(column, Image(decode=False)) if hasattr(row[column], "mode") else rows
-                problems.append(problems[0] if problems else f"{_name(raw[number][column], number, split)}: {error}")
+                problems.append(problems[0] if problems else f"{_name(raw[number][column], number, part)}: {error}")
+            if array.shape[:2] not in sizes:
+                sizes[array.shape[:2]] = _name(raw[number][column], number, part)
     if problems:
-        total = sum(map(len, tables.values()))
         raise HarnessError(
-            f"{owner}: the model reads {channels} channels (config.json: num_channels), which {len(problems):,} of "
-            f"{total:,} images do not have, the first {problems[0]}; convert them, or use another model"
+            f"{owner}: the model reads {channels} channels (num_channels), which {len(problems):,} of "
+            f"{sum(split.sizes().values()):,} images do not have, the first {problems[0]}; convert the images"
+        )
+    if not resized and len(sizes) > 1:
+        some = ", ".join(f"{height} x {width} ({name})" for (height, width), name in [*sizes.items()][:3])
+        raise HarnessError(
+            f"{owner}: its image processor has do_resize=false, and the images have {len(sizes)} sizes, such as "
+            f"{some}; let it resize them, or give them one size"
         )
 
 

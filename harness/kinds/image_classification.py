@@ -129,7 +129,10 @@ def _load_processor(folder: Path) -> Any:
     file = next((folder / name for name in PROCESSOR_FILES if (folder / name).is_file()), None)
     config = json.loads((folder / "config.json").read_text("utf-8")) if (folder / "config.json").is_file() else {}
     if file is None:
-        raise HarnessError(f"{folder} has no {PROCESSOR_FILES[0]}: {_wrong_kind(config)}")
+        raise HarnessError(
+            f"{folder} has no {PROCESSOR_FILES[0]}: write it with save_pretrained of the image processor that the "
+            "model was trained with; a model that reads text needs a task of another kind"
+        )
     try:
         settings = json.loads(file.read_text("utf-8"))
         settings = settings.get("image_processor", settings)
@@ -137,23 +140,8 @@ def _load_processor(folder: Path) -> Any:
         processor = _processor_class(name or _usual_processor(config)).from_pretrained(folder)
         settings = transformers.AutoConfig.from_pretrained(folder) if config else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise HarnessError(f"{file}: no usable image processor: {error}") from error
+        raise HarnessError(f"{file}: no usable image processor; save one beside the model: {error}") from error
     return _with_channels(processor, settings, str(file))
-
-
-def _wrong_kind(config: Mapping[str, Any]) -> str:
-    """Return what a checkpoint without image processor is, and what to do."""
-    from harness.kinds import KINDS
-
-    heads = ", ".join(config.get("architectures") or ()) or config.get("model_type", "a native module")
-    kinds = [
-        name
-        for name, kind in KINDS.items()
-        if kind.auto_class != "AutoModel" and heads.endswith(kind.auto_class.removeprefix("AutoModel"))
-    ]
-    if not kinds or image_classification.name in kinds:
-        return f"its model is {heads}; save the image processor that it was trained with beside it, by save_pretrained"
-    return f"its model is {heads}, which reads text; use a task of kind={' or '.join(map(repr, kinds))}"
 
 
 def _usual_processor(config: Mapping[str, Any]) -> str:
@@ -206,8 +194,9 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
         except ValueError as error:
             raise HarnessError(f"{place}: {error}") from error
         return _with_channels(processor, transformers.AutoConfig.for_model(**source.config), place)
-    height, width = image_array(rows[0][inputs[0]]).shape[:2]
-    return transformers.ViTImageProcessor(do_resize=True, size={"height": height, "width": width})
+    height, width, channels = image_array(rows[0][inputs[0]]).shape
+    size = {"height": height, "width": width}
+    return transformers.ViTImageProcessor(do_resize=True, size=size, num_channels=channels)
 
 
 def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:

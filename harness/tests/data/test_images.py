@@ -437,26 +437,34 @@ def test_arrays_stay_as_they_are():
     assert ["1 of 1 images of train are greyscale"] == [note.partition(":")[0] for note in notes]
 
 
-# Channels
+# Channels and sizes
 
 
-def tables_of(*pictures):
-    return {"test": images.check_images(task(), "test", table(*map(stored, pictures)), "image")[0]}
+def split_of(*pictures):
+    rows, _ = images.check_images(task(), "test", table(*map(stored, pictures)), "image")
+    return splits.Split(*[rows.select([])] * 3, test=rows, labels=(), duplicates=0)
 
 
 def test_colour_does_not_fit_a_model_of_one_channel():
-    tables = tables_of(picture(1, "L"), picture(2), picture(3))
+    split = split_of(picture(1, "L"), picture(2), picture(3))
     with pytest.raises(
         HarnessError,
-        match=r"model mine: the model reads 1 channels \(config.json: num_channels\), which 2 of 3 images do not have, "
+        match=r"model mine: the model reads 1 channels \(num_channels\), which 2 of 3 images do not have, "
         r"the first row 1 of test: it has 3 channels",
     ):
-        images.check_channels("model mine", SimpleNamespace(num_channels=1), tables, "image")
+        images.check_fit("model mine", SimpleNamespace(num_channels=1), split, "image")
 
 
 @pytest.mark.parametrize("channels", [1, 3, None])
 def test_grey_fits_models_of_one_and_three_channels(channels):
-    images.check_channels("model mine", SimpleNamespace(num_channels=channels), tables_of(picture(1, "L")), "image")
+    images.check_fit("model mine", SimpleNamespace(num_channels=channels), split_of(picture(1, "L")), "image")
+
+
+def test_sizes_differ_only_if_images_are_resized():
+    split = split_of(picture(1), picture(2), picture(3, size=(8, 8)))
+    images.check_fit("model mine", SimpleNamespace(do_resize=True), split, "image")
+    with pytest.raises(HarnessError, match=r"2 sizes, such as 4 x 4 \(row 0 of test\), 8 x 8 \(row 2 of test\)"):
+        images.check_fit("model mine", SimpleNamespace(do_resize=False), split, "image")
 
 
 def test_row_identity_is_the_files_bytes(tmp_path):
