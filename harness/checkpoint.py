@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts.kind import Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
 from harness.errors import HarnessError, brief_error
-from harness.util.forward import accepted_names, pick_logits, picks_logits
+from harness.util.forward import accepted_names, pick_logits
 from harness.util.identity import load_symbol
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, proces
     path, name = source.locate(folder)
     save_model(model, str(out / WEIGHTS))
     shutil.copyfile(path, out / MODULE)
-    declared = {"class": name, "arguments": model.shipbench_arguments, "pick_logits": picks_logits(model)}
+    declared = {"class": name, "arguments": model.shipbench_arguments, "logits": getattr(model, "shipbench_logits", "")}
     (out / NATIVE).write_text(json.dumps(declared))
 
 
@@ -189,7 +189,7 @@ def load(folder: Path) -> torch.nn.Module:
         declared = json.loads((folder / NATIVE).read_text())
         model = _create_native(folder / MODULE, declared["class"], declared["arguments"])
         load_model(model, str(folder / WEIGHTS))
-        if declared.get("pick_logits"):
+        if declared.get("logits"):
             model.register_forward_hook(pick_logits)
         return model.eval()
     _leave_out_sklearn()

@@ -14,6 +14,8 @@ from harness import checkpoint
 from harness.backends.onnx_export import ENCODER, FILE
 from harness.errors import HarnessError
 from harness.kinds import KINDS
+from harness.kinds.feature_extraction import SETTINGS
+from harness.kinds.sentence_folder import PLAIN
 from harness.results.schema import Data, Result
 
 GRAPHS = "onnx"
@@ -69,8 +71,11 @@ class Publication:
 
     @property
     def usage(self) -> Usage | None:
-        """The lines that ask the model; None for a suite's own kind."""
-        return USAGE.get(self.data.kind)
+        """The lines that ask the model; None for a suite's own kind, and for vectors that are not the plain mean."""
+        file = self.folder / "tokenizer_config.json"
+        declared = json.loads(file.read_text()).get(SETTINGS, {}) if file.exists() else {}
+        is_plain = all(declared.get(key, value) == value for key, value in PLAIN.items() if key != "max_length")
+        return USAGE.get(self.data.kind) if is_plain else None
 
     @property
     def config(self) -> dict[str, Any] | None:
@@ -156,9 +161,15 @@ def _module(folder: Path) -> Loading:
             f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
         ],
         packages="torch safetensors transformers",
-        logits="model(**inputs)",
+        logits=f"model({_taken(folder)}){native.get('logits', '')}",
         by_path=True,
     )
+
+
+def _taken(folder: Path) -> str:
+    """Return a native module's arguments; the tokenizer's mask is not for every one."""
+    names = set(checkpoint.example(folder))
+    return "input_ids=inputs.input_ids" if names == {"input_ids"} else "**inputs"
 
 
 def code(publication: Publication) -> str:
@@ -210,7 +221,7 @@ def processor(publication: Publication) -> str:
     file = publication.folder / "preprocessor_config.json"
     name = str(json.loads(file.read_text()).get("image_processor_type"))
     if not name.isidentifier():
-        raise HarnessError(f"{file}: image_processor_type {name!r} is not the name of a class")
+        raise HarnessError(f"{file}: image_processor_type {name!r} must be the name of a class")
     return name
 
 

@@ -35,16 +35,25 @@ def ignored_names(owner: str, model: Any, names: Collection[str]) -> list[str]:
     return ignored
 
 
-def pick_logits(module: Any, args: Any, output: Any) -> Any:
-    """Return the logits in the output of a module; a forward hook. Without any, return the output as it is."""
+def logits_access(output: Any) -> str:
+    """Return the Python that selects the logits from a module's output; empty if they are all of it, or not clear."""
     import torch
 
     if isinstance(output, Mapping):
-        return output.get("logits", output)
+        return '["logits"]' if "logits" in output else ""
     if hasattr(output, "logits"):
-        return output.logits
-    tensors = [part for part in output if isinstance(part, torch.Tensor)] if isinstance(output, tuple | list) else []
-    return tensors[0] if len(tensors) == 1 else output
+        return ".logits"
+    parts = enumerate(output) if isinstance(output, tuple | list) else ()
+    tensors = [f"[{place}]" for place, part in parts if isinstance(part, torch.Tensor)]
+    return tensors[0] if len(tensors) == 1 else ""
+
+
+def pick_logits(module: Any, args: Any, output: Any) -> Any:
+    """Return the logits in the output of a module, if they are clear; a forward hook."""
+    access = logits_access(output)
+    if access.startswith("["):
+        return output["logits" if isinstance(output, Mapping) else int(access[1:-1])]
+    return output.logits if access else output
 
 
 def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int) -> None:
@@ -61,7 +70,7 @@ def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int)
             output = module.eval()(**batch)
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in batch.items())
-        raise HarnessError(f"{owner}: {name} fails on {shapes}: {brief_error(error)}") from error
+        raise HarnessError(f"{owner}: {name} fails on {shapes}; correct it: {brief_error(error)}") from error
     finally:
         module.train(was_training)
     logits = pick_logits(module, (), output)
@@ -74,13 +83,9 @@ def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int)
             f"{owner}: {name} returns {logits.dtype} of shape {shape} for {entries} rows; let it return a floating "
             f"logit for each of the {labels} labels, ({entries}, …, {labels})"
         )
-    if logits is not output:
+    module.shipbench_logits = logits_access(output)
+    if module.shipbench_logits:
         module.register_forward_hook(pick_logits)
-
-
-def picks_logits(module: Any) -> bool:
-    """Return whether the module returns its logits through `pick_logits`."""
-    return pick_logits in module._forward_hooks.values()
 
 
 def _describe(output: Any) -> str:

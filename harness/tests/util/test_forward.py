@@ -9,7 +9,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from harness.checkpoint import make_run
 from harness.errors import HarnessError
-from harness.util.forward import accepted_names, check_native, ignored_names, picks_logits
+from harness.util.forward import accepted_names, check_native, ignored_names
 
 LOGITS = torch.zeros(2, 3)
 BATCH = {"input_ids": torch.ones(2, 5, dtype=torch.int64)}
@@ -69,21 +69,27 @@ def test_missing_argument_is_named():
 
 
 @pytest.mark.parametrize(
-    "value",
-    [(LOGITS,), [LOGITS], (None, LOGITS), {"features": torch.ones(2, 8), "logits": LOGITS}, Named(LOGITS, LOGITS + 1)],
+    ("value", "access"),
+    [
+        ((LOGITS,), "[0]"),
+        ([LOGITS], "[0]"),
+        ((None, LOGITS), "[1]"),
+        ({"features": torch.ones(2, 8), "logits": LOGITS}, '["logits"]'),
+        (Named(LOGITS, LOGITS + 1), ".logits"),
+    ],
     ids=["tuple", "list", "tuple with None", "dict", "named tuple"],
 )
-def test_logits_are_picked(value):
+def test_logits_are_picked(value, access):
     module = Returning(value)
     check_native("m", module, BATCH, 3)
-    assert picks_logits(module)
+    assert access == module.shipbench_logits
     assert LOGITS.tolist() == module(**BATCH).tolist()
 
 
 def test_tensor_needs_no_picking():
     module = Returning(LOGITS.double())
     check_native("m", module, BATCH, 3)
-    assert not picks_logits(module)
+    assert "" == module.shipbench_logits
     assert module.training
 
 
@@ -97,7 +103,7 @@ def test_tensor_needs_no_picking():
         (LOGITS[:, 0], r"of shape \(2,\) for 2 rows"),
         (LOGITS[:1], r"of shape \(1, 3\) for 2 rows"),
         (LOGITS.long(), r"returns torch.int64 of shape \(2, 3\)"),
-        (ValueError("no such size"), r"fails on input_ids \(2, 5\): ValueError: no such size"),
+        (ValueError("no such size"), r"fails on input_ids \(2, 5\).*: ValueError: no such size"),
     ],
     ids=str,
 )
