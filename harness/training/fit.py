@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows
-from harness.data import reading, splits
+from harness.data import images, reading, splits
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
@@ -417,6 +417,8 @@ def _rows(fit: Fit) -> Iterator[str]:
         examples = fit.task.kind.encode(fit.processor, rows, fit.task.inputs, fit.model.max_length)
         if not fit.model.is_used_as_is:
             fit.task.kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples))
+        if fit.task.kind.images:
+            images.check_fit(f"model {fit.model.name}", fit.processor, fit.split, fit.task.inputs[0])
         return
     limits = {"vocabulary": ("token", scan.vocabulary), "types": ("token_type_ids of", scan.types)}
     for name, (noun, limit) in limits.items():

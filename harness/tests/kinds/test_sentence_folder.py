@@ -154,7 +154,7 @@ def test_prompts_outside_the_pooling_are_refused(folder):
 
 def test_a_default_prompt_that_is_not_declared_is_refused(folder):
     declare(folder, "config_sentence_transformers.json", {"prompts": {"query": "who "}, "default_prompt_name": "q"})
-    with pytest.raises(HarnessError, match="default_prompt_name 'q' is not among prompts: query"):
+    with pytest.raises(HarnessError, match="default_prompt_name 'q'"):
         feature_extraction.load_processor(folder)
 
 
