@@ -117,7 +117,7 @@ def _why_not(cells: Cells) -> str:
         return tables.first_line(cells["error"])
     if cells["min_score"] is None:
         return "gate not evaluated"
-    return "" if cells["verdict"] == "ship" else cells["reasons"] or ""
+    return "" if cells["verdict"] == "ship" or cells["reasons"] == cells["broken_gate"] else cells["reasons"] or ""
 
 
 def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _data(group: list[Result]) -> list[tuple[str, str]]:
     recipe = {name: value for name, value in result.recipe.items() if name != "type" and not isinstance(value, dict)}
     return [
         ("rows", f"{data.source}; {sizes}; {data.duplicates} duplicates left out"),
-        ("metric", data.metric),
+        ("metric", data.read_metric),
         ("recipe", ", ".join(f"{name} {value}" for name, value in recipe.items())),
         ("sha256 of test rows", data.sha256.get("test", "")),
     ]

@@ -15,7 +15,7 @@ from harness.verdicts.recommendation import pareto_front, recommend, slower_batc
 from harness.verdicts.remedy import remedies
 from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
 from harness.verdicts.table import noise_levels
-from harness.verdicts.verdict import verdict
+from harness.verdicts.verdict import shortfalls, verdict
 
 LAYERS_SHOWN = 3  # in a sentence; the result names all
 
@@ -52,6 +52,7 @@ def explanations(group: list[Result]) -> list[str]:
         f"{'; '.join((*judgement.reasons, *(remedy.text for remedy in remedies(result))))}."
         for result in group
         if (judgement := verdict(result)) and judgement.word not in ("ship", "failed")
+        if list(judgement.reasons) != shortfalls(result)  # they stand in the table
     ]
     front = ", ".join(result.backend for result in pareto_front(group))
     pareto = [f"Pareto-optimal in speed, drop and memory: {front}."] if front else []

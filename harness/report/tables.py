@@ -108,10 +108,11 @@ def case_line(result: Result) -> str:
     if result.error is not None:
         return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
     ((first, _),) = first_and_last([result])
-    return (
-        f"{first['verdict']}  {speedup_cell(first)} ({number(first['median_ms'], 3)} ms), "
-        f"{number(first['score'], decimals=4)}, drop {drop_cell(first)}"
-    )
+    return f"{first['verdict']}  {_speed(first)}, {number(first['score'], decimals=4)}, drop {drop_cell(first)}"
+
+
+def _speed(cells: Mapping[str, Any]) -> str:
+    return "not timed" if cells["batch"] is None else f"{speedup_cell(cells)} ({number(cells['median_ms'], 3)} ms)"
 
 
 class Column(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -35,7 +36,7 @@ def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
     if problem := next(filter(None, map(reference_collapse, measured)), None):
         return None, f"{problem}, so nothing can be compared with it; check its labels, or train it otherwise"
     passing = [r for r in measured if (r.series or r.backend == REFERENCE) and not shortfalls(r)]
-    broken = [f"{r.backend}: {problems[0].partition('; ')[0]}" for r in measured if (problems := shortfalls(r))]
+    broken = [f"{r.backend}: {re.split('; | .reference: ', p[0])[0]}" for r in measured if (p := shortfalls(r))]
     eligible = [result for result in passing if not list(_exceeded_limits(result))]
     shippable = [result for result in eligible if _word(result) == "ship"]
     if shippable:
@@ -88,12 +89,16 @@ def _why_no_other(eligible: Sequence[Result], broken: Sequence[str]) -> str:
     contenders = [result for result in eligible if result.backend != REFERENCE]
     if not contenders:
         constraints = "" if eligible[0].constraints == NO_CONSTRAINTS else " and meets the constraints of this run"
+        if not constraints and not broken:
+            return "no other backend was measured"
         return f"no other measured backend passes its gate{constraints}{_in_brackets(broken)}"
     problem = why_invalid(contenders[0].series[0])
     if problem is not None:
         return f"speed is not valid, because {problem}; measure again on a quieter machine"
     words = ", ".join(f"{result.backend}: {_word(result)}" for result in contenders)
-    reason = f"no other backend is proven faster within the allowed drop ({words})"
+    gate = contenders[0].gate
+    aim = f"to reach min_speedup={gate.min_speedup:g}" if gate and gate.min_speedup is not None else "faster"
+    reason = f"no other backend is proven {aim} within the allowed drop ({words})"
     return f"{reason}; these break their gate{_in_brackets(broken)}" if broken else reason
 
 

@@ -59,7 +59,7 @@ def _rows(result: Result) -> Iterator[Remedy]:
 
 
 def _rows_needed(drop: Interval, lost: int, gained: int, rows: int, limit: float, counted: bool) -> int:
-    """Return the fewest rows, to two digits, that decide a drop as large as this one; at most MOST_ROWS."""
+    """Return the fewest rows that decide a drop as large as this one; at most MOST_ROWS."""
 
     def is_decided(size: int) -> bool:
         share = math.sqrt(rows / size)  # by which a bootstrap's interval shrinks
@@ -79,8 +79,13 @@ def _rows_needed(drop: Interval, lost: int, gained: int, rows: int, limit: float
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if is_decided(middle) else (middle, high)
-    unit = 10 ** max(len(str(high)) - 2, 0)
-    return math.ceil(high / unit) * unit
+    return _rounded_up(high)
+
+
+def _rounded_up(number: int) -> int:
+    """Round up to two digits: an estimate has no more."""
+    unit = int(10 ** max(len(str(number)) - 2, 0))
+    return math.ceil(number / unit) * unit
 
 
 def _rounds(result: Result) -> Iterator[Remedy]:
@@ -97,7 +102,7 @@ def _rounds(result: Result) -> Iterator[Remedy]:
     if not limits:
         return
     excess = max(_excess(gain, limit) for gain in gains for limit in limits)
-    needed = math.ceil(rounds * min(excess, 1e6) ** 2)
+    needed = _rounded_up(math.ceil(rounds * min(excess, 1e3) ** 2))
     if excess <= 1:
         yield Remedy("the reference's two workers disagree; run again on a quieter machine", by_repeating=True)
     elif excess == math.inf:

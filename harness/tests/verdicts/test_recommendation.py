@@ -75,7 +75,7 @@ def test_reference_is_recommended_without_a_faster_safe_backend(case):
     [
         (failed(), ""),
         (unsupported(), ""),
-        (result("x", 3.0, answers=answers(score=0.8)), " (x: score 0.8000 on 1000 rows is below min_score=0.9 "),
+        (result("x", 3.0, answers=answers(score=0.8)), " (x: score 0.8000 on 1000 rows is below min_score=0.9)"),
         (result("x", 3.0, answers=answers(lost=60, score=0.99)), " (x: score drops 6.00 points ["),
         (
             result("x", 3.0, gate=replace(GATE, min_speedup=5)),
@@ -87,7 +87,8 @@ def test_reference_is_recommended_without_a_faster_safe_backend(case):
 def test_reason_names_the_limits_that_others_break(other, why):
     name, reason = recommended(other)
     assert "pytorch" == name
-    assert reason.startswith(f"no other measured backend passes its gate{why}")
+    nothing = "no other measured backend passes its gate" if why else "no other backend was measured"
+    assert reason.startswith(f"{nothing}{why}")
     _, reason = recommended(other, result("slow", 0.5))
     assert reason.startswith("no other backend is proven faster within the allowed drop (slow: slower)")
     assert bool(why) == (f"; these break their gate{why}" in reason)
@@ -112,7 +113,13 @@ def test_recommended_backend_that_is_slower_in_batches_says_so():
 
 def test_reference_that_was_not_timed_alone_is_still_recommended():
     alone = result(series=(), process=None)
-    assert ("pytorch", "no other measured backend passes its gate") == recommended(failed(), reference=alone)
+    assert ("pytorch", "no other backend was measured") == recommended(failed(), reference=alone)
+
+
+def test_min_speedup_in_doubt_is_named():
+    gate = replace(GATE, min_speedup=2.0)
+    _, reason = recommended(result("x", series=(series(2.0, noise=0.2),), gate=gate))
+    assert "no other backend is proven to reach min_speedup=2 within the allowed drop (x: undecided)" == reason
 
 
 def test_recommendation_without_the_reference():
