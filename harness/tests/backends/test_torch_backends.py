@@ -243,3 +243,14 @@ def test_pytorch_worker_starts_without_scikit_learn(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=worker_environment(1))
     assert "False importable" == done.stdout.strip()
+
+
+def test_generation_gives_one_text_a_row_whatever_its_config_asks_for(tmp_path):
+    settings = {"num_beams": 3, "num_return_sequences": 3, "do_sample": True, "return_dict_in_generate": True}
+    session = PYTORCH.load(save_bart(tmp_path, output_scores=True, **settings), CPU)
+    batch = {name: values for name, values in token_batch(2, 5).items() if name != "token_type_ids"}
+    outputs = session.run(batch)
+    assert ["sequences"] == list(outputs)
+    assert 2 == len(outputs["sequences"])
+    assert outputs["sequences"].tolist() == session.run(batch)["sequences"].tolist()
+    assert outputs["sequences"].tolist() == session.run(token_batch(2, 5))["sequences"].tolist()
