@@ -16,7 +16,7 @@ from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
 from harness.report import sentences
 from harness.report.tables import section
-from harness.stats.intervals import format_bounds, format_ratio
+from harness.stats.intervals import format_bounds, lead_with_bound
 from harness.util.text import escape_markdown
 from harness.verdicts.accuracy import format_drop, interval_method, score_drop, score_interval
 from harness.verdicts.speed import own_speedup
@@ -87,7 +87,7 @@ def _metadata(publication: Publication) -> dict[str, Any]:
         dataset_revision=data.source_sha256,
         dataset_split="test",
         metric_type=data.metric,
-        metric_name=f"{data.metric} on {answers.rows} rows",
+        metric_name=f"{data.read_metric} on {answers.rows} rows",
         metric_value=answers.score,
         metric_args=arguments,
     )
@@ -136,7 +136,11 @@ def _hub_name(text: str) -> str:
 
 def _score(publication: Publication) -> str:
     """Return the score, its interval and the number of rows."""
-    metric, answers, interval = publication.data.metric, publication.result.answers, score_interval(publication.result)
+    metric, answers, interval = (
+        publication.data.read_metric,
+        publication.result.answers,
+        score_interval(publication.result),
+    )
     assert answers is not None
     if answers.score is None:
         return f"{metric} is undefined on these {answers.rows} test rows"
@@ -203,7 +207,7 @@ def _facts(publication: Publication) -> Iterator[tuple[str, str]]:
         yield "against PyTorch on the same rows", f"{data.metric} {format_drop(drop)}"
     if result.series and judged is not None:
         batch = result.series[0].workload.batch
-        yield f"speed-up over PyTorch, batch {batch}", format_ratio(own_speedup(result.series[0]))
+        yield f"speed-up over PyTorch, batch {batch}", lead_with_bound(own_speedup(result.series[0]))
     yield "verdict", f"{judged.word}: {'; '.join(judged.reasons)}" if judged else "reference"
     options = result.process.settings.get("options") if result.process else None
     if options:

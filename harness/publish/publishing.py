@@ -137,7 +137,7 @@ def _result_path(order: Order) -> Path:
     if order.machine is None and len(paths) > 1:
         raise HarnessError(f"{case} was measured on {machines}: name one with --machine")
     if order.machine is not None and order.machine not in paths:
-        raise HarnessError(f"{case} was not measured on {order.machine}, but on {machines}")
+        raise HarnessError(f"{case} was not measured on {order.machine}, but on {machines}; name one with --machine")
     return paths[order.machine or machines]
 
 

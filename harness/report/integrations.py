@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 from harness.report.sentences import finals_recommendation
 from harness.report.tables import first_line, is_missing, render, section, signed_points
 from harness.results.schema import Finals, Result
-from harness.stats.intervals import Interval, format_ratio
+from harness.stats.intervals import Interval, lead_with_bound
 from harness.training.loops import RUNS
 from harness.util.text import error_text, escape_markdown, one_line
 from harness.verdicts.accuracy import score_drop
@@ -72,7 +72,7 @@ def _row(group: Sequence[Result]) -> dict[str, str]:
         "task / model": f"{first.task} / {first.model}",
         "on": f"{first.device}, {first.environment.machine}",
         "ship": best.backend if best else f"nothing: {reason}",
-        "speed-up, batch 1": format_ratio(gain) if gain else "1x" if best else "",
+        "speed-up, batch 1": lead_with_bound(gain) if gain else "1x" if best else "",
         "drop (points)": signed_points(drop) if drop else "",
         "other backends": ", ".join(others),
     }
@@ -151,7 +151,9 @@ def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iter
         try:
             _log(tracker, name, folder, section(group), figures)
         except Exception as error:  # every tracker has its own
-            raise HarnessError(f"{name} was not logged to {tracker}: {error_text(error)}") from error
+            raise HarnessError(
+                f"{name} was not logged to {tracker}; check its settings: {error_text(error)}"
+            ) from error
         yield name
 
 

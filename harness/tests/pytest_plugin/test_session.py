@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from factory import answers, failed, result, series, unsupported
@@ -10,7 +11,7 @@ from harness import Folder, Gate, Local, Model, Task, cases
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
-from harness.pytest_plugin.hooks import status_reason
+from harness.pytest_plugin.hooks import local_id, status_reason
 from harness.pytest_plugin.session import ShipSession
 from harness.results.schema import Constraints
 from harness.spec import TRACKERS
@@ -136,3 +137,16 @@ def test_two_suites_with_one_task_name_are_refused(tmp_path):
     for selected in ([(first, here), (last, there)], [(first, here), (other, here)]):
         with pytest.raises(HarnessError, match="task mine: two suites declare different tasks of this name"):
             session(tmp_path).begin(selected)
+
+
+@pytest.mark.parametrize(
+    ("here", "path"), [(".", "suites/my suite.py"), ("suites", "my suite.py"), ("x", "../suites/my suite.py")]
+)
+def test_command_names_a_test_from_the_current_folder(tmp_path, here, path):
+    parameters = SimpleNamespace(dir=tmp_path / here)
+    item = SimpleNamespace(
+        path=tmp_path / "suites" / "my suite.py",
+        nodeid="my suite.py::test_toy[toy/bag.numpy.cpu]",  # pytest's rootdir may be anywhere
+        config=SimpleNamespace(invocation_params=parameters),
+    )
+    assert f"{path}::test_toy[toy/bag.numpy.cpu]" == local_id(item)
