@@ -16,14 +16,14 @@ from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.metrics import METRICS
-from harness.metrics.entities import SCHEMES
+from harness.metrics.entities import SCHEMES, SYNONYMS
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
 """Arguments of a task that say what a metric is to assume → that metric."""
 TOKENIZERS = ("13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores101", "flores200", "none")
-CHOICES = {"scheme": tuple(SCHEMES), "tokenize": TOKENIZERS}
+CHOICES = {"scheme": (*SCHEMES, *SYNONYMS), "tokenize": TOKENIZERS}
 
 
 @explain_arguments
@@ -165,7 +165,7 @@ class Task:
     def _check_settings(self) -> None:
         check_tuple(f"task {self.name}", "order", self.order, "('bad', 'fair', 'good')")
         if len({*self.order}) < len(self.order):
-            raise HarnessError(f"task {self.name}: order={self.order!r} names a label twice")
+            raise HarnessError(f"task {self.name}: order={self.order!r} names a label twice; name each once")
         for name, metric in SETTINGS.items():
             value = getattr(self, name)
             if value in (None, ()):

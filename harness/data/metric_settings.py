@@ -16,7 +16,7 @@ from harness.contracts.declarations import unknown
 from harness.contracts.kind import EncodedRows
 from harness.errors import HarnessError
 from harness.metrics import Metric
-from harness.metrics.entities import SCHEMES, is_letter, is_outside, misplaced_tag, split_tag
+from harness.metrics.entities import SCHEMES, SYNONYMS, is_letter, is_outside, misplaced_tag, split_tag
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -148,7 +148,7 @@ def _numeric_ranks(rows: _Rows) -> tuple[tuple[int, ...], str]:
 
 def _entity_f1(rows: _Rows) -> tuple[Metric, str]:
     """Settle the scheme of entity tags: the declared one, or the only one that every row fits."""
-    declared, problem = rows.task.scheme, ""
+    declared, problem = SYNONYMS.get(rows.task.scheme or "", rows.task.scheme), ""
     if declared and not rows.labels:  # of a user's kind
         return Metric("entity-f1", f"{declared} prefix", f"in {declared}"), ""
     form = "bare" if declared == "bare" else _form(rows.labels)

@@ -13,6 +13,7 @@ SCHEMES = {
 
 Tags of the scheme `bare` have no letter: equal tags of neighbouring words are one entity.
 """
+SYNONYMS = {"BIO": "IOB2", "BIO2": "IOB2", "BIOES": "IOBES", "BILUO": "BILOU"}
 READ_AS = {"bare": "IOB1", "BMES": "IOBES", "IOE1": "IOE2"}
 """Schemes that seqeval lacks, or misreads, → that into which they are translated."""
 PREFIXED = re.compile(r"(?P<letter>[BIESMLU])(?:[\W_]+(?P<type>.+))?", re.IGNORECASE)

@@ -175,6 +175,11 @@ class Data:
     readings: dict[str, str] = field(default_factory=dict)
     """Metric → what it assumed of the rows, in words: the label, the order, the scheme or the tokenizer."""
 
+    @property
+    def read_metric(self) -> str:
+        """The metric with what it assumed of the rows: "f1 of 'fault'"."""
+        return f"{self.metric} {self.readings.get(self.metric, '')}".strip()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Built:

@@ -184,6 +184,10 @@ def test_declared_scheme_reads_rows_that_break_it_strictly():
     assert "in IOB2" == metric.reading
 
 
+def test_schemes_have_synonyms():
+    assert "IOB2 prefix" == words("B-PER I-PER O", scheme="BIO")[0].setting
+
+
 def test_declared_bare_tags_may_look_like_letters():
     metric, _ = words("PHONE E-MAIL O", scheme="bare")
     assert "bare bare" == metric.setting
