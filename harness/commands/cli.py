@@ -90,9 +90,11 @@ def run_hash(options: Namespace) -> int:
     try:
         path = Path(str(metadata.distribution(options.distribution).locate_file(options.path)))
     except metadata.PackageNotFoundError as error:
-        raise HarnessError(f"{options.distribution} is not installed") from error
+        raise HarnessError(
+            f"{options.distribution} is not installed; run: python -m pip install {options.distribution}"
+        ) from error
     if not path.exists():
-        raise HarnessError(f"{path}: no such file or folder")
+        raise HarnessError(f"{path}: no such file or folder; give a path relative to site-packages")
     print(tree_sha256(path))
     return 0
 

@@ -80,16 +80,19 @@ def collect(suite: str, expression: str | None = None) -> Collection:
     Raise HarnessError if the suite does not exist, cannot be collected, or no case is selected.
     """
     if not Path(suite.partition("::")[0]).exists():
-        raise HarnessError(f"{suite}: no such suite")
+        raise HarnessError(f"{suite}: no such suite; give a file, a folder or a test id")
     collection = Collection()
     with redirect_stdout(io.StringIO()) as output, redirect_stderr(output):
         status = pytest.main([suite, "--collect-only", "-q", "-k", expression or ""], plugins=[collection])
     if collection.errors:
         raise HarnessError("\n".join(collection.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise HarnessError(f"{suite} cannot be collected: {output.getvalue().strip().removeprefix('ERROR: ')}")
+        raise HarnessError(
+            f"{suite} cannot be collected; run pytest --collect-only {suite}: {output.getvalue().strip().removeprefix('ERROR: ')}"
+        )
     if not collection.cases:
-        raise HarnessError(f"{suite}: no case{f' matches -k {expression!r}' if expression else ' in it'}")
+        problem = f"no case matches -k {expression!r}" if expression else "no test is parametrized with cases(…)"
+        raise HarnessError(f"{suite}: {problem}; run pytest --collect-only {suite} to see its tests")
     return collection
 
 

@@ -92,7 +92,7 @@ def _single_case(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path
     case, folder = cases[0]
     reason = (no_cuda() if case.device == "cuda" else None) or variants.unavailable_reason(case.backend, case.device)
     if reason is not None:
-        raise HarnessError(f"{case} cannot run here: {reason}")
+        raise HarnessError(f"{case} cannot run here; choose another with -k: {reason}")
     return case, folder
 
 
@@ -107,7 +107,7 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
     name, target, store = case.backend.name, options.target(case.device), Store(options.artifacts, progress.say)
     state = prepare(Comparison((case,), folder), options, progress)
     if name in state.failures:
-        raise HarnessError(f"{case} cannot be tuned: {state.failures[name].message}")
+        raise HarnessError(f"{case} cannot be tuned; run its test first: {state.failures[name].message}")
     prepared = state.prepared[name]
     assert state.split is not None
     assert state.checkpoint is not None

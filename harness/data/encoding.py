@@ -49,7 +49,9 @@ class Encoder:
         """Return examples with their targets; HarnessError if no row yields any."""
         examples = self._kept(rows, content, with_targets=True).remove_columns(ROW)
         if not len(examples):
-            raise HarnessError(f"{self.kind.name}: none of the {len(rows)} training rows has a target to learn")
+            raise HarnessError(
+                f"{self.kind.name}: none of the {len(rows)} training rows has a target to learn; raise max_length or check label="
+            )
         return examples
 
     def _kept(self, rows: Dataset, content: str, *, with_targets: bool) -> Dataset:

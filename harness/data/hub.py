@@ -127,7 +127,9 @@ def _repo_info(source: Hub, repo_type: RepoType, revision: str | None) -> Any:
 def _download(source: Hub, repo_type: RepoType, commit: str) -> Note:
     info = _repo_info(source, repo_type, commit)
     if info.sha != commit:
-        raise HarnessError(f"the Hub answers with commit {info.sha} when asked for {commit}")
+        raise HarnessError(
+            f"the Hub answers with commit {info.sha} when asked for {commit}; run it again, or check HF_ENDPOINT"
+        )
     files = info.siblings or ()
     digests = {f.rfilename: f"sha256:{f.lfs.sha256}" if f.lfs else f"git:{f.blob_id}" for f in files}
     constants.HF_HUB_DISABLE_XET = True  # plain HTTP has read timeouts
@@ -151,7 +153,9 @@ def _model_files(names: Collection[str]) -> list[str]:
     top = [name for name in names if "/" not in name]
     weights = fnmatch.filter(top, "model*.safetensors") or fnmatch.filter(top, "pytorch_model*.bin")
     if not weights:
-        raise HarnessError("it has neither model.safetensors nor pytorch_model.bin")
+        raise HarnessError(
+            "it has neither model.safetensors nor pytorch_model.bin; choose a repository with weights for PyTorch"
+        )
     other_index = ".bin.index.json" if weights[0].endswith(".safetensors") else ".safetensors.index.json"
     configuration = [name for name in top if name.endswith(CONFIGURATION_SUFFIXES) and not name.endswith(other_index)]
     configuration += fnmatch.filter(names, "*_Pooling/config.json")  # of Sentence Transformers
@@ -196,7 +200,7 @@ def _select(source: Hub, names: Collection[str], card: dict[str, Any] | None) ->
             f"its rows come from the script {scripts[0]}, which is not run; pin a commit listed at {page}"
         )
     if not supported:
-        raise HarnessError(f"it has no files of a supported type: {', '.join(DATA_SUFFIXES)}")
+        raise HarnessError(f"it has no files of a supported type; expected one of {', '.join(DATA_SUFFIXES)}")
     if card is None:  # the Hub's own conversion to parquet: config/split/0000.parquet
         folders = list(dict.fromkeys(name.partition("/")[0] for name in supported if name.count("/") > 1))
         if source.config in folders:
@@ -232,11 +236,15 @@ def _select_declared(source: Hub, configs: Mapping[str, dict[str, Any]], names: 
         rule = re.compile(glob_translate(base + pattern.removeprefix("./")))
         matches = [name for name in names if rule.match(name) and not re.search(r"(^|/)\.", name) and name != CARD]
         if not matches:
-            raise HarnessError(f"its card names {pattern} for {config}, which matches none of its files")
+            raise HarnessError(
+                f"its card names {pattern} for {config}, which matches none of its files; choose another with config="
+            )
         splits[split] = list(dict.fromkeys([*splits.get(split, ()), *matches]))
     files = [name for names in splits.values() for name in names]
     if unsupported := sorted(name for name in files if not name.lower().endswith(DATA_SUFFIXES)):
-        raise HarnessError(f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}")
+        raise HarnessError(
+            f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}; expected one of {', '.join(DATA_SUFFIXES)}"
+        )
     images = all(name.lower().endswith(IMAGE_SUFFIXES) for name in files)
     return Selection(config, {} if images else splits, files, _dialect(entry), notes)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,9 @@ def locate(package: Package) -> Path:
     except metadata.PackageNotFoundError:
         raise HarnessError(f"the package {name} is not installed; run: python -m pip install {name}") from None
     if not path.exists():
-        raise HarnessError(f"{name}: the installed version has no {package.path}")
+        raise HarnessError(
+            f"{name}: the installed version has no {package.path}; install the one that has, or correct the path"
+        )
     digest = tree_sha256(path)
     if digest != package.sha256:
         raise HarnessError(
@@ -86,9 +89,11 @@ def _read_package(task: Task, package: Package) -> Dataset:
     try:
         rows = list(package.read(path))
     except Exception as error:
-        raise HarnessError(f"task {task.name}: reading {path} failed: {brief_error(error)}") from error
+        raise HarnessError(
+            f"task {task.name}: reading {path} failed: {brief_error(error)}; correct read= or the file"
+        ) from error
     if not rows:
-        raise HarnessError(f"task {task.name}: {path} has no rows")
+        raise HarnessError(f"task {task.name}: {path} has no rows; add some, or correct read=")
     columns = dict.fromkeys(name if name in rows[0] else name.partition(".")[0] for name in task.columns)
     _check_columns(task, "train", [name for name in columns if name not in rows[0]], rows[0])
     values = {name: [row.get(name) for row in rows] for name in columns}
@@ -161,7 +166,7 @@ def _hub_splits(source: Hub, parts: dict[str, Table], names: Sequence[str]) -> d
         raise HarnessError(f"{source}: splits= must map train, optionally validation, test; it has {', '.join(names)}")
     for name, size in source.sample.items():
         if size > len(rows := parts[name].rows):
-            raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(rows)}")
+            raise HarnessError(f"{source}: sample asks for {size} rows of {name}, which has {len(rows)}; ask for fewer")
         # Flattened, so that later checks see the sample only.
         parts[name] = Table(rows.shuffle(seed=source.seed).select(range(size)).flatten_indices(), [])
     return {part: parts[name] for part, name in chosen.items()}
@@ -182,7 +187,7 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
                 f"as have {sum(empty)} of {len(rows)} rows; leave them out"
             )
     if not len(rows):
-        raise HarnessError(f"task {task.name}: {split} has no rows")
+        raise HarnessError(f"task {task.name}: {split} has no rows; add some, or leave its file out")
     if not isinstance(task.dataset, Package):
         for name in task.columns if not task.kind.images else (task.label,) if task.label else ():
             rows = _as_text(rows, name)
@@ -215,7 +220,11 @@ def _as_text(rows: Dataset, name: str) -> Dataset:
 
 def _check_columns(task: Task, split: str, missing: list[str], columns: Iterable[str]) -> None:
     if missing:
-        raise HarnessError(f"task {task.name}: {split} has no column {', '.join(missing)}; it has {', '.join(columns)}")
+        choices = [*columns]
+        close = [match for name in missing for match in get_close_matches(name, choices, n=1)]
+        hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
+        names = f"{', '.join(missing)}; it has {', '.join(choices)}"
+        raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no column {names}{hint}")
 
 
 def _add_fields(task: Task, rows: Dataset) -> Dataset:
@@ -235,9 +244,10 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     """
     from datasets import ClassLabel, LargeList, List, Value
 
-    feature, values = rows.features[column], list(rows[column])
+    feature = rows.features[column]
     if task.kind.label == "free":
-        return values, feature
+        return list(rows[column]), feature
+    values = rows.data.column(column).to_pylist()
     each = task.kind.label == "each"
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
         raise HarnessError(
@@ -246,7 +256,9 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
     if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
-        raise HarnessError(f"task {task.name}: row {row} of {split} has a word without a label in {column}")
+        raise HarnessError(
+            f"task {task.name}: row {row} of {split} has a word without a label in {column}; give each word one"
+        )
     name: Callable[[Any], str] = str
     if isinstance(inner := feature.feature if each else feature, ClassLabel):
         name = inner.int2str

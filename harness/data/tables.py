@@ -188,7 +188,9 @@ def read(files: Sequence[Path], split: str, task: Any, dialect: Dialect) -> tupl
         parts.append(rows)
         places.append((file, len(rows), lines))
     if not parts:
-        raise HarnessError(f"{files[0]}: {split} has no rows, as have the other files of it")
+        raise HarnessError(
+            f"{files[0]}: {split} has no rows, as have the other files of it; add some, or leave them out"
+        )
     return Table(parts[0] if len(parts) == 1 else concatenate_datasets(parts), places), notes
 
 
@@ -260,7 +262,7 @@ def _read_delimited(path: Path, text: str, dialect: Dialect, tabs: bool, columns
     end = "\n" if "\n" in text else "\r"
     records, lines, spans, blank = _records(path, io.StringIO(text, newline=end), separator, quotes)
     if not records:
-        raise HarnessError(f"{path} has no line that names the columns")
+        raise HarnessError(f"{path} has no line that names the columns; write one at its beginning")
     (header, *records), (_, *lines) = records, lines
     if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), None)):
         raise HarnessError(
@@ -351,7 +353,9 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
     for number, row in numbered:
         if not isinstance(row, dict):
             place = "element" if array else "line"
-            raise HarnessError(f"{path}: {place} {number} holds {json.dumps(row)[:80]}, which is not an object")
+            raise HarnessError(
+                f'{path}: {place} {number} holds {json.dumps(row)[:80]}, which is not an object; write each row as {{"column": value}}'
+            )
         rows.append(row)
         lines.append(number)
     places = [] if array else lines

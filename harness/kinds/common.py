@@ -62,7 +62,7 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     try:
         tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
     except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise HarnessError(f"{folder}: no usable tokenizer: {brief_error(error)}") from error
+        raise HarnessError(f"{folder}: no usable tokenizer; save one beside the model: {brief_error(error)}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     if tokenizer.pad_token_id is None:

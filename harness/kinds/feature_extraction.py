@@ -43,7 +43,7 @@ def settings_of(tokenizer: Any) -> dict[str, Any]:
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     if len(inputs) != 2:
-        raise HarnessError(f"inputs={inputs}: feature extraction compares two columns, a query and its document")
+        raise HarnessError(f"inputs={inputs}: feature extraction compares two columns; give a query and its document")
     settings = settings_of(tokenizer)
     length = min(max_length, settings["max_length"] or max_length)
     columns = []

@@ -32,7 +32,7 @@ BEST = 5
 def _load_tokenizer(folder: Path) -> Any:
     tokenizer = common.load_masking_tokenizer(folder)
     if tokenizer.mask_token_id is None:
-        raise HarnessError(f"{folder}: the tokenizer has no mask token, so no word can be masked")
+        raise HarnessError(f"{folder}: the tokenizer has no mask token; choose a model that was trained with one")
     return tokenizer
 
 

@@ -92,7 +92,7 @@ def _prompts(root: Path) -> list[str]:
     declared = checkpoint.read_json(file) if file.is_file() else {}
     prompts, default = declared.get("prompts") or {}, declared.get("default_prompt_name")
     if default is not None and default not in prompts:
-        raise HarnessError(f"{file}: default_prompt_name {default!r} is not among prompts: {', '.join(prompts)}")
+        raise HarnessError(f"{file}: unknown default_prompt_name {default!r}; expected one of {', '.join(prompts)}")
     names = (("query",), DOCUMENT_PROMPTS)
     chosen = (next((name for name in choices if name in prompts), default) for choices in names)
     return [prompts.get(name) or "" for name in chosen]

@@ -189,7 +189,7 @@ def _git(folder: Path, *words: str) -> bytes:
         raise HarnessError(f"history is read from git, which cannot be started: {error}; install git") from error
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip() or f"git {words[0]} ended with {done.returncode}"
-        raise HarnessError(f"{folder}: git cannot read the history: {reason}")
+        raise HarnessError(f"{folder}: git cannot read the history; give a folder inside a repository: {reason}")
     return done.stdout
 
 

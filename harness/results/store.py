@@ -72,7 +72,7 @@ def _write(path: Path, record: Result | Finals, name: str) -> Path:
         _check_names(record)
         msgspec.json.decode(content, type=type(record))  # JSON has no NaN: it would come back as null
     except msgspec.ValidationError as error:
-        raise HarnessError(f"{name}: cannot be stored: {error}") from error
+        raise HarnessError(f"{name}: cannot be stored: {error}; correct what returned that value") from error
     write_atomically(path, content)
     return path
 

@@ -24,7 +24,7 @@ from harness.util.identity import file_sha256
 if TYPE_CHECKING:
     import torch
 
-    from harness.contracts.kind import Example, Kind
+    from harness.contracts.kind import Arrays, Example, Kind
     from harness.spec import Model, Task
     from harness.util.console import Progress
     from harness.util.store import Store
@@ -69,7 +69,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         else:
             module = checkpoint.create(model.source, kind, workspace.folder, pretrained, split.labels, processor)
         examples = kind.encode(processor, first, task.inputs, model.max_length)
-        batch = kind.collate(processor, [example for row in examples for example in row])
+        probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
+        batch = probed.batch(range(len(first)))
         ignored = _fit_inputs(model, module, processor, list(omit(batch, kind.reduce_inputs)), info["notes"])
         example = omit(batch, (*kind.reduce_inputs, *ignored))
         if isinstance(model.source, Native):
@@ -95,7 +96,6 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             if job.drops_last:
                 info["notes"].append("one training row of each epoch is left out: it would be a batch of its own")
             info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
-        probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
         if reason := _fixed_length(probed, module.cpu()):
             info |= {"fixed_length": True}
             info["notes"].append(
@@ -122,13 +122,17 @@ def _fixed_length(inputs: Inputs, module: torch.nn.Module) -> str:
     """Return why the model fails on rows cut to another length though it answers them whole; empty if it does not."""
     if checkpoint.generates(module) or not (probes := inputs.probes()):
         return ""
-    run = checkpoint.make_run(module.eval(), "cpu")
+    run, whole = checkpoint.make_run(module.eval(), "cpu"), inputs.batch(range(len(inputs)))
+
+    def is_finite(batch: Arrays) -> bool:
+        outputs = run(omit(batch, inputs.kind.reduce_inputs))
+        return all(np.isfinite(values).all() for values in outputs.values())
+
     try:
-        run(omit(probes[-1], inputs.kind.reduce_inputs))
+        reason = "" if is_finite(probes[-1]) else "it answers NaN or infinity"
     except Exception as error:  # whatever a user's module raises
-        run(omit(inputs.batch(range(len(inputs))), inputs.kind.reduce_inputs))
-        return brief_error(error)
-    return ""
+        reason = brief_error(error)
+    return reason if reason and is_finite(whole) else ""
 
 
 def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list[int]:
@@ -139,10 +143,14 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
     own = checkpoint.read_labels(pretrained)
     if isinstance(model.labels, Mapping):
         if unknown := sorted(set(model.labels) - set(own)):
-            raise HarnessError(f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks")
+            raise HarnessError(
+                f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks; it has {', '.join(own[:50])}"
+            )
         names = [model.labels.get(name, name) for name in own]
     elif model.labels and len(model.labels) != len(own):
-        raise HarnessError(f"model {model.name}: labels= has {len(model.labels)} names, its head {len(own)} labels")
+        raise HarnessError(
+            f"model {model.name}: labels= has {len(model.labels)} names, its head {len(own)} labels; give one for each"
+        )
     else:
         names = list(model.labels or own)
     if missing := [label for label in labels if label not in names]:
@@ -159,7 +167,7 @@ def _collate(kind: Kind, processor: Any, examples: list[Example], ignored: list[
 
     inputs = [{name: value for name, value in example.items() if name not in TARGETS} for example in examples]
     batch = {
-        name: torch.from_numpy(array)
+        name: torch.from_numpy(np.ascontiguousarray(array))
         for name, array in omit(kind.collate(processor, inputs), (*kind.reduce_inputs, *ignored)).items()
     }
     for name in (name for name in TARGETS if name in examples[0]):

@@ -70,7 +70,7 @@ def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int)
             output = module.eval()(**batch)
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in batch.items())
-        raise HarnessError(f"{owner}: {name} fails on {shapes}; correct it: {brief_error(error)}") from error
+        raise HarnessError(f"{owner}: {name} fails on {shapes}: {brief_error(error)}; correct it") from error
     finally:
         module.train(was_training)
     logits = pick_logits(module, (), output)

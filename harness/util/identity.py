@@ -135,7 +135,7 @@ def load_symbol(file: str, qualname: str, module: str = "") -> Any:
     loaded: Any = importlib.import_module(module) if is_importable else _load_file(Path(file))
     for part in qualname.split("."):
         if not hasattr(loaded, part):
-            raise HarnessError(f"{file} has no {qualname}")
+            raise HarnessError(f"{file} has no {qualname}; define it there, at module level")
         loaded = getattr(loaded, part)
     return loaded
 

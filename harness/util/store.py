@@ -89,11 +89,11 @@ class Store:
 def open_entry(folder: Path) -> tuple[Entry, dict[str, str]]:
     """Return an entry and the sha256 of each of its files; HarnessError if it is missing or changed."""
     if not folder.is_dir():
-        raise HarnessError(f"{folder} is gone")
+        raise HarnessError(f"{folder} is gone; run the case again")
     with FileLock(f"{folder}.lock"):
         marker, changes = _verify(folder)
     if marker is None or changes:
-        raise HarnessError(f"{folder} is corrupt ({', '.join(changes[:3])})")
+        raise HarnessError(f"{folder} is corrupt ({', '.join(changes[:3])}); run the case again")
     return Entry(folder, marker.info, marker.seconds), marker.files
 
 

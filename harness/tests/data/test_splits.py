@@ -254,7 +254,9 @@ def test_row_without_a_value_is_named(install, column, value):
 
 
 def test_missing_column_is_named_with_the_others(install):
-    with pytest.raises(HarnessError, match="task toy: train has no column body; it has text, desk"):
+    with pytest.raises(
+        HarnessError, match="task toy: toydata: rows1.jsonl: train has no column body; it has text, desk"
+    ):
         load(install(articles()), inputs=("body",))
 
 

@@ -42,7 +42,7 @@ def test_misspelt_column_is_reported_with_the_missing_model(tmp_path):
     assert "checking the rows and models of toy\n" == log
     model, column = lines
     assert "nowhere" in model
-    assert "no column teem" in column
+    assert f"task toy: {tmp_path}/rows.csv: train has no column teem; it has text, team; did you mean 'team'?" == column
 
 
 def test_places_are_reported_before_rows_are_read(tmp_path):

@@ -1,9 +1,12 @@
 """Secrets of the environment never reach a text that is kept."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.commands.cli import main
 from harness.util.text import REDACTED, error_text, redact_secrets
 
 VALUES = st.text(st.characters(categories=["L", "N"]), min_size=8, max_size=20)
@@ -30,3 +33,11 @@ def test_error_text_holds_no_secret(monkeypatch):
     with pytest.raises(RuntimeError) as caught:
         raise RuntimeError("https://host/?key=sesame-open-42 is gone")
     assert f"key={REDACTED} is gone" in error_text(caught.value)
+
+
+def test_terminal_without_the_characters_escapes_them(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stderr", stream)
+    assert 4 == main(["hash", "größe-package", "x"])
+    stream.flush()
+    assert rb"error: gr\xf6\xdfe-package is not installed" in stream.buffer.getvalue()
