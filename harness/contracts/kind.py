@@ -156,7 +156,7 @@ def _special_ids(processor: Any) -> list[int]:
     texts = [
         text for name, value in named if name != "unk_token" for text in ([value] if isinstance(value, str) else value)
     ]
-    return [int(number) for number in processor.convert_tokens_to_ids(texts)] if texts else []
+    return [number for number in processor.convert_tokens_to_ids(texts) if number is not None] if texts else []
 
 
 @explain_arguments

@@ -144,7 +144,8 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
     if isinstance(model.labels, Mapping):
         if unknown := sorted(set(model.labels) - set(own)):
             raise HarnessError(
-                f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks; it has {', '.join(own[:50])}"
+                f"model {model.name}: labels= names {', '.join(unknown[:5])}, which its head lacks; "
+                f"it has {', '.join(own[:50])}"
             )
         names = [model.labels.get(name, name) for name in own]
     elif model.labels and len(model.labels) != len(own):

@@ -120,12 +120,18 @@ def test_tokenizer_keeps_the_mask_that_kinds_read():
     assert "attention_mask" in tokenizer.model_input_names
 
 
+class UndefinedOnShortRows(Net):
+    def forward(self, input_ids):
+        return super().forward(input_ids) / max(0, input_ids.shape[1] - 20)
+
+
 def test_model_for_one_length_gets_no_cut_probe():
     tokenizer = word_tokenizer()
     encoded = EncodedRows(tokenizer, TEXTS, ("text",), text_classification.encode(tokenizer, TEXTS, ("text",), 40))
     inputs = Inputs(text_classification, encoded)
     assert "ValueError: rows of 30 tokens only" == _fixed_length(inputs, FixedLength())
     assert "" == _fixed_length(inputs, Net())
+    assert "it answers NaN or infinity" == _fixed_length(inputs, UndefinedOnShortRows())
     fixed = Inputs(text_classification, encoded, fixed_length=True)
     assert [2, 2] == [len(batch["input_ids"]) for batch in inputs.probes()]
     assert [2] == [len(batch["input_ids"]) for batch in fixed.probes()]
