@@ -87,9 +87,8 @@ def collect(suite: str, expression: str | None = None) -> Collection:
     if collection.errors:
         raise HarnessError("\n".join(collection.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise HarnessError(
-            f"{suite} cannot be collected; run pytest --collect-only {suite}: {output.getvalue().strip().removeprefix('ERROR: ')}"
-        )
+        problem = output.getvalue().strip().removeprefix("ERROR: ")
+        raise HarnessError(f"{suite} cannot be collected: {problem}")
     if not collection.cases:
         problem = f"no case matches -k {expression!r}" if expression else "no test is parametrized with cases(…)"
         raise HarnessError(f"{suite}: {problem}; run pytest --collect-only {suite} to see its tests")

@@ -50,7 +50,8 @@ class Encoder:
         examples = self._kept(rows, content, with_targets=True).remove_columns(ROW)
         if not len(examples):
             raise HarnessError(
-                f"{self.kind.name}: none of the {len(rows)} training rows has a target to learn; raise max_length or check label="
+                f"{self.kind.name}: none of the {len(rows)} training rows has a target to learn; "
+                "raise max_length or check label="
             )
         return examples
 

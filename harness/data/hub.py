@@ -243,7 +243,8 @@ def _select_declared(source: Hub, configs: Mapping[str, dict[str, Any]], names: 
     files = [name for names in splits.values() for name in names]
     if unsupported := sorted(name for name in files if not name.lower().endswith(DATA_SUFFIXES)):
         raise HarnessError(
-            f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}; expected one of {', '.join(DATA_SUFFIXES)}"
+            f"{len(unsupported)} of its files have an unsupported type, for example {unsupported[0]}; "
+            f"expected one of {', '.join(DATA_SUFFIXES)}"
         )
     images = all(name.lower().endswith(IMAGE_SUFFIXES) for name in files)
     return Selection(config, {} if images else splits, files, _dialect(entry), notes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,6 @@ MOST_CONTRADICTORY = 0.01
 """Share of the distinct inputs that may have different labels. Such rows are left out; more of them are refused."""
 MANY_REPEATS = 0.1
 """Share of a split that may repeat other rows before a note asks for the reason."""
-SPECIAL_TOKEN = re.compile(r"\[(?:CLS|SEP|MASK|PAD|UNK)\]|</?s>|<(?:pad|mask|unk)>|<\|\w+\|>")
-"""Tokens that common tokenizers read as their own even inside a text."""
 
 
 def check_rows(tables: dict[str, Dataset], task: Task) -> None:
@@ -39,21 +36,21 @@ def check_rows(tables: dict[str, Dataset], task: Task) -> None:
             raise HarnessError(f"task {task.name}: row {number} of {split}: {text}; leave it out{others}")
 
 
-def text_notes(tables: dict[str, Dataset], inputs: Sequence[str]) -> list[str]:
-    """Return a note on blank texts and one on special tokens in texts, each with the number and the first place."""
-    tests: dict[str, Callable[[str], object]] = {
-        "have no text in": lambda text: not any(char.isprintable() and not char.isspace() for char in text),
-        "hold a token such as [SEP] that tokenizers take for their own in": SPECIAL_TOKEN.search,
-    }
+def blank_notes(tables: dict[str, Dataset], inputs: Sequence[str]) -> list[str]:
+    """Return a note for each column with texts that show nothing: their number and the first place."""
     notes = []
-    for problem, test in tests.items():
-        for name in inputs:
-            columns = {split: rows[name] for split, rows in tables.items() if _holds_texts(rows, name)}
-            places = [(split, row) for split, texts in columns.items() for row, text in enumerate(texts) if test(text)]
-            if places:
-                first = f"row {places[0][1]} of {places[0][0]}"
-                notes.append(f"{len(places):,} rows {problem} {name}; the first is {first}")
+    for name in inputs:
+        columns = {split: rows[name] for split, rows in tables.items() if _holds_texts(rows, name)}
+        places = [f"row {row} of {split}" for split, texts in columns.items() for row in _blank_rows(texts)]
+        if places:
+            notes.append(f"{name} is blank in {len(places):,} rows, the first of which is {places[0]}")
     return notes
+
+
+def _blank_rows(texts: Iterable[str]) -> list[int]:
+    return [
+        row for row, text in enumerate(texts) if not any(char.isprintable() and not char.isspace() for char in text)
+    ]
 
 
 def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:

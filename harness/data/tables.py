@@ -354,7 +354,8 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
         if not isinstance(row, dict):
             place = "element" if array else "line"
             raise HarnessError(
-                f'{path}: {place} {number} holds {json.dumps(row)[:80]}, which is not an object; write each row as {{"column": value}}'
+                f"{path}: {place} {number} holds {json.dumps(row)[:80]}, which is not an object; "
+                'write each row as {"column": value}'
             )
         rows.append(row)
         lines.append(number)
