@@ -189,7 +189,8 @@ def _draw(rows: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dat
         else:
             drawn, rest = np.split(draw.permutation(len(rows)), [size])
     except ValueError as error:
+        cause = "the least populated class has one row" if "Minimum class" in str(error) else error
         raise HarnessError(
-            f"task {task.name}: cannot set apart {size} rows for {part}: {error}; change {part}= or add rows"
+            f"task {task.name}: cannot set apart {size} rows for {part}: {cause}; change {part}= or add rows"
         ) from error
     return rows.select(rest), rows.select(drawn)

@@ -11,20 +11,28 @@ import pytest
 from harness.data import hub
 
 COMMIT, OTHER = "a" * 40, "b" * 40
-CARD = """---
-configs:
-- config_name: mrpc
-  data_files:
-  - split: train
-    path: mrpc/train-*
-  - split: test
-    path: mrpc/test-*
-- config_name: cola
-  data_files:
-  - split: train
-    path: cola/train-*
----
+CONFIGS = ("ax", "cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb", "wnli")
+"""As GLUE's card lists them: each with its files, its labels, and a default that is another than the one tested."""
+INFO = """- config_name: {0}
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': not_{0}
+          '1': {0}
 """
+FILES = """- config_name: {0}
+  data_files:
+  - split: train
+    path: {0}/train-*
+  - split: test
+    path: {0}/test-*
+"""
+CARD = "---\ndataset_info:\n" + "".join(map(INFO.format, CONFIGS)) + "configs:\n"
+CARD += "".join(FILES.format(name) + "  default: true\n" * (name == "cola") for name in CONFIGS) + "---\n"
 
 
 def parquet(count: int) -> bytes:
@@ -43,9 +51,12 @@ MODEL = {
 }
 DATASET = {
     "README.md": CARD.encode(),
+    "stats.csv": b"a,b\n1,2\n",
+    "mrpc/notes.json": b"{}",
     "mrpc/train-00000-of-00001.parquet": parquet(20),
     "mrpc/test-00000-of-00001.parquet": parquet(10),
     "cola/train-00000-of-00001.parquet": parquet(8),
+    "cola/test-00000-of-00001.parquet": parquet(6),
 }
 
 

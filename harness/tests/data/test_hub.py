@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import http_backoff
-from toy_hub import COMMIT, MODEL, OTHER, parquet, server
+from toy_hub import CARD, COMMIT, DATASET, MODEL, OTHER, parquet, server
 
 from harness.contracts.sources import Hub
 from harness.data import hub, reading
@@ -69,9 +69,92 @@ def test_dataset_download_takes_one_configuration(server):
     assert {"README.md", "mrpc/train-00000-of-00001.parquet", "mrpc/test-00000-of-00001.parquet"} == names(folder)
 
 
-@pytest.mark.parametrize("config", ["sst2", None])
-def test_missing_configuration_is_refused_with_choices(config, server):
-    assert "mrpc, cola" in refusal(Hub("toys/glue", config, revision=COMMIT), "dataset")
+def rows(source, folder):
+    """Return split → number of rows, the names of labels, and the notes."""
+    task = Task(
+        name="toy", kind=text_classification, dataset=source, inputs=("text",), label="label", metric="accuracy"
+    )
+    parts, listed, notes = reading.read(task, folder)
+    return {split: len(part) for split, part in parts.items()}, list(dict.fromkeys(listed)), notes
+
+
+def test_configuration_is_read_whatever_the_others_are(server, tmp_path):
+    source = Hub("toys/glue", "mrpc", revision=COMMIT)
+    assert ({"train": 20, "test": 10}, ["not_mrpc", "mrpc"], []) == rows(source, tmp_path)
+
+
+def test_default_configuration_is_read_and_noted(server, tmp_path):
+    sizes, labels, notes = rows(Hub("toys/glue", revision=COMMIT), tmp_path)
+    assert ({"train": 8, "test": 6}, ["not_cola", "cola"]) == (sizes, labels)
+    assert ["toys/glue: configuration cola, the card's default, is read"] == notes
+
+
+def test_missing_configuration_is_refused_with_choices(server):
+    assert "ax, cola, mnli, mrpc" in refusal(Hub("toys/glue", "mprc", revision=COMMIT), "dataset")
+    without = CARD.replace("  default: true\n", "").encode()
+    server.put("dataset", "toys/several", COMMIT, DATASET | {"README.md": without})
+    assert "it has the configurations ax, cola" in refusal(Hub("toys/several", revision=COMMIT), "dataset")
+    message = refusal(Hub("toys/glue", "rte", revision=COMMIT), "dataset")
+    assert "its card names rte/train-* for rte, which matches none" in message
+
+
+CSV = b"text,label\nx,0\ny,1\nz,1\n"
+FEATURES = [{"name": "label", "dtype": {"class_label": {"names": {"0": "bad", "1": "good"}}}}]
+INFOS = {"default": {"features": {"label": {"names": ["bad", "good"], "_type": "ClassLabel"}}}}
+FOLDERS = [{"config_name": "x", "data_dir": "x"}, {"config_name": "y"}]
+SEPARATED = [{"config_name": "x", "data_dir": "x", "data_files": "*.csv", "sep": ";"}]
+
+
+def card(**metadata):
+    return f"---\n{json.dumps(metadata)}\n---\n".encode()
+
+
+def configured(*entries):
+    return card(configs=list(entries))
+
+
+LAYOUTS = {
+    "split names": ({"README.md": b"rows", "train.csv": CSV, "test.csv": CSV}, {"train": 3, "test": 3}, []),
+    "features": ({"README.md": card(dataset_info={"features": FEATURES}), "a.csv": CSV}, {"train": 3}, ["bad", "good"]),
+    "infos": ({"train.csv": CSV, "dataset_infos.json": json.dumps(INFOS).encode()}, {"train": 3}, ["bad", "good"]),
+    "shards": ({"README.md": b"", "data/train-00000-of-00001.csv": CSV, "other.csv": CSV}, {"train": 3}, []),
+    "glob": ({"README.md": configured({"data_files": "*.csv"}), "a.csv": CSV, "sub/b.csv": CSV}, {"train": 3}, []),
+    "folder": ({"README.md": configured(*FOLDERS), "x/train.csv": CSV, "y/train.csv": CSV}, {"train": 3}, []),
+    "separator": (
+        {"README.md": configured(*SEPARATED), "x/a.csv": CSV.replace(b",", b";"), "a.csv": CSV},
+        {"train": 3},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_repositories_of_every_layout_are_read(layout, server, tmp_path):
+    files, sizes, labels = LAYOUTS[layout]
+    server.put("dataset", "toys/rows", COMMIT, files)
+    config = "x" if any(name.startswith("x/") for name in files) else None
+    assert (sizes, labels) == rows(Hub("toys/rows", config, revision=COMMIT), tmp_path)[:2]
+
+
+CONVERTED_TWICE = {"a/train/0000.parquet": b"", "b/train/0000.parquet": b""}
+SKIPPED = configured({"config_name": "x", "data_files": "*", "skiprows": 3})
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "message"),
+    [
+        ({"rows.py": b"", "README.md": b""}, None, "rows.py, which is not run; pin a commit listed at"),
+        ({"rows.py": b"", "train.csv": CSV}, None, "refs%2Fconvert%2Fparquet"),
+        ({"README.md": b"rows", "train.csv": CSV}, "deflaut", "unknown configuration 'deflaut'"),
+        (CONVERTED_TWICE, None, "it has the configurations a, b; name one"),
+        (CONVERTED_TWICE, "c", "unknown configuration 'c'"),
+        ({"README.md": SKIPPED, "a.csv": CSV}, None, "its card reads x with skiprows, which is not supported"),
+    ],
+    ids=["script", "script beside rows", "typing error", "converted", "converted, typing error", "reader's settings"],
+)
+def test_unclear_repositories_are_refused(files, config, message, server):
+    server.put("dataset", "toys/rows", COMMIT, files)
+    assert message in refusal(Hub("toys/rows", config, revision=COMMIT), "dataset")
 
 
 @pytest.mark.parametrize(

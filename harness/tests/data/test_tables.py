@@ -159,7 +159,7 @@ def test_files_without_rows_are_noted(tmp_path):
 @pytest.mark.parametrize("target", ["gone.csv", "."])
 def test_links_that_are_not_followed_are_refused(target, tmp_path):
     put(tmp_path / "d" / "train.csv", table(0))
-    os.symlink(target, tmp_path / "d" / "more")
+    (tmp_path / "d" / "more").symlink_to(target)
     assert "more is a link that is not followed" in refusal(tmp_path / "d")
 
 
@@ -198,25 +198,20 @@ SPELLED = [
 
 def test_cells_of_csv_are_text_as_written(tmp_path):
     content = "text,topic\n" + "".join(f"{cell},{cell}\n" for cell in SPELLED)
-    for name, content in (("rows.csv", content), ("rows.tsv", content.replace(",", "\t"))):
-        put(tmp_path / name, content)
-        assert [(cell, cell) for cell in SPELLED] == rows(tmp_path / name)
+    put(tmp_path / "rows.csv", content)
+    put(tmp_path / "rows.tsv", content.replace(",", "\t"))
+    assert [(cell, cell) for cell in SPELLED] == rows(tmp_path / "rows.csv") == rows(tmp_path / "rows.tsv")
 
 
 @pytest.mark.parametrize(
-    "labels", [["3.1", "3.10", "1e5", "100000.5", "7"], ["true", "false"], ['"01"', '"1"', '"true"'], ["1", "2", "10"]]
+    "labels", [["3.1", "3.20", "1e5", "100000.5", "7"], ["true", "false"], ['"01"', '"1"', '"true"'], ["1", "2", "10"]]
 )
 @pytest.mark.parametrize("suffix", ["jsonl", "json"])
 def test_json_values_keep_their_spelling(labels, suffix, tmp_path):
     lines = [f'{{"text": "row {n}", "topic": {label}}}' for n, label in enumerate(labels)]
     content = "\n".join(lines) if suffix == "jsonl" else f"[{','.join(lines)}]"
     put(tmp_path / f"rows.{suffix}", content)
-    expected = [label.strip('"') for label in labels]
-    message = {"3.10": "column topic: line 1 has 3.1, line 2 3.10; write one"}
-    if suffix == "jsonl" and (told := message.get(labels[1])):
-        assert told in refusal(tmp_path / "rows.jsonl")
-    elif labels[1] != "3.10":
-        assert expected == [label for _, label in rows(tmp_path / f"rows.{suffix}")]
+    assert [label.strip('"') for label in labels] == [label for _, label in rows(tmp_path / f"rows.{suffix}")]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +222,7 @@ def test_json_values_keep_their_spelling(labels, suffix, tmp_path):
         (['"a"'] * 900 + ["3"], 'mixes types: line 1 has the text "a", line 901 has the number 3'),
         (['"a"', '["a"]'], 'mixes types: line 1 has the text "a", line 2 has the list ["a"]'),
         (["1", "1.0"], "line 1 has 1, line 2 1.0; write one"),
+        (["3.1", "3.10"], "line 1 has 3.1, line 2 3.10; write one"),
         (['"a"', "NaN"], "line 2 is not JSON: NaN is no number of JSON"),
         (['"a"', '"\\ud800"'], "line 2: column topic: 'utf-8' codec can't encode"),
         (['"a"', "null"], "line 2: row 1 of train has no value in topic, as have 1 of 2 rows"),
@@ -419,7 +415,9 @@ def test_causes_are_kept(tmp_path):
 
 def test_damaged_pages_of_parquet_are_refused(tmp_path):
     texts = [f"row {n} {os.urandom(20).hex()}" for n in range(5000)]
-    pq.write_table(pa.table({"text": texts, "topic": ["a", "b"] * 2500}), tmp_path / "rows.parquet", compression="zstd")
+    pq.write_table(
+        pa.table({"text": texts, "topic": ["a", "b"] * 2500}), tmp_path / "rows.parquet", write_page_checksum=True
+    )
     data = bytearray((tmp_path / "rows.parquet").read_bytes())
     data[200:4000] = bytes(3800)
     put(tmp_path / "rows.parquet", bytes(data))
