@@ -289,7 +289,7 @@ def test_the_nearest_documents_are_predicted(tokenizer):
 
 
 def test_feature_extraction_needs_two_columns(tokenizer):
-    with pytest.raises(HarnessError, match="feature extraction compares two columns, a query and its document"):
+    with pytest.raises(HarnessError, match="feature extraction compares two columns"):
         feature_extraction.encode(tokenizer, [{"q": "who"}], ("q",), 8)
 
 

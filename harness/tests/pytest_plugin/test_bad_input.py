@@ -48,7 +48,7 @@ PROBLEMS = {
     "package without a reader": ["task unread", "read="],
     "too few training rows": ["large", "5000", "97"],
     "missing native module": ["nowhere.py"],
-    "missing tokenizer": ["toydata", "no usable tokenizer"],
+    "missing weights": ["model speechless", "toydata", "has no weights"],
     "misspelt training argument": ["model misspelt", "learning_rat", "TrainingArguments"],
     "function inside a function": ["outer.<locals>.load", "module level"],
     "two builds of ONNX Runtime": ["onnxruntime and onnxruntime-gpu are both installed"],
