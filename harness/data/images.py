@@ -303,7 +303,7 @@ def _explain(value: Any, error: Exception) -> str:
     if head.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS, not the image itself; run: git lfs pull"
     if not isinstance(error, UnidentifiedImageError):
-        return str(error) if type(error) is ValueError else brief_error(error)
+        return str(error) if isinstance(error, OSError | ValueError) else brief_error(error)
     package = UNREAD.get(path.suffix.lower())
     return "Pillow knows no such format" + (f"; run: python -m pip install {package}" if package else "")
 
