@@ -133,7 +133,7 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     layers = {_layer(key, body) for key in model.state_dict()}
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
     problems = []
-    if missing and all(key.startswith(body) for key in missing):
+    if missing and (kind.auto_class == "AutoModel" or all(key.startswith(body) for key in missing)):
         problems.append(f"has no weights for {_some(missing)}, which config.json declares: save the model again")
     elif missing:
         problems.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import checkpoint
 from harness.contracts.sources import model_folder
-from harness.errors import HarnessError
+from harness.errors import HarnessError, brief_error
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
@@ -39,6 +39,16 @@ PLAIN: dict[str, Any] = {"pooling": "mean", "normalize": True, "prompts": ["", "
 
 def read(folder: Path) -> dict[str, Any] | None:
     """Return the settings of the Sentence Transformers folder whose model lies in `folder`; None without one."""
+    try:
+        return _read(folder)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise HarnessError(
+            f"{folder}: {MODULES} and the files that it names are not as Sentence Transformers writes them "
+            f"({brief_error(error)}); save the model again"
+        ) from error
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
     root = folder if (folder / MODULES).is_file() else folder.parent
     if not (root / MODULES).is_file() or (root != folder and model_folder(root).resolve() != folder.resolve()):
         return None
@@ -95,7 +105,7 @@ def _prompts(root: Path) -> list[str]:
         raise HarnessError(f"{file}: unknown default_prompt_name {default!r}; expected one of {', '.join(prompts)}")
     names = (("query",), DOCUMENT_PROMPTS)
     chosen = (next((name for name in choices if name in prompts), default) for choices in names)
-    return [prompts.get(name) or "" for name in chosen]
+    return [str(prompts.get(name) or "") for name in chosen]
 
 
 def _text_settings(folder: Path) -> dict[str, Any]:

@@ -181,8 +181,8 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
         declared = checkpoint.read_json(file) if file.is_file() else {}
         if own := declared.get("auto_map"):
             yield (
-                f"{file}: auto_map names code of the model's own ({_first_value(own)}), which is never run; remove "
-                "auto_map if Transformers' own class gives the same answers"
+                f"{file}: auto_map names code of the model's own ({own}), which is never run; remove auto_map if "
+                "Transformers' own class gives the same answers"
             )
         if quantized := declared.get("quantization_config"):
             method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
@@ -190,10 +190,6 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
                 f"{file}: quantization_config says that the weights are quantized ({method}); the reference needs "
                 "them in float: measure the model from which they were made"
             )
-
-
-def _first_value(value: Any) -> Any:
-    return next(iter(value.values()), "") if isinstance(value, dict) else value
 
 
 # Configuration
@@ -350,12 +346,13 @@ def positions(model: Any) -> int | None:
 # Rows
 
 
+@dataclass
 class Tally:
     """How many rows have a property, the first of them, and the largest value."""
 
-    def __init__(self) -> None:
-        """Start without a row."""
-        self.rows, self.first, self.value = 0, "", 0
+    rows: int = 0
+    first: str = ""
+    value: int = 0
 
     def add(self, place: str, value: int = 0) -> None:
         """Count a row."""
@@ -444,7 +441,7 @@ def _row_notes(fit: Fit) -> Iterator[str]:
         return
     special = ", ".join(scan.special[:5])
     sentences = {
-        "empty": "a text is empty, or the tokenizer knows none of its words",
+        "empty": "the tokenizer knows no token of a text",
         "special": f"a text holds one of the tokenizer's special tokens ({special}), which the model reads as such",
         "cut": f"a text is cut to max_length={fit.model.max_length} tokens, or just fills them",
     }
@@ -484,7 +481,8 @@ def _weight_notes(fit: Fit) -> Iterator[str]:
 def _setting_notes(fit: Fit) -> Iterator[str]:
     if getattr(fit.processor, "init_kwargs", {}).get(SETTINGS):
         settings = settings_of(fit.processor)
-        prompts = [f", {text!r} before {name}" for name, text in zip(fit.task.inputs, settings["prompts"]) if text]  # noqa: B905
+        pairs = zip(fit.task.inputs, settings["prompts"], strict=True)
+        prompts = [f", {text!r} before {name}" for name, text in pairs if text]
         yield (
             f"vectors are made as its Sentence Transformers folder declares: pooling {settings['pooling']}, "
             f"{'scaled to length 1' if settings['normalize'] else 'not scaled'}, at most {settings['max_length']} "

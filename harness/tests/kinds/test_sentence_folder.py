@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as with_settings
+from hypothesis import strategies as some
 from test_kinds import PIECES, wordpieces
 from transformers import BertConfig, BertModel
 
@@ -179,3 +182,31 @@ def test_a_transformer_in_a_folder_below_is_read(folder):
     before = Local(folder.name).content(folder.parent)
     declare(folder, "2_Normalize/config.json", {})
     assert before != Local(folder.name).content(folder.parent)
+
+
+KEYS = some.sampled_from(
+    ["type", "path", "pooling_mode", "prompts", "query", "max_seq_length", "similarity_fn_name", "x"]
+)
+LEAVES = (
+    some.none()
+    | some.booleans()
+    | some.integers(-2, 2)
+    | some.sampled_from(["", "mean", "sentence_transformers.Pooling"])
+)
+ANYTHING = some.recursive(
+    LEAVES, lambda inner: some.lists(inner, max_size=3) | some.dictionaries(KEYS, inner, max_size=3)
+)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@given(content=ANYTHING)
+@with_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+def test_any_other_content_is_read_or_refused(folder, name, content):
+    declare(folder, name, content)
+    try:
+        settings = sentence_folder.read(folder)
+    except HarnessError:
+        return
+    assert {*sentence_folder.PLAIN} == {*settings}
+    assert settings["pooling"] in sentence_folder.POOLINGS
+    assert all(isinstance(prompt, str) for prompt in settings["prompts"])

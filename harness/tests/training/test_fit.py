@@ -394,7 +394,7 @@ def test_empty_texts_and_special_tokens_are_counted(suite):
     write_rows(suite, [(text, LABELS[i % 2]) for i, text in enumerate(texts)])
     text = notes(suite, TRAINED)
     assert re.search(r"holds one of the tokenizer's special tokens .*</s>.*: row \d+ of \w+ \(of 60\)", text)
-    assert re.search(r"the tokenizer knows none of its words: row \d+ of \w+ \(of 60\)", text)
+    assert re.search(r"the tokenizer knows no token of a text: row \d+ of \w+ \(of 60\)", text)
 
 
 def test_a_tokenizer_much_smaller_than_the_model_is_noted(suite):
