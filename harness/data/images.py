@@ -31,7 +31,6 @@ from harness.kinds.image_classification import (
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.data.splits import Split
     from harness.spec import Task
 
 METADATA = re.compile(r"metadata\.(csv|jsonl|parquet)", re.IGNORECASE)
@@ -236,8 +235,8 @@ def check_images(task: Task, split: str, rows: Dataset, column: str) -> tuple[Da
     return rows, [f"{len(some):,} {total} {remark}; the first is {some[0]}" for remark, some in remarks.items()]
 
 
-def check_fit(owner: str, processor: Any, split: Split, column: str) -> None:
-    """Raise HarnessError, with the first and their number, for images whose channels or size do not fit the model's."""
+def check_fit(owner: str, processor: Any, split: Any, column: str) -> None:
+    """Raise HarnessError, with the first and their number, for images of a Split that do not fit the model's processor."""
     from datasets import Image
 
     channels, problems, sizes = getattr(processor, "num_channels", None), list[str](), dict[tuple[int, ...], str]()
