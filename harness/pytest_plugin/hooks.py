@@ -154,14 +154,14 @@ class Hooks:
             ship.hold_finals()
         required = ship.options.ship_require and ship.selected
         if required and session.exitstatus == pytest.ExitCode.OK and (cases := ship.open_cases()):
-            session.exitstatus = NOT_DECIDED if all(cases.values()) else NOT_DECIDABLE
+            ship.status = session.exitstatus = NOT_DECIDED if all(cases.values()) else NOT_DECIDABLE
 
     @pytest.hookimpl(trylast=True)
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the comparison tables, the recommended backends, the paths of the files, and the reason of a status."""
         lines = list(summary(self.ship)) if self.ship.results else []
-        if exitstatus in (NOT_DECIDED, NOT_DECIDABLE):
-            lines.insert(-1, status_reason(exitstatus, self.ship.open_cases()))
+        if self.ship.status:
+            lines.insert(-1, status_reason(self.ship.status, self.ship.open_cases()))
         if lines:
             terminalreporter.section("shipbench")
             for text in lines:

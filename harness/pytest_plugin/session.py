@@ -71,6 +71,8 @@ class ShipSession:
     finals: list[Finals] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
+    status: int = 0
+    """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 
