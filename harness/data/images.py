@@ -236,7 +236,7 @@ def check_images(task: Task, split: str, rows: Dataset, column: str) -> tuple[Da
 
 
 def check_fit(owner: str, processor: Any, split: Any, column: str) -> None:
-    """Raise HarnessError, with the first and their number, for images of a Split that do not fit the model's processor."""
+    """Raise HarnessError, with the first and their number, for a Split's images that do not fit a model."""
     from datasets import Image
 
     channels, problems, sizes = getattr(processor, "num_channels", None), list[str](), dict[tuple[int, ...], str]()
