@@ -187,10 +187,10 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
                 f"as have {sum(empty)} of {len(rows)} rows; leave them out"
             )
     if not len(rows):
-        raise HarnessError(f"task {task.name}: {split} has no rows; add some, or leave its file out")
+        raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no rows; add some, or leave its file out")
     if not isinstance(task.dataset, Package):
         for name in task.columns if not task.kind.images else (task.label,) if task.label else ():
-            rows = _as_text(rows, name)
+            rows = _as_text(task, rows, name)
     selected = rows.select_columns(list(task.inputs))
     if task.label is not None:
         values, feature = _labels(task, split, rows, task.label, listed)
@@ -202,7 +202,7 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
     return selected
 
 
-def _as_text(rows: Dataset, name: str) -> Dataset:
+def _as_text(task: Task, rows: Dataset, name: str) -> Dataset:
     """Return the rows with the numbers, dates and truth values of a column as text; labels of a list remain its own."""
     import pyarrow as pa
     from datasets import Value
@@ -213,7 +213,8 @@ def _as_text(rows: Dataset, name: str) -> Dataset:
     try:
         text = rows.data.column(name).cast(pa.string())
     except pa.ArrowException as error:
-        raise HarnessError(f"column {name} holds {feature.dtype} and no text: {error}; write it as text") from error
+        problem = f"column {name} holds {feature.dtype}, which is no text: {error}; write it as text"
+        raise HarnessError(f"task {task.name}: {task.dataset}: {problem}") from error
     at = rows.column_names
     return rows.remove_columns(name).add_column(name, text, feature=Value("string")).select_columns(at)
 

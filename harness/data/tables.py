@@ -359,6 +359,8 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
             )
         rows.append(row)
         lines.append(number)
+    if not rows:
+        raise HarnessError(f"{path} has no rows; write one object for each")
     places = [] if array else lines
     known = dict.fromkeys(name for row in rows for name in row)
     names = dict.fromkeys(name for row in rows[:1000] for name in _flatten(row))
