@@ -123,7 +123,7 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
     """Return the names of the labels that occur, in the order of `listed`; others are sorted, numbers by size."""
     used = set[str]().union(*map(_used_labels, tables.values()))
     try:
-        unlisted = sorted(used - {*listed}, key=float)
+        unlisted = sorted(sorted(used - {*listed}), key=float)
     except ValueError:
         unlisted = sorted(used - {*listed})
     labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)

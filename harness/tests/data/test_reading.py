@@ -185,6 +185,12 @@ def test_numbers_as_labels_are_sorted_by_size(number, tmp_path):
     assert tuple(map(str, range(12))) == split.labels
 
 
+def test_labels_of_equal_size_are_sorted_as_text(tmp_path):
+    names = [f"3.1{'0' * zeros}" for zeros in range(20)]
+    write(rows(200, topic=names * 10), tmp_path / "rows.csv")
+    assert tuple(names) == splits.load(task("rows.csv", test=40, validation=40, calibration=40), tmp_path).labels
+
+
 @pytest.mark.parametrize("files", [("rows.csv",), ("own/train.csv", "own/README.md")], ids=str)
 def test_label_may_be_called_none(files, tmp_path):
     for name in files:
