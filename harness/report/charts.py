@@ -202,7 +202,7 @@ def plot_startup(group: Sequence[Result]) -> Picture | None:
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("ms from a fresh process to the first answer")
     _add_legend(axes)
-    caption = "median over fresh processes; the number of requests after which a slower startup has paid for itself"
+    caption = "processes of the first launch; the number of requests after which a slower startup has paid for itself"
     return Picture("Startup", caption, figure, f"Time to the first answer: {', '.join(texts)}.")
 
 

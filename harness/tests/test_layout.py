@@ -12,6 +12,7 @@ import harness
 HERE = Path(harness.__file__).parent
 ROOT = HERE.parent
 CLOCKS = {
+    "measure/rounds.py": "tells how long workers took to start, in a note",
     "measure/worker.py": "times answers; no other module does",
     "pipeline/state.py": "dates a measurement",
     "util/store.py": "records how long a build took, which is shown but never compared",
