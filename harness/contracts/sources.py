@@ -94,7 +94,7 @@ class Folder:
     keep_text: bool = False
     """True quotes rows that backends answer differently in the results; by default these hold row numbers only."""
     encoding: str | None = None
-    """Of text files, such as `latin-1`; by default UTF-8, or what a byte order mark says."""
+    """Encoding of text files, such as `latin-1`; by default UTF-8, or the one that a byte order mark declares."""
     quotes: bool | None = None
     """Quotation marks enclose cells (True) or are characters (False); by default they enclose those of a CSV alone."""
 

@@ -72,7 +72,7 @@ class Table(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What one text file holds."""
+    """The contents of one text file."""
 
     columns: dict[str, list[Any]]
     names: Sequence[str]

@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
     image: Any
     remarks: tuple[str, ...] = ()
-    """How the file was changed, to follow "3 of 7 images"."""
+    """The change made to the file, to follow "3 of 7 images"."""
     peak: int = 0
     """The largest value of an image of 16 bits."""
 

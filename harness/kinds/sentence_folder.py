@@ -1,4 +1,4 @@
-"""What a Sentence Transformers folder declares besides its model: pooling, prompts, similarity, length.
+"""Settings that a Sentence Transformers folder declares besides its model: pooling, prompts, similarity, length.
 
 All that changes a vector is honoured, or refused by file and key.
 """

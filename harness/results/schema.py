@@ -112,7 +112,8 @@ class LabelRows:
 
 
 Constant = Literal["", "output", "answer"]
-"""What is the same for every test row although the correct answers differ: all numbers, or just the answer."""
+"""The part of the output that is the same for every test row although the correct answers differ: all numbers, or
+    just the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +226,7 @@ class Seed:
     only_label: str | None = None
     """The label of every answer, if all answers are the same."""
     beats_chance: bool | None = None
-    """Whether the answers agree with the correct ones more often than shuffled ones would; None in older results."""
+    """True if the answers agree with the correct ones more often than shuffled ones would; None in older results."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ class Fit:
 
     @cached_property
     def config(self) -> Any:
-        """What Transformers makes of config.json."""
+        """The config.json as Transformers reads it."""
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(self.pretrained, trust_remote_code=False)
@@ -88,7 +88,7 @@ class Fit:
 
     @cached_property
     def scan(self) -> Scan | None:
-        """What the rows hold as tokens; None for rows that are no text."""
+        """The rows as tokens; None for rows that are no text."""
         return Scan(self) if hasattr(self.processor, "all_special_ids") else None
 
 
@@ -348,7 +348,7 @@ def positions(model: Any) -> int | None:
 
 @dataclass
 class Tally:
-    """How many rows have a property, the first of them, and the largest value."""
+    """A count of rows with a property, the first of them, and the largest value."""
 
     rows: int = 0
     first: str = ""

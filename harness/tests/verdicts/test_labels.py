@@ -222,5 +222,6 @@ def test_many_labels_with_few_rows_are_one_note():
 
 
 def test_labels_are_stored_and_read_back(tmp_path):
-    stored = replace(RARE, answers=replace(RARE.answers, labels=(label(lost=0.5, answered=5), NORMAL), constant="answer"))
+    labels = (label(lost=0.5, answered=5), NORMAL)
+    stored = replace(RARE, answers=replace(RARE.answers, labels=labels, constant="answer"))
     assert stored == store.load(store.save(tmp_path, stored))
