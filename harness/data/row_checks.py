@@ -43,7 +43,8 @@ def blank_notes(tables: dict[str, Dataset], inputs: Sequence[str]) -> list[str]:
         columns = {split: rows[name] for split, rows in tables.items() if _holds_texts(rows, name)}
         places = [f"row {row} of {split}" for split, texts in columns.items() for row in _blank_rows(texts)]
         if places:
-            notes.append(f"{name} is blank in {len(places):,} rows, the first of which is {places[0]}")
+            count = f"{len(places):,} rows, the first of which is " if len(places) > 1 else ""
+            notes.append(f"{name} is blank in {count}{places[0]}")
     return notes
 
 

@@ -64,7 +64,7 @@ BAD = {
     "no seed": (["test_toy.py", "--seeds=0"], "--seeds 0: must be positive"),
     "seeds in words": (["test_toy.py", "--seeds=many"], "invalid int value: 'many'"),
     "more threads than cores": (["test_toy.py", "--ship-threads=5000"], "--ship-threads 5000: must be at most"),
-    "file without cases": (["own.py"], "own.py: no case in it"),
+    "file without cases": (["own.py"], "own.py: no test is parametrized with"),
     "suite that does not import": (["test_broken.py"], "no_such_module"),
     "missing model": (["test_lost.py"], "nowhere.py"),
 }
@@ -94,6 +94,6 @@ def test_collecting_returns_cases_with_their_folder(monkeypatch: pytest.MonkeyPa
 
 def test_collecting_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text("def test_a():\n    pass\n")
-    with pytest.raises(HarnessError, match="no case in it"):
+    with pytest.raises(HarnessError, match="no test is parametrized with"):
         collect(str(tmp_path))
     assert ("", "") == capfd.readouterr()

@@ -116,7 +116,10 @@ BAD = {
     "several cases": (["test_toy.py", "-k", "choosy"], "tune takes one case, and "),
     "no case": (["test_toy.py", "-k", "nobody"], "test_toy.py: no case matches -k 'nobody'"),
     "missing suite": (["test_nowhere.py"], "test_nowhere.py: no such suite"),
-    "missing device": (["test_toy.py", "-k", "pytorch and cuda"], "pytorch.cuda cannot run here: no CUDA"),
+    "missing device": (
+        ["test_toy.py", "-k", "pytorch and cuda"],
+        "pytorch.cuda cannot run here; choose another",
+    ),
     "infinite budget": (["test_toy.py", "-k", "choosy.cpu", "--budget=inf"], "--budget inf: must be positive, in"),
     "no budget": (["test_toy.py", "-k", "choosy.cpu", "--budget=0"], "--budget 0: must be positive"),
     "budget in words": (["test_toy.py", "-k", "choosy.cpu", "--budget=all"], "invalid float value: 'all'"),

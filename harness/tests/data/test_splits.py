@@ -163,7 +163,7 @@ def test_long_form_of_several_labels_is_refused(install):
 def test_blank_texts_are_noted(install):
     rows = articles()
     rows[7]["text"] = " \u200b\t"
-    assert ("text is blank in 1 rows, the first of which is row 7 of train",) == load(install(rows)).notes
+    assert ("text is blank in row 7 of train",) == load(install(rows)).notes
 
 
 def test_duplicates_agree_in_every_input(install):

@@ -448,7 +448,9 @@ def columns(path, **options):
 @given(data=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6), end=st.sampled_from(["\n", "\r\n"]))
 def test_csv_gives_back_what_was_written(data, end, tmp_path_factory):
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator=end)
+    # Python's writer leaves a lone carriage return unquoted, which no reader can tell from a line's end.
+    lone = end == "\n" and any("\r" in cell for row in data for cell in row)
+    writer = csv.writer(out, lineterminator=end, quoting=csv.QUOTE_ALL if lone else csv.QUOTE_MINIMAL)
     writer.writerows([("text", "topic"), *data])
     path = put(tmp_path_factory.mktemp("csv") / "rows.csv", out.getvalue())
     assert data == columns(path, quotes=True)

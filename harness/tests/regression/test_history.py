@@ -147,7 +147,10 @@ def test_folders_without_history_are_refused(tmp_path, capsys):
     repository = Repository(tmp_path / "empty")
     for folder, message in (
         (tmp_path / "none", "No such file or directory"),
-        (tmp_path / "plain", "git cannot read the history: fatal: not a git repository"),
+        (
+            tmp_path / "plain",
+            "git cannot read the history; give a folder inside a repository: fatal: not a",
+        ),
         (repository.results, "does not have any commits yet"),
     ):
         assert 4 == main(["history", "--ship-results", str(folder)])
