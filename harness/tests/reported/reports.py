@@ -191,7 +191,9 @@ def entity_tags_without_prefix(folder):
         inputs=("words",),
         metric="entity-f1",
         backend="hit = logits.argmax(axis=-1) == 1; logits[hit, 0] = logits[hit, 1] + 1",  # none of the firms
-        refused=("ORG", "scheme="),
+        score=1.0,
+        printed=("bare tags", "never answers 'ORG'"),
+        verdicts={"falsified": "worse"},
     )
 
 
@@ -255,7 +257,7 @@ def backend_that_never_answers_a_rare_label(folder):
     save_classifier(folder / "model", rows[:600] + rows[::100] * 10, topics)
     return Report(
         task="also=('f1-macro',)", backend="logits[:, 1] += 100", score=1.0,
-        verdicts={"falsified": "worse"}, printed=("fault",),
+        verdicts={"falsified": "undecided"}, printed=("never answers 'fault'", "few test rows for 'fault'"),
     )  # fmt: skip
 
 
@@ -347,7 +349,7 @@ class Module(nn.Module):
 """
 NATIVE = {
     "source": "Native('module.py:Module')",
-    "model": "recipe=Recipe(loop='native', epochs=8, learning_rate=1e-2)",
+    "model": "recipe=Recipe(loop='native', epochs=25, learning_rate=5e-2)",
 }
 
 
@@ -355,7 +357,7 @@ NATIVE = {
 def dropout_that_stays_on(folder):
     write_csv(folder / "rows.csv", ["text", "team"], topic_rows(1000))
     (folder / "module.py").write_text(NATIVE_MODULE.replace("{}", "F.dropout(mean, 0.3)"))
-    return Report(**NATIVE, refused=("Module|mine", "twice", "dropout"))
+    return Report(**NATIVE, refused=("the model mine itself is random", "asked again", "dropout"))
 
 
 @report
@@ -446,7 +448,7 @@ def colour_photos_for_a_model_of_one_channel(folder):
 @report
 def cache_that_cannot_be_written(folder):
     write_teams(folder)
-    return Report(environment={"HF_HOME": "/dev/null/hf"}, score=1.0)
+    return Report(environment={"HF_HOME": "/dev/null/hf"}, refused=("/dev/null/hf", "HF_HOME"))
 
 
 @report
