@@ -19,6 +19,7 @@ COMMANDS = {
     "report": ("results", "Rebuild the tables from the results."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
     "history": ("results", "Show how the results of each case changed over commits."),
+    "clean": ("results", "List results that are not of the last run; remove them with --yes."),
     "publish": ("cli", "Write a measured case to a self-contained folder; upload it with --push."),
     "gates": ("gates", "Propose min_score for a suite's gates, by fine-tuning with several seeds."),
     "tune": ("tune", "Find the fastest thread count and spinning for one case."),

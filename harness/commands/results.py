@@ -11,7 +11,10 @@ from harness.errors import NOT_DECIDED, HarnessError
 from harness.regression import baseline
 from harness.regression.history import read
 from harness.report import files, history, integrations, regressions
+from harness.results.store import remove, result_path
 from harness.util.files import write_atomically
+from harness.verdicts.comparability import comparisons
+from harness.verdicts.recommendation import last_run
 
 
 def declare_report(parser: ArgumentParser) -> None:
@@ -44,6 +47,14 @@ def declare_history(parser: ArgumentParser) -> None:
     parser.add_argument("-k", dest="words", default="", metavar="WORDS", help="only cases with all WORDS in the name")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write an HTML page with a chart of each case")
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="also write all runs as one Parquet table")
+
+
+def declare_clean(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench clean`."""
+    _declare_results(parser)
+    parser.add_argument("--machine", metavar="NAME", default=files.LOCAL, help="its results (default: local)")
+    parser.add_argument("-k", dest="words", default="", metavar="WORDS", help="only cases with all WORDS in the name")
+    parser.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
 
 
 def _declare_results(parser: ArgumentParser) -> None:
@@ -90,6 +101,27 @@ def run_compare(options: Namespace) -> int:
     if any(change.word == "regressed" for change in changes):
         return 1
     return NOT_DECIDED if options.require and any(change.is_open for change in changes) else 0
+
+
+def run_clean(options: Namespace) -> int:
+    """List the results that the last run of their comparison did not write; remove them if asked."""
+    folder, words = options.ship_results, options.words.split()
+    results, _ = files.load_results(folder, options.machine)
+    stale = [
+        result
+        for group in comparisons(results)
+        for result in group
+        if result.measurement != last_run(group) and all(word in result.name for word in words)
+    ]
+    for result in stale:
+        print(f"{result_path(folder, result)}, of {result.created}")
+        if options.yes:
+            remove(folder, result)
+    print(f"{len(stale)} of {len(results)} results are not of the last run of their comparison", end="")
+    print("; removed" if options.yes else "; remove them with --yes" if stale else "")
+    if stale and options.yes:
+        files.write_tables(folder, options.machine)
+    return 0
 
 
 def run_history(options: Namespace) -> int:

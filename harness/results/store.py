@@ -55,6 +55,13 @@ def keep(folder: Path, result: Result, answers: pd.DataFrame | None, trace: str)
     save(folder, result)
 
 
+def remove(folder: Path, result: Result) -> None:
+    """Remove a result with its answers and its failure log."""
+    path = result_path(folder, result)
+    for file in (answers_path(path), path.with_suffix(".log"), path):
+        file.unlink(missing_ok=True)
+
+
 def save(folder: Path, result: Result) -> Path:
     """Write the result and return its path; HarnessError if it could not be read back."""
     return _write(result_path(folder, result), result, result.name)

@@ -116,3 +116,23 @@ def test_summary_reads_local_results_where_no_machine_is_named(tmp_path, capsys)
     save(tmp_path, result())
     assert 0 == main(["report", "--short", "--ship-results", str(tmp_path)])
     assert "cpu, local" not in capsys.readouterr().out
+
+
+def test_clean_removes_what_the_last_run_did_not_write(tmp_path, capsys):
+    local = elsewhere(machine="local")
+    kept = [result(environment=local), result("onnxruntime", environment=local)]
+    earlier = {"measurement": "ba9876543210", "created": "2025-12-31T00:00:00+00:00"}
+    stale = result("onnxruntime-int8", environment=local, **earlier)
+    save(tmp_path, *kept, stale)
+    files.write_tables(tmp_path, "local")
+    path = store.result_path(tmp_path, stale)
+    store.answers_path(path).touch()
+    assert 0 == main(["clean", "--ship-results", str(tmp_path)])
+    assert f"{path}, of 2025-12-31T00:00:00+00:00\n1 of 3 results" in capsys.readouterr().out
+    assert path.exists()
+    assert 0 == main(["clean", "--ship-results", str(tmp_path), "-k", "pytorch", "--yes"])
+    assert path.exists()
+    assert 0 == main(["clean", "--ship-results", str(tmp_path), "--yes"])
+    assert sorted(store.result_path(tmp_path, one) for one in kept) == sorted(tmp_path.rglob("toy*.json"))
+    assert not store.answers_path(path).exists()
+    assert "onnxruntime-int8" not in (tmp_path / "local/comparison.csv").read_text()
