@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data import tables
+from harness.data.row_checks import spelling_twins
 from harness.errors import HarnessError, brief_error
 from harness.kinds.image_classification import (
     DEEP,
@@ -88,7 +88,10 @@ def read_images(task: Task, path: Path) -> tuple[dict[str, Dataset], list[str]]:
             left_out["not named by the metadata"] = [file for file in images if file not in named]
         else:
             rows = _labelled_rows(path, images)
-        _check_labels([str(label) for *_, label in rows])
+        if not rows:
+            raise ValueError("it holds no image")
+        if twins := spelling_twins([str(label) for *_, label in rows]):
+            raise ValueError(f"the labels {twins} differ in spelling only; give them one name")
         if "train" not in (splits := sorted({split for split, *_ in rows})):
             raise ValueError(f"its folders are named after {', '.join(splits)}, and none after train")
     except ValueError as error:
@@ -166,17 +169,6 @@ def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, P
         splits = ["train"] * len(names)
     labels = table.rows[task.label] if task.label else [""] * len(names)
     return [(part, metadata.parent / name, label) for part, name, label in zip(splits, names, labels, strict=True)]
-
-
-def _check_labels(labels: list[str]) -> None:
-    """Raise ValueError without rows, and for labels that differ in case or in the encoding of accents only."""
-    if not labels:
-        raise ValueError("it holds no image")
-    spellings: dict[str, str] = {}
-    for label in (label for label in dict.fromkeys(labels) if len(label) > 1):  # A and a are two letters
-        other = spellings.setdefault(unicodedata.normalize("NFC", label).casefold().strip(), label)
-        if other != label:
-            raise ValueError(f"the labels {other!r} and {label!r} differ in spelling only; give them one name")
 
 
 @cache

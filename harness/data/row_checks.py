@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,16 @@ def _blank_rows(texts: Iterable[str]) -> list[int]:
     return [
         row for row, text in enumerate(texts) if not any(char.isprintable() and not char.isspace() for char in text)
     ]
+
+
+def spelling_twins(labels: Iterable[str]) -> str:
+    """Return two labels that differ in case, in spaces or in the encoding of accents only; empty without such."""
+    spellings: dict[str, str] = {}
+    for label in (label for label in dict.fromkeys(labels) if len(label) > 1):  # A and a are two letters
+        key = " ".join(unicodedata.normalize("NFC", label).lower().split())
+        if (other := spellings.setdefault(key, label)) != label:
+            return f"{other!r} and {label!r}"
+    return ""
 
 
 def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:

@@ -122,6 +122,12 @@ def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:
 def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> tuple[str, ...]:
     """Return the names of the labels that occur, in the order of `listed`; others are sorted, numbers by size."""
     used = set[str]().union(*map(_used_labels, tables.values()))
+    if twins := row_checks.spelling_twins(sorted(used - {*listed})):
+        raise HarnessError(f"task {task.name}: the labels {twins} differ in spelling only; give them one name")
+    if "" in {name.strip() for name in used}:
+        raise HarnessError(f"task {task.name}: some rows have a label of nothing but spaces; give them a name")
+    if task.kind.label == "one":
+        _check_labels_of_splits(tables, task)
     try:
         unlisted = sorted(sorted(used - {*listed}), key=float)
     except ValueError:
@@ -130,6 +136,18 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
     if len(labels) < 2:
         raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a classifier needs at least two")
     return labels
+
+
+def _check_labels_of_splits(tables: dict[str, Dataset], task: Task) -> None:
+    """Raise HarnessError for labels that another split has and `train` has not."""
+    for part in tables:
+        if alone := sorted({*tables[part].unique("label")} - {*tables["train"].unique("label")}):
+            count = sum(label in alone for label in tables[part]["label"])
+            others = ", ".join(sorted(tables["train"].unique("label")))
+            raise HarnessError(
+                f"task {task.name}: {count:,} of {len(tables[part]):,} rows of {part} have labels that training never "
+                f"sees: {', '.join(alone)}; train has {others}; write labels alike in both, add rows or drop the labels"
+            )
 
 
 def _used_labels(rows: Dataset) -> set[Any]:

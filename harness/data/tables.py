@@ -40,6 +40,15 @@ NAMES = {
 }  # fmt: skip
 """Word that is the whole name of a file or folder → its split."""
 NUMBERED = re.compile(r"(?P<word>[a-z]+)(?P<shard>[-_.]?(?P<at>\d+)(-of-(?P<of>\d+)(-[0-9a-f]{8,})?)?)?", re.IGNORECASE)
+MAGIC = {
+    b"PK\x03\x04": "a zip archive, as an Excel workbook is", b"PAR1": "a parquet file", b"\x1f\x8b": "a gzip file",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook", b"%PDF": "a PDF", b"SQLite format 3": "a database",
+}  # fmt: skip
+"""First bytes of files that hold no text → name of their format."""
+CONTROLS = re.compile("[\x80-\x9f]")
+"""Characters that Latin-1 and its kin have, and that no text uses: they are letters and marks of Windows-1252."""
+SPACED = re.compile(r'\s+"[^"]*"\s*')
+"""A cell with a space before its quotation marks, which therefore do not enclose it."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -118,6 +127,8 @@ def list_files(path: Path) -> tuple[list[Path], list[str]]:
     files, hidden, others = list[Path](), list[str](), list[Path]()
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path)
+        if (name := str(file).encode(errors="backslashreplace").decode()) != str(file):
+            raise HarnessError(f"{name}: this name is not UTF-8; rename the file or its folder")
         if any(part.startswith(".") for part in relative.parts):
             hidden += [relative.as_posix()] if suffix_of(file) in SUFFIXES else []
         elif not file.exists() or (file.is_symlink() and file.is_dir()) or not os.access(file, os.R_OK):
@@ -151,6 +162,12 @@ def split_files(path: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]
         raise HarnessError(
             f"{path}: {_count(named, 'file')} named after a split, and {_count(others, 'file')} not; name all after "
             "train, validation or test, or name none so, or move the others out of the folder"
+        )
+    words = {NAMES[word] for name in others for word in re.split(r"[^a-z]+", name.lower()) if word in NAMES}
+    if len(words) > 1 and "train" in words:
+        raise HarnessError(
+            f"{path}: {_count(others, 'file')} have {' and '.join(sorted(words))} within their names; name them "
+            "exactly so, as train.csv, or without these words if all are one table"
         )
     if others:
         return {"train": splits[""]}, [f"{path}: {_count(others, 'file')} read as one table"] if others[1:] else []
@@ -225,6 +242,8 @@ def _text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
             data = unpack(data)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise HarnessError(f"{path} is damaged or cut short: {error}; copy it again") from error
+    if form := next((name for magic, name in MAGIC.items() if data.startswith(magic) and b"\0" in data), None):
+        raise HarnessError(f"{path} is {form}, not text; export its rows as CSV, or give the file its own ending")
     mark, marked = next(((mark, name) for mark, name in MARKS if data.startswith(mark)), (b"", "utf-8"))
     declared = codecs.lookup(encoding).name.removesuffix("-sig") if encoding else marked
     if mark and not marked.startswith(declared):
@@ -244,7 +263,15 @@ def _text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
             f"{path}: line {text.count(chr(10), 0, at) + 1} has a NUL byte; if the file is UTF-16, declare "
             'Folder(…, encoding="utf-16-le"), else mend it'
         )
-    return text, [f"{path} is read as {declared}, as declared, but is valid UTF-8"] if _is_utf8(data, declared) else []
+    if _is_utf8(data, declared):
+        return text, [f"{path} is read as {declared}, as declared, but is valid UTF-8"]
+    if declared.startswith("iso8859") and (control := CONTROLS.search(text)):
+        line = text.count("\n", 0, control.start()) + 1
+        raise HarnessError(
+            f"{path}: line {line} has the byte 0x{ord(control[0]):02x}, which is no character of {declared}; "
+            "if Windows wrote the file, declare Folder(…, encoding='cp1252')"
+        )
+    return text, []
 
 
 def _is_utf8(data: bytes, declared: str) -> bool:
@@ -264,16 +291,7 @@ def _read_delimited(path: Path, text: str, dialect: Dialect, tabs: bool, columns
     if not records:
         raise HarnessError(f"{path} has no line that names the columns; write one at its beginning")
     (header, *records), (_, *lines) = records, lines
-    if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), None)):
-        raise HarnessError(
-            f"{path}: its first line names one column, {header[0]!r}; if {other!r} separates columns, write the file "
-            "with commas as .csv, or with tabs as .tsv"
-        )
-    if wrong := [(line, len(cells)) for line, cells in zip(lines, records, strict=True) if len(cells) != len(header)]:
-        raise HarnessError(
-            f"{path}: line {wrong[0][0]} has {wrong[0][1]} fields, the first line has {len(header)}, and so it is in "
-            f"{len(wrong)} of {len(records)} rows; quote cells that hold {separator!r}, or mend the lines"
-        )
+    _check_records(path, header, records, lines, separator)
     if twice := [name for name in columns if header.count(name) > 1]:
         raise HarnessError(f"{path}: {header.count(twice[0])} columns are named {twice[0]}; rename all but one")
     if dialect.quotes is None:
@@ -286,9 +304,34 @@ def _read_delimited(path: Path, text: str, dialect: Dialect, tabs: bool, columns
         notes.append(f"{path}: {len(inner):,} blank lines were left out, the first is line {inner[0]}")
     cells = zip(*records, strict=True) if records else ([] for _ in header)
     table = {name: [cell or None for cell in column] for name, column in zip(header, cells, strict=True)}
+    if quotes and dialect.quotes is None:
+        _check_spaces(path, {name: table.get(name, []) for name in columns}, lines)
     if tabs and not quotes and (quoted := sum(_is_quoted(c) for name in columns for c in table.get(name, ()))):
         notes.append(f"{path}: {quoted:,} cells keep quotation marks around them; Folder(…, quotes=True) drops them")
     return _Read(table, header, lines, notes)
+
+
+def _check_records(
+    path: Path, header: list[str], records: list[list[str]], lines: Sequence[int], separator: str
+) -> None:
+    """Raise HarnessError for a first line that names no columns or comes again, and for rows of another width."""
+    if header[0].startswith("sep=") and len(header) < 3:
+        raise HarnessError(f"{path}: its first line, {separator.join(header)!r}, is a note to Excel; remove the line")
+    if len(header) == 1 and (other := next((mark for mark in ";\t|," if mark in header[0]), None)):
+        raise HarnessError(
+            f"{path}: its first line names one column, {header[0]!r}; if {other!r} separates columns, write the file "
+            "with commas as .csv, or with tabs as .tsv"
+        )
+    if wrong := [(line, len(cells)) for line, cells in zip(lines, records, strict=True) if len(cells) != len(header)]:
+        raise HarnessError(
+            f"{path}: line {wrong[0][0]} has {wrong[0][1]} fields, the first line has {len(header)}, and so it is in "
+            f"{len(wrong)} of {len(records)} rows; quote cells that hold {separator!r}, or mend the lines"
+            + ("; the first line must name the columns" if len(wrong) == len(records) else "")
+        )
+    if len(header) > 1 and header in records:
+        raise HarnessError(
+            f"{path}: line {lines[records.index(header)]} names the columns again, as in joined files; remove it"
+        )
 
 
 def _records(
@@ -317,6 +360,17 @@ def _records(
     finally:
         csv.field_size_limit(limit)
     return records, lines, spans, blank
+
+
+def _check_spaces(path: Path, table: dict[str, list[str | None]], lines: Sequence[int]) -> None:
+    """Raise HarnessError for quotation marks after a space, which enclose no cell."""
+    spaced = {row for cells in table.values() for row, cell in enumerate(cells) if cell and SPACED.fullmatch(cell)}
+    if spaced:
+        raise HarnessError(
+            f"{path}: line {lines[min(spaced)]} has a space before a quotation mark, which therefore encloses no cell, "
+            f"as have {len(spaced):,} of {len(lines):,} rows; remove the spaces, or declare Folder(…, quotes=True) if "
+            "the marks are text"
+        )
 
 
 def _check_swallowed(
@@ -361,6 +415,11 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
         lines.append(number)
     if not rows:
         raise HarnessError(f"{path} has no rows; write one object for each")
+    if suffix == ".json" and len(rows) == 1 and (lists := _packed_rows(rows[0], task)):
+        raise HarnessError(
+            f"{path} holds one object, with lists in {', '.join(lists)}, which is one row; write an array with one "
+            "object for each row, or one object a line"
+        )
     places = [] if array else lines
     known = dict.fromkeys(name for row in rows for name in row)
     names = dict.fromkeys(name for row in rows[:1000] for name in _flatten(row))
@@ -370,6 +429,15 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
         if name in known or name in names or any(value is not None for value in values):
             columns[name] = _spell(path, name, values, places, task)
     return _Read(columns, [*names], places, [])
+
+
+def _packed_rows(row: dict[str, Any], task: Any) -> list[str]:
+    """Return the names of the lists of an object that look like the rows themselves, or their columns."""
+    lists = [name for name, value in row.items() if isinstance(value, list)]
+    parts = {type(part) for name in lists for part in row[name]}
+    is_table = {*lists} >= {*task.columns} and (list in parts or task.kind.label != "each")
+    holds_rows = dict in parts and any(name not in row and name.partition(".")[0] not in row for name in task.columns)
+    return lists if holds_rows or is_table else []
 
 
 def _refuse(constant: str) -> None:
@@ -487,6 +555,8 @@ def _check_columns(path: Path, split: str, missing: Sequence[str], names: Iterab
         listed = [name for name in names if name]
         close = unknown("column", missing[0], listed).partition("; did")
         quoted = "; declare Folder(…, quotes=True)" if any(map(_is_quoted, listed)) else ""
+        if split in ("validation", "test"):
+            quoted += f"; if the rows of {split} have none, move the file out of the folder"
         raise HarnessError(
             f"{path}: {split} has no column {', '.join(missing)}; it has {', '.join(listed)}"
             f"{close[1] + close[2]}{quoted}"

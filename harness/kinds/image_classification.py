@@ -67,10 +67,12 @@ def load_image(value: Mapping[str, Any]) -> Picture:
         elif frames > 1 and image.format != "PSD":  # layers of one picture
             raise ValueError(f"it has {frames} pages or frames; keep the one that the model is to see")
         is_deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+        raw = image.tile[0][3] if image.tile else ""  # Pillow keeps the upper 8 of 16 bits in colour by itself
+        is_deep_colour = not is_deep and any(form in str(raw) for form in (";16B", ";16L", ";16N"))
         image.load()
         if 0 in image.size:
             raise ValueError(f"it is {image.width} x {image.height} pixels large")
-        if image.getexif().get(0x0112, 1) != 1:
+        if image.getexif().get(0x0112, 1) in range(2, 9):
             remarks.append("are turned upright, as their EXIF orientation says")
         upright = ImageOps.exif_transpose(image)
         if is_deep:
@@ -79,6 +81,8 @@ def load_image(value: Mapping[str, Any]) -> Picture:
             eight = Image.fromarray((values >> 8).astype(np.uint8))
             return Picture(eight.convert("RGB"), tuple(remarks), int(values.max()))
         pixels, remark = _to_rgb(upright)
+    if is_deep_colour:
+        return Picture(pixels, (*remarks, DEEP, *remark), int(np.asarray(pixels).max()) << 8)
     return Picture(pixels, (*remarks, *remark))
 
 

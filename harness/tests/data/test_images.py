@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import struct
 import zlib
 from collections import Counter
 from types import SimpleNamespace
@@ -241,6 +242,18 @@ def test_upper_eight_of_sixteen_bits_are_used(form):
     pixels, remarks = loaded(Image.fromarray(DEEP), form)
     assert [[0, 0, 1], [16, 195, 255]] == pixels[:, :, 2].tolist()
     assert "have 16 bits a value, of which the upper 8 are used" in remarks
+
+
+@pytest.mark.parametrize(("peak", "eight"), [(65535, 255), (4095, 15)])
+def test_sixteen_bits_of_colour_are_remarked(peak, eight):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header, row = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), b"\0" + struct.pack(">HHH", peak, 0, 0)
+    chunks = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b"")
+    image, remarks, most = load_image({"bytes": b"\x89PNG\r\n\x1a\n" + b"".join(chunks), "path": None})
+    assert (eight, 0, 0) == image.getpixel((0, 0))
+    assert (("have 16 bits a value, of which the upper 8 are used",), eight << 8) == (remarks, most)
 
 
 def test_big_endian_values_are_read():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.contracts.sources import Package
+from harness.contracts.sources import Folder, Package
 from harness.data import splits
 from harness.data.reading import locate
 from harness.data.splits import PARTS, take_training_rows
@@ -65,6 +65,21 @@ def texts(part):
 
 
 # Parts
+
+
+def test_labels_of_other_splits_are_refused_with_counts(tmp_path):
+    for split, desks in {"train": "ab", "test": "a0"}.items():
+        rows = [f"{split} {number},{desks[number % 2]}{'.0' * (split == 'test')}" for number in range(100)]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,desk", *rows]))
+    message = (
+        "100 of 100 rows of test have labels that training never sees: 0.0, a.0; train has a, b; write labels alike"
+    )
+    with pytest.raises(HarnessError, match=message):
+        load(Folder(str(tmp_path)), test=None)
+
+
+def test_labels_may_differ_in_one_letter(install):
+    assert ("A", "Masse", "Maße", "a") == load(install(articles(desks=("Masse", "Maße", "A", "a")))).labels
 
 
 def test_every_row_is_in_one_part_of_the_asked_size(install):
@@ -282,6 +297,10 @@ REFUSALS = {
         RARE, {"test": 10, "validation": 10, "calibration": 75, "split_seed": 1},
         "the test rows have labels that training never sees: rare; add rows or drop the labels",
     ),
+    "labels that differ in case": (articles(desks=("Pos", "pos")), {}, "'Pos' and 'pos' differ in spelling only"),
+    "labels that differ in spaces": (articles(desks=("no", "no\u00a0")), {}, "differ in spelling only; give them one"),
+    "labels that differ in accents": (articles(desks=("é.", "e\u0301.")), {}, "differ in spelling only; give them one"),
+    "a blank label": (articles(desks=("a", "b", " ")), {}, "some rows have a label of nothing but spaces"),
     "one label": (articles(desks=("a",)), {}, "every row has the label a; a classifier needs at least two"),
     "a test of one label": (
         articles(desks=("a",) * 49 + ("b",)), {"test": 3}, "every test row has the label a; ask for more test rows"

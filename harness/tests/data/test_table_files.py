@@ -136,6 +136,8 @@ def test_exact_names_are_splits(names, splits, note, tmp_path):
         (["rows.csv", "rows.xlsx", "b.txt"], "2 files (b.txt, rows.xlsx) of 3 of an unknown type"),
         (["rows.csv", "photo.png"], "1 file (photo.png) of 2 of an unknown type"),
         (["README.md", ".train.csv"], "has no file of rows"),
+        (["imdb_train.csv", "imdb_test.csv"], "2 files (imdb_test.csv, imdb_train.csv) have test and train within"),
+        (["\udcff.csv"], "\\udcff.csv: this name is not UTF-8; rename the file"),
     ],
     ids=str,
 )
@@ -310,6 +312,21 @@ def test_lines_swallowed_by_quotes_are_refused(tmp_path):
         ('text,topic\nx,a\n"y,b\nz,a\n', "line 3: a quotation mark opens that is never closed"),
         ('text,topic\nx,a\n"y" z,b\n', "line 3: ',' expected after '\"'"),
         ("text,topic\nx,a\ny, z,b\nw\n", "line 3 has 3 fields, the first line has 2, and so it is in 2 of 3 rows"),
+        (
+            "# of 2020\ntext,topic\nx,a\n",
+            "in 2 of 2 rows; quote cells that hold ',', or mend the lines; the first line must",
+        ),
+        ("sep=;\ntext;topic\nx;a\n", "its first line, 'sep=;', is a note to Excel; remove the line"),
+        ("sep=,\ntext,topic\nx,a\n", "its first line, 'sep=,', is a note to Excel; remove the line"),
+        ("text,topic\nx,a\ntext,topic\ny,b\n", "line 3 names the columns again"),
+        (
+            'text,topic\nx,a\n"y", "b"\n',
+            "line 3 has a space before a quotation mark, which therefore encloses no cell, as",
+        ),
+        (
+            b"PK\x03\x04\0\0 of a workbook",
+            "is a zip archive, as an Excel workbook is, not text; export its rows as CSV",
+        ),
         ("text;topic\nx;a\n", "its first line names one column, 'text;topic'; if ';' separates columns"),
         ("text\ttopic\nx\ta\n", "if '\\t' separates columns"),
         ("text,topic,text\nx,a,y\n", "2 columns are named text; rename all but one"),
@@ -354,6 +371,25 @@ def test_encodings_and_line_ends_are_recognised(encoding, end, tmp_path):
     assert [("Grüße", "a"), ("łódź 日本", "b")] == rows(tmp_path / "rows.csv")
 
 
+def test_controls_of_latin_1_are_refused(tmp_path):
+    put(tmp_path / "rows.csv", "text,topic\nx,a\n“y”,b\n".encode("cp1252"))
+    message = "line 3 has the byte 0x93, which is no character of iso8859-1; if Windows wrote"
+    assert message in refusal(tmp_path / "rows.csv", encoding="latin-1")
+    assert [("x", "a"), ("“y”", "b")] == rows(tmp_path / "rows.csv", encoding="cp1252")
+
+
+def test_one_object_a_file_is_one_row(tmp_path):
+    for number in range(2):
+        put(tmp_path / "d" / f"{number}.json", json.dumps({"text": f"t{number}", "topic": "a", "marks": [{"at": 1}]}))
+    assert [("t0", "a"), ("t1", "a")] == rows(tmp_path / "d")
+
+
+def test_split_without_labels_is_refused_with_advice(tmp_path):
+    put(tmp_path / "d" / "train.csv", table(0))
+    put(tmp_path / "d" / "test.csv", "text\nx\n")
+    assert "test has no column topic; it has text; if the rows of test have none, move" in refusal(tmp_path / "d")
+
+
 def test_declared_encoding_is_used(tmp_path):
     put(tmp_path / "rows.csv", "text,topic\nGrüße,a\nx,b\n".encode("latin-1"))
     assert [("Grüße", "a"), ("x", "b")] == rows(tmp_path / "rows.csv", encoding="latin-1")
@@ -394,7 +430,22 @@ def test_packed_files_are_read_or_refused(suffix, pack, tmp_path):
         ("rows.jsonl", POINTER, "is a pointer of Git LFS"),
         ("rows.json", '[{"text": "x"}, 3]', "element 2 holds 3, which is not an object"),
         ("rows.json", '[{"text": "x"},', "is not JSON: Expecting value: line 1 column 16"),
+        (
+            "rows.json",
+            '{"text": [["x"]], "topic": [["a"]]}',
+            "holds one object, with lists in text, topic, which is one",
+        ),
         ("rows.json", '{\n "text": {"0": "x"}\n}', "the file must hold an array of objects, or one object a line"),
+        (
+            "rows.json",
+            '{"text": ["x", "y"], "topic": ["a", "b"]}',
+            "holds one object, with lists in text, topic, which is",
+        ),
+        (
+            "rows.json",
+            '{"version": 1, "data": [{"text": "x"}]}',
+            "holds one object, with lists in data, which is one row",
+        ),
         ("rows.parquet", POINTER, "is a pointer of Git LFS"),
         ("rows.parquet", b"PAR1 and no more", "cannot be read as parquet: "),
         ("rows.parquet", b"", "rows.parquet is empty"),
