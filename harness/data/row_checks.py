@@ -59,7 +59,8 @@ def spelling_twins(labels: Iterable[str]) -> str:
     """Return two labels that differ in case, in spaces or in the encoding of accents only; empty without such."""
     spellings: dict[str, str] = {}
     for label in (label for label in dict.fromkeys(labels) if len(label) > 1):  # A and a are two letters
-        key = " ".join(unicodedata.normalize("NFC", label).lower().split())
+        shown = "".join(char for char in unicodedata.normalize("NFC", label) if unicodedata.category(char) != "Cf")
+        key = " ".join(shown.lower().split())
         if (other := spellings.setdefault(key, label)) != label:
             return f"{other!r} and {label!r}"
     return ""

@@ -355,6 +355,8 @@ def _records(
         problem = f"{error} (read up to line {reader.line_num})"
         if "unexpected end" in problem:
             problem = "a quotation mark opens that is never closed"
+        if "new-line character" in problem:
+            problem = "a carriage return stands within a cell, where no line ends; remove it"
         advice = "; write quotation marks within quotes twice, or declare Folder(…, quotes=False)" if quotes else ""
         raise HarnessError(f"{path}: line {start}: {problem}{advice}") from error
     finally:

@@ -36,7 +36,7 @@ def tree_sha256(path: Path) -> str:
         return file_sha256(path)
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix != ".pyc")
     lines = "".join(f"{p.relative_to(path).as_posix()} {file_sha256(p)}\n" for p in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
 
 def code_digest(*files: Path) -> str:

@@ -300,6 +300,7 @@ REFUSALS = {
     "labels that differ in case": (articles(desks=("Pos", "pos")), {}, "'Pos' and 'pos' differ in spelling only"),
     "labels that differ in spaces": (articles(desks=("no", "no\u00a0")), {}, "differ in spelling only; give them one"),
     "labels that differ in accents": (articles(desks=("é.", "e\u0301.")), {}, "differ in spelling only; give them one"),
+    "labels that differ in nothing visible": (articles(desks=("no", "no\u200b")), {}, "differ in spelling only; give"),
     "a blank label": (articles(desks=("a", "b", " ")), {}, "some rows have a label of nothing but spaces"),
     "one label": (articles(desks=("a",)), {}, "every row has the label a; a classifier needs at least two"),
     "a test of one label": (

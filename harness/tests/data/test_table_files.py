@@ -332,7 +332,7 @@ def test_lines_swallowed_by_quotes_are_refused(tmp_path):
         ("text,topic,text\nx,a,y\n", "2 columns are named text; rename all but one"),
         ("Text,topic\nx,a\n", "train has no column text; it has Text, topic; did you mean 'Text'?"),
         ("text,topic\nx,a\ny,\0\n", "line 3 has a NUL byte"),
-        ("text,topic\nx,a\ny\rz,b\n", "line 3: new-line character"),
+        ("text,topic\nx,a\ny\rz,b\n", "line 3: a carriage return stands within a cell, where no line ends; remove it"),
         ("", "rows.csv is empty"),
         ("\n\n", "has no line that names the columns"),
         ("text,topic\nx,a\n\ny,\n", "line 4: row 1 of train has no value in topic"),

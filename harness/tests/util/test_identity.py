@@ -65,6 +65,13 @@ def test_folder_digest_is_of_sorted_lines_without_byte_code(tmp_path):
     assert hashlib.sha256(lines.encode()).hexdigest() == tree_sha256(tmp_path)
 
 
+def test_file_names_need_not_be_utf_8(tmp_path):
+    (tmp_path / "\udcff.txt").write_text("1")
+    before = tree_sha256(tmp_path)
+    (tmp_path / "\udcff.txt").rename(tmp_path / "\udcfe.txt")
+    assert before != tree_sha256(tmp_path)
+
+
 @pytest.mark.parametrize(
     "files",
     [
