@@ -136,8 +136,13 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     if missing and (kind.auto_class == "AutoModel" or all(key.startswith(body) for key in missing)):
         problems.append(f"has no weights for {_some(missing)}, which config.json declares: save the model again")
     elif missing:
+        others = sorted(loaded["unexpected_keys"])
+        named = f", but for {_some(others)}" if others and any(key.startswith(body) for key in missing) else ""
         problems.append(
-            f"has no weights for {_some(missing)}: it is not a finished model for {kind.name}; "
+            f"has no weights for {_some(missing)}{named}, whose names are not this model's: save it again with "
+            "save_pretrained"
+            if named
+            else f"has no weights for {_some(missing)}: it is not a finished model for {kind.name}; "
             "train a head for it with Model(recipe=Recipe(epochs=3))"
         )
     if mismatched:
@@ -272,6 +277,13 @@ def generates(model: Any) -> bool:
 
 
 def _create_native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:
-    model: torch.nn.Module = load_symbol(str(path), name)(**arguments)
+    import torch
+
+    try:
+        model: torch.nn.Module = load_symbol(str(path), name)(**arguments)
+    except TypeError as error:
+        raise HarnessError(f"{path}: {name}(**{arguments}) fails: {brief_error(error)}; let it take these") from error
+    if not isinstance(model, torch.nn.Module):
+        raise HarnessError(f"{path}: {name} is no torch.nn.Module; derive it from one")
     model.shipbench_arguments = arguments  # type: ignore[assignment]  # from which `load` creates it again
     return model

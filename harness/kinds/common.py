@@ -61,8 +61,11 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     cls, declared = _tokenizer_class(folder)
     try:
         tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
-    except (OSError, ValueError, TypeError, AttributeError, ImportError) as error:
-        raise HarnessError(f"{folder}: no usable tokenizer; save one beside the model: {brief_error(error)}") from error
+    except Exception as error:  # the Rust library raises it bare
+        patterns = ("token*", "vocab*", "*.model", "*.spm")
+        files = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
+        reason = f"{', '.join(files)}: {brief_error(error)}" if files else "it has no file of one"
+        raise HarnessError(f"{folder}: no usable tokenizer; save one beside the model: {reason}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     if tokenizer.pad_token_id is None:

@@ -100,6 +100,8 @@ def _prompts(root: Path) -> list[str]:
     """Return the prompts that `encode_query` and `encode_document` put before a text."""
     file = root / SETTINGS
     declared = checkpoint.read_json(file) if file.is_file() else {}
+    if declared.get("truncate_dim"):
+        raise HarnessError(f"{file}: truncate_dim cuts vectors short, which is not applied; remove it for whole ones")
     prompts, default = declared.get("prompts") or {}, declared.get("default_prompt_name")
     if default is not None and default not in prompts:
         raise HarnessError(f"{file}: unknown default_prompt_name {default!r}; expected one of {', '.join(prompts)}")

@@ -148,7 +148,9 @@ def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
             if task.kind.native_arguments is None:
                 raise HarnessError(f"model {model.name}: {task.kind.name} takes no native modules")
             path, name = model.source.locate(folder)
-            classes = [node.name for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ClassDef)]
+            tree = ast.parse(path.read_bytes())
+            _check_imports(model.name, path, tree)
+            classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
             if name not in classes:
                 choices = ", ".join(classes)
                 raise HarnessError(f"model {model.name}: {path} has no class {name}; expected one of {choices}")
@@ -163,6 +165,17 @@ def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
         case Package() | Hub() | Local():
             return [f"{task.name}/{model.name}: {note}" for note in fit.check(task, model, folder)]
     return []
+
+
+def _check_imports(model: str, path: Path, tree: ast.Module) -> None:
+    """Raise HarnessError for a native module's imports of files beside it, which do not travel with the checkpoint."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += ["." * node.level + (node.module or "")] if isinstance(node, ast.ImportFrom) else []
+        for top in (name.partition(".")[0] for name in names):
+            if not top or (path.parent / f"{top}.py").is_file() or (path.parent / top / "__init__.py").is_file():
+                problem = f"model {model}: {path} imports {top or names[0]} beside it, but travels alone"
+                raise HarnessError(f"{problem}; move what it needs into it, or install that as a package")
 
 
 def _check_images(task: Task, model: Model, folder: Path) -> None:

@@ -6,27 +6,32 @@ stage needs what an earlier one has found in order: files, configuration, weight
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from harness import checkpoint
-from harness.contracts.kind import EncodedRows
+from harness.contracts.kind import EncodedRows, omit
 from harness.data import images, reading, splits
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
 from harness.training.train import label_order
+from harness.util.forward import ignored_names
 
 if TYPE_CHECKING:
-    from harness.contracts.kind import Kind
+    from harness.contracts.kind import Arrays, Kind
     from harness.spec import Model, Task
 
 POINTER = b"version https://git-lfs"
@@ -43,6 +48,8 @@ TRAIN = "Model(recipe=Recipe(epochs=3))"
 ROPE_BASES = {"full_attention": ("global_rope_theta", "rope_theta"),
               "sliding_attention": ("local_rope_theta", "rope_local_base_freq")}  # fmt: skip
 """Layer types in `rope_parameters` of Transformers 5 → names of their base before."""
+FOREIGN = (".safetensors", ".bin", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt", ".pt", ".pth")
+"""Suffixes of weights in any format."""
 BATCH = 1000
 """Rows that are encoded at a time."""
 
@@ -91,6 +98,26 @@ class Fit:
         """The rows as tokens; None for rows that are no text."""
         return Scan(self) if hasattr(self.processor, "all_special_ids") else None
 
+    def answer(self, rows: list[Any]) -> Arrays:
+        """Return what the kind keeps of the model's answers to rows in one batch; two tokens of a generated text."""
+        kind, model = self.task.kind, copy(self.loaded[0])
+        if checkpoint.generates(model):
+            model.generate = partial(model.generate, max_new_tokens=2, min_new_tokens=0, min_length=0)
+        examples = kind.encode(self.processor, rows, self.task.inputs, self.model.max_length)
+        batch = kind.collate(self.processor, [example for entries in examples for example in entries])
+        given = omit(batch, kind.reduce_inputs)
+        ignored_names(str(self.pretrained), model, list(given))
+        outputs = checkpoint.make_run(model, "cpu")(given)
+        return kind.reduce(batch, outputs) if kind.reduce else outputs
+
+    @cached_property
+    def trial(self) -> list[Any]:
+        """The shortest and the longest of the first test rows."""
+        rows = [self.split.test[number] for number in range(min(len(self.split.test), 20))]
+        examples = self.task.kind.encode(self.processor, rows, self.task.inputs, self.model.max_length)
+        lengths = [len(entries[0].get("input_ids", ())) for entries in examples]
+        return [rows[lengths.index(min(lengths))], rows[lengths.index(max(lengths))]]
+
 
 Check = Callable[[Fit], Iterator[str]]
 
@@ -102,7 +129,7 @@ def check(task: Task, model: Model, folder: Path) -> tuple[str, ...]:
     if pretrained is None:
         return ()
     fit = Fit(task, model, folder, pretrained)
-    for stage in (FILE_CHECKS, CONFIG_CHECKS, PART_CHECKS, ROW_CHECKS):
+    for stage in (FILE_CHECKS, CONFIG_CHECKS, PART_CHECKS, ROW_CHECKS, RUN_CHECKS):
         problems: dict[str, None] = {}
         for one in stage:
             try:
@@ -136,7 +163,7 @@ def _weights(fit: Fit) -> Iterator[str]:
     if not single.is_file() and index.is_file():
         names = sorted(set(checkpoint.read_json(index).get("weight_map", {}).values()))
     elif not single.is_file():
-        others = sorted(path.name for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".h5"))
+        others = sorted(path.name for path in folder.iterdir() if path.suffix in FOREIGN)
         beside = f"; it has {', '.join(others)}, which it does not read" if others else ""
         yield (
             f"{folder} has no weights: Transformers reads {checkpoint.WEIGHTS} or pytorch_model.bin{beside}: "
@@ -160,13 +187,33 @@ def _damage(file: Path, *, pickled: bool) -> str:
     if not start:
         return "is empty"
     if pickled:
-        return "is cut short or no PyTorch file" if start[:2] == b"PK" and not zipfile.is_zipfile(file) else ""
+        return (
+            "is cut short or no PyTorch file" if start[:2] == b"PK" and not zipfile.is_zipfile(file) else _foreign(file)
+        )
     try:
         with safe_open(file, framework="numpy") as opened_weights:
-            opened_weights.keys()
+            formats = {opened_weights.get_slice(name).get_dtype() for name in opened_weights.keys()}  # noqa: SIM118
+            if not any("F" in form for form in formats):
+                return (
+                    f"holds no floating numbers ({', '.join(sorted(formats)) or 'nothing'}), so not a model's weights"
+                )
     except (SafetensorError, OSError) as error:
         return f"is cut short or no safetensors file ({error})"
     return ""
+
+
+def _foreign(file: Path) -> str:
+    """Return what a pickle holds if it is no mapping from names to tensors."""
+    import torch
+
+    try:
+        state = torch.load(file, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError:
+        return "holds Python objects, a whole module for instance, instead of its state_dict(), and is not unpickled"
+    names = state if isinstance(state, dict) else {type(state).__name__: None}
+    if any(isinstance(value, torch.Tensor) for value in names.values()):
+        return ""
+    return f"holds no tensors by name but {', '.join(map(str, [*names][:5]))}, as a training script writes them"
 
 
 def _foreign_parts(fit: Fit) -> Iterator[str]:
@@ -274,7 +321,7 @@ def _labels_of_head(fit: Fit) -> Iterator[str]:
     if sorted(names) != list(range(len(names))):
         yield f"{file}: id2label has the numbers {', '.join(map(str, names))}; they must run from 0 without a gap"
     for number, name in names.items():
-        if name in numbers and int(numbers[name]) != number:
+        if name in numbers and str(numbers[name]) != str(number):
             yield f"{file}: id2label calls {number} {name!r}, and label2id calls that {numbers[name]}: correct one"
     repeated = {name for name in names.values() if list(names.values()).count(name) > 1}
     if repeated and not fit.model.labels:
@@ -455,6 +502,16 @@ def _row_notes(fit: Fit) -> Iterator[str]:
         )
 
 
+def _answers(fit: Fit) -> Iterator[str]:
+    """Check that the model answers two rows in one batch with what the kind reads."""
+    name = type(fit.loaded[0]).__name__
+    try:
+        fit.answer(fit.trial)
+    except Exception as error:  # whatever the model raises
+        problem = f"{fit.pretrained}: {name} fails on two rows of the test part: {brief_error(error)}"
+        yield f"{problem}; correct config.json, or save the tokenizer that it was trained with"
+
+
 # Notes
 
 
@@ -485,15 +542,37 @@ def _setting_notes(fit: Fit) -> Iterator[str]:
         prompts = [f", {text!r} before {name}" for name, text in pairs if text]
         yield (
             f"vectors are made as its Sentence Transformers folder declares: pooling {settings['pooling']}, "
-            f"{'scaled to length 1' if settings['normalize'] else 'not scaled'}, at most {settings['max_length']} "
+            f"{'scaled to length 1' if settings['normalize'] else 'not scaled'}, at most "
+            f"{min(settings['max_length'] or sys.maxsize, fit.model.max_length)} "
             f"tokens{''.join(prompts)}"
+        )
+    specific = fit.declared.get("task_specific_params") or {}
+    prefixes = [str(one["prefix"]) for one in specific.values() if isinstance(one, dict) and one.get("prefix")]
+    texts = fit.split.test[fit.task.inputs[0]] if prefixes and fit.task.kind.tokens is not None else ()
+    without = [text for text in texts if not str(text).startswith(tuple(prefixes))]
+    if without:
+        yield (
+            f"config.json declares prefixes ({', '.join(map(repr, prefixes[:4]))}) and more in task_specific_params, "
+            f"which are not applied; {len(without):,} of {len(texts):,} test rows begin with none: write it "
+            "into the rows if the model was trained with it"
         )
     if fit.task.kind.tokens is not None and getattr(fit.loaded[0].generation_config, "do_sample", False):
         yield "its generation settings say do_sample=true; answers are generated without sampling"
+
+
+def _padding_notes(fit: Fit) -> Iterator[str]:
+    if fit.task.kind.label != "one" or fit.scan is None or not fit.model.is_used_as_is:
+        return
+    alone = np.concatenate([fit.answer([row])["logits"] for row in fit.trial])
+    moved = np.abs(alone - fit.answer(fit.trial)["logits"]).max()
+    if moved > 1e-3 * np.abs(alone).max():
+        change = f"its answer to a row changes by up to {moved:.2g} with the padding beside it in a batch"
+        yield f"{change}: the tokenizer pads on another side than in training, or gives no attention_mask"
 
 
 FILE_CHECKS: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
 CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _labels_of_head)
 PART_CHECKS: tuple[Check, ...] = (_misfits, _padding)
 ROW_CHECKS: tuple[Check, ...] = (_rows,)
-NOTES: tuple[Check, ...] = (_weight_notes, _setting_notes, _row_notes)
+RUN_CHECKS: tuple[Check, ...] = (_answers,)
+NOTES: tuple[Check, ...] = (_weight_notes, _setting_notes, _row_notes, _padding_notes)

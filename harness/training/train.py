@@ -75,7 +75,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         example = omit(batch, (*kind.reduce_inputs, *ignored))
         if isinstance(model.source, Native):
             tensors = {name: torch.from_numpy(array) for name, array in example.items()}
-            check_native(f"model {model.name}", module, tensors, len(split.labels))
+            rank = {"one": 2, "each": 3}.get(kind.label, 0)
+            check_native(f"model {model.name}", module, tensors, len(split.labels), rank)
         if not model.is_used_as_is:
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
@@ -102,7 +103,25 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
                 f"no probe cuts rows to other lengths, because the model itself fails on them: {reason}"
             )
         checkpoint.save(module, model.source, workspace.folder, out, processor, example)
+        if isinstance(model.source, Native):
+            _check_saved(f"model {model.name}", module, out, example)
     return {**info, "threads": workspace.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
+
+
+def _check_saved(owner: str, module: torch.nn.Module, out: Path, example: Arrays) -> None:
+    """Raise HarnessError unless a native module answers the same once saved and loaded."""
+    run = checkpoint.make_run(module.eval(), "cpu")
+    first, again = run(example)["logits"], run(example)["logits"]
+    try:
+        loaded = checkpoint.make_run(checkpoint.load(out), "cpu")(example)["logits"]
+        reason = "" if np.allclose(first, loaded, rtol=1e-4, atol=1e-4, equal_nan=True) else "it answers differently"
+    except Exception as error:  # whatever a user's module raises
+        reason = brief_error(error)
+    if reason and np.array_equal(first, again):  # else it is random in itself, as its worker will say
+        raise HarnessError(
+            f"{owner}: {type(module).__name__} is not the same once saved and loaded: {reason}; create all layers in "
+            "__init__, hold tensors as parameters or persistent buffers, and lists of layers as a ModuleList"
+        )
 
 
 def _fit_inputs(model: Model, module: Any, processor: Any, names: list[str], notes: list[str]) -> list[str]:

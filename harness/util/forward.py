@@ -56,17 +56,17 @@ def pick_logits(module: Any, args: Any, output: Any) -> Any:
     return output.logits if access else output
 
 
-def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int) -> None:
+def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int, rank: int = 0) -> None:
     """Run a native module on a batch of tensors and let it return logits alone from now on.
 
-    HarnessError if it fails, or returns no row of `labels` numbers for each entry.
+    HarnessError if it fails, or returns no row of `labels` numbers for each entry, as an array of `rank` axes if given.
     """
     import torch
 
     name, entries = f"{type(module).__name__}.forward", len(next(iter(batch.values())))
     was_training = module.training
     try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # whose tensors may be trained, if any are made
             output = module.eval()(**batch)
     except Exception as error:
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in batch.items())
@@ -77,11 +77,16 @@ def check_native(owner: str, module: Any, batch: Mapping[str, Any], labels: int)
     if not isinstance(logits, torch.Tensor):
         raise HarnessError(f"{owner}: {name} returns {_describe(output)}; let it return the logits alone, as a tensor")
     shape = tuple(logits.shape)
-    fits = len(shape) > 1 and (shape[0], shape[-1]) == (entries, labels or shape[-1]) and logits.is_floating_point()
-    if not fits:
+    fits = (
+        len(shape) > 1
+        and (shape[0], shape[-1]) == (entries, labels or shape[-1])
+        and len(shape) == (rank or len(shape))
+    )
+    # numpy has no bfloat16
+    if not fits or logits.dtype not in (torch.float16, torch.float32, torch.float64):
         raise HarnessError(
             f"{owner}: {name} returns {logits.dtype} of shape {shape} for {entries} rows; let it return a floating "
-            f"logit for each of the {labels} labels, ({entries}, …, {labels})"
+            f"logit for each of the {labels} labels, float32 of shape ({entries}, {'' if rank == 2 else '…, '}{labels})"
         )
     module.shipbench_logits = logits_access(output)
     if module.shipbench_logits:

@@ -129,6 +129,12 @@ def test_settings_that_cannot_be_honoured_are_refused(folder, name):
     assert str(error.value).startswith(str(folder / name))
 
 
+def test_vectors_that_are_cut_short_are_refused(folder):
+    declare(folder, "config_sentence_transformers.json", {"truncate_dim": 4})
+    with pytest.raises(HarnessError, match="truncate_dim cuts vectors short"):
+        feature_extraction.load_processor(folder)
+
+
 @pytest.mark.parametrize("name", ["1_Pooling/config.json", "modules.json"])
 @pytest.mark.parametrize("content", [None, "{", ""])
 def test_a_damaged_folder_is_refused(folder, name, content):

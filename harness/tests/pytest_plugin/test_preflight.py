@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.backends import PYTORCH
-from harness.contracts.sources import Folder, Local
+from harness.contracts.sources import Folder, Local, Native
 from harness.errors import HarnessError
-from harness.pytest_plugin.preflight import check_cases
+from harness.pytest_plugin.preflight import _check_source, check_cases
 from harness.spec import Case, Model, Recipe, Task
 from harness.util.console import Progress
 from harness.util.files import check_writable
@@ -105,3 +105,13 @@ def test_cache_that_cannot_be_written_names_its_variable(tmp_path, monkeypatch):
     lines, _ = problems(case(tmp_path))
     assert 1 == len(lines)
     assert "Not a directory; set HF_HOME or HF_DATASETS_CACHE to a folder that can" in lines[0]
+
+
+@pytest.mark.parametrize("line", ["from helper import Net", "import helper", "from .helper import Net"])
+def test_a_module_that_imports_its_neighbour_is_refused(line, tmp_path):
+    (tmp_path / "helper.py").write_text("class Net: pass\n")
+    (tmp_path / "own.py").write_text(f"import csv\n{line}\nclass Own: pass\n")
+    selected, folder = case(tmp_path)
+    model = Model(name="own", source=Native("own.py:Own"), recipe=Recipe(loop="native"))
+    with pytest.raises(HarnessError, match=r"own.py imports \.?helper beside it"):
+        _check_source(selected.task, model, folder)

@@ -406,3 +406,103 @@ def test_every_problem_of_a_stage_is_reported(suite):
     edit(suite, auto_map={"AutoModel": "own.Own"}, quantization_config={"quant_method": "gptq"})
     (suite / "model" / "model.safetensors").write_bytes(b"")
     assert 3 == len(problem(suite).splitlines())
+
+
+# Files of other writers
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda model: model, r"holds Python objects, a whole module for instance"),
+        (
+            lambda model: {"state_dict": model.state_dict(), "epoch": 3},
+            "holds no tensors by name but state_dict, epoch",
+        ),
+    ],
+    ids=["module", "training checkpoint"],
+)
+def test_pickles_of_other_contents_are_refused(suite, content, message):
+    pickled(suite)
+    torch.save(content(BertForSequenceClassification(BERT)), suite / "model/pytorch_model.bin")
+    assert re.search(message, problem(suite))
+
+
+def test_weights_under_other_names_are_quoted(suite):
+    file = suite / "model/model.safetensors"
+    save_file({f"module.{name}": value for name, value in load_file(file).items()}, file, {"format": "pt"})
+    assert "but for module.bert.embeddings.LayerNorm.bias" in (line := problem(suite))
+    assert "recipe" not in line
+
+
+def test_weights_without_floats_are_refused(suite):
+    file = suite / "model/model.safetensors"
+    save_file({name: value.to(torch.int8) for name, value in load_file(file).items()}, file, {"format": "pt"})
+    assert "holds no floating numbers (I8)" in problem(suite)
+
+
+@pytest.mark.parametrize("name", ["flax_model.msgpack", "model.onnx"])
+def test_weights_of_another_library_are_listed(suite, name):
+    (suite / "model/model.safetensors").rename(suite / "model" / name)
+    assert name in problem(suite)
+
+
+def test_a_broken_or_absent_tokenizer_is_named(suite):
+    (suite / "model/tokenizer.json").write_text('{"version"')
+    assert "save one beside the model: tokenizer.json, tokenizer_config.json: Exception: EOF" in problem(suite)
+    fit.check.cache_clear()
+    for file in (suite / "model").glob("*token*"):
+        file.unlink()
+    assert "it has no file of one" in problem(suite)
+
+
+def test_label_numbers_that_are_words_are_refused(suite):
+    edit(suite, label2id={"billing": "zero", "delivery": 1})
+    assert "label2id calls that zero" in problem(suite)
+
+
+# A first run
+
+
+def without_special_tokens():
+    own = tokenizer()
+    own._tokenizer.post_processor = processors.TemplateProcessing(single="$A", special_tokens=[])
+    return own
+
+
+def test_a_model_that_needs_an_end_token_is_refused(suite):
+    settings = BartConfig(vocab_size=VOCABULARY, max_position_embeddings=40, **BART, **NAMES)
+    save(suite, BartForSequenceClassification(settings), without_special_tokens())
+    assert "BartForSequenceClassification fails on two rows" in problem(suite)
+
+
+SUMMARIES = Task(name="sum", kind="summarization", dataset=Folder("rows.csv"), inputs=("text",), label="team",
+                 metric="chrf")  # fmt: skip
+
+
+def t5(**changes):
+    sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 1}
+    return T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, pad_token_id=1, eos_token_id=2,
+                                               **(sizes | changes)))  # fmt: skip
+
+
+def test_a_generator_without_a_first_token_is_refused(suite):
+    save(suite, t5(decoder_start_token_id=None))
+    (suite / "model/generation_config.json").unlink()
+    assert "`decoder_start_token_id` or `bos_token_id` has to be defined" in problem(suite, task=SUMMARIES)
+
+
+def test_prefixes_that_rows_lack_are_noted(suite):
+    save(suite, t5(task_specific_params={"summarization": {"prefix": "the "}}))
+    task = replace(SUMMARIES, test=20, validation=10, calibration=10)
+    line = notes(suite, task=task)
+    assert re.search(r"prefixes \('the '\).*not applied; 1\d of 20 test rows begin with none", line)
+
+
+@pytest.mark.parametrize("spoilt", [True, False], ids=["without mask", "with mask"])
+def test_answers_that_depend_on_padding_are_noted(suite, spoilt):
+    write_rows(suite, [(f"{'box ' * (i % 9)}late number{i}", LABELS[i % 2]) for i in range(60)])
+    names = ["input_ids"] if spoilt else ["input_ids", "attention_mask"]
+    wide = BertConfig(**(BERT.to_dict() | {"initializer_range": 1.0}))
+    save(suite, BertForSequenceClassification(wide), tokenizer(model_input_names=names))
+    assert spoilt == ("with the padding beside it" in notes(suite))

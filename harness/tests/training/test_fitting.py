@@ -1,5 +1,6 @@
 """Before training: arguments that `forward` lacks, batches of one row, and models for a single length."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedTokenizerFast
 
+from harness import checkpoint
 from harness.contracts.kind import EncodedRows
 from harness.contracts.sources import Native
 from harness.data.inputs import Inputs
@@ -16,7 +18,7 @@ from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.spec import Model, Recipe
 from harness.training.loops import Job, _training_arguments
-from harness.training.train import _fit_inputs, _fixed_length
+from harness.training.train import _check_saved, _fit_inputs, _fixed_length
 from harness.util.console import Progress
 
 TEXTS = [{"text": " ".join(["a"] * 30)}, {"text": " ".join(["a"] * 24)}]
@@ -136,3 +138,51 @@ def test_model_for_one_length_gets_no_cut_probe():
     assert [2, 2] == [len(batch["input_ids"]) for batch in inputs.probes()]
     assert [2] == [len(batch["input_ids"]) for batch in fixed.probes()]
     assert np.array_equal(inputs.probes()[0]["input_ids"], fixed.probes()[0]["input_ids"])
+
+
+OWN = """
+import torch
+from torch import nn
+class Own(nn.Module):
+    def __init__(self, num_labels):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(9, 8), nn.{head}
+        {more}
+    def forward(self, input_ids):
+        return self.head(self.embedding(input_ids).mean(1)){after}
+"""
+
+
+def own(tmp_path, head="Linear(8, num_labels)", more="pass", after=""):
+    (tmp_path / "own.py").write_text(OWN.format(head=head, more=more, after=after))
+    source = Native("own.py:Own")
+    return checkpoint._create_native(tmp_path / "own.py", "Own", {"num_labels": 2}), source
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"more": "self.register_buffer('scale', torch.randn(2))", "after": " * self.scale"}, None),
+        ({"more": "self.scale = torch.randn(2)", "after": " * self.scale"}, "it answers differently"),
+        ({"more": "self.last = [nn.Linear(2, 2)]", "after": " + self.last[0].weight.sum()"}, "as a ModuleList"),
+        ({"after": " + torch.randn(2)"}, None),
+    ],
+    ids=["parameters", "buffer", "tensor", "list", "random"],
+)
+def test_native_module_is_all_in_its_file(changes, message, tmp_path):
+    module, source = own(tmp_path, **changes)
+    out, batch = tmp_path / "out", {"input_ids": np.array([[1, 2], [3, 4]])}
+    out.mkdir()
+    checkpoint.save(module, source, tmp_path, out, SimpleNamespace(save_pretrained=lambda folder: None), batch)
+    with pytest.raises(HarnessError, match=f"^m: Own.*{message}") if message else nullcontext():
+        _check_saved("m", module, out, batch)
+
+
+def test_module_that_cannot_be_made_says_how_it_is_called(tmp_path):
+    own(tmp_path)
+    with pytest.raises(HarnessError, match=r"Own\(\*\*{'labels': 2}\) fails: TypeError.*let it take"):
+        checkpoint._create_native(tmp_path / "own.py", "Own", {"labels": 2})
+    (tmp_path / "plain.py").write_text("class Own:\n    pass\n")
+    with pytest.raises(HarnessError, match=r"Own is no torch.nn.Module"):
+        checkpoint._create_native(tmp_path / "plain.py", "Own", {})

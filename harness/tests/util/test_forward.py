@@ -110,3 +110,11 @@ def test_tensor_needs_no_picking():
 def test_other_outputs_are_refused(value, message):
     with pytest.raises(HarnessError, match=rf"m: Returning.forward .*{message}"):
         check_native("m", Returning(value), BATCH, 3)
+
+
+def test_logits_have_the_axes_of_their_kind():
+    check_native("m", Returning(LOGITS), BATCH, 3, 2)
+    with pytest.raises(HarnessError, match=r"of shape \(2, 1, 3\).*float32 of shape \(2, 3\)$"):
+        check_native("m", Returning(LOGITS[:, None]), BATCH, 3, 2)
+    with pytest.raises(HarnessError, match=r"returns torch.bfloat16"):
+        check_native("m", Returning(LOGITS.bfloat16()), BATCH, 3, 2)
