@@ -49,7 +49,7 @@ def test_model_learns_its_kind_a_little(ran):
 def test_further_metrics_are_in_the_summary(ran):
     _, run = ran
     for metric in ("exact-match", "top-1", "chrf"):
-        assert f"By {metric}: pytorch " in run.text
+        assert f"\n{metric}: pytorch " in run.text
 
 
 def test_text_generated_from_own_rows_is_not_quoted(ran):

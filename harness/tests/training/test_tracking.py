@@ -97,9 +97,7 @@ def test_each_comparison_gets_a_run_with_its_table(tmp_path):
 
 def test_tracker_error_names_comparison_and_tracker(tmp_path):
     (tmp_path / "runs").write_text("a file where TensorBoard wants a folder")
-    with pytest.raises(
-        HarnessError, match=r"^toy-task\.large\.cpu was not logged to tensorboard; check its "
-    ):
+    with pytest.raises(HarnessError, match=r"^toy-task\.large\.cpu was not logged to tensorboard; check its "):
         list(log_tables("tensorboard", comparison("large"), tmp_path))
 
 
