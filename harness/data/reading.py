@@ -159,8 +159,8 @@ def _hub_splits(source: Hub, parts: dict[str, Table], names: Sequence[str]) -> d
     """Return the chosen of a repository's splits under the names train, validation and test, sampled as declared."""
     # Further splits, such as unlabelled rows, are left alone.
     chosen = source.splits or {name: name for name in SPLITS if name in parts}
-    for argument, asked in (("sample", {*source.sample}), ("splits", {*chosen.values()})):
-        if missing := sorted(asked - {*parts}):
+    for argument, wanted in (("sample", {*source.sample}), ("splits", {*chosen.values()})):
+        if missing := sorted(wanted - {*parts}):
             raise HarnessError(f"{source}: {argument}= names {', '.join(missing)}; it has {', '.join(names)}")
     if "train" not in chosen or set(chosen) - set(SPLITS):
         raise HarnessError(f"{source}: splits= must map train, optionally validation, test; it has {', '.join(names)}")

@@ -194,11 +194,11 @@ def read(files: Sequence[Path], split: str, task: Any, dialect: Dialect) -> tupl
 
     parts, places, notes = list["Dataset"](), [], list[str]()
     for file in files:
-        rows, lines, said = _read_file(file, split, task, dialect)
+        rows, lines, remarks = _read_file(file, split, task, dialect)
         if parts and rows.features != parts[0].features and len(rows) and len(parts[0]):
             ours, theirs = ({n: str(f) for n, f in one.features.items()} for one in (rows, parts[0]))
             raise HarnessError(f"{file} has the columns {ours}, but {files[0]} has {theirs}; write them alike")
-        notes += said
+        notes += remarks
         if not len(rows) and len(files) > 1:
             notes.append(f"{file} has no rows")
             continue
@@ -226,12 +226,12 @@ def _read_file(path: Path, split: str, task: Any, dialect: Dialect) -> tuple[Dat
         return _read_parquet(path, split, task), None, []
     text, notes = _text(path, dialect.encoding)
     if suffix in (".csv", ".tsv"):
-        found = _read_delimited(path, text, dialect, suffix == ".tsv", task.columns)
+        contents = _read_delimited(path, text, dialect, suffix == ".tsv", task.columns)
     else:
-        found = _read_json(path, text, suffix, task)
-    _check_columns(path, split, [name for name in task.columns if name not in found.columns], found.names)
-    arrays = {name: _array(path, name, found.columns[name], found.lines) for name in dict.fromkeys(task.columns)}
-    return Dataset(InMemoryTable(pa.table(arrays))), found.lines, notes + found.notes
+        contents = _read_json(path, text, suffix, task)
+    _check_columns(path, split, [name for name in task.columns if name not in contents.columns], contents.names)
+    arrays = {name: _array(path, name, contents.columns[name], contents.lines) for name in dict.fromkeys(task.columns)}
+    return Dataset(InMemoryTable(pa.table(arrays))), contents.lines, notes + contents.notes
 
 
 def _text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
@@ -423,12 +423,12 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
             "object for each row, or one object a line"
         )
     places = [] if array else lines
-    known = dict.fromkeys(name for row in rows for name in row)
+    keys = dict.fromkeys(name for row in rows for name in row)
     names = dict.fromkeys(name for row in rows[:1000] for name in _flatten(row))
     columns: dict[str, list[Any]] = {}
     for name in dict.fromkeys(task.columns):
-        values = [row.get(name) for row in rows] if name in known else [_field(row, name) for row in rows]
-        if name in known or name in names or any(value is not None for value in values):
+        values = [row.get(name) for row in rows] if name in keys else [_field(row, name) for row in rows]
+        if name in keys or name in names or any(value is not None for value in values):
             columns[name] = _spell(path, name, values, places, task)
     return _Read(columns, [*names], places, [])
 
