@@ -197,6 +197,7 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         folder=folder,
         folder_name=order.to.resolve().name,
         repo=order.push,
+        inputs=frozenset(checkpoint.example(case.checkpoint) if checkpoint.is_native(case.checkpoint) else ()),
     )
     for result in publication.comparison:
         content = msgspec.json.format(msgspec.json.encode(result), indent=1).decode() + "\n"

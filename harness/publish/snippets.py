@@ -57,6 +57,8 @@ class Publication:
     """Name of the folder at its destination."""
     repo: str | None
     """`owner/name` on the Hub, for an upload."""
+    inputs: frozenset[str]
+    """Names of the model's inputs; a native module need not take the tokenizer's mask."""
 
     @property
     def data(self) -> Data:
@@ -130,7 +132,7 @@ def loading(publication: Publication, graphs: bool = True) -> Loading:
     if graphs and (folder / GRAPHS).exists():
         return SESSION if native or kind is None else _optimum(folder / GRAPHS, auto_class)
     if native:
-        return _module(folder)
+        return _module(folder, publication.inputs)
     return Loading(
         imports=[f"from transformers import {auto_class}"],
         lines=[f"model = {auto_class}.from_pretrained(path).eval()"],
@@ -149,9 +151,10 @@ def _optimum(graphs: Path, auto_class: str) -> Loading:
     )
 
 
-def _module(folder: Path) -> Loading:
+def _module(folder: Path, inputs: frozenset[str]) -> Loading:
     native = json.loads((folder / checkpoint.NATIVE).read_text())
     arguments = ", ".join(f"{name}={value!r}" for name, value in native["arguments"].items())
+    call = "input_ids=inputs.input_ids" if inputs == {"input_ids"} else "**inputs"
     return Loading(
         imports=["import sys", "from safetensors.torch import load_model"],
         lines=[
@@ -161,15 +164,9 @@ def _module(folder: Path) -> Loading:
             f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
         ],
         packages="torch safetensors transformers",
-        logits=f"model({_taken(folder)}){native.get('logits', '')}",
+        logits=f"model({call}){native.get('logits', '')}",
         by_path=True,
     )
-
-
-def _taken(folder: Path) -> str:
-    """Return a native module's arguments; the tokenizer's mask is not for every one."""
-    names = set(checkpoint.example(folder))
-    return "input_ids=inputs.input_ids" if names == {"input_ids"} else "**inputs"
 
 
 def code(publication: Publication) -> str:

@@ -68,6 +68,7 @@ def test_optimum_lines_answer_as_pytorch_lines(tmp_path, name):
         folder=tmp_path,
         folder_name=str(tmp_path),
         repo=None,
+        inputs=frozenset(),
     )
 
     def answer():
