@@ -36,7 +36,7 @@ def test_reported(case, bench):
 """
 OPTIONS = (
     "-p", "no:randomly", "-p", "no:cacheprovider", "--ship-device", "cpu", "--ship-threads", "1", "--ship-launches",
-    "2", "--ship-budget", "0.5", "--ship-batch-sizes", "1", "--ship-no-page", "--ship-artifacts", "artifacts",
+    "1", "--ship-budget", "0.5", "--ship-batch-sizes", "1", "--ship-no-page", "--ship-artifacts", "artifacts",
 )  # fmt: skip
 
 
