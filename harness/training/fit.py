@@ -24,6 +24,7 @@ import numpy as np
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
 from harness.data import images, reading, splits
+from harness.data.tables import POINTER
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from harness.contracts.kind import Arrays, Kind
     from harness.spec import Model, Task
 
-POINTER = b"version https://git-lfs"
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Suffixes of files that Transformers reads."""
 CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json")

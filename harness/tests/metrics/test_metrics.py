@@ -46,7 +46,7 @@ PAIRS = {
 """For each metric pairs of a prediction and its truth."""
 EVERY = pytest.mark.parametrize("metric", METRICS)
 SETTINGS = {"f1": 1, "off-by-one-accuracy": (0, 1, 2), "entity-f1": "IOB2 prefix", "bleu": "13a"}
-"""What metrics assume of the rows above."""
+"""Settings that the metrics of the rows above need."""
 
 
 def rows_of(metric, **sizes):
