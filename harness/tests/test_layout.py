@@ -15,6 +15,7 @@ CLOCKS = {
     "measure/rounds.py": "tells how long workers took to start, in a note",
     "measure/worker.py": "times answers; no other module does",
     "pipeline/state.py": "dates a measurement",
+    "util/console.py": "tells how long a stage takes while it runs, between timed calls",
     "util/store.py": "records how long a build took, which is shown but never compared",
 }
 """Modules that may read a clock, and why. `selftest/` times the harness itself."""

@@ -1,21 +1,24 @@
-"""Console output: third-party libraries held to their errors, and progress bars on the terminal."""
+"""Console output: third-party libraries held to their errors, and the progress of a run."""
 
 from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Never, TextIO
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TextIO
 
 # None is the root logger.
 NOISY = ("transformers", "datasets", "optimum", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", None, "evaluate")
+LOG_EVERY_S, DRAW_EVERY_S = 30.0, 0.1
+"""Pauses between lines about one stage: in a log, and on a terminal."""
+SHORT_S = 1.0
+"""A shorter stage leaves no line in a log."""
 
 
 @contextmanager
@@ -41,25 +44,118 @@ def accept_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
+class Stage:
+    """A part of a run: its name, and how far it is."""
+
+    label: str
+    total: int | None
+    progress: Progress
+    began_s: float
+    done: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """The time since it began."""
+        return self.progress.clock() - self.began_s
+
+    def update(self, count: int = 1) -> None:
+        """Count further steps as done, and show them now and then."""
+        self.done += count
+        self.progress.show()
+
+
+@dataclass(eq=False)
 class Progress:
-    """Progress bars and sentences on a terminal that no capturing replaces. Without a terminal, bars are off."""
+    """One live line on a terminal that no capturing replaces, plain lines in a log, and sentences that stay in both.
+
+    Nothing wakes up by itself: workers are timed meanwhile. Lines follow the steps of a stage.
+    """
 
     terminal: TextIO | None = None
     log: TextIO | None = None
-    """Receives sentences in place of a terminal."""
+    """Receives lines in place of a terminal."""
+    clock: Callable[[], float] = monotonic
+    stages: list[Stage] = field(default_factory=list, init=False)
+    """Those in progress, the outermost first."""
 
-    def bar(self, label: str, total: int | None) -> tqdm[Never]:
-        """Return a context manager that shows a bar until its end."""
-        from tqdm import tqdm
+    def __post_init__(self) -> None:
+        """Begin to count the time without a line."""
+        self.shown_s = self.clock()
 
-        off = self.terminal is None
-        return tqdm(desc=label, total=total, file=self.terminal, disable=off, leave=False, dynamic_ncols=True)
+    @contextmanager
+    def bar(self, label: str, total: int | None = None) -> Iterator[Stage]:
+        """Show a stage until it ends; stages nest. Without a total, the time left is not known."""
+        stage = Stage(label, total, self, self.clock())
+        self.stages.append(stage)
+        self._draw()
+        if total is None and self.terminal is None:
+            self.say(self._names())
+        try:
+            yield stage
+            if self.terminal is None and stage.seconds >= SHORT_S:
+                self.say(f"{self._names()} took {format_seconds(stage.seconds)}")
+        finally:
+            self.stages.remove(stage)
+            self._draw()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
+        self.shown_s = self.clock()
+        if self.terminal is not None:
+            self.terminal.write(f"{self._blank()}{text}\n")
+            self._draw()
+        elif self.log is not None:
+            print(text, file=self.log, flush=True)
+
+    def show(self) -> None:
+        """Show how far the innermost stage is, unless that was shown a moment ago."""
+        if self.terminal is None and self.log is None:
+            return
+        if self.clock() - self.shown_s < (LOG_EVERY_S if self.terminal is None else DRAW_EVERY_S):
+            return
+        self._draw()
+        if self.terminal is None:
+            stage = self.stages[-1]
+            steps = f"{stage.done} of {stage.total}" if stage.total else f"{stage.done}"
+            self.say(f"{self._names()}: {steps} after {format_seconds(stage.seconds)}")
+
+    def _draw(self) -> None:
+        """Write the live line over the last one; without a stage, leave the terminal's line empty."""
+        if self.terminal is None:
+            return
+        self.shown_s = self.clock()
+        room = len(self._blank()) - 2
+        counts = self._counts() if self.stages else ""
+        names = self._names()
+        if len(names) + len(counts) > room:  # the end says most
+            names = f"…{names[len(names) + len(counts) + 1 - room :]}"
+        self.terminal.write(f"{self._blank()}{names}{counts}\r")
+        self.terminal.flush()
+
+    def _counts(self) -> str:
+        """Return the steps that are done, the time they took and, where the total is known, the time left."""
         from tqdm import tqdm
 
-        if (file := self.terminal or self.log) is not None:
-            tqdm.write(text, file=file)
-            file.flush()
+        stage = self.stages[-1]
+        form = "  {percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "  {n_fmt} [{elapsed}]"
+        if not stage.total and not stage.done:
+            return ""
+        return str(tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form))  # type: ignore[arg-type]
+
+    def _names(self) -> str:
+        return ": ".join(stage.label for stage in self.stages)
+
+    def _blank(self) -> str:
+        """Return spaces over the whole line, from its start back to its start."""
+        try:
+            width = os.get_terminal_size(self.terminal.fileno()).columns  # type: ignore[union-attr]
+        except OSError:
+            width = 0
+        return f"\r{' ' * ((width or 80) - 1)}\r"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration for a person: "95 s", "3 min 12 s"."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
