@@ -127,7 +127,7 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
 
 def search(subject: Subject, choices: Mapping[str, BackendOptions]) -> Iterator[str]:
     """Measure the settings together and the fastest once more; yield a line for each, then the verdict."""
-    series, measured = subject.measure(choices, replace(subject.settings, checks=False))
+    series, measured = subject.measure(choices, subject.settings)
     failed = {name: str(error) for name, error in measured.failed.items()}
     faster = [name for name in series if agreed_pace(own_speedups(series[name])) == "faster"]
     winner = None

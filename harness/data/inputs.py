@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,25 @@ class Inputs:
     def batch(self, rows: Sequence[int]) -> Arrays:
         """Return these rows as one padded batch."""
         return self._collate([example for row in rows for example in self.encoded.examples[row]])
+
+    @cached_property
+    def shapes(self) -> list[tuple[tuple[int, ...], ...]]:
+        """The shapes of each row's arrays when it is alone, without the axis of entries: equal ones need no padding."""
+        return [tuple(array.shape[1:] for array in self.batch([row]).values()) for row in range(len(self))]
+
+    def unpadded_batches(self, rows: Iterable[int], size: int) -> Iterator[list[int]]:
+        """Yield these rows in batches that need no padding, of at most `size` entries unless one row has more."""
+        groups: dict[tuple[tuple[int, ...], ...], list[int]] = defaultdict(list)
+        for row in rows:
+            groups[self.shapes[row]].append(row)
+        for group in groups.values():
+            batch: list[int] = []
+            for row in group:
+                if batch and sum(self.entries([*batch, row])) > size:
+                    yield batch
+                    batch = []
+                batch.append(row)
+            yield batch
 
     def entries(self, rows: Sequence[int]) -> list[int]:
         """Return how many entries of a batch each of these rows takes."""

@@ -15,7 +15,7 @@ import numpy as np
 from harness.measure.gpu import GpuSnapshot, is_steady
 from harness.measure.samples import Arm, Measurement, Samples, Settings, WorkerFigures, WorkloadInputs
 from harness.measure.system import Snapshot, Span, summarize
-from harness.measure.worker_pool import Check, WorkerPool, check_leaks, check_memoization
+from harness.measure.worker_pool import Check, WorkerPool
 from harness.util.console import Progress
 
 BLOCK_NS = 8_000_000
@@ -45,10 +45,11 @@ def measure(
     """Time every workload on all arms, the first of which is the reference; raise WorkerError when it fails.
 
     Rounds go on until `decides` returns True at a look, or the budget is spent. Workloads are ordered by batch size,
-    the first being the gate's. An arm that runs out of memory at a later one has no samples of it nor of larger ones; a
-    workload for which the reference runs out of memory is dropped.
+    the first being the gate's; the others end at their first look. An arm that runs out of memory at a later one has no
+    samples of it nor of larger ones; a workload for which the reference runs out of memory is dropped.
     """
-    with settings.machine.lock(progress.say), progress.bar("measure", settings.looks[-1] * len(workloads)) as bar:
+    most = settings.looks[-1] + settings.looks[0] * (len(workloads) - 1)
+    with settings.machine.lock(progress.say), progress.bar("measure", most) as bar:
         run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
             with ExitStack() as stack:
@@ -78,18 +79,12 @@ class _Run:
 
     def launch(self, stack: ExitStack) -> None:
         """Start fresh workers, which end with `stack`, and run their rounds of every workload that is due."""
-        due = self.due()
-        first, first_samples = due[0]
         pool = WorkerPool(self.measurement, self.arms[0].name, self.check)
-        pool.switch_batch(first.batch, gated=self._gated(first))  # already loading may run out of memory
         arms = [arm for arm in self.arms if arm.name not in self.measurement.failed]
-        arms = [arm for arm in arms if self.measurement.fits(arm.name, first.batch)]
         began_ns = perf_counter_ns()
-        pool.start(arms, self.settings, stack, together=bool(first_samples.rows))
+        pool.start(arms, self.settings, stack, together=bool(self.pairs[0][1].rows))
         self.measurement.starting_ns += perf_counter_ns() - began_ns
-        if self.settings.checks and not first_samples.rows:
-            check_memoization(pool, first, self.settings.seed)
-        for workload, samples in due:
+        for workload, samples in self.due():
             pool.switch_batch(workload.batch, gated=self._gated(workload))
             self._run_workload(pool, workload, samples)
             if not self._fits(workload):
@@ -107,9 +102,7 @@ class _Run:
 
     def _run_workload(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
         """Warm up, run this launch's rounds and record how the machine was meanwhile."""
-        call_ns = _warm_up(pool, workload, samples)
-        if self.settings.checks and self._gated(workload) and not samples.rows:
-            check_leaks(pool, workload, call_ns, self.settings.timeout_s)
+        _warm_up(pool, workload, samples)
         self._await_steady_gpu(pool, workload, samples)
         pool.switches.clear()
         if not self._fits(workload):
@@ -170,7 +163,11 @@ class _Run:
         return self.measurement.fits(self.arms[0].name, workload.batch)
 
     def _due(self, samples: Samples) -> bool:
-        return is_due(samples, self.settings, len(self.pairs))
+        """Return whether the samples get another launch; larger batches than the gate's end at their first look."""
+        is_gated = samples is self.pairs[0][1]
+        return (
+            is_due(samples, self.settings, len(self.pairs)) if is_gated else len(samples.rows) < self.settings.launches
+        )
 
     def _read_machine(self, pool: WorkerPool) -> Snapshot:
         """Record the GPU's state and how much of its memory every worker holds; return the machine's counters."""
@@ -204,22 +201,19 @@ class _Run:
         return self.settings.machine.read_gpu(pool.pids()) if self.settings.target.device == "cuda" else None
 
 
-def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> dict[str, float]:
-    """Run blocks that count only for the first answer and, in the first launch, set the number of calls in a block.
-
-    Return the nanoseconds that a call of each remaining arm took in the last block.
-    """
+def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
+    """Run blocks that count only for the first answer and, in the first launch, set the number of calls in a block."""
     rows, batch = workload.round(0)
-    loops, call_ns = 1, {}
+    loops = 1
     for _ in range(WARM_UP_BLOCKS):
         pool.answer(list(pool.workers), rows, batch, loops)
         if pool.reference not in pool.workers:
-            return {}
-        call_ns = {name: pool.last[name].elapsed_ns / loops for name in pool.workers}
-        fastest, slowest = min(call_ns.values()), max(call_ns.values())
-        loops = max(1, min(math.ceil(BLOCK_NS / fastest), int(MAX_BLOCK_NS / slowest)))
+            return
+        call_ns = [pool.last[name].elapsed_ns / loops for name in pool.workers]
+        loops = max(1, min(math.ceil(BLOCK_NS / min(call_ns)), int(MAX_BLOCK_NS / max(call_ns))))
+        if samples.loops == 1 and pool.ungated_batch is not None:
+            return  # a later launch knows how long calls take, and single rows have warmed the worker up
     samples.loops = samples.loops or loops
-    return call_ns
 
 
 def launch_plan(settings: Settings) -> list[int]:

@@ -64,8 +64,6 @@ class Settings:
     tail: int = 0
     """Single calls of every arm after the decision, for percentiles."""
     machine: Machine = THIS_MACHINE
-    checks: bool = True
-    """Check every arm for remembered answers and for leaks before the first rounds."""
 
 
 @dataclass
@@ -90,7 +88,7 @@ class Samples:
     timed_ns: dict[str, int] = field(default_factory=dict)
     """Inside windows."""
     decided: bool = False
-    """Every arm was decided at the last look."""
+    """Every arm was decided at the last look. Workloads beyond the gate's have one look."""
     cut_short: bool = False
     """The budget ended the rounds before that."""
 
@@ -146,8 +144,6 @@ class Measurement:
     """Time in which workers started, over all launches."""
     failed: dict[str, WorkerError] = field(default_factory=dict)
     disturbance: Disturbance | None = None
-    unchecked: list[str] = field(default_factory=list)
-    """Checks that were impossible, with the reason."""
     memory_limits: dict[str, MemoryLimit] = field(default_factory=dict)
     """Arms that ran out of memory at a batch size beyond the gate's."""
     gpu: list[GpuReading] = field(default_factory=list)
@@ -164,7 +160,6 @@ class Measurement:
         return [
             *(samples.note() for samples in self.samples if samples.spent_ns),
             f"starting workers took {self.starting_ns / 1e9:.1f} s",
-            *self.unchecked,
             *(self._memory_note(name, *limit) for name, limit in self.memory_limits.items()),
             *self.unsteady,
         ]

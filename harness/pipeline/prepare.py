@@ -132,6 +132,7 @@ def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
         if source:
             check_shapes(scored, source.scored, source.backend.name, inputs.kind.tolerance)
     state.prepared[backend.name] = Prepared(resolved, artifact, scored)
+    state.notes += [note for note in scored.unchecked if note not in state.notes]
     with stage("parity"):
         if source and not backend.lossy:
             check_parity(scored, source.scored, source.backend.name, inputs)

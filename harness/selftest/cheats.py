@@ -15,10 +15,10 @@ from harness.data.inputs import split_rows
 from harness.errors import WorkerError
 from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
+from harness.evaluation.probes import PAIRS, check_memoization
 from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.measure.worker_pool import PAIRS
 from harness.selftest import figures, toys
 from harness.selftest.figures import WORKER_TIMEOUT_S, Figure, Workspace, count, part
 
@@ -91,7 +91,7 @@ def cheats(workspace: Workspace) -> Iterator[Figure]:
 
 
 def _measure(workspace: Workspace, rows: int, *, checked: bool) -> tuple[dict[str, str], list[str]]:
-    """Return the reason of every refusal, and notes on what could not be probed."""
+    """Return the reason of every refusal, when probed and in rounds, and notes on what could not be probed."""
     answers = split_rows(toys.answer(_arrays(list(range(ROWS)))), [1] * ROWS)
     right = Evaluation(single=answers, padded=[], predictions=[], score=None, other_scores={})
 
@@ -103,11 +103,29 @@ def _measure(workspace: Workspace, rows: int, *, checked: bool) -> tuple[dict[st
         Arm(name, Backend(name=name.replace(" ", "-"), load=load), Path("any"))
         for name, load in (HONEST | CHEATING).items()
     ]
+    refused, unchecked = {}, []
+    for arm in arms:
+        try:
+            unchecked.append(_probe(arm, rows))
+        except WorkerError as error:
+            refused[arm.name] = str(error)
     load = WorkloadInputs(1, 0, lambda number: [number % rows], _arrays)
     looks = (LAUNCHES * figures.CHEAT_ROUNDS,)
     settings = Settings(Target("cpu", 1), launches=LAUNCHES, looks=looks, timeout_s=WORKER_TIMEOUT_S)
     measurement = measure(arms, [load], settings, check, lambda samples: False, workspace.progress)
-    return {name: str(error) for name, error in measurement.failed.items()}, measurement.unchecked
+    refused |= {name: str(error) for name, error in measurement.failed.items()}
+    return refused, list(dict.fromkeys(filter(None, unchecked)))
+
+
+def _probe(arm: Arm, rows: int) -> str:
+    """Probe a worker for remembered answers; return why that was impossible, or an empty string."""
+    with Worker(arm.backend, arm.artifact, Target("cpu", 1), WORKER_TIMEOUT_S, arm.name) as worker:
+
+        def time_ns(row: int) -> int:
+            worker.put(_arrays([row]))
+            return worker.run().elapsed_ns
+
+        return check_memoization(arm.name, [()] * rows, time_ns)
 
 
 def _arrays(rows: list[int]) -> Arrays:

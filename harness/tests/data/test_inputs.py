@@ -1,10 +1,14 @@
 """Batches, probes and predictions of encoded rows."""
 
+import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from answers import images, texts, windows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.contracts.kind import NO_LABEL
 from harness.data.inputs import split_rows
@@ -76,3 +80,19 @@ def test_labels_of_the_head_become_the_tasks():
     predictions = inputs.predictions([{"logits": np.eye(3)[[label]]} for label in range(3)])
     assert [1, -1, 0] == predictions
     assert ["b", NO_LABEL, "a"] == list(map(inputs.describe, predictions))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.integers(1, 8))
+def test_unpadded_batches_hold_rows_of_one_length(lengths, size):
+    inputs = texts(lengths)
+    batches = list(inputs.unpadded_batches(range(len(lengths)), size))
+    assert list(range(len(lengths))) == sorted(row for rows in batches for row in rows)
+    for rows in batches:
+        assert len(rows) <= size
+        assert 1 == len({lengths[row] for row in rows})
+    groups = Counter(lengths).values()
+    assert sum(math.ceil(count / size) for count in groups) == len(batches)
+
+
+def test_row_with_more_entries_than_a_batch_is_a_batch():
+    assert [[0], [1, 2], [3]] == list(windows([5, 1, 2, 3]).unpadded_batches(range(4), 4))

@@ -46,6 +46,14 @@ def ok(artifact, target):
     return session(honest)
 
 
+def slow(artifact, target):
+    """Takes longer for a call than a block lasts."""
+    def run(arrays):
+        time.sleep(0.01)
+        return honest(arrays)
+    return session(run)
+
+
 def hasty(artifact, target):
     """Answers sooner, and something else."""
     def run(arrays):
@@ -121,18 +129,6 @@ def launches_before(artifact):
     count = len(trace.read_text()) if trace.exists() else 0
     trace.write_text("x" * (count + 1))
     return count
-
-
-def full_at_last(artifact, target):
-    """Has memory in its first two launches only."""
-    return limited(1000 if launches_before(artifact) < 2 else 0, MemoryError("others take it all"))
-
-
-def unloadable_at_last(artifact, target):
-    """Has memory to load in its first two launches only."""
-    if launches_before(artifact) >= 2:
-        raise MemoryError("others take it all")
-    return session(honest)
 '''
 FATAL_ROW = 7
 ROWS = 40
@@ -362,8 +358,7 @@ def test_refused_arm_does_not_set_the_block_length(run):
         calls.append(int(outputs["calls"][0]))
 
     measurement = run(
-        check=check, workloads=[workload(first=1)], launches=1, options={"checks": False}, pytorch="counted",
-        hasty="hasty",
+        check=check, workloads=[workload(first=1)], launches=1, pytorch="counted", hasty="hasty",
     )  # fmt: skip
     assert ["hasty"] == list(measurement.failed)
     # Calls of 3 ms or more, in blocks of 8 ms: never more than three.
@@ -434,13 +429,19 @@ def test_undecided_rounds_go_on_to_the_last_look(run):
     assert 5 == len(measurement.workers["pytorch"].peak_rss_bytes)
 
 
-def test_decided_workload_leaves_later_launches_to_the_others(run):
-    decides, looks = recording(lambda samples: samples.batch == 1)
+def test_larger_batches_end_at_their_first_look(run):
+    decides, looks = recording(lambda samples: False)
     workloads = [workload(), workload(batch=4)]
     single, several = run(decides=decides, workloads=workloads, looks=(1, 3), launches=1, pytorch="ok").samples
-    assert [(1, 1, 1), (4, 1, 1), (4, 3, 3)] == looks
-    assert ([1], [1, 1, 1]) == (counts(single)["pytorch"], counts(several)["pytorch"])
-    assert (True, False) == (single.decided, several.decided)
+    assert [(1, 1, 1), (4, 1, 1), (1, 3, 3)] == looks
+    assert ([1, 1, 1], [1]) == (counts(single)["pytorch"], counts(several)["pytorch"])
+    assert (False, False) == (single.decided, several.decided)
+
+
+def test_larger_batches_are_warmed_up_once_after_the_first_launch(run):
+    recorder = Recorder()
+    run(check=recorder, workloads=[workload(), workload(batch=4)], launches=2, rounds=1, pytorch="slow")
+    assert [1, 1, 1, 4, 4, 4, 1, 1, 1, 4, 4] == [len(rows) for _, rows, _ in recorder.blocks]
 
 
 # Budget
@@ -480,11 +481,10 @@ def test_launch_that_cannot_reach_a_look_is_not_begun(run):
 def test_sufficient_budget_cuts_nothing(run):
     measurement = run(decides=lambda samples: True, pytorch="ok", options={"budget_s": 600})
     assert not measurement.samples[0].cut_short
-    rounds, starting, unchecked = measurement.notes()
+    rounds, starting = measurement.notes()
     note = r"batch 1: 6 rounds in \d+\.\d s, \d+% of it timed calls, 0% the control's; every arm decided"
     assert re.fullmatch(note, rounds)
     assert re.fullmatch(r"starting workers took \d+\.\d s", starting)
-    assert unchecked.startswith("not checked for remembered answers: ")
 
 
 # Memory
@@ -513,19 +513,6 @@ def test_arm_keeps_its_figures_below_the_batch_that_exhausts_memory(run):
     ] == [note for note in measurement.notes() if reason in note]
     sharing_the_error_rate = [series_of("pytorch", samples, measurement, 1).arms for samples in measurement.samples]
     assert [2, 1, 0, 0] == sharing_the_error_rate
-
-
-@pytest.mark.parametrize("late", ["full_at_last", "unloadable_at_last"])
-def test_arm_out_of_memory_skips_launches_for_larger_batches_only(run, late):
-    measurement = sweep(
-        run, looks=(4, 8), decides=lambda samples: samples.batch < 16, pytorch="ok", half="small", late=late
-    )
-    assert {} == measurement.failed
-    assert [4, 4, 8, 8] == [samples.rounds for samples in measurement.samples]
-    assert {"half": 16, "late": 16} == {name: limit.batch for name, limit in measurement.memory_limits.items()}
-    assert [True, True, False, False] == [samples.has("late") for samples in measurement.samples]
-    launches = {name: len(worker.peak_rss_bytes) for name, worker in measurement.workers.items()}
-    assert {"pytorch": 4, "half": 2, "late": 2} == launches
 
 
 def test_batches_beyond_the_references_memory_are_dropped(run):

@@ -1,6 +1,5 @@
-"""Arms that leak memory, remember answers or answer too early are refused; honest ones stay."""
+"""Workers that leak memory, remember answers or answer too early are refused; honest ones stay."""
 
-import re
 import runpy
 import tempfile
 from itertools import pairwise
@@ -14,20 +13,22 @@ from harness.contracts.backend import Backend, Target
 from harness.errors import WorkerError
 from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
-from harness.measure.client import Worker
-from harness.measure.rounds import measure
-from harness.measure.samples import Arm, Settings, WorkloadInputs
-from harness.measure.worker import held_bytes
-from harness.measure.worker_pool import (
+from harness.evaluation.probes import (
     CALLING_S,
     LEAK_BYTES,
     LEAK_PARTS,
     MAX_CALLING_S,
     MAX_CALLS,
     MIN_CALLS,
+    check_leaks,
+    check_memoization,
     leaked_bytes,
     plan_calls,
 )
+from harness.measure.client import Worker
+from harness.measure.rounds import measure
+from harness.measure.samples import Arm, Settings, WorkloadInputs
+from harness.measure.worker import held_bytes
 from harness.util.console import Progress
 
 LAW = settings(max_examples=200)
@@ -198,76 +199,88 @@ def check_echo(name, rows, outputs):
     check_timed(name, Evaluation(single=single, padded=[], predictions=[], score=1.0, other_scores={}), rows, outputs)
 
 
-def measured(toys, folder, *names, rows=ROWS):
-    arrays = {"x": np.arange(ROWS)[:, None]}
-    return measure(
-        [Arm(name, Backend(name=name, load=toys[name]), folder) for name in names],
-        [WorkloadInputs(1, 0, lambda number: [number % rows], lambda of: {"x": arrays["x"][of]})],
+def test_arms_that_do_not_compute_their_answers_leave(toys, tmp_path):
+    names = ("honest", "noisy", "stale", "early", "lazy")
+    measurement = measure(
+        [Arm(name, Backend(name=name, load=toys[name]), tmp_path) for name in names],
+        [WorkloadInputs(1, 0, lambda number: [number], lambda rows: {"x": np.array(rows)[:, None]})],
         Settings(Target("cpu", 1), launches=1, looks=(2,), timeout_s=60.0),
         check_echo,
         lambda samples: True,
         Progress(),
     )
-
-
-def test_arms_that_do_not_compute_their_answers_leave(toys, tmp_path):
-    measurement = measured(toys, tmp_path, "honest", "noisy", "remembers", "stale", "early", "lazy")
-    assert {"remembers", "stale", "early", "lazy"} == set(measurement.failed)
-    problem = r"remembers: answers rows that it has just seen \d[\d.]* times as fast as new rows of the same shape; "
-    assert re.match(problem, str(measurement.failed["remembers"]))
+    assert {"stale", "early", "lazy"} == set(measurement.failed)
     for name in ("stale", "early"):
         assert str(measurement.failed[name]).startswith(f"{name}: ")
     assert "lazy: TypeError: output echo is Promised" in str(measurement.failed["lazy"])
     assert all(measurement.samples[0].has(name) for name in ("honest", "noisy"))
-    assert [] == measurement.unchecked
 
 
-@pytest.mark.parametrize(
-    ("toy", "problem"),
-    [
-        ("remembers", "answers rows that it has just seen"),
-        pytest.param("hoarding", "leaks memory", marks=needs_status),
-    ],
-)
-def test_cheating_reference_ends_the_measurement(toys, tmp_path, toy, problem):
-    with pytest.raises(WorkerError, match=f"{toy}: {problem}"):
-        measured(toys, tmp_path, toy, "honest")
+def worker(toys, folder, name):
+    return Worker(Backend(name=name, load=toys[name]), folder, Target("cpu", 1), 60)
+
+
+def remembered(toys, folder, name, rows=ROWS):
+    """The probe's note on a toy."""
+    with worker(toys, folder, name) as process:
+
+        def time_ns(row):
+            process.put({"x": np.array([[row]])})
+            return process.run().elapsed_ns
+
+        return check_memoization(name, [()] * rows, time_ns)
+
+
+def leaks(toys, folder, name):
+    """The probe's note on a toy."""
+    with worker(toys, folder, name) as process:
+        return check_leaks(process, {"x": np.array([[1]])})
+
+
+def test_worker_that_remembers_answers_is_refused(toys, tmp_path):
+    problem = r"remembers: answers rows that it has just seen \d[\d.]* times as fast as new rows of the same shape; "
+    with pytest.raises(WorkerError, match=problem):
+        remembered(toys, tmp_path, "remembers")
+
+
+@pytest.mark.parametrize("name", ["honest", "noisy"])
+def test_honest_workers_pass_both_probes(toys, tmp_path, name):
+    assert "" == remembered(toys, tmp_path, name)
+    assert "" == leaks(toys, tmp_path, name) or held_bytes() is None
 
 
 def test_too_few_rows_of_one_shape_are_noted(toys, tmp_path):
-    measurement = measured(toys, tmp_path, "honest", "noisy", rows=15)
-    assert {} == measurement.failed
-    note = "not checked for remembered answers: of 200 batches only 15 different ones share a shape; the check needs 16"
-    assert [note] == measurement.unchecked
-    assert note in measurement.notes()
+    note = "not checked for remembered answers: only 15 rows share a shape; the check needs 16"
+    assert note == remembered(toys, tmp_path, "remembers", rows=15)
 
 
 @needs_status
-def test_arm_that_keeps_every_answer_leaves(toys, tmp_path):
-    measurement = measured(toys, tmp_path, "honest", "hoarding", "littering", "growing")
-    assert ["hoarding"] == list(measurement.failed)
+def test_worker_that_keeps_every_answer_is_refused(toys, tmp_path):
     problem = (
         r"hoarding: leaks memory: over \d+ calls on the same rows its worker grew from \d+ to \d+ MB, in the end by "
         r"0\.4 MB per call"
     )
-    assert re.fullmatch(problem, str(measurement.failed["hoarding"]))
-    assert all(measurement.samples[0].has(name) for name in ("honest", "littering", "growing"))
-    assert [] == measurement.unchecked
+    with pytest.raises(WorkerError, match=problem):
+        leaks(toys, tmp_path, "hoarding")
 
 
 @needs_status
-def test_arm_too_slow_to_check_is_noted(toys, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.measure.worker_pool.MAX_CALLING_S", 0.5)
-    measurement = measured(toys, tmp_path, "honest", "slow")
-    assert {} == measurement.failed
-    assert "slow: not checked for a leak: 16 calls would take 1 s, more than 0.5" in measurement.notes()
+@pytest.mark.parametrize("name", ["littering", "growing"])
+def test_memory_that_is_freed_or_settles_is_no_leak(toys, tmp_path, name):
+    assert "" == leaks(toys, tmp_path, name)
+
+
+@needs_status
+def test_worker_too_slow_to_check_is_noted(toys, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.evaluation.probes.MAX_CALLING_S", 0.5)
+    assert "slow: not checked for a leak: 16 calls would take 1 s, more than 0.5" == leaks(toys, tmp_path, "slow")
 
 
 @needs_status
 def test_worker_reports_held_memory_and_goes_on_answering(toys, tmp_path):
-    with Worker(Backend(name="hoarding", load=toys["hoarding"]), tmp_path, Target("cpu", 1), 60) as worker:
-        worker.put({"x": np.array([3])})
-        held = worker.repeat(4, 10)
+    with worker(toys, tmp_path, "hoarding") as process:
+        process.put({"x": np.array([3])})
+        held = process.repeat(4, 10)
         assert all(0.9 < (after - before) / 4_000_000 < 1.3 for before, after in pairwise(held))
-        worker.put({"x": np.array([4])})
-        assert [4] == worker.run(2).outputs["echo"].tolist()
+        process.put({"x": np.array([4])})
+        assert [4] == process.run(2).outputs["echo"].tolist()
