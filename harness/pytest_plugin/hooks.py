@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+import shutil
+import textwrap
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.expression import Expression
 
 from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 from harness.pytest_plugin import session as sessions
@@ -20,6 +25,8 @@ from harness.util.text import terminal_safe
 
 SESSION = pytest.StashKey[ShipSession]()
 TIMER = pytest.StashKey[ReplayTimer]()
+SECONDS = "shipbench/seconds"
+"""Key of pytest's cache: how long each comparison took when it last ran."""
 NO_XDIST = (
     "shipbench measures, and parallel processes would disturb what they measure: run suites without -n (or with "
     "-p no:xdist)"
@@ -66,6 +73,27 @@ def local_id(item: pytest.Item) -> str:
     return "::".join((path, *item.nodeid.split("::")[1:]))
 
 
+def leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect cases marked `full` unless --ship-full or the command line asks for them; count what could have run.
+
+    It asks by the name of a file or test, by `-m` with the word full, and by `-k` with a name that a test must have:
+    `-k "not int8"` names none.
+    """
+    option, ship = config.option, session_of(config)
+    by_name = option.keyword and not Expression.compile(option.keyword).evaluate(lambda *_, **__: False)
+    if option.ship_full or by_name or "full" in re.findall(r"\w+", option.markexpr):
+        return
+    files = {(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args}
+    cases = {item: case for item in items if item.get_closest_marker("full") and (case := case_of(item)) is not None}
+    full = {item: case for item, case in cases.items() if item.path.resolve() not in files}
+    runnable = sum(sessions.skip_reason(case, option) is None for case in full.values())
+    if runnable:
+        ship.left_out["--ship-full"] = runnable
+    if full:
+        config.hook.pytest_deselected(items=list(full))
+        items[:] = [item for item in items if item not in full]
+
+
 def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     """Yield the value of the `bench` fixture; after the test, record the measured cases for JUnit's XML."""
     ship, properties = session_of(request.config), request.node.user_properties
@@ -99,6 +127,13 @@ class Hooks:
 
     config: pytest.Config
     ship: ShipSession
+    headed: list[str] = field(default_factory=list)
+    """Headings of comparisons above the lines of their cases."""
+
+    @property
+    def verbosity(self) -> int:
+        """The number of -v, less that of -q."""
+        return int(self.config.option.verbose)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -119,8 +154,26 @@ class Hooks:
         ]
         if deselected:
             config.hook.pytest_deselected(items=deselected)
+            self._count_on_request([cases[item] for item in deselected])
             items[:] = [item for item in items if item not in deselected]
 
+    def _count_on_request(self, cases: Iterable[Case]) -> None:
+        """Count the cases that an option would add."""
+        device = self.config.option.ship_device
+        for case in cases:
+            here = device in ("all", case.device) and sessions.skip_reason(case, self.config.option) is None
+            if case.on_request and here and not (self.config.option.ship_backends or self.config.option.keyword):
+                self.ship.left_out["--ship-backends all"] += 1
+
+    def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
+        """Say what will run, what is skipped and why, and what was left out."""
+        if self.verbosity < 0 or self.config.option.collectonly:
+            return []
+        cache = getattr(self.config, "cache", None)
+        cases = [case for item in items if (case := case_of(item)) is not None]
+        return self.ship.plan(cases, cache.get(SECONDS, {}) if cache else {})
+
+    @pytest.hookimpl(trylast=True)  # after the lines about the collection
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select the cases, and check everything that can be checked before anything expensive starts."""
         selected = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
@@ -132,19 +185,50 @@ class Hooks:
             raise pytest.UsageError(str(error)) from error
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Suppress the letter of a case: it gets a line."""
+        """Suppress the letter of a case: it gets a line, or was counted before the run as one that is skipped."""
         return None if _line(report) is None else (report.outcome, "", report.outcome.upper())
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write one line: the case, its outcome, its figures."""
-        line = _line(report)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> Generator[None]:
+        """Keep pytest from writing the file's name before a case: its comparison has a heading."""
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if line is None or terminal is None or self.config.option.verbose < 0:
-            return
+        if terminal is None or self.verbosity or _case_name(nodeid) not in self.ship.selected:
+            return (yield)
         terminal.ensure_newline()
-        terminal.write(f"  {report.nodeid.partition('[')[2][:-1]}  {report.outcome}  {line}")
-        # Else pytest would write the file's name again before the next case.
-        terminal.currentfspath = self.config.rootpath / report.nodeid.partition("::")[0]
+        terminal.currentfspath = self.config.rootpath / nodeid.partition("::")[0]
+        yield
+        terminal.currentfspath = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write one line about a measured case, the first under its comparison's heading; with -v, all its figures."""
+        line, result = _line(report), self.ship.results.get(_case_name(report.nodeid))
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if line is None or result is None or terminal is None or self.verbosity < 0:
+            return
+        if self.verbosity:
+            terminal.write(f"\n  {line}")
+            return
+        from harness.report.tables import brief_line
+
+        heading = self.ship.headings.get((result.task, result.model, result.device), "")
+        if self.headed[-1:] != [heading]:
+            terminal.write_line(heading)
+            self.headed.append(heading)
+        outcome = f"  ({report.outcome})" if report.failed and result.status == "ok" else ""
+        text = f"  {result.backend:16}  {brief_line(result)}{outcome}"
+        for part in self._wrapped(terminal, terminal_safe(text)):
+            terminal.write_line(part, red=report.failed)
+        terminal.flush()
+
+    @pytest.hookimpl(wrapper=True, optionalhook=True)
+    def pytest_benchmark_group_stats(self) -> Generator[None, list[Any], list[Any]]:
+        """Leave cases out of pytest-benchmark's wide tables, unless they are asked for."""
+        groups, option = (yield), self.config.option
+        if self.verbosity > 0 or option.benchmark_compare or option.benchmark_histogram:
+            return groups
+        own = [(name, [b for b in group if "shipbench" not in b["extra_info"]]) for name, group in groups]
+        return [(name, group) for name, group in own if group]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -152,20 +236,30 @@ class Hooks:
         ship = self.ship
         if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             ship.hold_finals()
+            if (cache := getattr(self.config, "cache", None)) is not None:
+                cache.set(SECONDS, cache.get(SECONDS, {}) | ship.seconds)
         required = ship.options.ship_require and ship.selected
         if required and session.exitstatus == pytest.ExitCode.OK and (cases := ship.open_cases()):
             ship.status = session.exitstatus = NOT_DECIDED if all(cases.values()) else NOT_DECIDABLE
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Write the comparison tables, the recommended backends, the paths of the files, and the reason of a status."""
-        lines = list(summary(self.ship)) if self.ship.results else []
+        """Write the summary, and the reason of a status."""
+        lines = list(summary(self.ship, self.verbosity)) if self.ship.results else []
         if self.ship.status:
             lines.insert(-1, status_reason(self.ship.status, self.ship.open_cases()))
         if lines:
             terminalreporter.section("shipbench")
             for text in lines:
-                terminalreporter.write_line(terminal_safe(text))
+                for line in self._wrapped(terminalreporter, terminal_safe(text)):
+                    terminalreporter.write_line(line)
+
+    def _wrapped(self, terminal: pytest.TerminalReporter, text: str) -> list[str]:
+        """Break a sentence between words, where a person reads it in a terminal; -v is for those who search."""
+        if self.verbosity > 0 or not terminal.isatty or "\n" in text:
+            return [text]
+        width = shutil.get_terminal_size().columns
+        return textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
 
     def pytest_unconfigure(self) -> None:
         """Close the session."""
@@ -183,20 +277,48 @@ def status_reason(status: int, cases: Mapping[str, bool]) -> str:
     return f"exit status {status}: {'; '.join(never)}; running again will not help: see the warnings above{also}"
 
 
-def summary(ship: ShipSession) -> Iterator[str]:
-    """Write every report, and yield the text for the end of the session; its last line is the run in one."""
-    from harness.report import integrations, tables
+def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
+    """Write every report, and yield the text for the end of the session; its last line is the run in one.
+
+    With -v it has all tables, reasons and notes; with -q only the verdicts.
+    """
+    from harness.report import integrations, sentences, tables
     from harness.verdicts.comparability import comparisons
 
     results = ship.results.values()
-    regressions = {result.name: ship.regressions(result) for result in results}
-    yield tables.terminal_text(results, ship.finals)
-    yield from [*ship.notes, *(f"warning: {sentence}" for sentence in ship.open_cases())]
-    if ship.baseline is not None:
-        yield from ship.baseline.notes(ship.results)
-    yield from sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
-    yield from _write_reports(ship, regressions)
-    yield integrations.status_line(list(comparisons(results)), regressions)
+    groups, regressions = list(comparisons(results)), {result.name: ship.regressions(result) for result in results}
+    notes = sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
+    if verbosity > 0:
+        yield tables.terminal_text(results, ship.finals)
+    else:
+        yield f"{tables.summary_table(groups, ship.finals)}\n"
+    if verbosity == 0:
+        yield from filter(None, map(sentences.obstacle, groups))
+        yield from (f"{sentences.place(g)}: {text}" for g in groups for text in sentences.spread_of_seeds(g))
+        yield from integrations.failures(groups, regressions)
+        entries = [(held.task, entry) for held in ship.finals for entry in held.entries if entry.error]
+        yield from (f"finals of {task}: {e.model} on {e.backend} failed: {e.error}" for task, e in entries)
+    if verbosity >= 0 or ship.status:
+        yield from [*ship.notes, *_warnings(ship.open_cases(brief=verbosity <= 0))]
+        if ship.baseline is not None:
+            yield from ship.baseline.notes(ship.results)
+    if verbosity > 0:
+        yield from notes
+    elif notes and not verbosity:
+        page = "" if ship.options.ship_no_page else ", or see report.html"
+        yield f"{sessions.count(len(notes), 'note')} on rows, builds and rounds: run with -v{page}"
+    files = _write_reports(ship, regressions)
+    yield from (line for line in files if verbosity >= 0 or not line.startswith("wrote "))
+    yield integrations.status_line(groups, regressions)
+
+
+def _warnings(cases: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each remedy, with the cases that lack it; sentences read `name is undecided: remedy`."""
+    ways: dict[str, list[str]] = {}
+    for sentence in cases:
+        name, colon, way = sentence.partition(": ")
+        ways.setdefault(f"{colon}{way}", []).append(name)
+    yield from (f"warning: {', '.join(names)}{way}" for way, names in ways.items())
 
 
 def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iterator[str]:
@@ -206,15 +328,21 @@ def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iter
     results, folder, options = ship.results.values(), ship.results_folder, ship.options
     machine = options.ship_machine
 
-    def attempt(report: str, write: Callable[[], Iterable[object]], verb: str = "wrote") -> Iterator[str]:
+    written: list[Path] = []
+
+    def attempt(report: str, write: Callable[[], Iterable[str] | None]) -> Iterator[str]:
         try:
-            yield from (f"{verb} {name}" for name in write())
+            yield from write() or ()
         except HarnessError as error:
             yield f"no {report}: {error}"
 
-    yield from attempt("tables", lambda: files.write_tables(folder, machine))
+    yield from attempt("tables", lambda: written.extend(files.write_tables(folder, machine)))
     if not options.ship_no_page:
-        yield from attempt("page", lambda: [files.write_page(folder, folder / machine / "report.html", machine)])
+        page = folder / machine / "report.html"
+        yield from attempt("page", lambda: written.append(files.write_page(folder, page, machine)))
+    for parent, paths in groupby(sorted(written, key=lambda path: path.parent), key=lambda path: path.parent):
+        here = Path(os.path.relpath(parent)) if parent.is_relative_to(Path.cwd()) else parent
+        yield f"wrote {', '.join(path.name for path in paths)} to {here}"
     if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
         text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
         try:
@@ -224,7 +352,12 @@ def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iter
             yield f"nothing written to GITHUB_STEP_SUMMARY ({job}): {error}"
     if tracker := options.ship_track:
         runs = integrations.log_tables(tracker, results, ship.artifacts_folder)
-        yield from attempt(f"run of {tracker}", lambda: (f"{run} to {tracker}" for run in runs), "logged")
+        yield from attempt(f"run of {tracker}", lambda: (f"logged {run} to {tracker}" for run in runs))
+
+
+def _case_name(nodeid: str) -> str:
+    """Return the case in a test's id."""
+    return nodeid.partition("[")[2][:-1]
 
 
 def _line(report: object) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from argparse import Namespace
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
 from harness.spec import Case, Task
-from harness.util.console import Progress
+from harness.util.console import Progress, format_seconds
 from harness.util.files import sweep_results, sweep_store
 from harness.util.machine import describe, no_cuda
 
@@ -73,6 +74,12 @@ class ShipSession:
     """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
     status: int = 0
     """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Option that selects more cases → how many it would add."""
+    headings: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """Task, model and device of each comparison so far → its number, name and duration."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each comparison and finals took."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 
@@ -141,6 +148,28 @@ class ShipSession:
         for note in check_cases(runnable, self.progress, places):
             self.progress.say(note)
 
+    def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
+        """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""
+        reasons = [skip_reason(case, self.options) for case in cases]
+        run = [case for case, reason in zip(cases, reasons, strict=True) if reason is None]
+        lines = [f"skipped: {count(n, 'case')}: {reason}" for reason, n in Counter(reasons).items() if reason]
+        if self.left_out:
+            more = ", ".join(f"{count(n, 'case')} (run with {option})" for option, n in self.left_out.items())
+            lines.append(f"left out: {more}")
+        if not run:
+            return lines
+        places = dict.fromkeys(_place(case) for case in run)
+        devices = " and ".join(dict.fromkeys(case.device for case in run))
+        threads = count(options.threads(self.options), "thread")
+        text = f"shipbench: {count(len(places), 'comparison')} of {count(len(run), 'case')} on {devices}, {threads}"
+        names = [f"{task}/{model} on {device}" for task, model, device in places]
+        held = dict.fromkeys(f"finals of {task} on {device}" for task, _, device in places)
+        if all(name in earlier for name in names):
+            took = sum(earlier.get(name, 0) for name in (*names, *held))
+            return [f"{text}; last time they took {format_seconds(took)}", *lines]
+        limit = f"each has at most {self.options.ship_budget:g} s of rounds, after training, builds and answers"
+        return [text, limit, *lines]
+
     def outcome(self, case: Case, node: str) -> Outcome:
         """Return the case's outcome; run its comparison unless this session has. `node` names the test from here."""
         if str(case) not in self.selected:
@@ -163,9 +192,12 @@ class ShipSession:
         """Return the options in the form the pipeline takes."""
         return options.pipeline_options(self.options, self.artifacts_folder)
 
-    def open_cases(self) -> dict[str, bool]:
-        """Return a sentence for each undecided case, with its remedies → whether another run may decide it."""
-        from harness.verdicts.remedy import remedies
+    def open_cases(self, brief: bool = False) -> dict[str, bool]:
+        """Return a sentence for each undecided case, with its remedies → whether another run may decide it.
+
+        A brief sentence has the reasons only where the remedies tell nothing.
+        """
+        from harness.verdicts.remedy import NO_REPEAT, remedies
         from harness.verdicts.verdict import verdict
 
         if not self.results:
@@ -175,7 +207,8 @@ class ShipSession:
             judged = verdict(result)
             if judged is not None and judged.word in ("undecided", "invalid"):
                 ways = remedies(result)
-                sentence = f"{result.name} is {judged.word}: {'; '.join((*judged.reasons, *(w.text for w in ways)))}"
+                reasons = () if brief and ways[0].text != NO_REPEAT else judged.reasons
+                sentence = f"{result.name} is {judged.word}: {'; '.join((*reasons, *(w.text for w in ways)))}"
                 sentences[sentence] = all(way.by_repeating for way in ways)
         return sentences | (self.baseline.undecided(self.results) if self.baseline else {})
 
@@ -193,7 +226,9 @@ class ShipSession:
             held = resume.valid_finals(folder, lineup.task, lineup.device, fingerprint) if resumes else None
             try:
                 if held is None:
-                    held = finals.hold_finals(lineup, self.pipeline_options(), self.progress, fingerprint)
+                    with self.progress.bar(name) as stage:
+                        held = finals.hold_finals(lineup, self.pipeline_options(), self.progress, fingerprint)
+                    self.seconds[name] = stage.seconds
                     store.save_finals(self.results_folder, held)
                 else:
                     self._note_resumed(name, held.created)
@@ -209,20 +244,24 @@ class ShipSession:
         from harness.pytest_plugin import resume
 
         case, folder = self.selected[str(case)]
-        place = (case.task, case.model, case.device)
-        mates = (mate for mate, _ in self.selected.values() if (mate.task, mate.model, mate.device) == place)
-        cases = tuple(mate for mate in mates if skip_reason(mate, self.options) is None)
+        runnable = [mate for mate, _ in self.selected.values() if skip_reason(mate, self.options) is None]
+        cases = tuple(mate for mate in runnable if _place(mate) == _place(case))
+        name = f"{case.task.name}/{case.model.name} on {case.device}"
+        heading = f"[{len(self.headings) + 1}/{len(set(map(_place, runnable)))}] {name}"
         settings = self.pipeline_options()
         comparison = Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
-        if not (self.options.ship_resume and self._resume(comparison, settings)):
+        if self.options.ship_resume and self._resume(name, comparison, settings):
+            self.headings[_place(case)] = f"{heading}, not measured again"
+            return
+        with self.progress.bar(heading) as stage:
             compare(comparison, settings, self.progress, self._keep)
+        self.seconds[name] = stage.seconds
+        self.headings[_place(case)] = f"{heading}, {format_seconds(stage.seconds)}"
 
-    def _resume(self, comparison: Comparison, settings: Options) -> bool:
+    def _resume(self, name: str, comparison: Comparison, settings: Options) -> bool:
         """Take the comparison's results from an earlier session; return whether all of them are still valid."""
         from harness.pytest_plugin import resume
 
-        first = comparison.cases[0]
-        name = f"{first.task.name}/{first.model.name} on {first.device}"
         here = describe(settings.machine, settings.threads, comparison.folder, settings.spinning)
         folder = self.results_folder / settings.machine
         try:
@@ -248,3 +287,13 @@ class ShipSession:
         """Remove what killed sessions left behind."""
         sweep_results(self.results_folder)
         sweep_store(self.artifacts_folder)
+
+
+def _place(case: Case) -> tuple[str, str, str]:
+    """Return what the cases of a comparison share."""
+    return case.task.name, case.model.name, case.device
+
+
+def count(number: int, word: str) -> str:
+    """Write a number of things."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -26,6 +26,19 @@ def recommendation(group: list[Result], mark: str = "**") -> str:
     return f"{mark}Ship {result.backend if result else 'nothing'}{mark}: {reason}."
 
 
+def obstacle(group: list[Result]) -> str:
+    """Say why a comparison ships nothing faster, or where the backend to ship is slower; else an empty string."""
+    result, reason = recommend(group)
+    if result and result.backend != REFERENCE and not slower_batches(result):
+        return ""
+    return f"{place(group)}: {'' if result else 'nothing ships: '}{reason}"
+
+
+def place(group: list[Result]) -> str:
+    """Name a comparison in a few words."""
+    return f"{group[0].task}/{group[0].model}{f' on {group[0].device}' if group[0].device != 'cpu' else ''}"
+
+
 def finals_recommendation(finals: Finals, mark: str = "**") -> str:
     """Name the model and backend of a task to ship, and the reason."""
     best, reason = winner(finals)

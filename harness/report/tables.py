@@ -32,6 +32,9 @@ TERMINAL = (
 )  # fmt: skip
 """Sentences that the terminal shows of a comparison; files have more."""
 
+SUMMARY = ("comparison", "ship", "speed-up", "ms", "drop")
+"""Columns of the summary: narrow, so that it fits 80 columns."""
+
 BUCKETS, FEWEST = 4, 5
 """Ranges of lengths with equally many rounds each, and the fewest rounds in one."""
 
@@ -97,6 +100,46 @@ def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> s
     return "\n".join(parts)
 
 
+def summary_table(groups: Iterable[list[Result]], finals: Iterable[Finals] = ()) -> str:
+    """Return a table of one row per comparison and finals: what to ship, and what is proven of it at batch 1."""
+    rows = [SUMMARY, *map(_summary_row, groups), *map(_finals_summary, finals)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pads = ("<", "<", *">" * (len(SUMMARY) - 2))
+    shapes = [f"{pad}{width}" for pad, width in zip(pads, widths, strict=True)]
+    return "\n".join("  ".join(map(format, row, shapes)).rstrip() for row in rows)
+
+
+def _summary_row(group: list[Result]) -> tuple[str, ...]:
+    name = sentences.place(group)
+    best = next((first for first, _ in first_and_last(group) if first["recommended"]), None)
+    if best is None:
+        return name, "nothing", "", "", ""
+    drop = _interval_cell(best, "drop", "0", lambda drop: f"≤ {100 * drop.high:.2f}")
+    return name, best["backend"], _proven_speedup(best), number(best["median_ms"], 3), drop
+
+
+def _finals_summary(finals: Finals) -> tuple[str, ...]:
+    best, _ = winner(finals)
+    compared = standing(finals, best)
+    proven = (_proven_ratio(compared.gain), f"≤ {100 * compared.drop.high:.2f}") if compared else ("1×", "0")
+    ms = number(median_ms(best.series[0].own_ns) if best.series else None, 3)
+    return f"{finals.task} finals: {best.model}", best.backend, proven[0], ms, proven[1]
+
+
+def _proven_ratio(gain: Interval) -> str:
+    """Write what is proven of a speed-up."""
+    if math.isinf(gain.high):
+        return "unproven"
+    if gain.low > 1:
+        return f"≥ {gain.low:.2f}×"
+    return f"≤ {gain.high:.2f}×" if gain.high < 1 else f"{gain.low:.2f} to {gain.high:.2f}×"
+
+
+def _proven_drop(drop: Interval, is_worse: bool) -> str:
+    """Write a drop, and the bound that counts: its largest value, or the least of one that is too large."""
+    return f"{100 * drop.estimate:.2f} ({f'≥ {100 * drop.low:.2f}' if is_worse else f'≤ {100 * drop.high:.2f}'})"
+
+
 def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("backend", "model", "verdict")) -> str:
     """Return a table in one of tabulate's forms; columns are right-aligned but for those in `left`."""
     aligned = ["left" if name in left else "right" for name in view.columns]
@@ -109,6 +152,22 @@ def case_line(result: Result) -> str:
         return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
     ((first, _),) = first_and_last([result])
     return f"{first['verdict']}  {_speed(first)}, {number(first['score'], decimals=4)}, drop {drop_cell(first)}"
+
+
+def brief_line(result: Result) -> str:
+    """Summarise one case in some fifty characters: its verdict, and what is proven."""
+    ((cells, _),) = first_and_last([result])
+    if result.error is not None:
+        return f"{result.status:9}  {result.error.stage}: {first_line(result.error.message)}"
+    write = partial(_proven_drop, is_worse=cells["verdict"] == "worse")
+    parts = [] if cells["batch"] else ["not timed"]
+    parts += [_proven_speedup(cells)] if cells["batch"] and result.backend != REFERENCE else []
+    parts += [f"{number(cells['median_ms'], 3)} ms"] if cells["batch"] else []
+    if result.backend == REFERENCE or is_missing(cells["drop"]):
+        parts.append(f"score {number(cells['score'], decimals=4) or 'undefined'}")
+    else:
+        parts.append(f"drop {_interval_cell(cells, 'drop', '0', write)}")
+    return f"{cells['verdict']:9}  {', '.join(parts)}"
 
 
 def _speed(cells: Mapping[str, Any]) -> str:
@@ -156,6 +215,7 @@ def _interval_cell(cells: Mapping[str, Any], name: str, of_reference: str, write
 
 speedup_cell = partial(_interval_cell, name="speedup", of_reference="1×", write=_ratio)
 drop_cell = partial(_interval_cell, name="drop", of_reference="0", write=signed_points)
+_proven_speedup = partial(_interval_cell, name="speedup", of_reference="1×", write=_proven_ratio)
 
 COLUMNS = (
     Column("speed-up, batch 1", "speedup", speedup_cell),

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -46,9 +47,14 @@ class Run:
         return "\n".join([*self.out, *self.err])
 
     def line(self, case: str) -> str:
-        """The one line of a case."""
-        (found,) = [line for line in self.out if line.startswith(f"  {case}  ")]
-        return found.strip()
+        """The one line of a case, under the heading of its comparison."""
+        (comparison, backend, device), heading, lines = case.rsplit(".", 2), "", []
+        for line in self.out:
+            heading = line if re.match(r"\[\d+/\d+\] ", line) else heading
+            if line.startswith(f"  {backend} ") and f"] {comparison} on {device}, " in heading:
+                lines.append(line.strip())
+        (found,) = lines
+        return found
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ def broken(once: Once) -> tuple[Toy, Run]:
 def test_decided_run_passes_where_decisions_are_required(decided: tuple[Toy, Run]) -> None:
     _, run = decided
     assert 0 == run.status
-    assert run.line("toy/slow.quick.cpu").startswith("toy/slow.quick.cpu  passed  ship  ")
-    assert run.line("toy/slow.pytorch.cpu").startswith("toy/slow.pytorch.cpu  passed  reference  1×")
+    assert re.match("quick +ship +≥ ", run.line("toy/slow.quick.cpu"))
+    assert re.match("pytorch +reference ", run.line("toy/slow.pytorch.cpu"))
     assert [] == [line for line in run.out if line.startswith("warning: ")]
 
 
@@ -68,7 +68,7 @@ def test_rounds_end_with_the_deciding_look(decided: tuple[Toy, Run]) -> None:
 
 def test_recommendation_keeps_the_constraints_of_the_run(decided: tuple[Toy, Run]) -> None:
     toy, run = decided
-    assert re.search(r"^Ship quick: (at least )?\d\.\d+x [[(]", run.text, re.MULTILINE)
+    assert re.search(r"^toy/slow +quick +≥ \d\.\d\d× ", run.text, re.MULTILINE)
     assert {3.0} == {result.constraints.max_latency_ms for result in toy.results.values()}
 
 
@@ -93,11 +93,11 @@ def test_undecided_run_has_its_own_status_if_decisions_are_required(undecided: t
     _, run = undecided
     assert 7 == run.status
     assert "2 passed" in run.text
-    assert run.line("toy/slow.quick.cpu").startswith("toy/slow.quick.cpu  passed  undecided  ")
-    warning = r"^warning: toy/slow\.quick\.cpu is undecided: .*\d\.\d\dx \[too few launches or rounds\]"
+    assert re.match("quick +undecided +unproven, ", run.line("toy/slow.quick.cpu"))
+    warning = r"^warning: toy/slow\.quick\.cpu is undecided: \d+ rounds in 1 launch\(es\) give no interval; run again"
     assert re.search(warning, run.text, re.MULTILINE)
     reason = "no other backend is proven to reach min_speedup=1.5 within the allowed drop (quick: undecided)"
-    assert f"Ship pytorch: {reason}" in run.text
+    assert f"toy/slow: {reason}" in run.out
     assert "exit status 7: toy/slow.quick.cpu is undecided; running again may decide" in run.out
 
 
@@ -112,7 +112,7 @@ def test_broken_gate_is_red_whatever_is_undecided(broken: tuple[Toy, Run]) -> No
     _, run = broken
     assert pytest.ExitCode.TESTS_FAILED == run.status
     assert "1 failed, 1 passed" in run.text
-    assert run.line("toy/slow.biased.cpu").startswith("toy/slow.biased.cpu  failed  worse  ")
+    assert re.match("biased +worse ", run.line("toy/slow.biased.cpu"))
 
 
 def failure(run: Run) -> list[str]:

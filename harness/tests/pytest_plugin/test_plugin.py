@@ -59,7 +59,7 @@ def named(once: Once) -> tuple[Toy, Run]:
         commit(toy.folder)
         return toy.run(
             *("test_toy.py", "--import-mode=importlib", "-n", "0", "-p", "no:playwright"),
-            *("--ship-machine=somebody-s", "--ship-budget=0.05", "--ship-launches=2", "--benchmark-disable"),
+            *("--ship-machine=somebody-s", "--ship-budget=0.05", "--ship-launches=2", "--benchmark-disable", "-v"),
         )
 
     return once("named", make)
@@ -97,16 +97,39 @@ def test_measured_case_has_its_answers_row_by_row(passing: tuple[Toy, Run]) -> N
 
 def test_every_case_has_a_line(passing: tuple[Toy, Run]) -> None:
     _, run = passing
-    line = r"toy/bag\.[\w-]+\.cpu  passed  \w+  \d\S*×( \[[^]]+\])? \(\S+ ms\), 0\.\d{4}, drop \S+( \[\S+, \S+\])?"
-    for name in MEASURED:
-        assert re.fullmatch(rf"{line}( +\[ *\d+%\])?", run.line(name))
-    assert run.line(UNSUPPORTED).startswith(f"{UNSUPPORTED}  skipped  unsupported at build: ")
+    speed, drop = r"([≥≤] \S+×|\S+ to \S+×|unproven)", r"drop -?\d+\.\d\d \([≥≤] -?\d+\.\d\d\)"
+    for name in MEASURED[:-1]:
+        assert re.fullmatch(rf"[\w-]+ +(ship|same|slower|undecided|invalid) +{speed}, \S+ ms, {drop}", run.line(name))
+    assert re.fullmatch(r"pytorch +reference  \S+ ms, score 0\.\d{4}", run.line(MEASURED[-1]))
+    assert run.line(UNSUPPORTED).startswith("onnxruntime-o2    unsupported  build: ")
+
+
+def test_plan_counts_what_runs_and_what_is_skipped_by_reason(passing: tuple[Toy, Run]) -> None:
+    _, run = passing
+    (at,) = [at for at, line in enumerate(run.out) if line.startswith("collected ")]
+    first, limit, skipped, left_out, *_ = run.out[at + 1 :]
+    assert re.fullmatch(r"shipbench: 1 comparison of 5 cases on cpu, \d threads?", first)
+    assert "each has at most 60 s of rounds, after training, builds and answers" == limit
+    assert re.fullmatch(r"skipped: 5 cases: no CUDA device: .*", skipped)
+    assert not left_out.startswith("skipped")
+
+
+def test_log_says_which_comparison_runs_and_how_long_it_took(passing: tuple[Toy, Run]) -> None:
+    _, run = passing
+    title = r"\[1/1\] toy/bag on cpu"
+    assert 1 == len([line for line in run.err if re.fullmatch(title, line)])
+    assert 1 == len([line for line in run.err if re.fullmatch(rf"{title} took \d+( min \d+)? s", line)])
+    assert 1 == len([line for line in run.out if re.fullmatch(rf"{title}, \d+( min \d+)? s", line)])
+
+
+def test_tables_of_pytest_benchmark_are_shown_on_request(passing: tuple[Toy, Run]) -> None:
+    assert "Name (time in" not in passing[1].text
 
 
 def test_recommended_backend_is_in_every_report(passing: tuple[Toy, Run]) -> None:
     toy, run = passing
     folder = toy.folder / "results" / "local"
-    (recommended,) = re.findall(r"^Ship (\S+): ", run.text, re.MULTILINE)
+    (recommended,) = re.findall(r"^toy/bag  +(\S+) ", run.text, re.MULTILINE)
     table = pd.read_csv(folder / "comparison.csv")
     assert {recommended} == set(table.loc[table["recommended"], "backend"])
     assert f"**Ship {recommended}**" in (folder / "comparison.md").read_text()
@@ -117,9 +140,10 @@ def test_recommended_backend_is_in_every_report(passing: tuple[Toy, Run]) -> Non
 
 def test_summary_ends_with_the_written_files(passing: tuple[Toy, Run]) -> None:
     toy, run = passing
+    written = [line for line in run.out if line.startswith("wrote ")]
+    assert ["wrote comparison.csv, comparison.md, report.html to results/local"] == written
     folder = toy.folder / "results" / "local"
-    written = [Path(line.removeprefix("wrote ")) for line in run.out if line.startswith("wrote ")]
-    assert [folder / "comparison.csv", folder / "comparison.md", folder / "report.html"] == written
+    assert all((folder / name).is_file() for name in ("comparison.csv", "comparison.md", "report.html"))
 
 
 def test_junit_xml_holds_the_figures_of_every_case(passing: tuple[Toy, Run]) -> None:
@@ -197,7 +221,7 @@ def test_libraries_are_quiet_without_a_terminal(passing: tuple[Toy, Run]) -> Non
     known = "this CPU has no VNNI instructions"
     chatter = re.compile(r"Warning|WARNING|site-packages|it/s|\d+%\|")
     assert [] == [line for line in run.out if chatter.search(line) and known not in line]
-    own = re.compile(r"Wrote benchmark data in|checking the rows and models of toy|toy: text is blank in row")
+    own = re.compile(r"Wrote benchmark data in|checking the rows and models of toy|toy: text is blank in row|\[1/1\] ")
     assert [] == [line for line in run.err if line and not own.search(line)]
 
 
@@ -269,7 +293,7 @@ def test_broken_artifact_is_built_again_with_a_note(again: tuple[Toy, Run]) -> N
     toy, run = again
     built = re.compile(r"\b(onnxruntime[a-z0-9-]*)-[0-9a-f]{12}: (.*); building it again")
     expected = ["onnxruntime-int8: corrupt (model.onnx)", "onnxruntime: corrupt (shipbench.json)"]
-    for lines in (toy.results["toy/bag.onnxruntime-int8.cpu"].notes, run.out):
+    for lines in (toy.results["toy/bag.onnxruntime-int8.cpu"].notes, run.err):
         assert expected == sorted(": ".join(match.groups()) for line in lines if (match := built.search(line)))
 
 

@@ -113,8 +113,9 @@ def test_finished_session_measures_nothing_and_sweeps_strays(measured: Toy) -> N
     assert [] == [*measured.artifacts.rglob("*.lock")]
     for name in ("toy/bag on cpu", "toy/other on cpu", "finals of toy on cpu"):
         assert re.search(rf"^{name}: taken from 20\S+\+00:00, not measured again$", run.text, re.MULTILINE)
-    assert all("  passed  " in run.line(name) for name in NAMES)
-    assert re.search("^Ship ", run.text, re.MULTILINE)
+    assert all(run.line(name) for name in NAMES)
+    assert "[1/2] toy/bag on cpu, not measured again" in run.out
+    assert re.search("^comparison +ship ", run.text, re.MULTILINE)
 
 
 def test_missing_result_repeats_its_comparison_only(measured: Toy) -> None:

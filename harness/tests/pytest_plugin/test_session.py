@@ -1,5 +1,6 @@
 """A session refuses options that make no sense, repeats its own arguments, and names undecided cases."""
 
+import re
 from argparse import Namespace
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.hooks import local_id, status_reason
 from harness.pytest_plugin.session import ShipSession
-from harness.results.schema import Constraints
+from harness.results.schema import Constraints, LabelRows
 from harness.spec import TRACKERS
 
 
@@ -122,6 +123,22 @@ def test_only_rounds_are_decided_by_running_again(tmp_path):
     assert "exit status 7: toy-task/toy-model.one.cpu is undecided; running again may decide" == status_reason(7, only)
 
 
+def test_brief_sentence_has_reasons_only_where_remedies_tell_nothing(tmp_path):
+    few, silent = result("one", series=(series(2.0, launches=1),)), result("two", 2.0, answers=silence())
+    ship = session(tmp_path)
+    ship.results = {one.name: one for one in (result(), few, silent)}
+    first, second = ship.open_cases(brief=True)
+    assert re.fullmatch(r"\S+ is undecided: 60 rounds in 1 launch\(es\) give no interval; run again with .*", first)
+    assert re.fullmatch(r"\S+ is undecided: this backend .*never answers 'b' .*; running again will not help", second)
+
+
+def silence():
+    """Answers that never say `b`, though nothing is proven to be lost."""
+    same = {"lost": 0, "gained": 0}
+    often = LabelRows(label="a", rows=998, correct=950, answered=1000, reference_answered=998, **same)
+    return answers(labels=(often, LabelRows(label="b", rows=2, correct=0, answered=0, reference_answered=2, **same)))
+
+
 def test_session_that_only_skips_is_open_for_good(tmp_path):
     assert {"nothing was measured: every case was skipped": False} == open_cases(tmp_path)
 
@@ -150,3 +167,42 @@ def test_command_names_a_test_from_the_current_folder(tmp_path, here, path):
         config=SimpleNamespace(invocation_params=parameters),
     )
     assert f"{path}::test_toy[toy/bag.numpy.cpu]" == local_id(item)
+
+
+def planned(folder, count=2, **changed):
+    """A session, and the cases of `count` models, one of which each needs a GPU that is not there."""
+    task = Task(
+        name="mine", kind="text-classification", dataset=Folder("a.csv"), inputs=("text",), label="y", metric="accuracy"
+    )
+    models = {Model(name=f"m{n}", source=Local("m")): Gate(min_score=0.5, max_drop=0.1) for n in range(count)}
+    several = [case for case in cases(task, models) if case.backend.name in ("pytorch", "onnxruntime")]
+    return session(folder, **({"ship_budget": 60.0, "ship_threads": 2} | changed)), several
+
+
+def test_plan_says_what_runs_and_what_is_skipped(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    ship, several = planned(tmp_path)
+    ship.left_out["--ship-backends all"] = 12
+    ship.left_out["--ship-full"] = 1
+    assert [
+        "shipbench: 2 comparisons of 4 cases on cpu, 2 threads",
+        "each has at most 60 s of rounds, after training, builds and answers",
+        "skipped: 4 cases: no CUDA device",
+        "left out: 12 cases (run with --ship-backends all), 1 case (run with --ship-full)",
+    ] == ship.plan(several, {"mine/m0 on cpu": 70.0})
+
+
+def test_plan_says_how_long_the_same_comparisons_took(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    ship, several = planned(tmp_path)
+    earlier = {"mine/m0 on cpu": 70.0, "mine/m1 on cpu": 90.4, "finals of mine on cpu": 20.0, "mine/m2 on cpu": 1000.0}
+    first, skipped = ship.plan(several, earlier)
+    assert "shipbench: 2 comparisons of 4 cases on cpu, 2 threads; last time they took 3 min 0 s" == first
+    assert skipped.startswith("skipped: ")
+
+
+def test_plan_without_a_case_that_runs_names_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    ship, several = planned(tmp_path)
+    assert ["skipped: 4 cases: no CUDA device"] == ship.plan([c for c in several if c.device == "cuda"], {})
+    assert [] == ship.plan([], {})

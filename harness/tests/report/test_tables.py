@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report.tables import by_length, case_line, document, section, terminal_text
+from harness.report.tables import brief_line, by_length, case_line, document, section, terminal_text
 from harness.results.schema import Flip, Seed
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.verdict import verdict
@@ -281,3 +281,23 @@ def test_layers_kept_in_float_are_named_with_their_cost():
         assert "onnxruntime-int8" == match[1]
     many = replace(guarded, artifact=replace(plain.artifact, info={"float_layers": "a, b, c, d, e"}))
     assert "keeps layers in float: a, b, c and 2 more." in terminal_text([result(), many])
+
+
+@pytest.mark.parametrize(
+    ("case", "line"),
+    [
+        (result(), "reference  1.00 ms, score 0.9500"),
+        (result("a", 2.0), "ship       ≥ 2.00×, 0.500 ms, drop 0.00 (≤ 0.30)"),
+        (result("a", 0.5), "slower     ≤ 0.50×, 2.00 ms, drop 0.00 (≤ 0.30)"),
+        (result("a", series=(series(1.1, noise=0.5),)), "undecided  0.88 to 1.24×, 0.895 ms, drop 0.00 (≤ 0.30)"),
+        (result("a", series=(series(2.0, launches=1),)), "undecided  unproven, 0.500 ms, drop 0.00 (≤ 0.30)"),
+        (result("a", 2.0, answers=answers(lost=60)), "worse      ≥ 2.00×, 0.500 ms, drop 6.00 (≥ 4.79)"),
+        (result("a", series=()), "invalid    not timed, drop 0.00 (≤ 0.30)"),
+        (failed(message="out of memory\n  in load"), "failed     build: out of memory"),
+        (unsupported(), "unsupported  build: Optimum exports no such head"),
+    ],
+    ids=["reference", "ship", "slower", "undecided", "few", "worse", "not timed", "failed", "unsupported"],
+)
+def test_line_of_a_case_says_what_is_proven(case, line):
+    assert line == brief_line(case)
+    assert len(line) <= 56

@@ -74,7 +74,7 @@ def test_hub_suite_is_measured_from_download_to_table(suite, hub_home, pytester)
     found = list(store.load_all(pytester.path / "results"))
     assert found
     assert {"ok"} == {result.status for result in found if result.backend != "onnxruntime-o2"}, done.text
-    assert "Ship " in done.text
+    assert "comparison  " in done.text
     said = any("its weights come as pickles alone" in note for result in found for note in result.notes)
     assert said == (suite in PICKLED)
     # Of DBpedia 100,000 rows: they are encoded in batches, and lie on disk.

@@ -229,7 +229,7 @@ def test_results_record_scored_seeds(seeded: tuple[Toy, Run]) -> None:
     assert 3 == len(list(toy.artifacts.glob("toy/moody/checkpoint-*/shipbench.json")))
     (note,) = [note for note in toy.results["toy/moody.numpy.cpu"].notes if note.startswith("seed ")]
     assert "seed 1 has no score: toy/moody: training diverged" in note
-    assert f"toy/moody: {note}" in run.out
+    assert note in run.err
 
 
 def test_summary_compares_seeds_and_names_the_collapsed(seeded: tuple[Toy, Run]) -> None:
@@ -238,9 +238,9 @@ def test_summary_compares_seeds_and_names_the_collapsed(seeded: tuple[Toy, Run])
     pattern = re.escape(f"Fine-tuned with 2 of 3 seeds, the reference scores {low:.4f} to {high:.4f}: ")
     pattern += r"a range of \d+\.\d\d points \(standard deviation \d+\.\d\d\); "
     pattern += r"backends differ from it by at most \d+\.\d\d points\."
-    assert re.search(f"^{pattern}$", run.text, re.MULTILINE)
+    assert re.search(f"^toy/moody: {pattern}$", run.text, re.MULTILINE)
     assert re.search(f"^- {pattern}$", (toy.folder / "results/local/comparison.md").read_text(), re.MULTILINE)
-    pattern = r"^Fine-tuning with seed 3 collapsed: score 0\.\d{4}, and every answer is '\w+'\.$"
+    pattern = r"^toy/\w+: Fine-tuning with seed 3 collapsed: score 0\.\d{4}, and every answer is '\w+'\.$"
     assert 2 == len(re.findall(pattern, run.text, re.MULTILINE))  # once under each model
 
 
