@@ -84,7 +84,7 @@ def _install(python: Python, store: Store, progress: Progress) -> Python:
     name, key = "environments/python", environment_key(python)
 
     def build(out: Path) -> dict[str, str]:
-        with progress.bar(f"install {', '.join(python.requirements)}", None):
+        with progress.bar(f"install {', '.join(python.requirements)}"):
             _run_module(sys.executable, ["venv", str(out)], python)
             pip = ["pip", "install", "--no-input", "--disable-pip-version-check"]
             _run_module(str(out / "bin/python"), [*pip, *requirements], python)

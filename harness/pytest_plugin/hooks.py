@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import textwrap
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,7 +19,7 @@ from harness.pytest_plugin import session as sessions
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
 from harness.pytest_plugin.session import ShipSession
 from harness.spec import Case
-from harness.util.console import accept_any_text
+from harness.util.console import accept_any_text, wrapped
 from harness.util.text import terminal_safe
 
 SESSION = pytest.StashKey[ShipSession]()
@@ -255,11 +254,10 @@ class Hooks:
                     terminalreporter.write_line(line)
 
     def _wrapped(self, terminal: pytest.TerminalReporter, text: str) -> list[str]:
-        """Break a sentence between words, where a person reads it in a terminal; -v is for those who search."""
-        if self.verbosity > 0 or not terminal.isatty or "\n" in text:
+        """Break a sentence between words, where a person reads it in a terminal; tables of -v stay as they are."""
+        if self.verbosity > 0 or not terminal.isatty:
             return [text]
-        width = shutil.get_terminal_size().columns
-        return textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        return wrapped(text, shutil.get_terminal_size().columns)
 
     def pytest_unconfigure(self) -> None:
         """Close the session."""

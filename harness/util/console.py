@@ -6,9 +6,11 @@ import io
 import logging
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TextIO
@@ -103,7 +105,8 @@ class Progress:
         """Print a line that stays."""
         self.shown_s = self.clock()
         if self.terminal is not None:
-            self.terminal.write(f"{self._blank()}{text}\n")
+            lines = "\n".join(wrapped(text, self._width()))
+            self.terminal.write(f"{self._blank()}{lines}\n")
             self._draw()
         elif self.log is not None:
             print(text, file=self.log, flush=True)
@@ -117,7 +120,7 @@ class Progress:
         self._draw()
         if self.terminal is None:
             stage = self.stages[-1]
-            steps = f"{stage.done} of {stage.total}" if stage.total else f"{stage.done}"
+            steps = f"{stage.done} of {stage.total}" if stage.total else f"{stage.done} done"
             self.say(f"{self._names()}: {steps} after {format_seconds(stage.seconds)}")
 
     def _draw(self) -> None:
@@ -125,7 +128,7 @@ class Progress:
         if self.terminal is None:
             return
         self.shown_s = self.clock()
-        room = len(self._blank()) - 2
+        room = self._width() - 1
         counts = self._counts() if self.stages else ""
         names = self._names()
         if len(names) + len(counts) > room:  # the end says most
@@ -138,7 +141,7 @@ class Progress:
         from tqdm import tqdm
 
         stage = self.stages[-1]
-        form = "  {percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "  {n_fmt} [{elapsed}]"
+        form = "  {percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "  {n_fmt} done [{elapsed}]"
         if not stage.total and not stage.done:
             return ""
         return str(tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form))  # type: ignore[arg-type]
@@ -148,11 +151,37 @@ class Progress:
 
     def _blank(self) -> str:
         """Return spaces over the whole line, from its start back to its start."""
+        return f"\r{' ' * (self._width() - 1)}\r"
+
+    def _width(self) -> int:
         try:
-            width = os.get_terminal_size(self.terminal.fileno()).columns  # type: ignore[union-attr]
+            return os.get_terminal_size(self.terminal.fileno()).columns or 80  # type: ignore[union-attr]
         except OSError:
-            width = 0
-        return f"\r{' ' * ((width or 80) - 1)}\r"
+            return 80
+
+
+_SHOWN: ContextVar[Progress | None] = ContextVar("_SHOWN", default=None)
+
+
+@contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+    """Let `current` return this progress: results that are kept by their arguments must not depend on it."""
+    token = _SHOWN.set(progress)
+    try:
+        yield
+    finally:
+        _SHOWN.reset(token)
+
+
+def current() -> Progress:
+    """Return the progress that is shown, or one that shows nothing."""
+    return _SHOWN.get() or Progress()
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break long lines between words, and indent what follows."""
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return [part for line in text.splitlines() for part in wrapper.wrap(line) or [""]]
 
 
 def format_seconds(seconds: float) -> str:

@@ -66,7 +66,7 @@ def test_terminal_shows_no_time_left_without_a_total(terminal, clock):
         assert ["toy: rounds, at most 240"] == shown(terminal)
         clock.now += 5
         stage.update()
-        assert ["toy: rounds, at most 240  1 [00:05]"] == shown(terminal)
+        assert ["toy: rounds, at most 240  1 done [00:05]"] == shown(terminal)
 
 
 def test_line_returns_to_the_outer_stage_and_vanishes_with_it(terminal):
@@ -89,6 +89,11 @@ def test_sentence_stays_above_the_live_line(terminal):
     with terminal.bar("toy"):
         terminal.say("numpy: built again")
         assert ["numpy: built again", "toy"] == shown(terminal)
+
+
+def test_long_sentence_breaks_between_words(terminal):
+    terminal.say("a note\n" + "four " * 20)
+    assert ["a note", " ".join(["four"] * 16), "    four four four four", ""] == shown(terminal)
 
 
 def test_long_line_keeps_its_end_and_never_wraps(terminal, clock):
@@ -139,7 +144,7 @@ def test_log_counts_steps_without_a_total(log, clock):
     with log.bar("rounds") as stage:
         clock.now += 31
         stage.update(5)
-    assert ["rounds", "rounds: 5 after 31 s", "rounds took 31 s"] == logged(log)
+    assert ["rounds", "rounds: 5 done after 31 s", "rounds took 31 s"] == logged(log)
 
 
 def test_log_has_no_line_about_a_short_stage(log, clock):
