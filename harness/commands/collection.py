@@ -83,7 +83,8 @@ def collect(suite: str, expression: str | None = None) -> Collection:
         raise HarnessError(f"{suite}: no such suite; give a file, a folder or a test id")
     collection = Collection()
     with redirect_stdout(io.StringIO()) as output, redirect_stderr(output):
-        status = pytest.main([suite, "--collect-only", "-q", "-k", expression or ""], plugins=[collection])
+        words = [suite, "--collect-only", "-q", "--ship-full", "-k", expression or ""]
+        status = pytest.main(words, plugins=[collection])
     if collection.errors:
         raise HarnessError("\n".join(collection.errors))
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

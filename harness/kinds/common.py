@@ -134,8 +134,8 @@ def encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_len
 def collate(tokenizer: Any, examples: list[Example]) -> Arrays:
     """Return `input_ids`, `attention_mask`, … of shape (examples, longest), int64."""
     entries = [{name: row[name] for name in tokenizer.model_input_names if name in row} for row in examples]
-    batch = tokenizer.pad(entries, return_tensors="np")
-    return {name: np.ascontiguousarray(values, dtype=np.int64) for name, values in batch.items()}
+    batch = tokenizer.pad(entries)  # lists: with return_tensors, Transformers walks through every number in Python
+    return {name: np.array(values, dtype=np.int64) for name, values in batch.items()}
 
 
 def zero_padding(batch: Arrays, outputs: Arrays, *names: str) -> Arrays:

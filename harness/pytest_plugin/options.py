@@ -30,6 +30,7 @@ def declare(add: Callable[..., None]) -> None:
     folder = partial(add, type=Path, metavar="DIR")
     add("--ship-device", choices=[*DEVICES, "all"], default="all", help="measure on this device only (default: all)")
     flag("--ship-hub", help="also run suites whose models or rows come from the Hugging Face Hub")
+    flag("--ship-full", help="also run the cases marked `full`, which pytest leaves out unless they are named")
     add("--ship-backends", metavar="A,B", help="backends to measure: names, `default` or `all` (default: default)")
     number("--ship-threads", help="threads per worker (default: the usable cores, at most 8)")
     flag("--ship-spin", help="let idle worker threads busy-wait, as runtimes do by default")

@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "cuda: needs a CUDA device")
     config.addinivalue_line("markers", "hub: reads the Hugging Face Hub; runs with --ship-hub")
+    config.addinivalue_line("markers", "full: a case that runs with --ship-full, or when it is named")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -31,6 +32,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         from harness.pytest_plugin import hooks
 
         hooks.collect(item)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out cases marked `full`, of those that -k and -m have selected."""
+    if config.pluginmanager.has_plugin("shipbench-cases"):
+        from harness.pytest_plugin import hooks
+
+        hooks.leave_out_full(config, items)
 
 
 def pytest_exception_interact(

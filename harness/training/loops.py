@@ -149,7 +149,7 @@ def trainer_loop(job: Job) -> list[float]:
                 trainer.log({f"eval_{job.task.metric}": kept.scores[-1]})
                 trainer.control.should_log = due  # `log` clears it, but the loss is still to be logged
 
-    with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
+    with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar("fine-tune", job.steps) as bar:
         # TrainingArguments sets this for bf16 and never resets it.
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
         trainer = CheckedTrainer(
@@ -226,7 +226,7 @@ def native_loop(job: Job) -> list[float]:
     }
     loader = DataLoader[Any](job.train, recipe.batch_size, **settings)
     kept, step = Kept(job), 0
-    with job.progress.bar(f"fine-tune {job.model.name}", job.steps) as bar:
+    with job.progress.bar("fine-tune", job.steps) as bar:
         for epoch in range(recipe.epochs):
             module.train()
             for batch in loader:
@@ -253,7 +253,7 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
     weights = [parameter for name, parameter in job.module.named_parameters() if name in decaying]
     others = [parameter for name, parameter in job.module.named_parameters() if name not in decaying]
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
