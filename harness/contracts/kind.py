@@ -122,7 +122,7 @@ class EncodedRows(NamedTuple):
 
 def column(rows: Any, name: str) -> list[Any]:
     """Return one column of rows; of a `datasets.Dataset` without reading the others, images for instance."""
-    return list(rows[name]) if hasattr(rows, "column_names") else [row[name] for row in rows]
+    return list(rows[name][:]) if hasattr(rows, "column_names") else [row[name] for row in rows]
 
 
 def row_labels(encoded: EncodedRows) -> list[Any]:

@@ -27,6 +27,7 @@ from harness.kinds.image_classification import (
     load_image,
     load_plugins,
 )
+from harness.util.console import current
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -206,13 +207,15 @@ def check_images(task: Task, split: str, rows: Dataset, column: str) -> tuple[Da
     else:
         files = rows
     remarks, problems, peak = defaultdict[str, list[str]](list), list[str](), 0
-    for number, value, result in _examined(files, column):
-        if isinstance(result, str):
-            problems.append(f"{_name(value, number, split)}: {result}")
-            continue
-        for remark in result.remarks:
-            remarks[remark].append(_name(value, number, split, short=True))
-        peak = max(peak, result.peak)
+    with current().bar(f"reading the images of {task.name}, {split}", len(files)) as stage:
+        for number, value, result in _examined(files, column):
+            stage.update()
+            if isinstance(result, str):
+                problems.append(f"{_name(value, number, split)}: {result}")
+                continue
+            for remark in result.remarks:
+                remarks[remark].append(_name(value, number, split, short=True))
+            peak = max(peak, result.peak)
     if DEEP in remarks and peak < LEAST_PEAK:
         raise HarnessError(
             f"task {task.name}: the images of 16 bits of {split}, the first {remarks[DEEP][0]}, reach only {peak:,} of "

@@ -62,7 +62,8 @@ class _Rows:
     @cached_property
     def tags(self) -> list[tuple[str, int, tuple[str, ...]]]:
         """(part, row, tags) of every row of words."""
-        rows = [(part, number, tags) for part, rows in self.parts.items() for number, tags in enumerate(rows["label"])]
+        columns = {part: rows["label"][:] for part, rows in self.parts.items()}
+        rows = [(part, number, tags) for part, column in columns.items() for number, tags in enumerate(column)]
         return [(part, number, tuple(self.labels[tag] for tag in tags)) for part, number, tags in rows]
 
     def error(self, text: str) -> HarnessError:
@@ -86,7 +87,7 @@ def _untested(rows: _Rows) -> list[str]:
     """Return the labels that no test row has."""
     if not rows.labels:
         return []
-    values = rows.parts["test"]["label"]
+    values = rows.parts["test"]["label"][:]
     used = {label for parts in values for label in parts} if rows.task.kind.label == "each" else {*values}
     return [name for index, name in enumerate(rows.labels) if index not in used]
 
@@ -276,7 +277,7 @@ def _squad(rows: _Rows, name: str) -> tuple[Metric, str]:
 
 
 def _retrieval(rows: _Rows, name: str) -> tuple[Metric, str]:
-    queries, documents = (Counter(rows.parts["test"][column]) for column in rows.task.inputs[:2])
+    queries, documents = (Counter(rows.parts["test"][column][:]) for column in rows.task.inputs[:2])
     if len(documents) < 2:
         raise rows.error(f"{name} chooses among the documents of the test rows, which are all the same")
     repeated = sum(count for count in queries.values() if count > 1)

@@ -247,7 +247,7 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
 
     feature = rows.features[column]
     if task.kind.label == "free":
-        return list(rows[column]), feature
+        return list(rows[column][:]), feature
     values = rows.data.column(column).to_pylist()
     each = task.kind.label == "each"
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):

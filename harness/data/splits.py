@@ -59,7 +59,10 @@ class Split:
 
         digest = hashlib.sha256()
         for name in PARTS:
-            for batch in getattr(self, name).with_format("arrow").iter(1000):
+            rows = getattr(self, name)
+            digest.update(repr(rows.features).encode())
+            for batch in rows.with_format("arrow").iter(1000):
+                batch = batch.replace_schema_metadata(None)  # which names the steps by which `datasets` made the rows
                 with pa.ipc.new_stream(sink := pa.BufferOutputStream(), batch.schema) as stream:
                     stream.write_table(batch.combine_chunks())
                 digest.update(sink.getvalue())
@@ -141,9 +144,9 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
 def _check_labels_of_splits(tables: dict[str, Dataset], task: Task) -> None:
     """Raise HarnessError for labels that another split has and `train` has not."""
     for part in tables:
-        if alone := sorted({*tables[part].unique("label")} - {*tables["train"].unique("label")}):
-            count = sum(label in alone for label in tables[part]["label"])
-            others = ", ".join(sorted(tables["train"].unique("label")))
+        if alone := sorted(_used_labels(tables[part]) - _used_labels(tables["train"])):
+            count = sum(label in alone for label in tables[part]["label"][:])
+            others = ", ".join(sorted(_used_labels(tables["train"])))
             raise HarnessError(
                 f"task {task.name}: {count:,} of {len(tables[part]):,} rows of {part} have labels that training never "
                 f"sees: {', '.join(alone)}; train has {others}; write labels alike in both, add rows or drop the labels"
@@ -154,9 +157,8 @@ def _used_labels(rows: Dataset) -> set[Any]:
     """Return the labels of the rows, or of their parts."""
     from datasets import List
 
-    if isinstance(rows.features["label"], List):
-        return {label for parts in rows["label"] for label in parts}
-    return set(rows.unique("label"))
+    values = rows["label"][:]
+    return {label for parts in values for label in parts} if isinstance(rows.features["label"], List) else {*values}
 
 
 def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple[str, ...]) -> dict[str, int]:
@@ -179,7 +181,7 @@ def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple
             f"task {task.name}: {', '.join(drawn)} take {size} of {len(train)} distinct rows and leave none to train "
             "on; ask for fewer"
         )
-    counts = Counter(train["label"]) if drawn and task.kind.label == "one" else None
+    counts = Counter(train["label"][:]) if drawn and task.kind.label == "one" else None
     if counts and (rare := [name for index, name in enumerate(labels) if counts[index] < 2]):
         raise HarnessError(f"task {task.name}: too few rows of {', '.join(rare)} to split; add rows or drop the labels")
     return sizes
@@ -211,4 +213,4 @@ def _draw(rows: Dataset, size: int, task: Task, part: str) -> tuple[Dataset, Dat
         raise HarnessError(
             f"task {task.name}: cannot set apart {size} rows for {part}: {cause}; change {part}= or add rows"
         ) from error
-    return rows.select(rest), rows.select(drawn)
+    return row_checks.take(rows, rest), row_checks.take(rows, drawn)

@@ -21,7 +21,7 @@ from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training import fit
-from harness.util.console import Progress, quiet
+from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
 from harness.util.machine import check_installed, check_onnxruntime
@@ -46,7 +46,7 @@ def check_cases(selected: Sequence[tuple[Case, Path]], progress: Progress, place
     tasks = dict.fromkeys((case.task, folder) for case, folder in selected)
     progress.say(f"checking the rows and models of {', '.join(dict.fromkeys(task.name for task, _ in tasks))}")
     readable: set[tuple[Task, Path]] = set()
-    with quiet():
+    with quiet(), showing(progress):
         _run(_place_checks(places, [task for task, _ in tasks]))
         return _run(_checks(selected, readable))
 

@@ -29,6 +29,7 @@ from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
 from harness.training.train import label_order
+from harness.util.console import current
 from harness.util.forward import ignored_names
 
 if TYPE_CHECKING:
@@ -422,10 +423,13 @@ class Scan:
         self.special = [token for token in tokenizer.all_special_tokens if token != tokenizer.mask_token]
         self._special_ids = {*tokenizer.all_special_ids} - {tokenizer.mask_token_id}
         self._pattern = re.compile("|".join(map(re.escape, self.special)) or "$^")
-        for part in ("test", "validation", "calibration") if fit.model.is_used_as_is else splits.PARTS:
-            rows = getattr(fit.split, part)
-            for start in range(0, len(rows), BATCH):
-                self._encode(part, start, rows[start : start + BATCH])
+        parts = ("test", "validation", "calibration") if fit.model.is_used_as_is else splits.PARTS
+        tables = {part: getattr(fit.split, part) for part in parts}
+        with current().bar(f"reading the texts of {fit.task.name}", sum(map(len, tables.values()))) as stage:
+            for part, rows in tables.items():
+                for start in range(0, len(rows), BATCH):
+                    self._encode(part, start, rows[start : start + BATCH])
+                    stage.update(min(BATCH, len(rows) - start))
 
     def _encode(self, part: str, start: int, columns: dict[str, list[Any]]) -> None:
         fit, kind, length = self.fit, self.fit.task.kind, self.fit.model.max_length
@@ -433,26 +437,31 @@ class Scan:
         examples = kind.encode(fit.processor, rows, fit.task.inputs, length)
         if not self.rows and not fit.model.is_used_as_is:
             kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples, length))
-        for number, (row, entries) in enumerate(zip(rows, examples, strict=True), start):
-            self.rows += 1
-            for name, value in self._properties(row, entries):
-                self.tallies[name].add(f"row {number} of {part}", value)
+        self.rows += len(rows)
+        for name, values in self._properties(columns, examples):
+            for number, value in values.items():
+                self.tallies[name].add(f"row {start + number} of {part}", value)
 
-    def _properties(self, row: dict[str, Any], entries: list[Any]) -> Iterator[tuple[str, int]]:
-        ids = [entry["input_ids"] for entry in entries]
-        if (largest := max(max(one, default=0) for one in ids)) >= self.vocabulary:
-            yield "vocabulary", largest
-        if (largest := max(max(entry.get("token_type_ids", ()), default=0) for entry in entries)) >= self.types:
-            yield "types", largest
-        if (longest := max(map(len, ids))) > self.positions:
-            yield "positions", longest
-        if longest >= self.fit.model.max_length:
-            yield "cut", longest
-        if any(self._special_ids.issuperset(one) for one in ids):
-            yield "empty", 0
-        texts = (row[name] for name in self.fit.task.inputs)
-        if any(self._pattern.search(text if isinstance(text, str) else " ".join(text)) for text in texts):
-            yield "special", 0
+    def _properties(
+        self, columns: dict[str, list[Any]], examples: list[list[Any]]
+    ) -> Iterator[tuple[str, dict[int, int]]]:
+        """Yield each property, and the rows that have it with their largest value."""
+        entries = [(number, entry, entry["input_ids"]) for number, row in enumerate(examples) for entry in row]
+        lengths = [len(ids) for *_, ids in entries]
+        measured = (
+            ("vocabulary", [max(ids, default=0) for *_, ids in entries], self.vocabulary),
+            ("types", [max(entry.get("token_type_ids", ()), default=0) for _, entry, _ in entries], self.types),
+            ("positions", lengths, self.positions + 1),
+            ("cut", lengths, self.fit.model.max_length),
+        )
+        for name, values, limit in measured:
+            rows = ((number, value) for (number, *_), value in zip(entries, values, strict=True) if value >= limit)
+            yield name, dict(sorted(rows))
+        yield "empty", {number: 0 for number, _, ids in entries if self._special_ids.issuperset(ids)}
+        texts = ((n, text) for name in self.fit.task.inputs for n, text in enumerate(columns[name]))
+        search = self._pattern.search
+        special = {n for n, text in texts if search(text if isinstance(text, str) else " ".join(text))}
+        yield "special", dict.fromkeys(sorted(special), 0)
 
 
 def _rows(fit: Fit) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Images: which files of a folder are rows, how each mode is converted, and what is refused by name."""
 
 import io
+import itertools
 import shutil
 import struct
 import zlib
@@ -20,6 +21,7 @@ from harness.errors import HarnessError
 from harness.kinds import image_classification
 from harness.kinds.image_classification import load_image
 from harness.spec import Task
+from harness.util.console import Progress, showing
 
 
 def task(**changes):
@@ -490,3 +492,11 @@ def test_row_identity_is_the_files_bytes(tmp_path):
 def test_path_is_no_pattern(tmp_path):
     fill(tmp_path / "[d]*")
     assert 24 == len(read(tmp_path, dataset=Folder("[d]*"))[0]["train"])
+
+
+def test_reading_every_image_is_shown(tmp_path):
+    fill(tmp_path / "own")
+    log = io.StringIO()
+    with showing(Progress(log=log, clock=itertools.count(0, 40).__next__)):
+        read(tmp_path)
+    assert "reading the images of toy, train: 24 of 24 after" in log.getvalue()

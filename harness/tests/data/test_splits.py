@@ -40,13 +40,15 @@ def install(tmp_path, monkeypatch):
     return put
 
 
+ARGUMENTS = {
+    "name": "toy", "kind": text_classification, "inputs": ("text",), "label": "desk", "metric": "accuracy",
+    "test": 20, "validation": 12, "calibration": 8,
+}  # fmt: skip
+
+
 def load(package, **changes):
     """Return the split of a toy task over the package."""
-    arguments = {
-        "name": "toy", "kind": text_classification, "dataset": package, "inputs": ("text",), "label": "desk",
-        "metric": "accuracy", "test": 20, "validation": 12, "calibration": 8,
-    }  # fmt: skip
-    return splits.load(Task(**(arguments | changes)), Path())
+    return splits.load(Task(**(ARGUMENTS | {"dataset": package} | changes)), Path())
 
 
 def articles(count=100, desks=("a", "b", "b", "c")):
@@ -314,3 +316,13 @@ def test_unusable_rows_are_refused(install, reason):
     rows, changes, message = REFUSALS[reason]
     with pytest.raises(HarnessError, match=f"task toy: .*{message}"):
         load(install(rows), **changes)
+
+
+def test_parts_are_read_without_a_list_of_row_numbers(install, monkeypatch):
+    package = install([*articles(), *articles(5)])
+    small = load(package)
+    assert {None} == {getattr(small, name)._indices for name in PARTS}
+    monkeypatch.setattr(splits.row_checks, "MOST_COPIED", 0)
+    large = splits.load.__wrapped__(Task(**ARGUMENTS | {"dataset": package}), Path())
+    assert large.train._indices is not None
+    assert (small.sha256, small.content) == (large.sha256, large.content)

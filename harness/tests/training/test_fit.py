@@ -1,6 +1,8 @@
 """Model, processor and rows that do not fit each other are refused before training, with what to do."""
 
 import csv
+import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -39,6 +41,7 @@ from harness.contracts.sources import Folder, Local
 from harness.errors import HarnessError
 from harness.spec import Model, Recipe, Task
 from harness.training import fit
+from harness.util.console import Progress, showing
 
 WORDS = ["the", "parcel", "came", "late", "invoice", "is", "wrong", "box", "broken", "again", "please", "help"]
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -506,3 +509,10 @@ def test_answers_that_depend_on_padding_are_noted(suite, spoilt):
     wide = BertConfig(**(BERT.to_dict() | {"initializer_range": 1.0}))
     save(suite, BertForSequenceClassification(wide), tokenizer(model_input_names=names))
     assert spoilt == ("with the padding beside it" in notes(suite))
+
+
+def test_reading_every_text_is_shown(suite):
+    log = io.StringIO()
+    with showing(Progress(log=log, clock=itertools.count(0, 40).__next__)):
+        notes(suite, TRAINED)
+    assert "reading the texts of tickets: 30 of 60 after" in log.getvalue()
