@@ -177,7 +177,8 @@ def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, proces
     save_file(example, out / EXAMPLE)
     processor.save_pretrained(out)
     if not isinstance(source, Native):
-        model.save_pretrained(out)  # type: ignore[operator]  # a PreTrainedModel
+        # One file of any size: its hash stands for the weights.
+        model.save_pretrained(out, max_shard_size=sys.maxsize)  # type: ignore[operator]  # a PreTrainedModel
         return
     path, name = source.locate(folder)
     save_model(model, str(out / WEIGHTS))
@@ -285,5 +286,10 @@ def _create_native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn
         raise HarnessError(f"{path}: {name}(**{arguments}) fails: {brief_error(error)}; let it take these") from error
     if not isinstance(model, torch.nn.Module):
         raise HarnessError(f"{path}: {name} is no torch.nn.Module; derive it from one")
+    if lazy := [key for key, value in model.named_parameters() if torch.nn.parameter.is_lazy(value)]:
+        raise HarnessError(
+            f"{path}: {name} has {_some(lazy)} without a shape, of a lazy layer; give the layer its size, as in Linear "
+            "instead of LazyLinear"
+        )
     model.shipbench_arguments = arguments  # type: ignore[assignment]  # from which `load` creates it again
     return model

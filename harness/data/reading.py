@@ -253,7 +253,8 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
         raise HarnessError(
             f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
-            f"per row, but holds {type(values[0]).__name__}"
+            f"per row, but row 0 has the {type(values[0]).__name__} {str(values[0])[:80]}; mend it, or choose another "
+            "column or kind"
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
     if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,22 @@ def spelling_twins(labels: Iterable[str]) -> str:
         if (other := spellings.setdefault(key, label)) != label:
             return f"{other!r} and {label!r}"
     return ""
+
+
+def equal_numbers(tables: dict[str, Dataset], labels: Iterable[str]) -> list[str]:
+    """Return a note for each number that several labels write differently, with the rows of each."""
+    spellings = defaultdict[float, list[str]](list)
+    for label in sorted(labels):
+        with suppress(ValueError):
+            spellings[float(label)].append(label)
+    groups = [group for group in spellings.values() if len(group) > 1]
+    values = [value for rows in tables.values() for value in rows["label"][:]] if groups else []
+    counts = Counter(part for value in values for part in (value if isinstance(value, list) else [value]))
+    return [
+        f"the labels {', '.join(f'{label!r} ({counts[label]:,})' for label in group)} are one number and stay "
+        f"{len(group)} labels; write them alike if they are one"
+        for group in groups
+    ]
 
 
 def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:

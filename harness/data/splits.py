@@ -91,6 +91,7 @@ def load(task: Task, folder: Path) -> Split:
     labels: tuple[str, ...] = ()
     if task.kind.label in ("one", "each"):
         labels = _label_names(tables, task, listed)
+        notes += row_checks.equal_numbers(tables, {*labels} - {*listed})
         index = ClassLabel(names=list(labels))
         feature = List(index) if task.kind.label == "each" else index
         tables = {name: rows.cast_column("label", feature) for name, rows in tables.items()}

@@ -49,6 +49,8 @@ CONTROLS = re.compile("[\x80-\x9f]")
 """Characters that Latin-1 and its kin have, and that no text uses: they are letters and marks of Windows-1252."""
 SPACED = re.compile(r'\s+"[^"]*"\s*')
 """A cell with a space before its quotation marks, which therefore do not enclose it."""
+MARGINS = "\ufeff\"' "
+"""What a file's first line may have around its names once it stands within another: a mark, quotation marks, spaces."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -328,10 +330,11 @@ def _check_records(
             f"{len(wrong)} of {len(records)} rows; quote cells that hold {separator!r}, or mend the lines"
             + ("; the first line must name the columns" if len(wrong) == len(records) else "")
         )
-    if len(header) > 1 and header in records:
-        raise HarnessError(
-            f"{path}: line {lines[records.index(header)]} names the columns again, as in joined files; remove it"
-        )
+    names = [cell.strip(MARGINS) for cell in header]
+    again = (line for line, cells in zip(lines, records, strict=True) if cells[-1].strip(MARGINS) == names[-1]
+             and [cell.strip(MARGINS) for cell in cells] == names)  # fmt: skip
+    if len(header) > 1 and (line := next(again, None)):
+        raise HarnessError(f"{path}: line {line} names the columns again, as in joined files; remove it")
 
 
 def _records(

@@ -121,7 +121,8 @@ def texts(rows: Sequence[Row], name: str) -> list[str]:
     column = [row[name] for row in rows]
     for value in column:
         if not isinstance(value, str):
-            raise HarnessError(f"column {name} must hold text, not {type(value).__name__}")
+            kind, shown = type(value).__name__, repr(value)[:80]
+            raise HarnessError(f"column {name} must hold text, not {kind}, as in {shown}; write it as one text")
     return column
 
 

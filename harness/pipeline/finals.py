@@ -98,7 +98,10 @@ def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprin
         entries=tuple(_finalist(entrant, entrants[0], measured, options.threads) for entrant in entrants),
         absent=lineup.absent,
         disturbance=measured.disturbance,
-        notes=tuple(measurement.notes(measured, len(rows))),
+        notes=(
+            *measurement.notes(measured, len(rows)),
+            *(["drops between models are judged over all labels together, not label by label"] if split.labels else ()),
+        ),
     )
 
 

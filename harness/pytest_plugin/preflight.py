@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -15,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from harness.contracts.backend import Backend
 from harness.contracts.declarations import unknown
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
-from harness.data import images, splits
+from harness.data import images, reading, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.spec import Case, Gate, Model, Task
@@ -47,8 +50,10 @@ def check_cases(selected: Sequence[tuple[Case, Path]], progress: Progress, place
     progress.say(f"checking the rows and models of {', '.join(dict.fromkeys(task.name for task, _ in tasks))}")
     readable: set[tuple[Task, Path]] = set()
     with quiet(), showing(progress):
-        _run(_place_checks(places, [task for task, _ in tasks]))
-        return _run(_checks(selected, readable))
+        notes = _run(_place_checks(places, [task for task, _ in tasks]))
+        notes += _run(_checks(selected, readable))
+        spaces = (partial(_check_space, place, selected) for place in places if places[place] == "--ship-artifacts")
+        return notes + _run(spaces)
 
 
 def _run(checks: Iterable[Callable[[], Sequence[str] | None]]) -> list[str]:
@@ -67,12 +72,46 @@ def _run(checks: Iterable[Callable[[], Sequence[str] | None]]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _place_checks(places: Mapping[Path, str], tasks: Iterable[Task]) -> Iterator[Callable[[], None]]:
+def _place_checks(places: Mapping[Path, str], tasks: Iterable[Task]) -> Iterator[Callable[[], Sequence[str] | None]]:
+    by_name = {task.name: task for task in tasks}
     for place, option in places.items():
         yield partial(check_writable, place, option)
+        if option == "--ship-results" and place.name in by_name:
+            yield partial(_check_earlier, place, by_name[place.name])
     yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
-    if any(not isinstance(task.dataset, Package) for task in tasks):
+    if any(not isinstance(task.dataset, Package) for task in by_name.values()):
         yield _check_cache
+
+
+def _check_earlier(place: Path, task: Task) -> list[str]:
+    """Return a note if a folder holds results of another task of this name, which the session replaces."""
+    from harness.results import store
+
+    names, now = ("dataset", "kind", "inputs", "metric"), (str(task.dataset), task.kind.name, task.inputs, task.metric)
+    for file in sorted(place.glob("*.json")):
+        with suppress(HarnessError):  # the report names files that cannot be read
+            if store.is_finals(file) or (data := store.load(file).data) is None:
+                continue
+            before = (data.source, data.kind, data.inputs or task.inputs, data.metric)
+            pairs = zip(names, before, now, strict=True)
+            if changes := [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]:
+                problem = f"{file} is of another task {task.name}: {', '.join(changes)}"
+                return [f"{problem}; its results are replaced: rename one of the tasks to keep both"]
+    return []
+
+
+def _check_space(place: Path, selected: Sequence[tuple[Case, Path]]) -> list[str]:
+    """Return a note if checkpoints and artifacts may not fit into a folder: each has about the size of the weights."""
+    copies = Counter((case.model.source, folder) for case, folder in selected)  # an artifact each
+    trained = {(case.task, case.model, folder) for case, folder in selected}
+    copies.update((model.source, folder) for _, model, folder in trained)  # a checkpoint each
+    needed = 0
+    for (source, folder), count in copies.items():
+        files = pretrained.iterdir() if (pretrained := reading.pretrained(source, folder)) else ()
+        needed += count * sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".bin"))
+    free = shutil.disk_usage(next(one for one in (place, *place.parents) if one.exists())).free
+    sizes = f"{free / 1e9:.1f} GB free, and the checkpoints and artifacts of this run may take {needed / 1e9:.1f} GB"
+    return [f"{place} has {sizes}; make room, or set --ship-artifacts"] if free < needed else []
 
 
 def _checks(

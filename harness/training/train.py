@@ -78,6 +78,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             rank = {"one": 2, "each": 3}.get(kind.label, 0)
             check_native(f"model {model.name}", module, tensors, len(split.labels), rank)
         if not model.is_used_as_is:
+            _check_trainable(f"model {model.name}", module)
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
             job = Job(
@@ -106,6 +107,16 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         if isinstance(model.source, Native):
             _check_saved(f"model {model.name}", module, out, example)
     return {**info, "threads": workspace.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
+
+
+def _check_trainable(owner: str, module: torch.nn.Module) -> None:
+    """Raise HarnessError for a model that training could not change."""
+    frozen = [name for name, value in module.named_parameters() if not value.requires_grad]
+    if len(frozen) == sum(1 for _ in module.parameters()):
+        first = f"its parameters have requires_grad=False, the first is {frozen[0]}" if frozen else "it has none"
+        raise HarnessError(
+            f"{owner}: {type(module).__name__} has no parameter to train: {first}; leave those of its head trainable"
+        )
 
 
 def _check_saved(owner: str, module: torch.nn.Module, out: Path, example: Arrays) -> None:

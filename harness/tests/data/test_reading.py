@@ -248,13 +248,21 @@ def test_f1_of_many_labels_needs_one_of_them(tmp_path):
 
 def test_number_of_labels_per_row_must_fit_the_kind(tmp_path):
     write(rows(), tmp_path / "rows.csv")
-    message = "task toy: column topic of train must hold a list of labels per row, but holds str"
+    message = "task toy: column topic of train must hold a list of labels per row, but row 0 has the str a;"
     with pytest.raises(HarnessError, match=message):
         splits.load(task("rows.csv", **WORDS), tmp_path)
     table = Dataset.from_dict({"text": ["x", "y"] * 30, "topic": [["a"], ["a", "b"]] * 30})
     table.to_parquet(tmp_path / "rows.parquet")
-    with pytest.raises(HarnessError, match="column topic of train must hold one label per row, but holds list"):
+    with pytest.raises(HarnessError, match="column topic of train must hold one label per row, but row 0 has the list"):
         splits.load(task("rows.parquet"), tmp_path)
+
+
+def test_labels_that_are_one_number_are_noted_with_their_rows(tmp_path):
+    write(rows(topic=[*["1", "2", "1.0", "2"] * 20, *["01", "x"] * 10]), tmp_path / "rows.csv")
+    split = splits.load(task("rows.csv"), tmp_path)
+    assert ("01", "1", "1.0", "2", "x") == split.labels
+    note = "the labels '01' (10), '1' (20), '1.0' (20) are one number and stay 3 labels; write them alike if they are"
+    assert [note] == [one.removesuffix(" one") for one in split.notes]
 
 
 def test_free_label_is_kept_as_it_is(tmp_path):

@@ -319,6 +319,8 @@ def test_lines_swallowed_by_quotes_are_refused(tmp_path):
         ("sep=;\ntext;topic\nx;a\n", "its first line, 'sep=;', is a note to Excel; remove the line"),
         ("sep=,\ntext,topic\nx,a\n", "its first line, 'sep=,', is a note to Excel; remove the line"),
         ("text,topic\nx,a\ntext,topic\ny,b\n", "line 3 names the columns again"),
+        ("text,topic\nx,a\n\ufefftext,topic\ny,b\n", "line 3 names the columns again"),
+        ('text,topic\nx,a\n\ufeff"text","topic"\ny,b\n', "line 3 names the columns again"),
         (
             'text,topic\nx,a\n"y", "b"\n',
             "line 3 has a space before a quotation mark, which therefore encloses no cell, as",

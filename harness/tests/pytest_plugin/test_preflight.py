@@ -3,15 +3,20 @@
 import csv
 import io
 import os
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import factory
 import pytest
 
-from harness.backends import PYTORCH
+from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.contracts.sources import Folder, Local, Native
 from harness.errors import HarnessError
-from harness.pytest_plugin.preflight import _check_source, check_cases
+from harness.pytest_plugin.preflight import _check_earlier, _check_source, _check_space, check_cases
+from harness.results import store
 from harness.spec import Case, Model, Recipe, Task
 from harness.util.console import Progress
 from harness.util.files import check_writable
@@ -115,3 +120,27 @@ def test_a_module_that_imports_its_neighbour_is_refused(line, tmp_path):
     model = Model(name="own", source=Native("own.py:Own"), recipe=Recipe(loop="native"))
     with pytest.raises(HarnessError, match=r"own.py imports \.?helper beside it"):
         _check_source(selected.task, model, folder)
+
+
+def test_results_of_another_task_of_the_name_are_noted(tmp_path):
+    own, results = case(tmp_path)[0], tmp_path / "results"
+    data = replace(factory.result().data, source=str(own.task.dataset), inputs=("text",))
+    store.save(results, factory.result(task="toy", data=data))
+    assert [] == _check_earlier(next(results.rglob("toy")), own.task)
+    store.save(results, factory.result(task="toy", data=replace(data, source="tickets.csv")))
+    (note,) = _check_earlier(next(results.rglob("toy")), own.task)
+    assert "is of another task toy: dataset was tickets.csv, is rows.csv; its results are replaced: rename one" in note
+
+
+@pytest.mark.parametrize(("free", "notes"), [(2_999_999_999, 1), (3_000_000_000, 0)])
+def test_a_full_disk_is_noted_with_sizes(tmp_path, monkeypatch, free, notes):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    with (model / "model.safetensors").open("wb") as file:
+        file.truncate(10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    own, folder = case(tmp_path, source="model")
+    lines = _check_space(tmp_path / "new" / "artifacts", [(own, folder), (replace(own, backend=ONNXRUNTIME), folder)])
+    assert notes == len(lines)
+    assert not notes or re.search(r"artifacts has 3.0 GB free, and .* may take 3.0 GB; make room, or set", lines[0])

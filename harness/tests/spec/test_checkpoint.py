@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
 from harness import checkpoint
-from harness.contracts.sources import Local
+from harness.contracts.sources import Local, Native
 from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.spec import Model
@@ -141,3 +142,42 @@ def test_outputs_have_names_whatever_the_config_says(setting, saved):
     (saved / "config.json").write_text(json.dumps(config | setting))
     for read in (checkpoint.load_as_is(text_classification, saved), created(saved, LABELS)):
         assert ["logits"] == list(read.eval()(torch.ones(1, 4, dtype=torch.int64)))
+
+
+class InShards(DistilBertForSequenceClassification):
+    """A model that is large enough for several files."""
+
+    def save_pretrained(self, folder, max_shard_size="1KB", **options):
+        super().save_pretrained(folder, max_shard_size=max_shard_size, **options)
+
+
+def test_weights_of_any_size_are_one_file(saved, tmp_path):
+    model = InShards.from_pretrained(saved)
+    (tmp_path / "shards").mkdir()
+    model.save_pretrained(tmp_path / "shards")
+    assert 1 < len([*(tmp_path / "shards").glob("model-*.safetensors")])
+    (tmp_path / "own").mkdir()
+    checkpoint.save(model, Local("."), saved, tmp_path / "own", SimpleNamespace(save_pretrained=lambda _: None), {})
+    assert ["model.safetensors"] == [file.name for file in (tmp_path / "own").glob("model*")]
+
+
+def test_a_lazy_layer_is_refused_by_name(tmp_path):
+    (tmp_path / "lazy.py").write_text(
+        "from torch import nn\n\nclass Lazy(nn.Module):\n"
+        "    def __init__(self, num_labels):\n        super().__init__()\n"
+        "        self.head = nn.LazyLinear(num_labels)\n"
+    )
+    with pytest.raises(
+        HarnessError, match=r"lazy.py: Lazy has head.weight, head.bias without a shape, of a lazy layer"
+    ):
+        checkpoint.create(Native("lazy.py:Lazy"), text_classification, tmp_path, None, ("a", "b"), [])
+
+
+def test_a_model_whose_parameters_are_all_frozen_is_refused(saved):
+    model = created(saved, LABELS)
+    for name, value in model.named_parameters():
+        value.requires_grad = name == "classifier.bias"
+    train._check_trainable("model mine", model)
+    model.requires_grad_(False)
+    with pytest.raises(HarnessError, match=r"mine: DistilBert.* requires_grad=False, the first is distilbert.emb"):
+        train._check_trainable("model mine", model)
