@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.kind import Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
+from harness.contracts.vetting import offline
 from harness.errors import HarnessError, brief_error
 from harness.util.forward import accepted_names, pick_logits
 from harness.util.identity import load_symbol
@@ -32,6 +33,7 @@ OUTPUTS = {"return_dict": True, "torchscript": False, "output_hidden_states": Fa
 """Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
 
 
+@offline()
 def create(
     source: Source, kind: Kind, folder: Path, pretrained: Path | None, labels: tuple[str, ...], processor: Any
 ) -> torch.nn.Module:
@@ -66,6 +68,7 @@ def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: d
     return fresh  # type: ignore[no-any-return]
 
 
+@offline()
 def read_model(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """Return a pretrained model in float32 and how its weights fitted; check them with `misfits`.
 
@@ -90,10 +93,11 @@ def read_json(file: Path) -> Any:
     """Return the contents of a file beside the weights; HarnessError if it is missing or no JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HarnessError(f"{file}: no usable JSON; save the model again: {error}") from error
 
 
+@offline()
 def read_labels(pretrained: Path) -> list[str]:
     """Return a checkpoint's names for its labels, in their order; HarnessError if its config cannot be read."""
     from transformers import AutoConfig
@@ -202,7 +206,8 @@ def load(folder: Path) -> torch.nn.Module:
     import transformers
 
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
-    model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True)
+    with offline():
+        model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True)
     return model.eval()  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.artifacts.builder import pack
+from harness.contracts.vetting import offline
 from harness.errors import HarnessError
 from harness.measure.client import ChildProcess, worker_environment
 from harness.util.identity import is_built_in, symbol_of
@@ -41,6 +42,7 @@ class Builder(ChildProcess):
         return settings
 
 
+@offline()
 def build_artifact(
     backend: Backend,
     source: Entry,

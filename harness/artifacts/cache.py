@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.artifacts.build import build_artifact, lend_copy
+from harness.contracts.vetting import vet
 from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
 from harness.environments.interpreters import describe_interpreter, resolve_environments
@@ -85,6 +86,7 @@ class Artifacts:
         )
         build = partial(train.fine_tune, task, self.model, split, workspace)
         entry = self.store.get(self._entry_name("checkpoint"), key, build, fresh=self.retrain)
+        vet(entry.path, pinned=True)  # workers load it, and the store may have been restored from anywhere
         gpu.release_memory()
         return entry
 

@@ -51,7 +51,7 @@ TRANSFORMERS5 = Python(
     requirements=(
         "transformers==5.23.*",
         "torch>=2.11,<2.14",
-        "onnx>=1.17",
+        "onnx>=1.21",
         "onnxscript>=0.5",
         "onnxruntime>=1.23,<2",
         "pillow>=10",

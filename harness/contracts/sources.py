@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.contracts.declarations import explain_arguments
+from harness.contracts.vetting import vet
 from harness.errors import HarnessError
 from harness.util.identity import tree_sha256
 
@@ -129,7 +130,8 @@ class Local:
     """Relative to the suite's folder, or absolute."""
 
     def locate(self, folder: Path) -> Path:
-        """Return the path for a suite in `folder`; HarnessError if no checkpoint is there."""
+        """Return the path for a suite in `folder`; HarnessError if no checkpoint is there, or none that is safe."""
+        vet(folder / self.path)
         path = model_folder(folder / self.path)
         if not (path / "config.json").is_file():
             advice = "write it with save_pretrained"

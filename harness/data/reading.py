@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
+from harness.contracts.vetting import vet
 from harness.data import hub, images, tables
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -28,12 +29,12 @@ SPLITS = ("train", "validation", "test")
 
 
 def pretrained(source: Source, folder: Path) -> Path | None:
-    """Return the verified folder of a model's checkpoint for a suite in `folder`; None for random weights."""
+    """Return the verified and vetted folder of a model for a suite in `folder`; None for random weights."""
     match source:
-        case Package():
-            return locate(source)
-        case Hub():
-            return hub.fetch(source, "model")
+        case Package() | Hub():
+            path = locate(source) if isinstance(source, Package) else hub.fetch(source, "model")
+            vet(path, pinned=True)
+            return path
         case Local():
             return source.locate(folder)
         case Native() | Scratch():

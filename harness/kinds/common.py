@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness import checkpoint
 from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Native, Row, Source
+from harness.contracts.vetting import offline
 from harness.errors import HarnessError, brief_error
 
 
@@ -60,7 +61,8 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
     cls, declared = _tokenizer_class(folder)
     try:
-        tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
+        with offline():
+            tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
     except Exception as error:  # the Rust library raises it bare
         patterns = ("token*", "vocab*", "*.model", "*.spm")
         files = sorted(path.name for pattern in patterns for path in folder.glob(pattern))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Row, Scratch, Source
+from harness.contracts.vetting import offline
 from harness.errors import HarnessError
 from harness.kinds.classification import text_classification
 
@@ -141,8 +142,9 @@ def _load_processor(folder: Path) -> Any:
         settings = json.loads(file.read_text("utf-8"))
         settings = settings.get("image_processor", settings)
         name = settings.get("image_processor_type") or settings.get("feature_extractor_type")
-        processor = _processor_class(name or _usual_processor(config)).from_pretrained(folder)
-        settings = transformers.AutoConfig.from_pretrained(folder) if config else None
+        with offline():
+            processor = _processor_class(name or _usual_processor(config)).from_pretrained(folder)
+            settings = transformers.AutoConfig.from_pretrained(folder) if config else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise HarnessError(f"{file}: no usable image processor; save one beside the model: {error}") from error
     return _with_channels(processor, settings, str(file))

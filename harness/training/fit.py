@@ -23,6 +23,7 @@ import numpy as np
 
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
+from harness.contracts.vetting import offline
 from harness.data import images, reading, splits
 from harness.data.tables import POINTER
 from harness.errors import HarnessError, brief_error
@@ -71,6 +72,7 @@ class Fit:
         return checkpoint.read_json(self.pretrained / "config.json")  # type: ignore[no-any-return]
 
     @cached_property
+    @offline()
     def config(self) -> Any:
         """The config.json as Transformers reads it."""
         from transformers import AutoConfig
@@ -218,7 +220,7 @@ def _foreign(file: Path) -> str:
 
 
 def _foreign_parts(fit: Fit) -> Iterator[str]:
-    """Check for parts of a model that are not read: adapters, own code, quantized weights."""
+    """Check for parts of a model that are not read: adapters, quantized weights."""
     if (adapter := fit.pretrained / "adapter_config.json").is_file():
         yield (
             f"{adapter} declares a PEFT adapter, which is not applied: merge it into the model with "
@@ -227,11 +229,6 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
     for name in CONFIGS:
         file = fit.pretrained / name
         declared = checkpoint.read_json(file) if file.is_file() else {}
-        if own := declared.get("auto_map"):
-            yield (
-                f"{file}: auto_map names code of the model's own ({own}), which is never run; remove auto_map if "
-                "Transformers' own class gives the same answers"
-            )
         if quantized := declared.get("quantization_config"):
             method = quantized.get("quant_method", "unknown") if isinstance(quantized, dict) else quantized
             yield (

@@ -15,6 +15,7 @@ from harness.artifacts.cache import Artifacts, _installed, _without_environments
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8_GUARDED, PYTORCH_INT8
 from harness.contracts.backend import Backend, Python, Target
 from harness.contracts.sources import Folder, Scratch
+from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.measure.client import Worker
 from harness.metrics import Metric
@@ -205,3 +206,12 @@ def test_imports_keep_the_backend_fingerprint():
     backend = Backend(name="own", load=text_classification.load_processor)
     timed = replace(backend, imports=("a_runtime",))
     assert (backend, hash(backend), fingerprint(backend)) == (timed, hash(timed), fingerprint(timed))
+
+
+def test_a_stored_checkpoint_that_names_code_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"auto_map": {"AutoModel": "own.Own"}}')
+    store = SimpleNamespace(root=tmp_path, get=lambda *_, **__: Entry(tmp_path, {}, 0.0))
+    artifacts = Artifacts(task=TASK, model=MODEL, folder=PACKAGE, target=Target("cpu", 1), store=store,
+                          progress=Progress(), timeout_s=1.0, retrain=False)  # fmt: skip
+    with pytest.raises(HarnessError, match=r"config\.json: auto_map names code of the model's own"):
+        artifacts.checkpoint(SPLIT)

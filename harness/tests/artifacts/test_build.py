@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from users import functions_of
 
 from harness.artifacts.build import build_artifact
@@ -38,3 +39,19 @@ def test_hanging_build_is_ended(tmp_path: Path) -> None:
     backend = Backend(name="b", load=cases, build=functions_of(tmp_path / "backend.py")["build"])
     with pytest.raises(WorkerError, match=r"b: the builder gave no answer within 3\.6 s\n  \| far to go"):
         build_artifact(backend, Entry(source, {}, 0), out, text_classification, None, Target("cpu", 1), timeout_s=0.3)
+
+
+def test_a_build_in_this_process_has_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, out = tmp_path / "source", tmp_path / "out"
+    for folder in (source, out):
+        folder.mkdir()
+    monkeypatch.setattr("harness.artifacts.build.is_built_in", lambda function: True)
+    monkeypatch.setattr("harness.artifacts.build.changed_files", lambda folder: [])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+    def build(source, out, kind):
+        return {"offline": str(constants.HF_HUB_OFFLINE)}
+
+    backend = Backend(name="b", load=cases, build=build)
+    settings = build_artifact(backend, Entry(source, {}, 0), out, text_classification, None, Target("cpu", 1), 1)
+    assert {"offline": "True"} == settings
