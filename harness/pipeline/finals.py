@@ -26,6 +26,8 @@ from harness.util.text import error_text
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import recommend
 
+OVERALL = "Drops between models are judged over all labels together, not label by label."
+
 
 @dataclass(frozen=True)
 class Lineup:
@@ -98,10 +100,7 @@ def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprin
         entries=tuple(_finalist(entrant, entrants[0], measured, options.threads) for entrant in entrants),
         absent=lineup.absent,
         disturbance=measured.disturbance,
-        notes=(
-            *measurement.notes(measured, len(rows)),
-            *(["drops between models are judged over all labels together, not label by label"] if split.labels else ()),
-        ),
+        notes=(*measurement.notes(measured, len(rows)), *((OVERALL,) if split.labels else ())),
     )
 
 

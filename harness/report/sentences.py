@@ -55,7 +55,7 @@ def finals_notes(finals: Finals) -> list[str]:
     if measured:
         first, series = finals.entries[0], measured[0]
         notes.append(f"{_noise(f'{first.model} on {first.backend}', series)}; preprocessing is included.")
-    return notes
+    return [*notes, *finals.notes]
 
 
 def explanations(group: list[Result]) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 from factory import HERE, result, series
 
 from harness.errors import HarnessError
-from harness.pipeline.finals import lineups
+from harness.pipeline.finals import OVERALL, lineups
+from harness.report.sentences import finals_notes
 from harness.results.schema import Bounds, Finalist, Finals
 from harness.verdicts.recommendation import standing, winner
 
@@ -98,3 +99,7 @@ def test_metric_that_counts_no_rows_uses_its_own_bounds():
     best, why = winner(finals(entry("small", 2.0, score=0.898, drop_bounds=replace(bounds, high=0.011))))
     assert "first" == best.model
     assert "perhaps more than the 1 allowed" in why
+
+
+def test_remarks_of_the_finals_are_shown():
+    assert OVERALL == finals_notes(replace(finals(entry("other")), notes=(OVERALL,)))[-1]
