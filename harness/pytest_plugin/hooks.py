@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +129,6 @@ class Hooks:
     headed: list[str] = field(default_factory=list)
     """Headings of comparisons above the lines of their cases."""
 
-    @property
-    def verbosity(self) -> int:
-        """The number of -v, less that of -q."""
-        return int(self.config.option.verbose)
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect what --ship-device and --ship-backends leave out; refuse to measure under xdist."""
@@ -153,20 +148,11 @@ class Hooks:
         ]
         if deselected:
             config.hook.pytest_deselected(items=deselected)
-            self._count_on_request([cases[item] for item in deselected])
             items[:] = [item for item in items if item not in deselected]
-
-    def _count_on_request(self, cases: Iterable[Case]) -> None:
-        """Count the cases that an option would add."""
-        device = self.config.option.ship_device
-        for case in cases:
-            here = device in ("all", case.device) and sessions.skip_reason(case, self.config.option) is None
-            if case.on_request and here and not (self.config.option.ship_backends or self.config.option.keyword):
-                self.ship.left_out["--ship-backends all"] += 1
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out."""
-        if self.verbosity < 0 or self.config.option.collectonly:
+        if self.config.option.verbose < 0 or self.config.option.collectonly:
             return []
         cache = getattr(self.config, "cache", None)
         cases = [case for item in items if (case := case_of(item)) is not None]
@@ -191,7 +177,7 @@ class Hooks:
     def pytest_runtest_logstart(self, nodeid: str) -> Generator[None]:
         """Keep pytest from writing the file's name before a case: its comparison has a heading."""
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or self.verbosity or _case_name(nodeid) not in self.ship.selected:
+        if terminal is None or self.config.option.verbose or _case_name(nodeid) not in self.ship.selected:
             return (yield)
         terminal.ensure_newline()
         terminal.currentfspath = self.config.rootpath / nodeid.partition("::")[0]
@@ -200,31 +186,27 @@ class Hooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write one line about a measured case, the first under its comparison's heading; with -v, all its figures."""
+        """Write one line about a measured case, the first under its comparison's heading."""
         line, result = _line(report), self.ship.results.get(_case_name(report.nodeid))
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if line is None or result is None or terminal is None or self.verbosity < 0:
+        if line is None or result is None or terminal is None or self.config.option.verbose < 0:
             return
-        if self.verbosity:
+        if self.config.option.verbose:
             terminal.write(f"\n  {line}")
             return
-        from harness.report.tables import brief_line
-
         heading = self.ship.headings.get((result.task, result.model, result.device), "")
         if self.headed[-1:] != [heading]:
             terminal.write_line(heading)
             self.headed.append(heading)
         outcome = f"  ({report.outcome})" if report.failed and result.status == "ok" else ""
-        text = f"  {result.backend:16}  {brief_line(result)}{outcome}"
-        for part in self._wrapped(terminal, terminal_safe(text)):
-            terminal.write_line(part, red=report.failed)
+        self._write(terminal, f"  {result.backend:16}  {line}{outcome}", red=report.failed)
         terminal.flush()
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)
     def pytest_benchmark_group_stats(self) -> Generator[None, list[Any], list[Any]]:
         """Leave cases out of pytest-benchmark's wide tables, unless they are asked for."""
         groups, option = (yield), self.config.option
-        if self.verbosity > 0 or option.benchmark_compare or option.benchmark_histogram:
+        if self.config.option.verbose > 0 or option.benchmark_compare or option.benchmark_histogram:
             return groups
         own = [(name, [b for b in group if "shipbench" not in b["extra_info"]]) for name, group in groups]
         return [(name, group) for name, group in own if group]
@@ -244,20 +226,19 @@ class Hooks:
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write the summary, and the reason of a status."""
-        lines = list(summary(self.ship, self.verbosity)) if self.ship.results else []
+        lines = list(summary(self.ship, self.config.option.verbose)) if self.ship.results else []
         if self.ship.status:
             lines.insert(-1, status_reason(self.ship.status, self.ship.open_cases()))
         if lines:
             terminalreporter.section("shipbench")
             for text in lines:
-                for line in self._wrapped(terminalreporter, terminal_safe(text)):
-                    terminalreporter.write_line(line)
+                self._write(terminalreporter, text)
 
-    def _wrapped(self, terminal: pytest.TerminalReporter, text: str) -> list[str]:
-        """Break a sentence between words, where a person reads it in a terminal; tables of -v stay as they are."""
-        if self.verbosity > 0 or not terminal.isatty:
-            return [text]
-        return wrapped(text, shutil.get_terminal_size().columns)
+    def _write(self, terminal: pytest.TerminalReporter, text: str, **markup: bool) -> None:
+        """Write sentences, broken between words where a person reads them; the wide tables of -v stay as they are."""
+        breaks = terminal.isatty and self.config.option.verbose <= 0
+        for line in wrapped(terminal_safe(text), shutil.get_terminal_size().columns if breaks else sys.maxsize):
+            terminal.write_line(line, **markup)
 
     def pytest_unconfigure(self) -> None:
         """Close the session."""
@@ -338,9 +319,9 @@ def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iter
     if not options.ship_no_page:
         page = folder / machine / "report.html"
         yield from attempt("page", lambda: written.append(files.write_page(folder, page, machine)))
-    for parent, paths in groupby(sorted(written, key=lambda path: path.parent), key=lambda path: path.parent):
-        here = Path(os.path.relpath(parent)) if parent.is_relative_to(Path.cwd()) else parent
-        yield f"wrote {', '.join(path.name for path in paths)} to {here}"
+    for parent in dict.fromkeys(path.parent for path in written):
+        names = ", ".join(path.name for path in written if path.parent == parent)
+        yield f"wrote {names} to {min(os.path.relpath(parent), str(parent), key=len)}"
     if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
         text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
         try:

@@ -79,7 +79,7 @@ class ShipSession:
     headings: dict[tuple[str, str, str], str] = field(default_factory=dict)
     """Task, model and device of each comparison so far → its number, name and duration."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """How long each comparison and finals took."""
+    """Duration of each comparison and finals."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 

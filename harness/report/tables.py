@@ -114,14 +114,14 @@ def _summary_row(group: list[Result]) -> tuple[str, ...]:
     best = next((first for first, _ in first_and_last(group) if first["recommended"]), None)
     if best is None:
         return name, "nothing", "", "", ""
-    drop = _interval_cell(best, "drop", "0", lambda drop: f"≤ {100 * drop.high:.2f}")
+    drop = "0" if best["backend"] == REFERENCE else _proven_drop(best["drop_high"])
     return name, best["backend"], _proven_speedup(best), number(best["median_ms"], 3), drop
 
 
 def _finals_summary(finals: Finals) -> tuple[str, ...]:
     best, _ = winner(finals)
     compared = standing(finals, best)
-    proven = (_proven_ratio(compared.gain), f"≤ {100 * compared.drop.high:.2f}") if compared else ("1×", "0")
+    proven = (_proven_ratio(compared.gain), _proven_drop(compared.drop.high)) if compared else ("1×", "0")
     ms = number(median_ms(best.series[0].own_ns) if best.series else None, 3)
     return f"{finals.task} finals: {best.model}", best.backend, proven[0], ms, proven[1]
 
@@ -135,9 +135,8 @@ def _proven_ratio(gain: Interval) -> str:
     return f"≤ {gain.high:.2f}×" if gain.high < 1 else f"{gain.low:.2f} to {gain.high:.2f}×"
 
 
-def _proven_drop(drop: Interval, is_worse: bool) -> str:
-    """Write a drop, and the bound that counts: its largest value, or the least of one that is too large."""
-    return f"{100 * drop.estimate:.2f} ({f'≥ {100 * drop.low:.2f}' if is_worse else f'≤ {100 * drop.high:.2f}'})"
+def _proven_drop(high: float) -> str:
+    return f"≤ {100 * high:.2f}"
 
 
 def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("backend", "model", "verdict")) -> str:
@@ -147,31 +146,17 @@ def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("b
 
 
 def case_line(result: Result) -> str:
-    """Summarise one case in a line."""
-    if result.error is not None:
-        return f"{result.status} at {result.error.stage}: {first_line(result.error.message)}"
-    ((first, _),) = first_and_last([result])
-    return f"{first['verdict']}  {_speed(first)}, {number(first['score'], decimals=4)}, drop {drop_cell(first)}"
-
-
-def brief_line(result: Result) -> str:
     """Summarise one case in some fifty characters: its verdict, and what is proven."""
     ((cells, _),) = first_and_last([result])
     if result.error is not None:
         return f"{result.status:9}  {result.error.stage}: {first_line(result.error.message)}"
-    write = partial(_proven_drop, is_worse=cells["verdict"] == "worse")
-    parts = [] if cells["batch"] else ["not timed"]
-    parts += [_proven_speedup(cells)] if cells["batch"] and result.backend != REFERENCE else []
-    parts += [f"{number(cells['median_ms'], 3)} ms"] if cells["batch"] else []
+    speed = [_proven_speedup(cells), f"{number(cells['median_ms'], 3)} ms"] if cells["batch"] else ["not timed"]
     if result.backend == REFERENCE or is_missing(cells["drop"]):
-        parts.append(f"score {number(cells['score'], decimals=4) or 'undefined'}")
+        parts = [*speed[-1:], f"score {number(cells['score'], decimals=4) or 'undefined'}"]
     else:
-        parts.append(f"drop {_interval_cell(cells, 'drop', '0', write)}")
+        bound = f"≥ {100 * cells['drop_low']:.2f}" if cells["verdict"] == "worse" else _proven_drop(cells["drop_high"])
+        parts = [*speed, f"drop {100 * cells['drop']:.2f} ({bound})"]
     return f"{cells['verdict']:9}  {', '.join(parts)}"
-
-
-def _speed(cells: Mapping[str, Any]) -> str:
-    return "not timed" if cells["batch"] is None else f"{speedup_cell(cells)} ({number(cells['median_ms'], 3)} ms)"
 
 
 class Column(NamedTuple):

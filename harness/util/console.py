@@ -19,8 +19,6 @@ from typing import TextIO
 NOISY = ("transformers", "datasets", "optimum", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", None, "evaluate")
 LOG_EVERY_S, DRAW_EVERY_S = 30.0, 0.1
 """Pauses between lines about one stage: in a log, and on a terminal."""
-SHORT_S = 1.0
-"""A shorter stage leaves no line in a log."""
 
 
 @contextmanager
@@ -92,72 +90,52 @@ class Progress:
         self.stages.append(stage)
         self._draw()
         if total is None and self.terminal is None:
-            self.say(self._names())
+            self.say(self._line())
         try:
             yield stage
-            if self.terminal is None and stage.seconds >= SHORT_S:
-                self.say(f"{self._names()} took {format_seconds(stage.seconds)}")
+            if self.terminal is None:
+                self.say(f"{': '.join(s.label for s in self.stages)} took {format_seconds(stage.seconds)}")
         finally:
             self.stages.remove(stage)
             self._draw()
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print lines that stay, and the live line again."""
         self.shown_s = self.clock()
-        if self.terminal is not None:
-            lines = "\n".join(wrapped(text, self._width()))
-            self.terminal.write(f"{self._blank()}{lines}\n")
-            self._draw()
-        elif self.log is not None:
+        self._draw(text)
+        if self.terminal is None and self.log is not None:
             print(text, file=self.log, flush=True)
 
     def show(self) -> None:
-        """Show how far the innermost stage is, unless that was shown a moment ago."""
-        if self.terminal is None and self.log is None:
-            return
-        if self.clock() - self.shown_s < (LOG_EVERY_S if self.terminal is None else DRAW_EVERY_S):
-            return
-        self._draw()
-        if self.terminal is None:
-            stage = self.stages[-1]
-            steps = f"{stage.done} of {stage.total}" if stage.total else f"{stage.done} done"
-            self.say(f"{self._names()}: {steps} after {format_seconds(stage.seconds)}")
+        """Show how far the innermost stage is, unless a line was shown a moment ago."""
+        pause_s = LOG_EVERY_S if self.terminal is None else DRAW_EVERY_S
+        if (self.terminal or self.log) and self.clock() - self.shown_s >= pause_s:
+            self.say("" if self.terminal else self._line())
 
-    def _draw(self) -> None:
-        """Write the live line over the last one; without a stage, leave the terminal's line empty."""
+    def _draw(self, above: str = "") -> None:
+        """Write the live line over the last one, and a text above it; without a stage, leave the line empty."""
         if self.terminal is None:
             return
-        self.shown_s = self.clock()
-        room = self._width() - 1
-        counts = self._counts() if self.stages else ""
-        names = self._names()
-        if len(names) + len(counts) > room:  # the end says most
-            names = f"…{names[len(names) + len(counts) + 1 - room :]}"
-        self.terminal.write(f"{self._blank()}{names}{counts}\r")
+        try:
+            width = os.get_terminal_size(self.terminal.fileno()).columns or 80
+        except OSError:
+            width = 80
+        lines, line = wrapped(above, width), self._line()
+        line = line if len(line) < width else f"…{line[len(line) + 2 - width :]}"  # the end says most
+        self.terminal.write("".join((f"\r{' ' * (width - 1)}\r", *(f"{text}\n" for text in lines), line, "\r")))
         self.terminal.flush()
 
-    def _counts(self) -> str:
-        """Return the steps that are done, the time they took and, where the total is known, the time left."""
+    def _line(self) -> str:
+        """Name the stages, with the steps and time of the innermost, and its time left if it has a total."""
         from tqdm import tqdm
 
-        stage = self.stages[-1]
-        form = "  {percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "  {n_fmt} done [{elapsed}]"
-        if not stage.total and not stage.done:
-            return ""
-        return str(tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form))  # type: ignore[arg-type]
-
-    def _names(self) -> str:
-        return ": ".join(stage.label for stage in self.stages)
-
-    def _blank(self) -> str:
-        """Return spaces over the whole line, from its start back to its start."""
-        return f"\r{' ' * (self._width() - 1)}\r"
-
-    def _width(self) -> int:
-        try:
-            return os.get_terminal_size(self.terminal.fileno()).columns or 80  # type: ignore[union-attr]
-        except OSError:
-            return 80
+        names = ": ".join(stage.label for stage in self.stages)
+        stage = self.stages[-1] if self.stages else None
+        if stage is None or not (stage.total or stage.done):
+            return names
+        form = "{percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "{n_fmt} done [{elapsed}]"
+        counts = tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form)  # type: ignore[arg-type]
+        return f"{names}  {counts}"
 
 
 _SHOWN: ContextVar[Progress | None] = ContextVar("_SHOWN", default=None)

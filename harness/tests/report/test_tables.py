@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report.tables import brief_line, by_length, case_line, document, section, terminal_text
+from harness.report.tables import by_length, case_line, document, section, terminal_text
 from harness.results.schema import Flip, Seed
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.verdict import verdict
@@ -167,22 +167,13 @@ def test_no_error_message_breaks_a_table(message):
     rows = main_table(markdown_text([result(), failed(message=message)]))
     assert [10] * 4 == [len(row) for row in rows]
     assert terminal_text([result(), failed(message=message)])
-    assert case_line(failed(message=message)).startswith("failed at build: ")
+    assert case_line(failed(message=message)).startswith("failed     build: ")
 
 
 def test_flipped_rows_break_no_table():
     flip = Flip(row=3, label="a|b", reference="a", own="b", text="| <b> `x` |")
     several = [result(), result("onnxruntime", 2.0, answers=answers(lost=1, flips=(flip,)))]
     assert {10} == {len(row) for row in cells(markdown_text(several))}
-
-
-def test_a_case_in_one_line():
-    assert "failed at build: out of memory" == case_line(failed(message="out of memory\n  | more"))
-    assert "unsupported at build: Optimum exports no such head" == case_line(unsupported())
-    assert case_line(result()).startswith("reference  1× (")
-    line = case_line(result("onnxruntime", 2.0))
-    assert line.startswith("ship  2.00× [")
-    assert " (0.500 ms), 0.9500, drop 0.00 [" in line
 
 
 @LAW
@@ -299,5 +290,5 @@ def test_layers_kept_in_float_are_named_with_their_cost():
     ids=["reference", "ship", "slower", "undecided", "few", "worse", "not timed", "failed", "unsupported"],
 )
 def test_line_of_a_case_says_what_is_proven(case, line):
-    assert line == brief_line(case)
+    assert line == case_line(case)
     assert len(line) <= 56
