@@ -50,6 +50,7 @@ MODELS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
 def test_headline_match(case, bench):
     bench(case)

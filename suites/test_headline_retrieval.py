@@ -34,6 +34,7 @@ TASK = Task(
 MODELS = {Model(name="all-MiniLM-L6-v2", source=MINILM_L6, max_length=48): Gate(min_score=0.8, max_drop=0.02)}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
 def test_headline_retrieval(case, bench):
     bench(case)

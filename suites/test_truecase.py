@@ -56,6 +56,7 @@ MODELS = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
 def test_truecase(case, bench):
     bench(case)

@@ -102,16 +102,19 @@ class Job:
 
 
 class Kept:
-    """Validation scores by epoch, and the weights to keep: of the first best epoch, as Trainer does, or the last."""
+    """Validation scores by epoch, where they choose one, and the weights to keep: of the first best epoch, as Trainer does, or the last."""
 
     def __init__(self, job: Job) -> None:
         self.scores: list[float] = []
         self._job, self._weights = job, None
 
     def after_epoch(self, number: int) -> None:
-        """Score the model after epoch `number`, counted from 1, and remember weights better than all before."""
+        """Score the model after epoch `number`, counted from 1, and remember weights better than all before.
+
+        Where the last epoch is kept anyway, it alone is scored, and only for a tracker.
+        """
         recipe = self._job.model.recipe
-        if recipe.keep == "last" and number < recipe.epochs:
+        if (recipe.keep == "last" or recipe.epochs == 1) and (number < recipe.epochs or not recipe.report_to):
             return
         scored = self._job.validate()
         if scored > max(self.scores, default=-math.inf):

@@ -1,20 +1,31 @@
 """The contract that every file in suites/ keeps, checked without running any of them."""
 
+import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from harness.contracts.sources import Hub, Native, Package
-from harness.spec import Case, Gate
+from harness.spec import Case, Gate, Model
 from harness.util.identity import load_symbol
 
 SUITES = sorted((Path(__file__).parents[3] / "suites").glob("test_*.py"))
 
 
 def cases_of(suite: Path) -> list[Case]:
-    test = load_symbol(str(suite), suite.stem)
-    return [case for mark in test.pytestmark if mark.name == "parametrize" for case in mark.args[1]]
+    tests = [getattr(module_of(suite), name) for name in vars(module_of(suite)) if name.startswith("test_")]
+    marks = [mark for test in tests for mark in test.pytestmark if mark.name == "parametrize"]
+    return [case for mark in marks for case in mark.args[1]]
+
+
+def models_of(suite: Path) -> dict[Model, Gate]:
+    return module_of(suite).MODELS | getattr(module_of(suite), "FULL", {})
+
+
+def module_of(suite: Path) -> ModuleType:
+    return inspect.getmodule(load_symbol(str(suite), suite.stem))
 
 
 @pytest.fixture(params=SUITES, ids=lambda path: path.stem)
@@ -35,7 +46,7 @@ def test_every_source_is_pinned(suite):
 
 
 def test_every_model_has_a_breakable_gate(suite):
-    models = load_symbol(str(suite), "MODELS")
+    models = models_of(suite)
     assert {case.model for case in cases_of(suite)} == set(models)
     for gate in models.values():
         assert isinstance(gate, Gate)
@@ -61,7 +72,7 @@ def test_native_modules_exist_beside_the_suite(suite):
 
 def test_test_rows_suffice_to_prove_the_largest_drop(suite):
     # No changed row of n bounds the drop at 1 - 0.05 ** (1 / n): a gate below that could never be proven.
-    models = load_symbol(str(suite), "MODELS")
+    models = models_of(suite)
     if any(case.task.test is None for case in cases_of(suite)):
         pytest.skip("only the Hub has the number of test rows; preflight checks the gate")
     for case in cases_of(suite):

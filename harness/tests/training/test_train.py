@@ -125,7 +125,13 @@ def test_best_epoch_on_validation_rows_is_kept(loop: str, tmp_path: Path) -> Non
 def test_last_epoch_is_kept_on_request(loop: str, tmp_path: Path) -> None:
     best = train(tmp_path / "best", loop=loop, **SPOILT)
     last = train(tmp_path / "last", loop=loop, **SPOILT, keep="last")
-    assert best["validation"][-1:] == last["validation"] == [accuracy(tmp_path / "last")]
+    assert best["validation"][-1] == accuracy(tmp_path / "last")
+    assert [] == last["validation"]
+
+
+@LOOPS
+def test_a_single_epoch_is_not_scored(loop: str, tmp_path: Path) -> None:
+    assert [] == train(tmp_path, loop=loop, epochs=1, rows=64)["validation"]
 
 
 def accuracy(checkpoint_folder: Path) -> float:
