@@ -140,6 +140,7 @@ class Hooks:
         try:
             unwanted = sessions.unwanted(list(cases.values()), config.option)
         except HarnessError as error:
+            items[:] = []  # else pytest checks them before it reports this
             raise pytest.UsageError(str(error)) from error
         # A test id on the command line selects its case, whatever the backend.
         named = set() if config.option.ship_backends else set(config.args)
@@ -274,7 +275,8 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     if verbosity == 0:
         yield from filter(None, map(sentences.obstacle, groups))
         yield from (f"{sentences.place(g)}: {text}" for g in groups for text in sentences.spread_of_seeds(g))
-        yield from integrations.failures(groups, regressions)
+        # The failed test shows all problems.
+        yield from (text.partition("; ")[0] for text in integrations.failures(groups, regressions))
         entries = [(held.task, entry) for held in ship.finals for entry in held.entries if entry.error]
         yield from (f"finals of {task}: {e.model} on {e.backend} failed: {e.error}" for task, e in entries)
     if verbosity >= 0 or ship.status:

@@ -166,7 +166,7 @@ class ShipSession:
         held = dict.fromkeys(f"finals of {task} on {device}" for task, _, device in places)
         if all(name in earlier for name in names):
             took = sum(earlier.get(name, 0) for name in (*names, *held))
-            return [f"{text}; last time they took {format_seconds(took)}", *lines]
+            return [text, f"last time they took {format_seconds(took)}", *lines]
         limit = f"each has at most {self.options.ship_budget:g} s of rounds, after training, builds and answers"
         return [text, limit, *lines]
 

@@ -116,6 +116,12 @@ def test_status_has_its_warnings_even_if_quiet(ship):
     assert 1 == len([line for line in lines(ship, -1) if line.startswith("warning: ")])
 
 
+def test_case_that_breaks_its_gate_is_named_with_its_first_problem(ship):
+    ship.results = {one.name: one for one in (result(), result("bad", 2.0, answers=answers(lost=100)))}
+    first = "score 0.8500 on 1000 rows is below min_score=0.9 (reference: 0.9500)"
+    assert f"toy-task/toy-model.bad.cpu breaks its gate: {first}" in lines(ship)
+
+
 def test_slower_batches_of_the_recommended_backend_are_named(ship):
     slow = result("fast", series=(series(2.0, noise=0), series(0.5, batch=16, noise=0)))
     ship.results = {one.name: one for one in (result(), slow)}
