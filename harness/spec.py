@@ -265,6 +265,9 @@ def cases(
         for backend in chosen
         if device in backend.devices
     ]
+    if not suite:
+        lacking = "models" if not gates else "backends"
+        raise HarnessError(f"task {task.name}: cases() has no {lacking}, so nothing is measured; name one at least")
     for name, count in Counter(map(str, suite)).items():
         if count > 1:
             raise HarnessError(f"task {task.name}: two cases share a name ({name}); rename a model or a backend")

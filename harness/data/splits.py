@@ -184,7 +184,9 @@ def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple
         )
     counts = Counter(train["label"][:]) if drawn and task.kind.label == "one" else None
     if counts and (rare := [name for index, name in enumerate(labels) if counts[index] < 2]):
-        raise HarnessError(f"task {task.name}: too few rows of {', '.join(rare)} to split; add rows or drop the labels")
+        some = ", ".join(rare[:5]) + (f" and {len(rare) - 5:,} more labels" if len(rare) > 5 else "")
+        column = f"; is {task.label} the column of labels?" if len(rare) > len(labels) / 2 else ""
+        raise HarnessError(f"task {task.name}: too few rows of {some} to split; add rows or drop the labels{column}")
     return sizes
 
 

@@ -255,10 +255,11 @@ def _text(path: Path, encoding: str | None) -> tuple[str, list[str]]:
     except UnicodeError as error:
         start = getattr(error, "start", len(data)) + len(mark)
         end = b"\n" if b"\n" in data else b"\r"
+        likely = "cp1252" if re.search(rb"[\x80-\x9f]", data) else "latin-1"
         byte = f"the byte 0x{data[start]:02x}" if start < len(data) else "an incomplete character"
         raise HarnessError(
             f"{path}: line {data.count(end, 0, start) + 1} has {byte}, which is not {declared}; declare "
-            'the encoding of the file, for example Folder(…, encoding="latin-1"), or save it as UTF-8'
+            f"the encoding of the file, for example Folder(…, encoding={likely!r}), or save it as UTF-8"
         ) from error
     if (at := text.find("\0")) >= 0:
         raise HarnessError(
@@ -516,7 +517,8 @@ def _array(path: Path, name: str, values: list[Any], lines: Sequence[int]) -> An
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as own:
                 problem, place = own, f"line {lines[row]}: " if lines else f"row {row}: "
                 break
-        raise HarnessError(f"{path}: {place}column {name}: {problem}; mend the value") from problem
+        shown = f" ({repr(values[row])[:80]})" if place else ""
+        raise HarnessError(f"{path}: {place}column {name}{shown}: {problem}; mend the value") from problem
 
 
 def _read_parquet(path: Path, split: str, task: Any) -> Dataset:
@@ -529,8 +531,10 @@ def _read_parquet(path: Path, split: str, task: Any) -> Dataset:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
-            roots = dict.fromkeys(name if name in names else name.partition(".")[0] for name in task.columns)
+            roots = dict.fromkeys(name if name in names else name.partition(".")[0] for name in task.columns or names)
             _check_columns(path, split, [name for name in roots if name not in names], names)
+            if twice := [name for name in roots if names.count(name) > 1]:
+                raise HarnessError(f"{path}: {names.count(twice[0])} columns are named {twice[0]}; rename all but one")
             table = file.read([*roots])
             features = Features.from_arrow_schema(file.schema_arrow)
     except (pa.ArrowException, OSError, ValueError) as error:

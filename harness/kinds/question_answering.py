@@ -71,9 +71,15 @@ def read_answers(label: Any) -> tuple[list[str], list[int]]:
 
 
 def _problem(row: Row, inputs: tuple[str, ...]) -> str:
-    texts, starts = read_answers(row["label"])
+    form = {"text": ["…"], "answer_start": [0]}
+    try:
+        texts, starts = read_answers(row["label"])
+    except (KeyError, TypeError):
+        return f"its answer {str(row['label'])[:80]} has another form than a text, several, or {form}"
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(start, int) for start in starts):
+        return f"its answer {str(row['label'])[:80]} has other types than {form}"
     if not texts or not texts[0].strip():
-        return "it has no answer; leave such rows out"
+        return "it has no answer"
     context = row[inputs[-1]]
     is_there = context.startswith(texts[0], starts[0]) if starts else texts[0] in context
     place = f" at answer_start, {starts[0]}" if starts else ""

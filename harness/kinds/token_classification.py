@@ -73,6 +73,14 @@ def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
     return predictions
 
 
+def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
+    """Count the words that have no token, whose labels no model can answer."""
+    words = [len(row[encoded.inputs[0]]) for row in encoded.rows]
+    lost = sum(words) - sum(len(_first_tokens(example)) for (example,) in encoded.examples)
+    text = f"{lost:,} of {sum(words):,} words of the test rows have no token and count as wrong: they are blank"
+    return f"{text}, or lie beyond max_length={encoded.max_length}" if lost else ""
+
+
 token_classification = Kind(
     name="token-classification",
     auto_class="AutoModelForTokenClassification",
@@ -87,5 +95,6 @@ token_classification = Kind(
     targets=_targets,
     reduce=_keep_logits,
     predict=_predict,
+    remark=_remark,
     native_arguments=common.native_arguments,
 )

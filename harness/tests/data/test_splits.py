@@ -291,6 +291,10 @@ REFUSALS = {
         articles(40), {}, "test, validation, calibration take 40 of 40 distinct rows and leave none to train on"
     ),
     "duplicates do not count": (articles(40) * 3, {}, "take 40 of 40 distinct rows"),
+    "a column that is no label": (
+        [{"text": f"article {n}", "desk": f"desk {n}"} for n in range(100)], {},
+        r"too few rows of desk 0, desk 1, desk 10, desk 11, desk 12 and 95 more labels .*; is desk the column of labels"
+    ),
     "a label of one row": (LONELY, {}, "too few rows of y, z to split; add rows or drop"),
     "a label of two rows": (PAIR, {"test": 60}, "cannot set apart 12 rows for validation: .*least populated class"),
     "fewer rows than labels": (articles(), {"calibration": 2}, "cannot set apart 2 rows for calibration: "),

@@ -226,7 +226,7 @@ def test_json_values_keep_their_spelling(labels, suffix, tmp_path):
         (["1", "1.0"], "line 1 has 1, line 2 1.0; write one"),
         (["3.1", "3.10"], "line 1 has 3.1, line 2 3.10; write one"),
         (['"a"', "NaN"], "line 2 is not JSON: NaN is no number of JSON"),
-        (['"a"', '"\\ud800"'], "line 2: column topic: 'utf-8' codec can't encode"),
+        (['"a"', '"\\ud800"'], "line 2: column topic ('\\ud800'): 'utf-8' codec can't encode"),
         (['"a"', "null"], "line 2: row 1 of train has no value in topic, as have 1 of 2 rows"),
     ],
 )
@@ -534,3 +534,20 @@ def test_json_numbers_are_never_rewritten(numbers, tmp_path_factory):
     lines = [f'{{"text": {number}, "topic": "a"}}' for number in numbers]
     path = put(tmp_path_factory.mktemp("numbers") / "rows.jsonl", "\n".join(lines))
     assert [str(number) for number in numbers] == [text for text, _ in columns(path)]
+
+
+def test_columns_of_one_name_in_parquet_are_refused(tmp_path):
+    columns = [["x", "y"], ["a", "b"], ["c", "d"]]
+    pq.write_table(pa.table(list(map(pa.array, columns)), names=["text", "topic", "topic"]), tmp_path / "rows.parquet")
+    assert "rows.parquet: 2 columns are named topic; rename all but one" in refusal(tmp_path / "rows.parquet")
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("Gr\xfc\xdfe", "latin-1"), ("it\u2019s", "cp1252")])
+def test_the_likely_encoding_is_proposed(text, encoding, tmp_path):
+    put(tmp_path / "rows.csv", f"text,topic\n{text},a\n".encode(encoding))
+    assert f"for example Folder(…, encoding='{encoding}')" in refusal(tmp_path / "rows.csv")
+
+
+def test_a_number_within_a_list_of_words_is_shown(tmp_path):
+    put(tmp_path / "rows.jsonl", '{"text": ["a"], "topic": "a"}\n{"text": ["b", 5], "topic": "b"}\n')
+    assert "rows.jsonl: line 2: column text (['b', 5]): " in refusal(tmp_path / "rows.jsonl")

@@ -344,6 +344,9 @@ def test_other_kinds_count_no_tokens(tokenizer):
         (question_answering, {"text": " ", "label": " "}, "it has no answer"),
         (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [0]}}, "answer_start"),
         (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": [2]}}, ""),
+        (question_answering, {"text": "x y", "label": {"answers": ["y"]}}, "has another form than a text, several, or"),
+        (question_answering, {"text": "x y", "label": [{"text": "y"}]}, "its answer [{'text': 'y'}] has another form"),
+        (question_answering, {"text": "x y", "label": {"text": ["y"], "answer_start": ["2"]}}, "has other types than"),
     ],
     ids=lambda value: getattr(value, "name", str(value)),
 )
@@ -353,6 +356,14 @@ def test_unusable_row_says_why(kind, row, problem):
     assert bool(problem) == bool(message)
 
 
+def test_words_without_a_token_are_counted(tokenizer):
+    rows = [{"text": ["who", "\u200b", "who"], "label": [0, 0, 0]}, {"text": ["who"], "label": [0]}]
+    encoded = encode(token_classification, tokenizer, rows, ("text",))
+    text = "1 of 4 words of the test rows have no token and count as wrong: they are blank, or lie beyond max_length="
+    assert token_classification.remark(None, encoded, []).startswith(text)
+    assert "" == token_classification.remark(None, encode(token_classification, tokenizer, rows[1:], ("text",)), [])
+
+
 def test_number_is_not_a_text():
-    with pytest.raises(HarnessError, match="int"):
+    with pytest.raises(HarnessError, match=r"column text must hold text, not int, as in 3; write it as one text"):
         text_classification.encode(None, [{"text": 3}], ("text",), 8)

@@ -376,6 +376,7 @@ def test_wrong_option_is_a_usage_error(option: str, message: str, toy: Toy) -> N
     run = toy.run("test_toy.py", option)
     assert pytest.ExitCode.USAGE_ERROR == run.status
     assert message in run.text
+    assert "checking the rows" not in run.text
 
 
 @pytest.mark.parametrize(

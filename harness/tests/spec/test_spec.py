@@ -278,6 +278,12 @@ def test_case_names_have_four_parts():
     assert "toy-task/toy-model.toy.cpu" == str(case)
 
 
+@pytest.mark.parametrize(("lacking", "models", "backends"), [("models", {}, None), ("backends", [model()], [])])
+def test_a_suite_without_cases_is_refused(lacking, models, backends):
+    with pytest.raises(HarnessError, match=f"task toy-task: cases.. has no {lacking}, so nothing is measured"):
+        cases(task(), models, backends)
+
+
 def test_cases_cover_models_devices_and_backends():
     suite = cases(task(), [model("m1"), model("m2")], [backend("b1"), backend("b2", devices=("cpu",))])
     expected = [f"toy-task/{name}.{rest}" for name in ("m1", "m2") for rest in ("b1.cpu", "b2.cpu", "b1.cuda")]
