@@ -43,6 +43,7 @@ COUNTS = ((re.compile(r"\w*(layers?|blocks|depths?)"), 10_000),
           (re.compile(r"\w*(sizes?|embeddings|positions|heads|num_labels|n_embd|d_model|d_ff)"), 10**8))  # fmt: skip
 """Settings of config.json for the parts of a model, and their largest plausible value."""
 COPY = "measure a copy of the model without this key"
+UNKNOWN = "which this Transformers does not know; measure a model whose parts are Transformers' own"
 
 
 def vet(folder: Path, *, pinned: bool = False) -> None:
@@ -107,23 +108,17 @@ def _file_problems(file: Path) -> Iterator[str]:
         yield f"{file} has {size:,} bytes, and such a file at most {most:,}; save the model again, or remove the file"
     elif is_config:
         try:
-            declared = json.loads(file.read_text(encoding="utf-8-sig"))
-            nodes = [*_walk(declared)]
+            nodes = [*_walk(json.loads(file.read_text(encoding="utf-8-sig")))]
         except RecursionError:
             yield f"{file}: is nested deeper than {MOST_LEVELS} levels; save the model again, or remove the file"
         except (OSError, ValueError):
             return  # which Transformers cannot read either; later checks say so if it is needed
         else:
-            for path, value in nodes:
-                place = f"{file}: {'.'.join(path)[-LONGEST_PLACE:]}"
-                yield from (f"{place} {problem}" for problem in _key_problems(name, path, value))
-            nested = any("model_type" in path[1:] for path, _ in nodes)  # else Transformers need not be imported
-            if name.startswith("config.") and isinstance(declared, dict) and nested:
-                for path, value in _unknown_types(declared, _config_class(declared.get("model_type"), None, "")):
-                    yield (
-                        f"{file}: {'.'.join(path)} has the model_type {short(value)}, which this Transformers does not "
-                        "know: its code would come from elsewhere; measure a model whose parts are Transformers' own"
-                    )
+            problems = [(path, problem) for path, value in nodes for problem in _key_problems(name, path, value)]
+            # Without a nested type Transformers need not be imported.
+            if name.startswith("config.") and any("model_type" in path[1:] for path, _ in nodes):
+                problems += _unknown_types(nodes[0][1])
+            yield from (f"{file}: {'.'.join(path)[-LONGEST_PLACE:]} {problem}" for path, problem in problems)
 
 
 def _walk(declared: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -141,11 +136,9 @@ def _walk(declared: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def _key_problems(file: str, path: tuple[str, ...], value: Any) -> Iterator[str]:
     key, above = path[-1] if path else "", path[-2] if len(path) > 1 else ""
-    names_file = above in FILE_LISTS or (file == "tokenizer_config.json" and FILE_KEY.fullmatch(key))
-    if isinstance(value, str) and (names_file or (key == "name" and "chat_template" in path)):
-        name = value
-    else:
-        name = key if above == "chat_template" else ""
+    is_file = above in FILE_LISTS or (file == "tokenizer_config.json" and FILE_KEY.fullmatch(key))
+    is_name = isinstance(value, str) and (is_file or (key == "name" and "chat_template" in path))
+    name = value if is_name else key if above == "chat_template" else ""
     if re.search(r"[/\\\0]", name) or name == "..":
         yield f"has the name {short(name)}, which leads to another folder; {COPY}, or with a plain name"
     if key in CODE and value:
@@ -165,22 +158,27 @@ def _key_problems(file: str, path: tuple[str, ...], value: Any) -> Iterator[str]
                 yield f"is {value:,}, and at most {most:,} is plausible; correct it, or save the model again"
 
 
-def _unknown_types(declared: dict[str, Any], owner: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield path and model_type of each nested config that Transformers would build for a class without knowing it."""
-    for key, value in declared.items():
-        if isinstance(value, dict):
-            name, inner = value.get("model_type"), _config_class(value.get("model_type"), owner, key)
-            is_built = owner is None or key in inspect.signature(owner).parameters or key in _parts(owner)
-            if isinstance(name, str) and name and inner is None and is_built:
-                yield (key,), name
-            yield from (((key, *path), name) for path, name in _unknown_types(value, inner))
+def _unknown_types(declared: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield place and problem of each nested config that Transformers would build though it does not know its type."""
+    pending: list[tuple[tuple[str, ...], dict[str, Any], Any]] = []
+    if isinstance(declared, dict):
+        pending.append(((), declared, _config_class(declared, None, "")))
+    while pending:
+        path, around, owner = pending.pop()
+        for key, value in around.items():
+            if isinstance(value, dict):
+                name, inner = value.get("model_type"), _config_class(value, owner, key)
+                is_built = owner is None or key in inspect.signature(owner).parameters or key in _parts(owner)
+                if isinstance(name, str) and name and inner is None and is_built:
+                    yield (*path, key), f"has the model_type {short(name)}, {UNKNOWN}"
+                pending.append(((*path, key), value, inner))
 
 
-def _config_class(name: Any, owner: Any, key: str) -> Any:
+def _config_class(declared: dict[str, Any], owner: Any, key: str) -> Any:
     """Return the class of a config, which may be one that only the class of the config around it knows, or None."""
     from transformers import CONFIG_MAPPING
 
-    siblings = vars(sys.modules[owner.__module__]).values() if owner else ()
+    name, siblings = declared.get("model_type"), vars(sys.modules[owner.__module__]).values() if owner else ()
     own = {sibling.model_type: sibling for sibling in siblings if hasattr(sibling, "model_type")}
     if isinstance(name, str) and name and (name in own or name in CONFIG_MAPPING):
         return own.get(name) or CONFIG_MAPPING[name]

