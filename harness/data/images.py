@@ -99,7 +99,7 @@ def read_images(task: Task, path: Path) -> tuple[dict[str, Dataset], list[str]]:
         counts = f"it holds {len(files):,} files, {len(images):,} of them images"
         raise HarnessError(f"{path}: {error} ({counts})") from error
     label = task.label if described and task.label else "label"
-    columns = {split: [(str(file), name) for part, file, name in rows if part == split] for split, *_ in rows}
+    columns = {split: [(str(file), name) for part, file, name in rows if part == split] for split in splits}
     parts = {
         split: Dataset.from_dict(dict(zip(("image", label), zip(*values, strict=True), strict=True)))
         for split, values in columns.items()

@@ -50,7 +50,7 @@ CONTROLS = re.compile("[\x80-\x9f]")
 SPACED = re.compile(r'\s+"[^"]*"\s*')
 """A cell with a space before its quotation marks, which therefore do not enclose it."""
 MARGINS = "\ufeff\"' "
-"""What a file's first line may have around its names once it stands within another: a mark, quotation marks, spaces."""
+"""Characters around the names of a first line that stands within another file: its mark, quotation marks, spaces."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 MARKS = (
     (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),

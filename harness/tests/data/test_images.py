@@ -2,8 +2,10 @@
 
 import io
 import itertools
+import re
 import shutil
 import struct
+import time
 import zlib
 from collections import Counter
 from types import SimpleNamespace
@@ -499,4 +501,13 @@ def test_reading_every_image_is_shown(tmp_path):
     log = io.StringIO()
     with showing(Progress(log=log, clock=itertools.count(0, 40).__next__)):
         read(tmp_path)
-    assert "reading the images of toy, train: 24 of 24 after" in log.getvalue()
+    assert re.search(r"reading the images of toy, train\W+100%", log.getvalue())
+
+
+def test_time_to_list_images_grows_with_their_number(tmp_path, monkeypatch):
+    rows = [("train", tmp_path / f"{number}.png", "ab"[number % 2]) for number in range(20_000)]
+    monkeypatch.setattr(images, "_labelled_rows", lambda *_: rows)
+    begin = time.process_time()
+    parts, _ = images.read_images(task(), tmp_path)
+    assert 20_000 == len(parts["train"])
+    assert time.process_time() - begin < 20  # to go through all rows for each takes minutes
