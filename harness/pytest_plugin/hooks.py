@@ -238,7 +238,7 @@ class Hooks:
     def _write(self, terminal: pytest.TerminalReporter, text: str, **markup: bool) -> None:
         """Write sentences, broken between words where a person reads them; the wide tables of -v stay as they are."""
         breaks = terminal.isatty and self.config.option.verbose <= 0
-        for line in wrapped(terminal_safe(text), shutil.get_terminal_size().columns if breaks else sys.maxsize):
+        for line in wrapped(terminal_safe(text), shutil.get_terminal_size().columns if breaks else sys.maxsize) or [""]:
             terminal.write_line(line, **markup)
 
     def pytest_unconfigure(self) -> None:
@@ -271,7 +271,8 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     if verbosity > 0:
         yield tables.terminal_text(results, ship.finals)
     else:
-        yield f"{tables.summary_table(groups, ship.finals)}\n"
+        yield tables.summary_table(groups, ship.finals)
+    yield ""
     if verbosity == 0:
         yield from filter(None, map(sentences.obstacle, groups))
         yield from (f"{sentences.place(g)}: {text}" for g in groups for text in sentences.spread_of_seeds(g))
