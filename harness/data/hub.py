@@ -9,6 +9,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -85,6 +86,14 @@ def attempt(source: Hub, repo_type: RepoType) -> Path | HarnessError:
         return HarnessError(f"{source} @ {commit}: {_explain(error, source, repo_type, commit)}")
     write_atomically(note_file, msgspec.json.encode(note))
     return Path(note.path)
+
+
+def pin(source: Hub, repo_type: RepoType) -> Hub:
+    """Return a repository at its newest commit."""
+    try:
+        return replace(source, revision=_repo_info(source, repo_type, None).sha)
+    except Exception as error:  # not chained, as above
+        raise HarnessError(f"{source}: {_explain(error, source, repo_type, 'main')}") from None
 
 
 def inert(text: str) -> str:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from harness.data import tables
@@ -54,7 +54,7 @@ LEAST_PEAK = 1 << 14
 
 
 @cache
-def _endings() -> frozenset[str]:
+def endings() -> frozenset[str]:
     """Return the endings of files that hold images."""
     from PIL import Image
 
@@ -65,7 +65,7 @@ def _endings() -> frozenset[str]:
 def holds_images(files: Sequence[Path]) -> bool:
     """Return true for files of which some have the ending of an image, or none that of a table."""
     suffixes = {file.suffix.lower() for file in files if not METADATA.fullmatch(file.name)}
-    return ".parquet" not in suffixes and (not suffixes.isdisjoint(_endings()) or suffixes.isdisjoint(tables.SUFFIXES))
+    return ".parquet" not in suffixes and (not suffixes.isdisjoint(endings()) or suffixes.isdisjoint(tables.SUFFIXES))
 
 
 def read_images(task: Task, path: Path) -> tuple[dict[str, Dataset], list[str]]:
@@ -123,7 +123,7 @@ def _reason_to_leave_out(file: Path, root: Path) -> str:
 
     if any(LEFTOVER.fullmatch(part) for part in file.relative_to(root).parts):
         return "hidden or of the operating system"
-    if file.suffix.lower() in _endings():
+    if file.suffix.lower() in endings():
         return ""
     is_text = False
     try:
@@ -157,7 +157,8 @@ def _labelled_rows(path: Path, images: list[Path]) -> list[tuple[str, Path, Any]
 
 def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, Path, Any]]:
     """Return split, file and label of each row of a metadata file; ValueError for a row without an image."""
-    table, _ = tables.read([metadata], "metadata", replace(task, inputs=("file_name",)), tables.Dialect())
+    wanted = SimpleNamespace(columns=("file_name", *filter(None, [task.label])), label=task.label, kind=task.kind)
+    table, _ = tables.read([metadata], "metadata", wanted, tables.Dialect())
     names = [Path(name or "") for name in table.rows["file_name"]]
     for row, name in enumerate(names):
         if not (metadata.parent / name).is_file() or name.is_absolute() or ".." in name.parts:

@@ -66,19 +66,23 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
 
     `train` is among the splits. Columns are the task's inputs and `label`.
     """
-    notes: list[str] = []
     try:
-        match task.dataset:
-            case Package() as package:
-                parts = {"train": Table(_read_package(task, package), [])}
-            case Hub() as source:
-                parts, notes = _read_hub(task, source)
-            case Folder() as source:
-                parts, notes = _read_folder(task, source, source.locate(folder))
+        parts, notes = read_tables(task, folder)
         listed: list[str] = []
         return {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}, listed, notes
     except HarnessError as error:
         raise HarnessError(f"task {task.name}: {str(error).removeprefix(f'task {task.name}: ')}") from error.__cause__
+
+
+def read_tables(task: Task, folder: Path) -> tuple[dict[str, Table], list[str]]:
+    """Return split → rows as they stand in the source, before any is checked, and notes on reading."""
+    match task.dataset:
+        case Package() as package:
+            return {"train": Table(_read_package(task, package), [])}, []
+        case Hub() as source:
+            return _read_hub(task, source)
+        case Folder() as source:
+            return _read_folder(task, source, source.locate(folder))
 
 
 def _read_package(task: Task, package: Package) -> Dataset:
@@ -112,6 +116,10 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
     files, notes = tables.list_files(path)
     if not files:
         raise HarnessError(f"{path} has no file of rows; expected {', '.join(tables.SUFFIXES)}, or images")
+    endings = {tables.suffix_of(file) for file in files}
+    if "" not in endings and endings.isdisjoint({*tables.SUFFIXES, *images.endings()}):
+        expected = f"neither tables ({', '.join(tables.SUFFIXES)}) nor images"
+        raise HarnessError(f"{path} holds {', '.join(sorted(endings)[:5])}, {expected}; give a folder with rows")
     if task.kind.images and images.holds_images(files):
         return _images(task, path)
     splits, more = tables.split_files(path, files)

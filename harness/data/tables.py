@@ -191,7 +191,7 @@ def split_of(path: Path, file: PurePath) -> str | None:
 
 
 def read(files: Sequence[Path], split: str, task: Any, dialect: Dialect) -> tuple[Table, list[str]]:
-    """Return the rows of the files, with the columns that `task` names, and notes; HarnessError by file and line."""
+    """Return the rows of the files with the columns that `task` names, or all, and notes; HarnessError by line."""
     from datasets import concatenate_datasets
 
     parts, places, notes = list["Dataset"](), [], list[str]()
@@ -232,7 +232,7 @@ def _read_file(path: Path, split: str, task: Any, dialect: Dialect) -> tuple[Dat
     else:
         contents = _read_json(path, text, suffix, task)
     _check_columns(path, split, [name for name in task.columns if name not in contents.columns], contents.names)
-    arrays = {name: _array(path, name, contents.columns[name], contents.lines) for name in dict.fromkeys(task.columns)}
+    arrays = {n: _array(path, n, contents.columns[n], contents.lines) for n in task.columns or contents.columns}
     return Dataset(InMemoryTable(pa.table(arrays))), contents.lines, notes + contents.notes
 
 
@@ -430,7 +430,7 @@ def _read_json(path: Path, text: str, suffix: str, task: Any) -> _Read:
     keys = dict.fromkeys(name for row in rows for name in row)
     names = dict.fromkeys(name for row in rows[:1000] for name in _flatten(row))
     columns: dict[str, list[Any]] = {}
-    for name in dict.fromkeys(task.columns):
+    for name in dict.fromkeys(task.columns or keys):
         values = [row.get(name) for row in rows] if name in keys else [_field(row, name) for row in rows]
         if name in keys or name in names or any(value is not None for value in values):
             columns[name] = _spell(path, name, values, places, task)

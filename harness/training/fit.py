@@ -279,10 +279,10 @@ def _head(fit: Fit) -> Iterator[str]:
     if kind.name not in KINDS:
         return
     # Any architecture has a body, which is all that an AutoModel loads.
-    fitting = {name: _classes(fit, one) for name, one in KINDS.items() if one.auto_class != "AutoModel"}
+    fitting = {name: _classes(fit.config, one) for name, one in KINDS.items() if one.auto_class != "AutoModel"}
     architecture = next(iter(fit.declared.get("architectures") or ()), "")
     own = [name for name, classes in fitting.items() if architecture in classes]
-    if not _classes(fit, kind):
+    if not _classes(fit.config, kind):
         names = " and ".join(name for name, classes in fitting.items() if classes)
         yield f"{file}: a {fit.config.model_type} has no head for {kind.name}; it fits {names or 'no kind'}"
     elif fit.model.is_used_as_is and own and kind.name not in own and kind.auto_class != "AutoModel":
@@ -292,11 +292,25 @@ def _head(fit: Fit) -> Iterator[str]:
         )
 
 
-def _classes(fit: Fit, kind: Kind) -> list[str]:
+@offline()
+def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
+    """Return a checkpoint's labels, its configuration, and the kinds for which it has a head; its card may choose."""
+    from transformers import AutoConfig
+
+    labels, config = checkpoint.read_labels(pretrained), AutoConfig.from_pretrained(pretrained, trust_remote_code=False)
+    architecture, card = next(iter(config.architectures or ()), ""), pretrained / "README.md"
+    kinds = [one for one in KINDS.values() if one.auto_class != "AutoModel" and architecture in _classes(config, one)]
+    # Transformers counts those that fill gaps with generated text as masked language models, too.
+    names = [one.name for one in kinds if not config.is_encoder_decoder or one.name != "fill-mask"]
+    tags = re.findall(rb"^pipeline_tag: *([\w-]+)", card.read_bytes(), re.MULTILINE) if card.is_file() else []
+    return labels, config, [name for name in names if name.encode() in tags] or names
+
+
+def _classes(config: Any, kind: Kind) -> list[str]:
     """Return the classes that a kind makes of the configuration."""
     import transformers
 
-    classes = getattr(transformers, kind.auto_class)._model_mapping.get(type(fit.config), ())
+    classes = getattr(transformers, kind.auto_class)._model_mapping.get(type(config), ())
     return [cls.__name__ for cls in (classes if isinstance(classes, tuple) else (classes,))]
 
 
