@@ -29,6 +29,10 @@ WEIGHTS = "model.safetensors"
 NATIVE = "native.json"
 MODULE = "module.py"
 EXAMPLE = "example.safetensors"
+UNUSED = ("sklearn", "scipy")
+"""Packages that Transformers needs only for assisted generation and for the losses of object detection. Importing them
+takes a worker 2.5 of the 6 s in which it starts.
+"""
 OUTPUTS = {"return_dict": True, "torchscript": False, "output_hidden_states": False, "output_attentions": False}
 """Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
 
@@ -202,7 +206,7 @@ def load(folder: Path) -> torch.nn.Module:
         if declared.get("logits"):
             model.register_forward_hook(pick_logits)
         return model.eval()
-    _leave_out_sklearn()
+    _leave_out_unused()
     import transformers
 
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
@@ -211,19 +215,20 @@ def load(folder: Path) -> torch.nn.Module:
     return model.eval()  # type: ignore[no-any-return]
 
 
-def _leave_out_sklearn() -> None:
-    """Have Transformers, if it is not imported yet, do without scikit-learn.
+def _leave_out_unused() -> None:
+    """Have Transformers, if it is not imported yet, do without UNUSED."""
+    if "transformers" in sys.modules:
+        return
+    absent = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None marks a missing module
+    try:
+        from transformers.utils import is_scipy_available, is_sklearn_available
 
-    Only its assisted generation uses it, and importing it takes a worker 2 of the 5 s in which it starts.
-    """
-    if not {"transformers", "sklearn"} & sys.modules.keys():
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # the import system's mark of a missing module
-        try:
-            from transformers.utils import is_sklearn_available
-
-            is_sklearn_available()  # which remembers its answer
-        finally:
-            del sys.modules["sklearn"]
+        for is_available in (is_scipy_available, is_sklearn_available):
+            is_available()  # which remembers its answer
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 def example(folder: Path) -> Arrays:

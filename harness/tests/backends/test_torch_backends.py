@@ -233,10 +233,11 @@ def test_readme_lists_every_backend_with_its_value():
     assert values == dict(re.findall(r"^\| `([\w-]+)` \| `([A-Z0-9_]+)` \|", readme, re.MULTILINE))
 
 
-def test_pytorch_worker_starts_without_scikit_learn(tmp_path):
+@pytest.mark.parametrize("name", ["sklearn", "scipy"])
+def test_pytorch_worker_starts_without_what_it_does_not_use(tmp_path, name):
     code = (
         "import sys; from pathlib import Path; from harness import checkpoint; checkpoint.load(Path(sys.argv[1])); "
-        "print('sklearn' in sys.modules, sys.modules.get('sklearn', 'importable'))"
+        f"print('{name}' in sys.modules, sys.modules.get('{name}', 'importable'))"
     )
     row = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.array([[1, 1, 1]])}
     save_bert(tmp_path, row)
