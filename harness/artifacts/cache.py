@@ -129,10 +129,10 @@ class Artifacts:
         )
 
         def build(out: Path) -> dict[str, str]:
-            return build_artifact(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s)
+            with self.progress.bar(f"build {backend.name}"):
+                return build_artifact(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s)
 
-        with self.progress.bar(f"build {backend.name}", None):
-            return self.store.get(self._entry_name(backend.name), key, build)
+        return self.store.get(self._entry_name(backend.name), key, build)
 
     def answers(self, backend: Backend, artifact: Entry, inputs: Inputs, part: SplitName = "test") -> Evaluation:
         """Return a resolved backend's answers to every row of `inputs`, from a worker of its own."""
