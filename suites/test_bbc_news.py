@@ -19,7 +19,7 @@ TASK = Task(
 EMBEDDING_BAG = Model(
     name="EmbeddingBag",
     source=Native("models/embedding_bag.py:EmbeddingBagClassifier", vocabulary=20_000),
-    recipe=Recipe(loop="native", epochs=20, learning_rate=2e-2, batch_size=32, weight_decay=0.1),
+    recipe=Recipe(loop="native", epochs=6, learning_rate=8e-2, batch_size=32, weight_decay=0.1),
     max_length=512,
 )
 MINILM = Model(
@@ -34,10 +34,10 @@ LSTM = Model(
     recipe=Recipe(loop="native", epochs=12, learning_rate=4e-3, batch_size=16),
     max_length=96,
 )
-# As `shipbench gates` proposes: with 10 seeds the EmbeddingBag scored 0.948 to 0.973 and the LSTM 0.854 to 0.877.
+# As `shipbench gates` proposes: with 10 seeds the EmbeddingBag scored 0.957 to 0.979 and the LSTM 0.854 to 0.877.
 # MiniLM's min_score is provisional: with 3 seeds it scored 0.967 to 0.972.
 MODELS = {
-    EMBEDDING_BAG: Gate(min_score=0.925, max_drop=0.01),
+    EMBEDDING_BAG: Gate(min_score=0.935, max_drop=0.01),
     MINILM: Gate(min_score=0.935, max_drop=0.01),
 }
 FULL = {LSTM: Gate(min_score=0.83, max_drop=0.01)}
