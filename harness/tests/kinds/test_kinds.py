@@ -84,6 +84,16 @@ def test_words_beyond_max_length_have_no_answer(tokenizer):
     assert [["B-PER", "I-PER", "O", "O", "B-PER"]] == inputs.truths()
 
 
+@pytest.mark.parametrize(("side", "ids", "mask"), [("right", [5, 6, 0], [1, 1, 0]), ("left", [0, 5, 6], [0, 1, 1])])
+def test_batches_are_padded_on_the_tokenizers_side(side, ids, mask):
+    examples = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in ([7, 8, 9], [5, 6])]
+    batch = text_classification.collate(wordpieces(padding_side=side), examples)
+    assert {"input_ids": [[7, 8, 9], ids], "attention_mask": [[1, 1, 1], mask]} == {
+        name: values.tolist() for name, values in batch.items()
+    }
+    assert {"int64"} == {str(values.dtype) for values in batch.values()}
+
+
 def test_logits_of_padding_are_zeroed():
     batch = {"attention_mask": np.array([[1, 1, 0]])}
     logits = token_classification.reduce(batch, {"logits": np.ones((1, 3, 2), dtype=np.float32)})["logits"]
