@@ -102,7 +102,7 @@ class Job:
 
 
 class Kept:
-    """Validation scores by epoch, where they choose one, and the weights to keep: of the first best epoch, as Trainer does, or the last."""
+    """Validation scores, where they choose an epoch, and the weights to keep: of the first best, or of the last."""
 
     def __init__(self, job: Job) -> None:
         self.scores: list[float] = []
