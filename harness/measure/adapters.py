@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,8 @@ class Preprocessing:
 
 def with_preprocessing(session: Session, order: dict[str, Any]) -> Session:
     """Return the session, taking raw columns as `columns_from_rows` makes them."""
+    if "torch" not in sys.modules:
+        os.environ["USE_TORCH"] = "0"  # or Transformers would import it beside a runtime that does without
     load, encode, collate = (load_symbol(**order[name]) for name in ("load_processor", "encode", "collate"))
     processor, inputs, max_length = load(Path(order["processor"])), tuple(order["inputs"]), order["max_length"]
 

@@ -94,8 +94,9 @@ def test_worker_killed_in_the_rounds_keeps_its_answers(troubled: tuple[Toy, Run]
 
 
 def test_hanging_worker_fails_with_the_timeout(troubled: tuple[Toy, Run]) -> None:
-    first = message(troubled[0], "hanging").partition("\n  asked for test row 0: ")[0]
+    first, asked = message(troubled[0], "hanging").split("\n")
     assert re.fullmatch(r"answer: hanging: .* within 12 s", first)
+    assert re.match(r"  asked for test row \d+: ", asked)
 
 
 def test_error_of_a_backend_names_its_line(troubled: tuple[Toy, Run]) -> None:
