@@ -126,9 +126,7 @@ def test_output_that_is_not_finite_names_its_row(tmp_path, bad):
 
 def test_nan_of_the_reference_is_laid_to_the_model(tmp_path):
     sick = Toy(lambda pixels: {"logits": np.full((len(pixels), 2), np.nan)}, name="pytorch")
-    with pytest.raises(
-        WorkerError, match=r"row \d+ holds NaN or infinity; the model itself gives it, before any ex"
-    ):
+    with pytest.raises(WorkerError, match=r"row \d+ holds NaN or infinity; the model itself gives it, before any ex"):
         collect(tmp_path, sick)
 
 
