@@ -264,6 +264,7 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     """
     from harness.report import integrations, sentences, tables
     from harness.verdicts.comparability import comparisons
+    from harness.verdicts.labels import label_notes
 
     results = ship.results.values()
     groups, regressions = list(comparisons(results)), {result.name: ship.regressions(result) for result in results}
@@ -276,6 +277,8 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     if verbosity == 0:
         yield from filter(None, map(sentences.obstacle, groups))
         yield from (f"{sentences.place(g)}: {text}" for g in groups for text in sentences.spread_of_seeds(g))
+        # Texts about the rows are the same for every backend.
+        yield from dict.fromkeys(f"{sentences.place(g)}: {text}" for g in groups for r in g for text in label_notes(r))
         # The failed test shows all problems.
         yield from (text.partition("; ")[0] for text in integrations.failures(groups, regressions))
         entries = [(held.task, entry) for held in ship.finals for entry in held.entries if entry.error]

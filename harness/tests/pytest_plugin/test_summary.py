@@ -12,7 +12,7 @@ from harness.pytest_plugin.hooks import summary
 from harness.pytest_plugin.session import ShipSession
 from harness.report.tables import summary_table
 from harness.results import store
-from harness.results.schema import Finalist, Finals
+from harness.results.schema import Finalist, Finals, LabelRows
 from harness.util.console import Progress
 
 VERDICTS = """\
@@ -141,3 +141,11 @@ def test_summary_of_many_comparisons_fits_eighty_columns(ship):
     table = summary_table([several[:4], several[5:9], several[10:14]])
     assert 4 == len(table.splitlines())
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_label_that_a_backend_never_answers_is_named_once(ship):
+    fault = LabelRows(label="fault", rows=10, correct=10, lost=10, gained=0, answered=0, reference_answered=10)
+    blind = result("blind", 2.0, answers=replace(answers(), labels=(fault,)))
+    ship.results = {one.name: one for one in (result(), blind)}
+    assert 1 == sum("blind never answers 'fault' (10 test rows)" in line for line in lines(ship))
+    assert 1 == sum("few test rows for 'fault' (10 test rows)" in line for line in lines(ship))
