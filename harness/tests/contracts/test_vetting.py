@@ -274,7 +274,7 @@ def test_modules_elsewhere_are_refused(tmp_path, path):
 
 
 def test_paths_that_are_only_remembered_are_accepted(tmp_path):
-    past = {"name_or_path": "/home/me/model", "special_tokens_map_file": "/root/.cache/huggingface/x"}
+    past = {"name_or_path": "/home/me/model", "special_tokens_map_file": "/home/me/.cache/huggingface/x"}
     tokenizer(tmp_path, **past, chat_template=[{"name": "tool_use", "template": "{{ a/b }}"}])
     write(tmp_path, _name_or_path="../other", **BERT)
     vet(tmp_path)
