@@ -211,7 +211,7 @@ def load(folder: Path) -> torch.nn.Module:
 
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
     with offline():
-        model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True)
+        model = getattr(transformers, architecture).from_pretrained(folder, use_safetensors=True, dtype="float32")
     return model.eval()  # type: ignore[no-any-return]
 
 

@@ -154,19 +154,19 @@ def _usual_processor(config: Mapping[str, Any]) -> str:
     """Return the class of image processor that Transformers pairs with the model's type."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    return str(IMAGE_PROCESSOR_MAPPING_NAMES[config.get("model_type", "")][0])
+    return str(next(iter(IMAGE_PROCESSOR_MAPPING_NAMES[config.get("model_type", "")].values())))
 
 
 def _processor_class(name: str) -> Any:
     """Return the class of image processor by its name of any version; ValueError if Transformers has none.
 
-    By name, because AutoImageProcessor insists on torchvision's variants, whose pixels differ, where they exist.
+    By name, because AutoImageProcessor prefers torchvision's variants, whose pixels differ, where they exist.
     """
     import transformers
 
-    name = name.replace("FeatureExtractor", "ImageProcessor")
-    for variant in (name.removesuffix("Fast").removesuffix("Pil"), name):
-        if name.removesuffix("Fast").removesuffix("Pil").endswith("ImageProcessor") and hasattr(transformers, variant):
+    plain = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
+    for variant in (f"{plain}Pil", plain) if plain.endswith("ImageProcessor") else ():
+        if hasattr(transformers, variant):
             return getattr(transformers, variant)
     raise ValueError(f"transformers {transformers.__version__} has no image_processor_type {name!r}")
 
@@ -202,7 +202,7 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
         return _with_channels(processor, transformers.AutoConfig.for_model(**source.config), place)
     height, width, channels = image_array(rows[0][inputs[0]]).shape
     size = {"height": height, "width": width}
-    return transformers.ViTImageProcessor(do_resize=True, size=size, num_channels=channels)
+    return transformers.ViTImageProcessorPil(do_resize=True, size=size, num_channels=channels)
 
 
 def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -212,8 +212,8 @@ def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
     except ValueError as error:
         expected = f"; the model reads {channels} channels" if channels else ""
         raise HarnessError(f"an image of column {inputs[0]}: {error}{expected}") from error
-    # torchvision's variants return torch's tensors only.
-    tensors = "pt" if type(processor).__name__.endswith("Fast") else "np"
+    # torchvision's classes return torch's tensors only.
+    tensors = "np" if type(processor).__name__.endswith("Pil") else "pt"
     pixels = processor(images, return_tensors=tensors, input_data_format="channels_last")["pixel_values"]
     return [[{"pixel_values": np.asarray(image, dtype=np.float32)}] for image in pixels]
 

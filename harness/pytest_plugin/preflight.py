@@ -31,7 +31,7 @@ from harness.util.machine import check_installed, check_onnxruntime
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
-     "warmup_ratio", "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir", "eval_strategy",
+     "warmup_steps", "weight_decay", "seed", "bf16", "fp16", "output_dir", "eval_strategy",
      "save_strategy", "load_best_model_at_end", "metric_for_best_model", "report_to")
 )  # fmt: skip
 """TrainingArguments that would contradict the recorded recipe."""

@@ -47,9 +47,6 @@ OTHER_HEADS = ("multi_label_classification", "regression")
 """Values of problem_type whose answer is not the label with the largest logit."""
 POSITIONS = re.compile(r"(^|\.)(position_embeddings?|embed_positions|wpe)$")
 TRAIN = "Model(recipe=Recipe(epochs=3))"
-ROPE_BASES = {"full_attention": ("global_rope_theta", "rope_theta"),
-              "sliding_attention": ("local_rope_theta", "rope_local_base_freq")}  # fmt: skip
-"""Layer types in `rope_parameters` of Transformers 5 → names of their base before."""
 FOREIGN = (".safetensors", ".bin", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt", ".pt", ".pth")
 """Suffixes of weights in any format."""
 BATCH = 1000
@@ -254,23 +251,18 @@ def _model_type(fit: Fit) -> Iterator[str]:
 
 
 def _rotary_settings(fit: Fit) -> Iterator[str]:
-    """Check that the installed Transformers reads the settings of rotary positions as their author meant them."""
+    """Check that the installed Transformers has the sorts of rotary positions that config.json declares."""
     from transformers import __version__
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    file, scaling = fit.pretrained / "config.json", fit.declared.get("rope_scaling") or {}
-    sort = scaling.get("rope_type", scaling.get("type", "default"))
-    if sort not in (*ROPE_INIT_FUNCTIONS, "default", "mrope"):
-        yield f"{file}: rope_scaling has the rope_type {sort!r}, unknown to transformers {__version__}"
-    rotary = fit.declared.get("rope_parameters") or {}
-    layers = rotary if all(isinstance(value, dict) for value in rotary.values()) else {"full_attention": rotary}
-    for layer, settings in layers.items() if __version__ < "5" else ():
-        own = [getattr(fit.config, name) for name in ROPE_BASES.get(layer, ()) if hasattr(fit.config, name)]
-        if settings != {"rope_type": "default", "rope_theta": own[0] if own else None}:
-            yield (
-                f"{file}: rope_parameters of Transformers 5 says {settings}, which transformers {__version__} does not "
-                f"read (its base is {own[0] if own else 'unknown'}): declare it as rope_theta and rope_scaling"
-            )
+    for name in ("rope_parameters", "rope_scaling"):  # the latter until Transformers 5
+        declared = fit.declared.get(name) or {}
+        layers = declared.values() if all(isinstance(value, dict) for value in declared.values()) else [declared]
+        for settings in layers:
+            sort = settings.get("rope_type", settings.get("type", "default"))
+            if sort not in (*ROPE_INIT_FUNCTIONS, "default", "mrope"):
+                place = fit.pretrained / "config.json"
+                yield f"{place}: {name} has the rope_type {sort!r}, unknown to transformers {__version__}"
 
 
 def _head(fit: Fit) -> Iterator[str]:

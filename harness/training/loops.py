@@ -155,6 +155,7 @@ def trainer_loop(job: Job) -> list[float]:
     with TemporaryDirectory(dir=job.out) as scratch, job.progress.bar("fine-tune", job.steps) as bar:
         # TrainingArguments sets this for bf16 and never resets it.
         os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(_run_folder(job))
         trainer = CheckedTrainer(
             model=job.module,
             args=transformers.TrainingArguments(**_training_arguments(job, scratch)),
@@ -176,7 +177,7 @@ def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
         "num_train_epochs": recipe.epochs,
         "learning_rate": recipe.learning_rate,
         "per_device_train_batch_size": recipe.batch_size,
-        "warmup_ratio": recipe.warmup,
+        "warmup_steps": min(recipe.warmup, 1 - 1e-9),  # a share; 1 would be a single step
         "weight_decay": recipe.weight_decay,
         "seed": recipe.seed,
         "bf16": recipe.precision == "bf16",
@@ -189,10 +190,14 @@ def _training_arguments(job: Job, scratch: str) -> dict[str, Any]:
         "report_to": list(recipe.report_to),
     }
     if recipe.report_to:
-        folder = job.artifacts / RUNS / f"{job.task.name}.{job.model.name}.seed-{recipe.seed}"
         # Trackio's default would create a public Space on the Hub.
-        arguments |= {"logging_dir": str(folder), "run_name": folder.name, "trackio_space_id": None}
+        arguments |= {"run_name": _run_folder(job).name, "trackio_space_id": None}
     return {**arguments, **recipe.trainer}
+
+
+def _run_folder(job: Job) -> Path:
+    """Return the folder of a TensorBoard run, whose name is the run's for every tracker."""
+    return job.artifacts / RUNS / f"{job.task.name}.{job.model.name}.seed-{job.model.recipe.seed}"
 
 
 @contextmanager
