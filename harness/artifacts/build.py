@@ -1,27 +1,29 @@
 """Build one artifact with its backend's function.
 
 The harness's own builds run in this process, which has torch imported already. An author's build, and a build for
-another environment, runs in a process of its own: it may exit, crash or hang without ending the session.
+another environment, runs in a process of its own: it may exit, crash or hang without ending the session. Where a
+backend has several ways to build, they are tried in their order; an environment is installed when its turn comes.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from harness.artifacts.builder import pack
+from harness.contracts.backend import Route
 from harness.contracts.vetting import offline
-from harness.errors import HarnessError
+from harness.errors import HarnessError, Unsupported
 from harness.measure.client import ChildProcess, worker_environment
 from harness.util.identity import is_built_in, symbol_of
 from harness.util.store import Entry, changed_files
 
 if TYPE_CHECKING:
-    from harness.contracts.backend import Backend, Calibration, Target
+    from harness.contracts.backend import Backend, Calibration, Python, Target
     from harness.contracts.kind import Kind
 
 TIMEOUT_FACTOR = 12
@@ -33,11 +35,10 @@ class Builder(ChildProcess):
 
     ROLE = "builder"
 
-    def build(self, backend: Backend, source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    def build(self, route: Route, source: Path, out: Path, kind: Kind) -> dict[str, str]:
         """Return the settings to record; raise the build's own Unsupported, WorkerError for anything else."""
-        assert backend.build is not None
-        order = {"build": symbol_of(backend.build), "kind": pack(kind), "source": str(source), "out": str(out)}
-        self._send(order | {"elsewhere": backend.builds_in is not None})
+        order = {"build": symbol_of(route.build), "kind": pack(kind), "source": str(source), "out": str(out)}
+        self._send(order | {"elsewhere": route.builds_in is not None})
         settings: dict[str, str] = self._receive()[0]["settings"]
         return settings
 
@@ -51,18 +52,48 @@ def build_artifact(
     calibration: Calibration | None,
     target: Target,
     timeout_s: float,
+    resolve: Callable[[Python], Python] = lambda python: python,
 ) -> dict[str, str]:
-    """Write the artifact of a resolved backend to `out`; return the settings to record."""
+    """Write the artifact of a backend to `out`; return the settings to record.
+
+    `resolve` installs the environment of a route; that of the backend itself is resolved.
+    """
+
+    def follow(route: Route) -> dict[str, str]:
+        if route.builds_in is None and is_built_in(route.build):
+            return route.build(folder, out, kind)
+        python, environment = route.builds_in and resolve(route.builds_in), worker_environment(target.threads)
+        limit_s = TIMEOUT_FACTOR * timeout_s
+        with Builder(backend.name, "harness.artifacts.builder", environment, limit_s, python) as builder:
+            return builder.build(route, folder, out, kind)
+
     with lend_copy(source, out) as folder:
         if backend.calibrate is not None:
             assert calibration is not None
             return backend.calibrate(folder, out, kind, calibration)
+        if backend.routes is not None:
+            return _first_supported(backend.routes(folder), follow, folder, out, kind)
         assert backend.build is not None
-        if backend.builds_in is None and is_built_in(backend.build):
-            return backend.build(folder, out, kind)
-        environment, timeout_s = worker_environment(target.threads), TIMEOUT_FACTOR * timeout_s
-        with Builder(backend.name, "harness.artifacts.builder", environment, timeout_s, backend.builds_in) as builder:
-            return builder.build(backend, folder, out, kind)
+        return follow(Route(backend.build, backend.builds_in))
+
+
+def _first_supported(
+    routes: tuple[Route, ...], follow: Callable[[Route], dict[str, str]], source: Path, out: Path, kind: Kind
+) -> dict[str, str]:
+    """Return the settings of the first route that supports the model, and why those before it do not."""
+    reasons: list[str] = []
+    for route in routes:
+        try:
+            settings = follow(route)
+            if route.check:
+                route.check(source, out, kind)
+        except Unsupported as error:
+            reasons.append(str(error))
+            for path in out.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        else:
+            return settings | ({"not_built_by": "; ".join(reasons)} if reasons else {})
+    raise Unsupported("; ".join(reasons))
 
 
 @contextmanager

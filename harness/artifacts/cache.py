@@ -14,7 +14,7 @@ from harness.artifacts.build import build_artifact, lend_copy
 from harness.contracts.vetting import vet
 from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
-from harness.environments.interpreters import describe_interpreter, resolve_environments
+from harness.environments.interpreters import describe_interpreter, resolve_environment, resolve_environments
 from harness.evaluation import predictions, score
 from harness.measure import client, gpu, worker
 from harness.measure.client import Worker
@@ -112,12 +112,14 @@ class Artifacts:
         return HeldOutRows(calibration, validation, split.metrics[self.task.metric], self.max_drop, _rows_key(split))
 
     def resolve(self, backend: Backend) -> Backend:
-        """Return the backend with an interpreter for each environment that it names."""
+        """Return the backend with an interpreter for each environment that this task's cases need."""
+        if self.task.kind.tokens is not None and backend.runs_in is None:
+            backend = replace(backend, runs_in=backend.generates_in)
         return resolve_environments(backend, self.store, self.progress)
 
     def artifact(self, backend: Backend, source: Entry, rows: Callable[[], HeldOutRows] | None = None) -> Entry:
         """Return a resolved backend's artifact, or `source` if it builds none; `rows` is called if it calibrates."""
-        if backend.build is None and backend.calibrate is None:
+        if not backend.builds:
             return source
         held_out = rows() if backend.calibrate and rows else None
         # Options only concern workers: all variants run the same artifact.
@@ -130,7 +132,10 @@ class Artifacts:
 
         def build(out: Path) -> dict[str, str]:
             with self.progress.bar(f"build {backend.name}"):
-                return build_artifact(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s)
+                return build_artifact(
+                    *(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s),
+                    resolve=lambda python: resolve_environment(python, self.store, self.progress),
+                )
 
         return self.store.get(self._entry_name(backend.name), key, build)
 
@@ -173,7 +178,7 @@ def _rows_key(split: Split) -> str:
 
 def _without_environments(backend: Backend) -> Backend:
     """Leave out the environments: keys depend on what is installed there, not on where they lie."""
-    return replace(backend, builds_in=None, runs_in=None)
+    return replace(backend, builds_in=None, runs_in=None, generates_in=None)
 
 
 def _installed(python: Python | None, packages: tuple[str, ...] = ()) -> dict[str, str] | None:

@@ -1,11 +1,11 @@
-"""Float ONNX graphs of a checkpoint: exports by Optimum, torch and Transformers 5, and Optimum's optimised form."""
+"""Float ONNX graphs of a checkpoint: exports by Optimum, torch and Transformers, and Optimum's optimised form."""
 
 from __future__ import annotations
 
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from harness import checkpoint
+from harness.backends import transformers4
+from harness.contracts.backend import Python, Route
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
@@ -21,26 +23,56 @@ FILE = "model.onnx"
 
 TYPES = "token_type_ids"
 
+PRODUCER = "transformers"
+"""Producer that a graph of Transformers' exporter names; Optimum's names torch."""
+
+MAX_BYTES = 2**31 - 2**20
+"""Most weights in one file: protobuf's limit, less room for the graph itself."""
+
 ENCODER = "encoder_model.onnx"
 """The encoder's graph; only a model that generates text has it."""
 
 
-def export(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Export a checkpoint: Transformers models through Optimum, native ones through torch's own exporter."""
-    import onnx
+OPTIMUM = Python(
+    requirements=(
+        "huggingface-hub==0.36.2",
+        "optimum==2.1.0",
+        "optimum-onnx==0.1.0",
+        "tokenizers==0.22.2",
+        "transformers==4.57.6",
+    ),
+    overlay=True,
+)
+"""Optimum's last release for ONNX, the last Transformers that it admits, and what that needs in older releases than
+this environment has. Exact versions, so that an artifact's key is known before they are installed.
+"""
 
-    with quiet():
-        exporter = _export_native(source, out, kind) if checkpoint.is_native(source) else _export(source, out, kind)
-    graph = onnx.load(next(out.glob("*.onnx")), load_external_data=False)
-    opset = max(entry.version for entry in graph.opset_import)
-    return {"exporter": exporter, "opset": str(opset), "onnx": version("onnx")}
+
+def exporters(source: Path) -> tuple[Route, ...]:
+    """Return the ways to export a checkpoint: torch's for a native module, else Optimum's, else Transformers' own."""
+    if checkpoint.is_native(source):
+        return (Route(export_native),)
+    return Route(export_with_optimum, OPTIMUM, check_export), Route(export_with_transformers)
 
 
-def _export(source: Path, out: Path, kind: Kind) -> str:
+def export_with_optimum(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Export a checkpoint with Optimum."""
+    with quiet(), transformers4.readable(source) as folder:
+        try:
+            model: Any = checkpoint.load(folder)
+        except AttributeError as error:
+            architecture = checkpoint.read_json(source / "config.json")["architectures"][0]
+            if error.name != architecture:
+                raise
+            release = version("transformers")
+            raise Unsupported(f"Transformers {release}, which Optimum needs, has no {architecture}") from error
+        return _export_with_optimum(model, out, kind)
+
+
+def _export_with_optimum(model: Any, out: Path, kind: Kind) -> dict[str, str]:
     from optimum.exporters.onnx import onnx_export_from_model
     from optimum.exporters.tasks import TasksManager
 
-    model: Any = checkpoint.load(source)
     model_type = model.config.model_type
     try:
         tasks = TasksManager.get_supported_tasks_for_model_type(model_type, "onnx", library_name="transformers")
@@ -49,12 +81,62 @@ def _export(source: Path, out: Path, kind: Kind) -> str:
     task = kind.export or kind.name
     if task not in tasks:
         raise Unsupported(f"Optimum exports no {task} head for {model_type}; it exports {', '.join(tasks)}")
-    # Optimum's validation only warns; the pipeline compares every answer with the reference instead. A decoder's two
-    # graphs stay separate: merged, they are branches, which the quantiser does not enter.
+    # Optimum's validation only warns; `check_export` and the pipeline compare answers with the reference instead.
+    # A decoder's two graphs stay separate: merged, they are branches, which the quantiser does not enter.
     separate = checkpoint.generates(model)
     with _refusals("Optimum", model):
         onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=separate)
-    return f"optimum-onnx {version('optimum-onnx')}"
+    return _described(f"optimum-onnx {version('optimum-onnx')}", out)
+
+
+def export_native(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Export a native module with torch's own exporter."""
+    with quiet():
+        exporter = _export_native(source, out, kind)
+    return _described(exporter, out)
+
+
+def _described(exporter: str, out: Path) -> dict[str, str]:
+    import onnx
+
+    graph = onnx.load(next(out.glob("*.onnx")), load_external_data=False)
+    opset = max(entry.version for entry in graph.opset_import)
+    return {"exporter": exporter, "opset": str(opset), "onnx": version("onnx")}
+
+
+def check_export(source: Path, out: Path, kind: Kind) -> None:
+    """Raise Unsupported for a graph that answers the example's rows otherwise than this environment's Transformers.
+
+    The older Transformers under Optimum may read a checkpoint wrongly. Text that is generated is left to the pipeline,
+    which compares every answer.
+    """
+    if is_generating(out):
+        return
+    import onnxruntime
+
+    with quiet():
+        reference = checkpoint.make_run(checkpoint.load(source), "cpu")
+    run = host_run(onnxruntime.InferenceSession(str(out / FILE), providers=["CPUExecutionProvider"]))
+    for row in _single_rows(checkpoint.example(source)):
+        own, expected = run(row), reference(row)
+        for name in own.keys() & expected.keys():
+            tolerance = kind.tolerance.of(expected[name])
+            if not max(tolerance.excesses(own[name], expected[name])) <= 0:
+                distance = tolerance.distance(own[name], expected[name])
+                raise Unsupported(f"Optimum's graph answers otherwise than the checkpoint: {name} by {distance:.2g}")
+
+
+def _single_rows(example: Arrays) -> Iterator[Arrays]:
+    """Yield each row of a batch without its padding."""
+    mask = example.get("attention_mask")
+    for row in range(len(next(iter(example.values())))):
+        kept = None if mask is None else mask[row].astype(bool)
+        yield {
+            name: array[row : row + 1, kept]
+            if kept is not None and array.shape[:2] == mask.shape
+            else array[row : row + 1]
+            for name, array in example.items()
+        }
 
 
 def _export_native(source: Path, out: Path, kind: Kind) -> str:
@@ -69,12 +151,7 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
             module, kwargs=example, dynamo=True, verbose=False, output_names=["logits"], dynamic_shapes=shapes
         )
     assert program is not None
-    model = program.model_proto
-    # The quantiser transposes weights in place and fails on shapes that were recorded before.
-    del model.graph.value_info[:]
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        _remove_source_paths(nodes)
-    onnx.save(model, out / FILE)
+    onnx.save(_stripped(program.model_proto), out / FILE)
     return f"torch.onnx {torch.__version__}"
 
 
@@ -95,6 +172,15 @@ def _refusals(exporter: str, model: Any) -> Iterator[None]:
         raise Unsupported(reason) from error
 
 
+def _stripped(model: Any) -> Any:
+    """Return the graph without notes of the exporter that mislead its readers."""
+    # The quantiser transposes weights in place and fails on shapes that were recorded before.
+    del model.graph.value_info[:]
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        _remove_source_paths(nodes)
+    return model
+
+
 def _remove_source_paths(nodes: Iterable[Any]) -> None:
     """Remove the source files of this machine that each node names: they would be published with the graph."""
     for node in nodes:
@@ -104,24 +190,54 @@ def _remove_source_paths(nodes: Iterable[Any]) -> None:
                 _remove_source_paths(body.node)
 
 
-def export_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Export the checkpoint with Transformers 5's `OnnxExporter`; the kind's axes stay dynamic."""
-    if checkpoint.is_native(source):
-        raise Unsupported("Transformers exports only its own models, not native modules")
+def export_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Export a checkpoint with Transformers' own exporter; the kind's axes stay dynamic."""
     import torch
     from transformers.exporters import OnnxConfig
     from transformers.exporters.exporter_onnx import OnnxExporter
 
-    with quiet():
+    if checkpoint.is_native(source):
+        raise Unsupported("Transformers exports only its own models, not native modules")
+    with quiet(), redirect_stdout(None):  # where torch reports its steps
         model: Any = checkpoint.load(source)
         if checkpoint.generates(model):
-            raise Unsupported("OnnxExporter splits a model that generates into parts that the worker cannot run")
+            raise Unsupported("Transformers' exporter splits a model that generates into parts that nothing here runs")
         example = _example_tensors(source)
         shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
         with _refusals("OnnxExporter", model):
             export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
-        OnnxExporter.save_program(export.program, out / FILE)
-    return {"exporter": f"OnnxExporter, transformers {version('transformers')}", "torch": torch.__version__}
+        save_program(export.program, out)
+    shutil.copyfile(source / "config.json", out / "config.json")
+    return _described(transformers_name("OnnxExporter"), out)
+
+
+def fuse(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Apply Transformers' fusions for ONNX Runtime to a graph of its own exporter, all in float."""
+    from transformers.exporters.exporter_onnx import OnnxExporter
+    from transformers.exporters.onnxruntime_fusions import fuse_for_onnxruntime
+
+    with quiet():
+        program = OnnxExporter.load_program(source / FILE)
+        fuse_for_onnxruntime(program, "cpu")
+        save_program(program, out)
+    shutil.copyfile(source / "config.json", out / "config.json")
+    return {"optimizer": transformers_name("ort_fusions cpu")}
+
+
+def transformers_name(tool: str) -> str:
+    """Return the name of one of Transformers' tools with its version, which counts: they are experimental."""
+    return f"{tool}, transformers {version('transformers')}"
+
+
+def save_program(program: Any, out: Path) -> None:
+    """Save a graph of Transformers' exporter, in one file unless that is too large for the format."""
+    import onnx
+    import onnx_ir
+
+    program.producer_name = PRODUCER
+    weights = sum(value.const_value.nbytes for value in program.graph.initializers.values())
+    onnx_ir.save(program, out / FILE, external_data=f"{FILE}.data" if weights > MAX_BYTES else None)
+    onnx.save(_stripped(onnx.load(out / FILE, load_external_data=False)), out / FILE)
 
 
 def _example_tensors(source: Path) -> dict[str, Any]:
@@ -130,10 +246,20 @@ def _example_tensors(source: Path) -> dict[str, Any]:
     return {name: torch.from_numpy(array) for name, array in checkpoint.example(source).items()}
 
 
-def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
+def optimisers(source: Path) -> tuple[Route, ...]:
+    """Return the way to fuse a float export: that of the library that exported it."""
+    import onnx
+
     if not (source / "config.json").exists():
         raise Unsupported("ORTOptimizer chooses fusions by Transformers model type; a native module has none")
+    by_transformers = not is_generating(source) and (
+        onnx.load(source / FILE, load_external_data=False).producer_name == PRODUCER
+    )
+    return (Route(fuse) if by_transformers else Route(optimise, OPTIMUM),)
+
+
+def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
     from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 

@@ -15,7 +15,15 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from harness.backends.onnx_export import FILE, copy_settings, host_run, input_selector, is_generating
+from harness.backends.onnx_export import (
+    FILE,
+    copy_settings,
+    host_run,
+    input_selector,
+    is_generating,
+    save_program,
+    transformers_name,
+)
 from harness.contracts.backend import Calibration, single_rows
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
@@ -31,6 +39,12 @@ articles with all operators calibrated, and 2 with these."""
 
 LAYERS = ("MatMul", "Gemm", "Conv", "Gather", "LSTM", "GRU")
 """Operators with weights that dynamic quantisation turns into int8."""
+
+DYNAMIC = ("Conv", "MatMul", "Attention", "LSTM", "Gather", "Transpose", "EmbedLayerNormalization")
+"""Operators that dynamic quantisation turns into int8."""
+
+BRANCHES = ("If", "Loop", "Scan", "SequenceMap")
+"""Operators with graphs of their own."""
 
 RANKING_ROWS = 32
 """Validation rows by which layers are ranked; the decision uses all of them."""
@@ -66,7 +80,7 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     return {"quantizer": quantizer, "operators": quantised_operators(out)}
 
 
-def quantise_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+def quantise_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Quantise dynamically with Transformers' own quantizer and its defaults."""
     from transformers.exporters import OnnxRuntimeDynamicConfig, OnnxRuntimeQuantizer
     from transformers.exporters.configs import ExportFormat
@@ -74,10 +88,8 @@ def quantise_with_transformers5(source: Path, out: Path, kind: Kind) -> dict[str
 
     with quiet():
         quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig())
-        program = quantizer.quantize(OnnxExporter.load_program(source / FILE), {}, ExportFormat.ONNX)
-        OnnxExporter.save_program(program, out / FILE)
-    name = f"OnnxRuntimeQuantizer dynamic, transformers {version('transformers')}"
-    return {"quantizer": name, "operators": quantised_operators(out)}
+        save_program(quantizer.quantize(OnnxExporter.load_program(source / FILE), {}, ExportFormat.ONNX), out)
+    return {"quantizer": transformers_name("OnnxRuntimeQuantizer dynamic"), "operators": quantised_operators(out)}
 
 
 def calibrate_by_range(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:
@@ -198,28 +210,39 @@ def _outputs(graph: Path, rows: Sequence[Arrays]) -> list[Arrays]:
 
 
 def _quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> None:
-    """Write the graph's dynamic int8 form to `out`; nodes named in `floats` stay in float."""
-    from optimum.onnxruntime import ORTQuantizer
-    from optimum.onnxruntime.configuration import AutoQuantizationConfig
+    """Write the graph's dynamic int8 form to `out`; nodes named in `floats` stay in float.
 
-    preset = int8_preset(platform.machine(), cpu_flags())
-    config = getattr(AutoQuantizationConfig, preset)(is_static=False, nodes_to_exclude=list(floats))
-    ORTQuantizer(graph).quantize(config, save_dir=out, file_suffix=None)
+    The settings are those of Optimum's presets for processors, which differ in the sign of weights alone: products of
+    activations are int8 too, as in attention, and branches are entered.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    quantize_dynamic(
+        str(graph),
+        str(out / graph.name),
+        op_types_to_quantize=list(DYNAMIC),
+        per_channel=True,
+        weight_type=QuantType[weight_type(platform.machine(), cpu_flags())],
+        nodes_to_exclude=list(floats),
+        extra_options={
+            "WeightSymmetric": True,
+            "MatMulConstBOnly": False,
+            "EnableSubgraph": any(node.op_type in BRANCHES for node in nodes),
+        },
+    )
 
 
 def _describe_dynamic(out: Path) -> dict[str, str]:
-    preset = int8_preset(platform.machine(), cpu_flags())
-    quantizer = f"ORTQuantizer dynamic {preset}, optimum-onnx {version('optimum-onnx')}"
-    return {"quantizer": quantizer, "preset": preset, "operators": quantised_operators(out)}
+    weights = weight_type(platform.machine(), cpu_flags())
+    quantizer = f"quantize_dynamic {weights} per channel, onnxruntime {version('onnxruntime')}"
+    return {"quantizer": quantizer, "operators": quantised_operators(out)}
 
 
-def int8_preset(machine: str, flags: frozenset[str]) -> str:
-    """Return the name of Optimum's quantisation preset for a CPU with these flags."""
-    if machine.lower() in ("arm64", "aarch64"):
-        return "arm64"
-    if {"avx512_vnni", "avx512vnni"} & flags:
-        return "avx512_vnni"
-    return "avx512" if "avx512f" in flags else "avx2"
+def weight_type(machine: str, flags: frozenset[str]) -> str:
+    """Return the type of int8 weights that a processor multiplies fastest: unsigned on x86 without AVX-512."""
+    return "QInt8" if machine.lower() in ("arm64", "aarch64") or "avx512f" in flags else "QUInt8"
 
 
 def _check_single_graph(source: Path) -> None:

@@ -44,20 +44,8 @@ CHOICES: dict[str, tuple[Option, ...]] = {
     "execution": ("sequential", "parallel"),
 }
 
-FINALS_REQUIREMENTS = ("numpy>=2,<3", "transformers>=4.57,<4.58", "pillow>=10")
+FINALS_REQUIREMENTS = ("numpy>=2,<3", "transformers>=5.10,<6", "pillow>=10")
 """Packages that workers need besides the runtime: numpy always, the others in the finals, where workers preprocess."""
-
-TRANSFORMERS5 = Python(
-    requirements=(
-        "transformers==5.23.*",
-        "torch>=2.11,<2.14",
-        "onnx>=1.21",
-        "onnxscript>=0.5",
-        "onnxruntime>=1.23,<2",
-        "pillow>=10",
-    )
-)
-"""Optimum does not admit Transformers 5, so the two need separate environments. The ranges are this project's."""
 
 
 def unavailable(device: Device) -> str | None:
@@ -212,51 +200,50 @@ def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     return {"converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}", "weights": weights}
 
 
-ONNXRUNTIME = Backend(
+_RUNTIME = Backend(
     name="onnxruntime",
     imports=("onnxruntime",),
-    build=onnx_export.export,
+    generates_in=onnx_export.OPTIMUM,
     load=load,
     unavailable=unavailable,
     choices=CHOICES,
 )
 
-ONNXRUNTIME_O2 = replace(ONNXRUNTIME, name="onnxruntime-o2", source=ONNXRUNTIME, build=onnx_export.optimise)
+ONNXRUNTIME = replace(_RUNTIME, routes=onnx_export.exporters)
+
+_DERIVED = replace(_RUNTIME, source=ONNXRUNTIME)
+
+ONNXRUNTIME_O2 = replace(_DERIVED, name="onnxruntime-o2", routes=onnx_export.optimisers)
 
 # ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
-ONNXRUNTIME_INT8 = replace(
-    ONNXRUNTIME, name="onnxruntime-int8", source=ONNXRUNTIME, build=int8.quantise, lossy=True, devices=("cpu",)
-)
+_INT8 = replace(_DERIVED, lossy=True, devices=("cpu",))
 
-ONNXRUNTIME_O2_INT8 = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=int8.quantise_optimised
-)
+ONNXRUNTIME_INT8 = replace(_INT8, name="onnxruntime-int8", build=int8.quantise)
 
-ONNXRUNTIME_INT8_STATIC = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-int8-static", build=None, calibrate=int8.calibrate_by_range
-)
+ONNXRUNTIME_O2_INT8 = replace(_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=int8.quantise_optimised)
 
-ONNXRUNTIME_INT8_PERCENTILE = replace(
-    ONNXRUNTIME_INT8, name="onnxruntime-int8-percentile", build=None, calibrate=int8.calibrate_by_percentile
-)
+ONNXRUNTIME_INT8_STATIC = replace(_INT8, name="onnxruntime-int8-static", calibrate=int8.calibrate_by_range)
 
-ONNXRUNTIME_INT8_GUARDED = replace(ONNXRUNTIME_INT8, name="onnxruntime-int8-guarded", build=None, calibrate=int8.guard)
+ONNXRUNTIME_INT8_PERCENTILE = replace(_INT8, name="onnxruntime-int8-percentile", calibrate=int8.calibrate_by_percentile)
+
+ONNXRUNTIME_INT8_GUARDED = replace(_INT8, name="onnxruntime-int8-guarded", calibrate=int8.guard)
 
 # On the CPU every node would cast float16 to float32 and back.
-ONNXRUNTIME_FP16 = replace(
-    ONNXRUNTIME, name="onnxruntime-fp16", source=ONNXRUNTIME, build=halve, lossy=True, devices=("cuda",)
+ONNXRUNTIME_FP16 = replace(_DERIVED, name="onnxruntime-fp16", build=halve, lossy=True, devices=("cuda",))
+
+ONNXRUNTIME_TRANSFORMERS = replace(
+    _RUNTIME, name="onnxruntime-transformers", build=onnx_export.export_with_transformers
 )
 
-ONNXRUNTIME_TF5 = replace(
-    ONNXRUNTIME, name="onnxruntime-tf5", build=onnx_export.export_with_transformers5, builds_in=TRANSFORMERS5
+ONNXRUNTIME_TRANSFORMERS_FUSED = replace(
+    _DERIVED, name="onnxruntime-transformers-fused", source=ONNXRUNTIME_TRANSFORMERS, build=onnx_export.fuse
 )
 
-ONNXRUNTIME_TF5_INT8 = replace(
-    ONNXRUNTIME_INT8,
-    name="onnxruntime-tf5-int8",
-    source=ONNXRUNTIME_TF5,
-    build=int8.quantise_with_transformers5,
-    builds_in=TRANSFORMERS5,
+ONNXRUNTIME_TRANSFORMERS_INT8 = replace(
+    _INT8,
+    name="onnxruntime-transformers-int8",
+    source=ONNXRUNTIME_TRANSFORMERS,
+    build=int8.quantise_with_transformers,
 )
 
 
@@ -264,4 +251,4 @@ def onnxruntime_at(release: str) -> Backend:
     """Return a backend that runs the float export on another release of ONNX Runtime, such as "1.23.2"."""
     name = f"onnxruntime-{re.sub('[^A-Za-z0-9]+', '-', release)}"
     python = Python(requirements=(f"onnxruntime=={release}", *FINALS_REQUIREMENTS))
-    return replace(ONNXRUNTIME, name=name, source=ONNXRUNTIME, build=None, runs_in=python, devices=("cpu",))
+    return replace(_DERIVED, name=name, runs_in=python, devices=("cpu",))

@@ -39,7 +39,7 @@ def by_length(backend: Backend, rows: int = 4) -> Backend:
 
 
 def _sharing_artifact(backend: Backend) -> Backend:
-    return replace(backend, source=backend, build=None, calibrate=None, builds_in=None)
+    return replace(backend, source=backend, build=None, calibrate=None, routes=None, builds_in=None)
 
 
 def unavailable_reason(backend: Backend, device: Device) -> str | None:

@@ -55,11 +55,17 @@ class Python:
     """Path of its executable; a relative one starts where pytest runs."""
     requirements: tuple[str, ...] = ()
     """Requirements for pip that include or bring numpy. Built once, with the running version of Python."""
+    overlay: bool = False
+    """True installs the requirements alone, without their dependencies, in front of pytest's own environment."""
+    packages: str | None = None
+    """Folder whose packages come before the interpreter's own; set for an overlay that is installed."""
 
     def __post_init__(self) -> None:
         check_tuple("Python", "requirements", self.requirements, "('numpy>=2',)")
         if bool(self.requirements) == (self.interpreter is not None):
             raise HarnessError("Python: give either interpreter= or requirements=, from which one is built")
+        if self.overlay and not self.requirements:
+            raise HarnessError("Python: overlay=True needs requirements= to install in front of this environment")
 
     @property
     def executable(self) -> str:
@@ -131,6 +137,17 @@ class Session(NamedTuple):
     """Reduces an answer after the timed window; None keeps all of it. Set by the harness, never by a backend."""
 
 
+class Route(NamedTuple):
+    """One of several ways to build an artifact."""
+
+    build: Callable[[Path, Path, Kind], dict[str, str]]
+    """As `Backend.build`; raises Unsupported for a model that the next route is to try."""
+    builds_in: Python | None = None
+    """Environment in which it runs; None is pytest's own."""
+    check: Callable[[Path, Path, Kind], None] | None = None
+    """(source folder, artifact, kind) in pytest's environment; raises Unsupported for an artifact to discard."""
+
+
 @explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Backend:
@@ -144,7 +161,9 @@ class Backend:
     build: Callable[[Path, Path, Kind], dict[str, str]] | None = None
     """(source folder, empty output folder, kind) → settings to record; raises Unsupported. None runs the source."""
     calibrate: Callable[[Path, Path, Kind, Calibration], dict[str, str]] | None = None
-    """Like `build`, but also receives held-out rows; a backend has one of the two."""
+    """Like `build`, but also receives held-out rows."""
+    routes: Callable[[Path], tuple[Route, ...]] | None = None
+    """(source folder) → ways to build, tried in order until one supports the model; a backend has one of the three."""
     source: Backend | None = None
     """Backend from whose artifact this one is built; None builds from the checkpoint."""
     lossy: bool = False
@@ -158,6 +177,8 @@ class Backend:
     """Environment in which `build` runs; None is pytest's own."""
     runs_in: Python | None = None
     """Environment in which workers run; None is pytest's own."""
+    generates_in: Python | None = None
+    """Environment in which workers run whose model generates text, unless `runs_in` names another."""
     packages: tuple[str, ...] = ()
     """Distributions whose version changes the answers, artifacts and comparability; in `runs_in` all of them count."""
     choices: Mapping[str, tuple[Option, ...]] = field(default_factory=dict, compare=False)
@@ -174,13 +195,18 @@ class Backend:
             raise HarnessError(f"{owner}: batches_of={self.batches_of} must be positive")
         check_tuple(owner, "imports", self.imports, "('onnxruntime',)")
         check_tuple(owner, "packages", self.packages, "('onnxruntime',)")
-        if self.build and self.calibrate:
-            raise HarnessError(f"{owner}: give build= or calibrate=, not both; each writes the whole artifact")
+        if sum(way is not None for way in (self.build, self.calibrate, self.routes)) > 1:
+            raise HarnessError(f"{owner}: give one of build=, calibrate= and routes=; each writes the whole artifact")
         if self.builds_in and self.build is None:
             raise HarnessError(f"{owner}: builds_in= needs a build= to run there")
         _check_options(owner, self.options, self.choices)
         object.__setattr__(self, "choices", MappingProxyType(dict(self.choices)))
         object.__setattr__(self, "options", MappingProxyType(dict(sorted(self.options.items()))))
+
+    @property
+    def builds(self) -> bool:
+        """Whether it builds an artifact; if not, workers run that of `source`."""
+        return any(way is not None for way in (self.build, self.calibrate, self.routes))
 
     def worker_target(self, target: Target) -> Target:
         """Return the target for this backend's workers: its own options override the run's."""

@@ -9,6 +9,7 @@ library only and registers the package `harness` itself.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import runpy
 import sys
@@ -17,11 +18,18 @@ from pathlib import Path
 
 HARNESS = Path(__file__).parents[1]
 
+OVERLAY = "SHIPBENCH_OVERLAY"
+"""Environment variable with the folder of an overlay's packages; set for processes that run in one."""
+
 
 def installed_packages() -> dict[str, str]:
-    """Return the version of `python`, and as `packages` every installed distribution with its version."""
+    """Return the version of `python`, and as `packages` every installed distribution with its version.
+
+    In an overlay these are its own: the result records what lies under it.
+    """
     packages: dict[str, str] = {}
-    for distribution in metadata.distributions():
+    overlay = os.environ.get(OVERLAY)
+    for distribution in metadata.distributions(path=[overlay]) if overlay else metadata.distributions():
         # Where a distribution is installed twice, the first one is imported.
         packages.setdefault((distribution.metadata["Name"] or "").lower().replace("_", "-"), distribution.version)
     return {"python": platform.python_version(), "packages": ", ".join(f"{n} {v}" for n, v in sorted(packages.items()))}

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from harness.contracts.backend import Backend, Python, Target
 from harness.contracts.kind import Arrays, Kind
-from harness.environments.interpreters import INTERPRETER_VARIABLES
+from harness.environments.interpreters import interpreter_environment
 from harness.errors import Unsupported, WorkerError, worker_error
 from harness.measure import adapters, gpu, protocol, system
 from harness.util.identity import PACKAGE, python_path, symbol_of
@@ -62,8 +62,7 @@ class ChildProcess:
         command = [sys.executable, "-P", "-m", module]
         if home is not None:  # `bootstrap` brings this harness; its neighbours here must stay out of reach there
             command = [home.executable, "-P", str(PACKAGE / "environments/bootstrap.py"), module]
-            kept = {name: value for name, value in environment.items() if name not in INTERPRETER_VARIABLES}
-            environment = {**kept, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}  # the caller's own
+            environment = interpreter_environment(home, environment)
         with theirs:
             try:
                 self._process = subprocess.Popen(

@@ -10,8 +10,8 @@ from conftest import Once, Run, Toy
 
 pytest_plugins = "pytester"
 RELEASE = "1.23.2"
-BACKENDS = f'[ONNXRUNTIME, onnxruntime_at("{RELEASE}"), ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8]'
-NAMES = "ONNXRUNTIME, ONNXRUNTIME_TF5, ONNXRUNTIME_TF5_INT8, onnxruntime_at"
+BACKENDS = f'[ONNXRUNTIME, onnxruntime_at("{RELEASE}"), ONNXRUNTIME_TRANSFORMERS, ONNXRUNTIME_TRANSFORMERS_INT8]'
+NAMES = "ONNXRUNTIME, ONNXRUNTIME_TRANSFORMERS, ONNXRUNTIME_TRANSFORMERS_INT8, onnxruntime_at"
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_releases_and_exporters_share_their_rounds(measured: tuple[Toy, Run]) ->
     toy, run = measured
     assert 0 == run.status, run.text
     found = {result.backend: result for result in toy.results.values()}
-    expected = ["onnxruntime", f"onnxruntime-{RELEASE.replace('.', '-')}", "onnxruntime-tf5", "onnxruntime-tf5-int8"]
+    expected = ["onnxruntime", f"onnxruntime-{RELEASE.replace('.', '-')}", "onnxruntime-transformers", "onnxruntime-transformers-int8"]
     assert expected == sorted(found)
     assert {"ok"} == {result.status for result in found.values()}
     assert 1 == len({(result.measurement, result.series[0].reference_ns) for result in found.values()})
@@ -51,7 +51,7 @@ def test_result_names_the_release_that_ran(measured: tuple[Toy, Run]) -> None:
 
 def test_transformers_5_exports_and_quantises(measured: tuple[Toy, Run]) -> None:
     found = {result.backend: result.artifact for result in measured[0].results.values()}
-    exported, quantised = found["onnxruntime-tf5"], found["onnxruntime-tf5-int8"]
+    exported, quantised = found["onnxruntime-transformers"], found["onnxruntime-transformers-int8"]
     assert exported is not None
     assert quantised is not None
     assert exported.info["exporter"].startswith("OnnxExporter, transformers 5.23.")

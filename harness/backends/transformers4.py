@@ -1,0 +1,53 @@
+"""Checkpoints of Transformers 5 for Transformers 4.57, which Optimum needs: settings under the names that it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from harness.errors import Unsupported
+
+ROTARY = "rope_parameters"
+"""Settings of rotary positions since Transformers 5. Earlier ones drop them, and rotate by other angles."""
+
+BASES_OF_LAYERS = {"modernbert": {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}}
+"""Model type → for each sort of layers the earlier name of the base of its angles."""
+
+
+@contextmanager
+def readable(source: Path) -> Iterator[Path]:
+    """Yield a checkpoint that Transformers 4.57 reads as 5 does; Unsupported for settings that it cannot express."""
+    config = json.loads((source / "config.json").read_text())
+    with TemporaryDirectory() as folder:
+        for path in source.iterdir():
+            (Path(folder) / path.name).symlink_to(path.absolute())
+        (Path(folder) / "config.json").unlink()
+        (Path(folder) / "config.json").write_text(json.dumps(earlier(config)))
+        yield Path(folder)
+
+
+def earlier(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a config.json under earlier names; Unsupported for settings that had none."""
+    config = {name: earlier(value) if _is_config(value) else value for name, value in config.items()}
+    rotary = config.pop(ROTARY, None)
+    return config if rotary is None else config | _earlier_rotary(config["model_type"], rotary)
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, dict) and "model_type" in value
+
+
+def _earlier_rotary(model_type: str, rotary: dict[str, Any]) -> dict[str, Any]:
+    if names := BASES_OF_LAYERS.get(model_type):
+        kinds = {settings.get("rope_type", "default") for settings in rotary.values()}
+        if rotary.keys() == names.keys() and kinds == {"default"}:
+            return {names[layers]: settings["rope_theta"] for layers, settings in rotary.items()}
+    elif "rope_theta" in rotary:
+        scaling = {name: value for name, value in rotary.items() if name not in ("rope_theta", "partial_rotary_factor")}
+        settings = {name: rotary[name] for name in ("rope_theta", "partial_rotary_factor") if name in rotary}
+        return settings | {"rope_scaling": None if scaling.get("rope_type", "default") == "default" else scaling}
+    raise Unsupported(f"Transformers 4.57, which Optimum needs, cannot express {model_type}'s {ROTARY}: {rotary}")
