@@ -33,7 +33,7 @@ UNUSED = ("sklearn", "scipy")
 """Packages that Transformers needs only for assisted generation and for the losses of object detection. Importing them
 takes a worker 2.5 of the 6 s in which it starts.
 """
-OUTPUTS = {"return_dict": True, "torchscript": False, "output_hidden_states": False, "output_attentions": False}
+OUTPUTS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
 """Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
 
 
@@ -137,7 +137,7 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
         return not key.startswith(kind.optional_weights) if as_is else in_body and ".pooler." not in key
 
     missing = sorted(filter(counts, loaded["missing_keys"]))
-    mismatched = sorted(filter(counts, loaded["mismatched_keys"]))
+    mismatched = sorted(key for key, *_ in loaded["mismatched_keys"] if counts(key))
     layers = {_layer(key, body) for key in model.state_dict()}
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
     problems = []
@@ -206,7 +206,7 @@ def load(folder: Path) -> torch.nn.Module:
         if declared.get("logits"):
             model.register_forward_hook(pick_logits)
         return model.eval()
-    _leave_out_unused()
+    leave_out_unused()
     import transformers
 
     architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
@@ -215,7 +215,7 @@ def load(folder: Path) -> torch.nn.Module:
     return model.eval()  # type: ignore[no-any-return]
 
 
-def _leave_out_unused() -> None:
+def leave_out_unused() -> None:
     """Have Transformers, if it is not imported yet, do without UNUSED."""
     if "transformers" in sys.modules:
         return

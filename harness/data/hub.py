@@ -336,7 +336,8 @@ def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: s
     if (status := _status_of(error)) is not None:
         return STATUS.get(status, f"the Hub failed with status {status}; run again later: complete files are kept")
     problem = f"{type(error).__name__}: {inert(str(error))}"
-    if isinstance(error, OSError):
+    # httpx or its successor, by the version of the Hub's library.
+    if isinstance(error, OSError) or any(cls.__name__ == "TransportError" for cls in type(error).__mro__):
         return f"no complete answer from {constants.ENDPOINT} ({problem}); check the network: complete files are kept"
     return problem
 

@@ -59,10 +59,12 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
-    cls, declared = _tokenizer_class(folder)
+    from transformers import AutoTokenizer
+
+    _check_class(folder)
     try:
         with offline():
-            tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
     except Exception as error:  # the Rust library raises it bare
         patterns = ("token*", "vocab*", "*.model", "*.spm")
         files = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
@@ -79,20 +81,15 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     return tokenizer
 
 
-def _tokenizer_class(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the class that reads the tokenizer, and settings in the place of those that Transformers 5 wrote."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast, __version__
+def _check_class(folder: Path) -> None:
+    """Raise HarnessError for a tokenizer of an unknown class, which AutoTokenizer would read as another one's."""
+    from transformers import __version__
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     file = folder / "tokenizer_config.json"
-    declared = checkpoint.read_json(file) if file.is_file() else {}
-    extra, name = declared.get("extra_special_tokens"), declared.get("tokenizer_class")
-    # Before Transformers 5 a list of further special tokens had another name.
-    settings = {"extra_special_tokens": {}, "additional_special_tokens": extra} if isinstance(extra, list) else {}
+    name = (checkpoint.read_json(file) if file.is_file() else {}).get("tokenizer_class")
     if not name or tokenizer_class_from_name(name) is not None:
-        return AutoTokenizer, settings
-    if name == "TokenizersBackend" and (folder / "tokenizer.json").is_file():
-        return PreTrainedTokenizerFast, settings  # its name until Transformers 5: tokenizer.json says everything
+        return
     config = folder / "config.json"
     version = (checkpoint.read_json(config) if config.is_file() else {}).get("transformers_version", "another version")
     raise HarnessError(

@@ -68,7 +68,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubserve
             monkeypatch.setenv(name, value)
         # The library has read its environment by now.
         template = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr("huggingface_hub.file_download.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
         constants = {"ENDPOINT": server.endpoint, "HF_HOME": home, "HF_HUB_CACHE": f"{home}/hub"}
         for name, constant in (constants | {"HF_HUB_DISABLE_XET": True, "HF_HUB_OFFLINE": False}).items():
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", constant)

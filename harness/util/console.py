@@ -23,7 +23,9 @@ LOG_EVERY_S, DRAW_EVERY_S = 30.0, 0.1
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings and log lines below ERROR of third-party libraries."""
+    """Drop warnings, bars, and log lines below ERROR of third-party libraries."""
+    if library := sys.modules.get("transformers"):
+        library.logging.disable_progress_bar()
     loggers = [logging.getLogger(name) for name in NOISY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

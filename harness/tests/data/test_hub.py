@@ -1,6 +1,7 @@
 """Hub downloads from a small server on this machine: selection, pins, digests, reuse, refusals."""
 
 import json
+from inspect import unwrap
 from pathlib import Path
 
 import pytest
@@ -358,14 +359,14 @@ def impatient(monkeypatch):
     """Shorten the timeouts and the waits between tries."""
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", 0.2)
-    monkeypatch.setitem(http_backoff.__kwdefaults__, "base_wait_time", 0)
-    monkeypatch.setitem(http_get.__kwdefaults__, "_nb_retries", 0)
+    monkeypatch.setitem(unwrap(http_backoff).__kwdefaults__, "base_wait_time", 0)
+    monkeypatch.setitem(unwrap(http_get).__kwdefaults__, "_nb_retries", 0)
 
 
 TROUBLES = {
     "429": "the Hub asks for fewer requests (429)",
     "500": "the Hub failed with status 500",
-    "reset": "Connection aborted",
+    "reset": "Server disconnected",
     "truncated": "no complete answer from",
     "wrong-hash": "does not have the digest that the Hub states",
     "stalled": "timed out",

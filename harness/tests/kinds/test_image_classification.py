@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from transformers import BertConfig, CLIPImageProcessor, ResNetConfig, ViTConfig, ViTImageProcessor
+from transformers import BertConfig, CLIPImageProcessorPil, ResNetConfig, ViTConfig, ViTImageProcessorPil
 
 from harness.contracts.sources import Folder, Native, Scratch
 from harness.errors import HarnessError
@@ -19,7 +19,7 @@ PLAIN = {"do_resize": False, "do_normalize": False}
 def folder_of(tmp_path, config=None, processor=None, **changed):
     """A checkpoint's folder with its settings; `changed` edits preprocessor_config.json, None removes a key."""
     (config or ViTConfig()).save_pretrained(tmp_path)
-    (processor or ViTImageProcessor(size={"height": 8, "width": 8})).save_pretrained(tmp_path)
+    (processor or ViTImageProcessorPil(size={"height": 8, "width": 8})).save_pretrained(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     settings = json.loads(file.read_text()) | changed
     file.write_text(json.dumps({name: value for name, value in settings.items() if value is not None}))
@@ -49,19 +49,19 @@ def pixels(processor, *arrays):
 )
 def test_processors_of_every_age_give_the_same_pixels(changed, tmp_path):
     own = load(folder_of(tmp_path, **changed))
-    assert type(own) is ViTImageProcessor
+    assert type(own) is ViTImageProcessorPil
     image = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
-    expected = ViTImageProcessor(size={"height": 8, "width": 8})
+    expected = ViTImageProcessorPil(size={"height": 8, "width": 8})
     assert np.array_equal(pixels(expected, image), pixels(own, image))
 
 
 def test_type_of_the_model_names_a_missing_processor_type(tmp_path):
     folder = folder_of(tmp_path, ResNetConfig(), image_processor_type=None, size={"shortest_edge": 8}, crop_pct=0.9)
-    assert "ConvNextImageProcessor" == type(load(folder)).__name__
+    assert "ConvNextImageProcessorPil" == type(load(folder)).__name__
 
 
 def test_processor_of_transformers_5_lies_in_processor_config(tmp_path):
-    folder = folder_of(tmp_path, processor=CLIPImageProcessor(size={"shortest_edge": 8}))
+    folder = folder_of(tmp_path, processor=CLIPImageProcessorPil(size={"shortest_edge": 8}))
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": settings}))
     (folder / "preprocessor_config.json").unlink()
@@ -92,7 +92,7 @@ def test_mean_of_other_channels_than_the_model_is_refused(tmp_path):
 
 
 def test_channels_survive_saving(tmp_path):
-    config, processor = ViTConfig(num_channels=1), ViTImageProcessor(image_mean=[0.5], image_std=[0.5])
+    config, processor = ViTConfig(num_channels=1), ViTImageProcessorPil(image_mean=[0.5], image_std=[0.5])
     own = load(folder_of(tmp_path / "a", config, processor))
     own.save_pretrained(tmp_path / "b")
     assert 1 == load(tmp_path / "b").num_channels
@@ -110,13 +110,13 @@ def test_channels_survive_saving(tmp_path):
     ],
 )
 def test_images_get_the_channels_of_the_model(image, channels, expected):
-    processor = ViTImageProcessor(**PLAIN, num_channels=channels)
+    processor = ViTImageProcessorPil(**PLAIN, num_channels=channels)
     assert np.allclose(expected / 255, pixels(processor, image)[0], atol=1e-6)
 
 
 def test_colour_is_not_mixed_to_grey_silently():
     with pytest.raises(HarnessError, match=r"an image of column image: it has 3 channels; the model reads 1 channels"):
-        pixels(ViTImageProcessor(**PLAIN, num_channels=1), COLOUR)
+        pixels(ViTImageProcessorPil(**PLAIN, num_channels=1), COLOUR)
 
 
 def test_scratch_declares_its_channels():

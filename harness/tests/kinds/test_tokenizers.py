@@ -32,14 +32,12 @@ def test_a_tokenizer_of_transformers_5_reads_the_same_tokens(tmp_path):
 
 def test_a_list_of_further_special_tokens_is_read(tmp_path):
     tokenizer = text_classification.load_processor(saved(tmp_path, **FIVE, extra_special_tokens=["blair"]))
-    assert ["blair"] == tokenizer.additional_special_tokens
+    assert "blair" in tokenizer.all_special_tokens
 
 
-@pytest.mark.parametrize("name", ["TokenizersBackend", "SomethingTokenizer"])
-def test_an_unknown_tokenizer_class_names_the_version_that_wrote_it(tmp_path, name):
-    saved(tmp_path, tokenizer_class=name)
-    (tmp_path / "tokenizer.json").unlink()
-    message = rf"tokenizer_config.json: no usable tokenizer: tokenizer_class '{name}' is unknown .* saved with 5\.2\.0"
+def test_an_unknown_tokenizer_class_names_the_version_that_wrote_it(tmp_path):
+    saved(tmp_path, tokenizer_class="SomethingTokenizer")
+    message = r"no usable tokenizer: tokenizer_class 'SomethingTokenizer' is unknown .* saved with 5\.2\.0"
     with pytest.raises(HarnessError, match=message):
         text_classification.load_processor(tmp_path)
 

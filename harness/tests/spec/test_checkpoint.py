@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
+from transformers import AutoModel, DistilBertConfig, DistilBertForSequenceClassification, DistilBertModel
 
 from harness import checkpoint
 from harness.contracts.sources import Local, Native
@@ -31,6 +32,23 @@ def saved(tmp_path: Path) -> Path:
 
 def created(saved: Path, labels: tuple[str, ...]) -> torch.nn.Module:
     return checkpoint.create(Local("."), text_classification, saved, saved, labels, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_every_format_make_a_reference_in_float32(saved, dtype):
+    stored = DistilBertForSequenceClassification.from_pretrained(saved).to(dtype)
+    stored.save_pretrained(saved)
+    assert str(dtype) == f"torch.{json.loads((saved / 'config.json').read_text())['dtype']}"
+    models = (
+        checkpoint.load(saved),
+        checkpoint.load_as_is(text_classification, saved),
+        checkpoint.read_model(AutoModel, saved)[0],
+        created(saved, LABELS),
+        created(saved, ("spam", "ham")),
+    )
+    assert {torch.float32} == {weight.dtype for model in models for weight in model.state_dict().values()}
+    bias = stored.distilbert.embeddings.LayerNorm.weight
+    assert torch.equal(bias.float(), models[0].distilbert.embeddings.LayerNorm.weight)
 
 
 def same(one: torch.nn.Module, other: torch.nn.Module, prefix: str) -> bool:
@@ -81,7 +99,7 @@ def test_pickled_weights_are_read_as_tensors(saved):
 def test_code_in_pickled_weights_is_not_run(saved):
     (saved / "model.safetensors").unlink()
     torch.save({"classifier.bias": Harmful(saved / "trace")}, saved / "pytorch_model.bin")
-    with pytest.raises(OSError, match="Unable to load weights"):
+    with pytest.raises(UnpicklingError, match="Weights only load failed"):
         checkpoint.load_as_is(text_classification, saved)
     assert not (saved / "trace").exists()
     torch.load(saved / "pytorch_model.bin", weights_only=False)  # the control: an unsafe load does run it

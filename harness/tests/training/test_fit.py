@@ -206,8 +206,9 @@ ROTARY = LlamaConfig(vocab_size=VOCABULARY, pad_token_id=1, num_key_value_heads=
     ("changes", "message"),
     [
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}, ""),
-        ({"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}, "its base is 10000.0"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4}}, "rope_parameters of Transf"),
+        ({"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}}, ""),
+        ({"rope_parameters": {"rope_type": "helix", "factor": 4.0}}, "rope_parameters has the rope_type 'helix'"),
+        ({"rope_parameters": {"full_attention": {"rope_type": "helix"}}}, "rope_parameters has the rope_type 'helix'"),
         ({"rope_scaling": {"rope_type": "spiral", "factor": 4.0}}, "rope_scaling has the rope_type 'spiral'"),
     ],
 )
@@ -218,6 +219,16 @@ def test_rotary_settings_of_another_version_are_refused(suite, changes, message)
         assert message in problem(suite)
     else:
         assert not notes(suite)
+
+
+def test_rotary_settings_of_every_age_are_read(suite):
+    save(suite, LlamaForSequenceClassification(ROTARY))
+    edit(suite, rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0})
+    expected = fit.Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
+    assert {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0} == expected
+    edit(suite, rope_parameters=None, rope_theta=500.0, rope_scaling={"type": "linear", "factor": 4.0})
+    read = fit.Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
+    assert expected.items() <= read.items()
 
 
 def test_a_model_of_another_kind_names_the_kinds_that_it_fits(suite):
@@ -449,7 +460,7 @@ def test_weights_of_another_library_are_listed(suite, name):
 
 def test_a_broken_or_absent_tokenizer_is_named(suite):
     (suite / "model/tokenizer.json").write_text('{"version"')
-    assert "save one beside the model: tokenizer.json, tokenizer_config.json: Exception: EOF" in problem(suite)
+    assert "save one beside the model: tokenizer.json, tokenizer_config.json: JSONDecodeError" in problem(suite)
     fit.check.cache_clear()
     for file in (suite / "model").glob("*token*"):
         file.unlink()
