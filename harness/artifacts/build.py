@@ -52,18 +52,18 @@ def build_artifact(
     calibration: Calibration | None,
     target: Target,
     timeout_s: float,
-    resolve: Callable[[Python], Python] = lambda python: python,
+    resolve: Callable[[Python], Python] | None = None,
 ) -> dict[str, str]:
-    """Write the artifact of a backend to `out`; return the settings to record.
+    """Write the artifact of a resolved backend to `out`; return the settings to record.
 
-    `resolve` installs the environment of a route; that of the backend itself is resolved.
+    `resolve` returns the interpreter of an environment that a route names.
     """
 
     def follow(route: Route) -> dict[str, str]:
         if route.builds_in is None and is_built_in(route.build):
             return route.build(folder, out, kind)
-        python, environment = route.builds_in and resolve(route.builds_in), worker_environment(target.threads)
-        limit_s = TIMEOUT_FACTOR * timeout_s
+        python = route.builds_in if route.builds_in is None or resolve is None else resolve(route.builds_in)
+        environment, limit_s = worker_environment(target.threads), TIMEOUT_FACTOR * timeout_s
         with Builder(backend.name, "harness.artifacts.builder", environment, limit_s, python) as builder:
             return builder.build(route, folder, out, kind)
 

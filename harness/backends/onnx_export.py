@@ -260,6 +260,7 @@ def optimisers(source: Path) -> tuple[Route, ...]:
 
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
+    checkpoint.leave_out_unused()
     from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 

@@ -17,6 +17,7 @@ from harness.util.text import terminal_safe
 
 COMMANDS = {
     "new": ("new", "Write a suite for a model and a data set, and say what was guessed."),
+    "setup": ("setup", "Install Optimum's environment ahead, for machines and jobs without an index."),
     "report": ("results", "Rebuild the tables from the results."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
     "history": ("results", "Show how the results of each case changed over commits."),

@@ -115,9 +115,8 @@ def environment_key(python: Python) -> str:
 
 def _install(python: Python, store: Store, progress: Progress) -> Python:
     """Return the interpreter of an environment with these requirements; build it if the store has none."""
-    if FOLDER in os.environ:
-        store = replace(store, root=Path(os.environ[FOLDER]).absolute())
-    name, key = "environments/overlay" if python.overlay else "environments/python", environment_key(python)
+    name, key = "overlay" if python.overlay else "python", environment_key(python)
+    store = replace(store, root=Path(os.environ.get(FOLDER) or store.root / "environments").absolute())
 
     def build(out: Path) -> dict[str, str]:
         with progress.bar(f"install {', '.join(python.requirements)}"):

@@ -17,6 +17,7 @@ import warm
 from filelock import FileLock
 from hypothesis import settings
 
+from harness.environments.interpreters import FOLDER
 from harness.results import store
 from harness.results.schema import Result
 
@@ -28,6 +29,8 @@ sys.path += [str(HERE / folder) for folder in ("pytest_plugin", "training")]
 settings.register_profile("same", deadline=None, database=None, derandomize=True)
 settings.register_profile("search", deadline=None, database=None)
 settings.load_profile("same")
+# Optimum's environment is installed once, for all tests and toys, where this repository's own sessions keep it.
+os.environ.setdefault(FOLDER, str(REPOSITORY / ".artifacts/environments"))
 BAG = HERE / "toy" / "bag.py"
 # `pytester` makes the process forget what its test was first to import; what pandas tells pyarrow it tells once only.
 pd.DataFrame().to_parquet(io.BytesIO())

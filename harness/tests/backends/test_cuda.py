@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_models import save_bert
+from tiny_models import build, save_bert
 
 from harness.backends import (
     DEFAULT_BACKENDS,
@@ -36,7 +36,7 @@ def bert(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(bert, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx")
-    ONNXRUNTIME.build(bert, out, text_classification)
+    build(ONNXRUNTIME, bert, out, text_classification)
     return out
 
 
@@ -144,9 +144,9 @@ def test_default_backends_answer_on_a_gpu_nearly_as_the_cpu_does(backend, bert, 
     reason = no_cuda() or (backend.unavailable("cuda") if backend.unavailable else None)
     if reason is not None:
         pytest.skip(reason)
-    if backend.build:
-        backend.build(bert if backend.source is None else exported, tmp_path, text_classification)
-    session = backend.load(tmp_path if backend.build else bert, Target("cuda", 1))
+    if backend.builds:
+        build(backend, bert if backend.source is None else exported, tmp_path, text_classification)
+    session = backend.load(tmp_path if backend.builds else bert, Target("cuda", 1))
     expected, logits = PYTORCH.load(bert, CPU).run(TEXTS)["logits"], session.run(TEXTS)["logits"]
     assert ("cuda", "0") == (session.device, session.settings["tf32"])
     np.testing.assert_allclose(expected, logits, atol=0.05 if backend.lossy else 1e-3)

@@ -1,18 +1,22 @@
 """ONNX Runtime's backends and PyTorch's reference on tiny untrained models."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_models import SIZES, TEXTS, one_each, save_bart, save_bert, save_native, token_batch
+from safetensors.numpy import save_file
+from tiny_models import SIZES, TEXTS, build, one_each, resolve, save_bart, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH, tuned
-from harness.backends.onnx_quantization import int8_preset
+from harness.backends.onnx_quantization import weight_type
 from harness.contracts.backend import Target, format_options
 from harness.contracts.sources import Native, Scratch
 from harness.errors import Unsupported
 from harness.kinds import image_classification, text_classification, translation
+from harness.measure.client import Worker
 from harness.util.forward import check_native
 
 CPU = Target("cpu", 1)
@@ -43,7 +47,7 @@ def vit(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(lstm, tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx")
-    ONNXRUNTIME.build(lstm, out, text_classification)
+    build(ONNXRUNTIME, lstm, out, text_classification)
     return out
 
 
@@ -63,7 +67,7 @@ def test_export_answers_as_the_module_at_every_batch_and_length(lstm, exported):
 def test_export_names_no_source_file(exported, tmp_path):
     bag = save_native(tmp_path, "embedding_bag.py:EmbeddingBagClassifier")  # its graph has a loop
     (tmp_path / "out").mkdir()
-    ONNXRUNTIME.build(bag, tmp_path / "out", text_classification)
+    build(ONNXRUNTIME, bag, tmp_path / "out", text_classification)
     for folder in (exported, tmp_path / "out"):
         model = onnx.load(folder / "model.onnx")
         del model.graph.initializer[:]  # random weights may spell anything
@@ -122,16 +126,17 @@ def test_options_are_read_back_and_keep_the_answers(options, lstm, exported):
 
 def test_optimising_a_native_module_is_unsupported(exported, tmp_path):
     with pytest.raises(Unsupported, match="a native module has none"):
-        ONNXRUNTIME_O2.build(exported, tmp_path, text_classification)
+        build(ONNXRUNTIME_O2, exported, tmp_path, text_classification)
 
 
-def test_head_that_optimum_does_not_export_is_unsupported(vit, tmp_path):
-    with pytest.raises(Unsupported, match="Optimum exports no text-classification head for vit"):
-        ONNXRUNTIME.build(vit, tmp_path, text_classification)
+def test_head_that_optimum_does_not_export_goes_through_transformers(vit, tmp_path):
+    settings = build(ONNXRUNTIME, vit, tmp_path, text_classification)
+    assert "Optimum exports no text-classification head for vit; it exports " in settings["not_built_by"]
+    assert settings["exporter"].startswith("OnnxExporter, transformers 5.")
 
 
 def test_transformers_model_is_exported_by_optimum(vit, tmp_path):
-    settings = ONNXRUNTIME.build(vit, tmp_path, image_classification)
+    settings = build(ONNXRUNTIME, vit, tmp_path, image_classification)
     assert settings["exporter"].startswith("optimum-onnx")
     own, reference = ONNXRUNTIME.load(tmp_path, CPU), PYTORCH.load(vit, CPU)
     batch = checkpoint.example(vit)
@@ -139,16 +144,16 @@ def test_transformers_model_is_exported_by_optimum(vit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("machine", "flags", "preset"),
+    ("machine", "flags", "expected"),
     [
-        ("aarch64", {"asimd"}, "arm64"),
-        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, "avx512_vnni"),
-        ("x86_64", {"avx2", "avx512f"}, "avx512"),
-        ("x86_64", {"avx2"}, "avx2"),
+        ("aarch64", {"asimd"}, "QInt8"),
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, "QInt8"),
+        ("x86_64", {"avx2", "avx512f"}, "QInt8"),
+        ("x86_64", {"avx2"}, "QUInt8"),
     ],
 )
-def test_int8_preset_follows_the_cpu(machine, flags, preset):
-    assert preset == int8_preset(machine, frozenset(flags))
+def test_sign_of_int8_weights_follows_the_cpu(machine, flags, expected):
+    assert expected == weight_type(machine, frozenset(flags))
 
 
 WRITTEN = {"input_ids": np.arange(4, 22).reshape(2, 9), "attention_mask": np.array([[1] * 9, [1] * 5 + [0] * 4])}
@@ -161,12 +166,14 @@ def test_every_form_of_a_generating_model_writes_text(tmp_path):
     for backend in (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8):
         out = tmp_path / backend.name
         out.mkdir()
-        settings = backend.build(tmp_path / "onnxruntime" if backend.source else writer, out, translation)
+        settings = build(backend, tmp_path / "onnxruntime" if backend.source else writer, out, translation)
         graphs = {"encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"}
         assert graphs <= {path.name for path in out.iterdir()}
-        session = backend.load(out, CPU)
-        assert "cpu" == session.device
-        sequences = session.run(WRITTEN)["sequences"]
+        elsewhere = replace(backend, runs_in=resolve(backend.generates_in))
+        with Worker(elsewhere, out, CPU, 120) as worker:
+            assert "cpu" == worker.loaded["device"]
+            worker.put(WRITTEN)
+            sequences = worker.run().outputs["sequences"]
         if backend.lossy:
             assert "MatMulInteger" in settings["operators"]
         else:
@@ -226,7 +233,7 @@ def save_own(folder, name):
 def test_logits_of_a_dictionary_are_trained_and_exported(tmp_path):
     own = save_own(tmp_path, "Dictionary")
     (out := tmp_path / "onnx").mkdir()
-    ONNXRUNTIME.build(own, out, text_classification)
+    build(ONNXRUNTIME, own, out, text_classification)
     batch = texts(own, 0, 1, 2)
     reference, exported = (backend.run(batch) for backend in (PYTORCH.load(own, CPU), ONNXRUNTIME.load(out, CPU)))
     assert ["logits"] == list(reference) == list(exported)
@@ -238,23 +245,24 @@ def test_branch_on_values_is_unsupported_in_one_sentence(tmp_path):
     with pytest.raises(
         Unsupported, match=r"torch.onnx cannot express Branching: .*if features.sum\(\) > 0:\); a branch"
     ) as e:
-        ONNXRUNTIME.build(own, tmp_path, text_classification)
+        build(ONNXRUNTIME, own, tmp_path / "out", text_classification)
     assert 500 > len(str(e.value))
 
 
-def test_unknown_model_type_is_unsupported_in_one_sentence(tmp_path):
+def test_model_type_unknown_to_optimum_goes_through_transformers(tmp_path):
     from transformers import ErnieConfig, ErnieForSequenceClassification
 
     ErnieForSequenceClassification(ErnieConfig(vocab_size=60, **SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(Unsupported, match=r"^Optimum exports no model of the type ernie$"):
-        ONNXRUNTIME.build(tmp_path, tmp_path, text_classification)
+    save_file(token_batch(2, 5), tmp_path / checkpoint.EXAMPLE)
+    settings = build(ONNXRUNTIME, tmp_path, tmp_path / "out", text_classification)
+    assert "Optimum exports no model of the type ernie" == settings["not_built_by"]
 
 
 def test_graph_gets_token_types_that_the_tokenizer_leaves_out(tmp_path):
     batch = token_batch(2, 7)
     source = save_bert(tmp_path, batch)
     (out := tmp_path / "onnx").mkdir()
-    ONNXRUNTIME.build(source, out, text_classification)
+    build(ONNXRUNTIME, source, out, text_classification)
     del batch["token_type_ids"]
     reference, own = (
         backend.run(batch)["logits"] for backend in (PYTORCH.load(source, CPU), ONNXRUNTIME.load(out, CPU))

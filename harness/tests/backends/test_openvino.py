@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_models import save_bert, save_native, token_batch
+from tiny_models import build, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, OPENVINO, OPENVINO_BF16, PYTORCH, openvino
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(REASON), reason=str(REASON))
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     out = tmp_path_factory.mktemp("onnx")
-    ONNXRUNTIME.build(save_bert(tmp_path_factory.mktemp("bert"), token_batch(2, 9)), out, text_classification)
+    build(ONNXRUNTIME, save_bert(tmp_path_factory.mktemp("bert"), token_batch(2, 9)), out, text_classification)
     return out
 
 
@@ -33,7 +33,7 @@ def test_openvino_answers_as_its_source_at_every_batch_and_length(exported):
 def test_unreadable_graph_is_unsupported_with_its_nodes(tmp_path):
     bag = save_native(tmp_path, "embedding_bag.py:EmbeddingBagClassifier")
     (tmp_path / "out").mkdir()
-    ONNXRUNTIME.build(bag, tmp_path / "out", text_classification)
+    build(ONNXRUNTIME, bag, tmp_path / "out", text_classification)
     with pytest.raises(Unsupported, match="cannot read these nodes of the export: ReduceSum-"):
         OPENVINO.load(tmp_path / "out", CPU)
 
@@ -41,7 +41,7 @@ def test_unreadable_graph_is_unsupported_with_its_nodes(tmp_path):
 def test_native_lstm_runs_on_openvino(tmp_path):
     lstm, out = save_native(tmp_path), tmp_path / "out"
     out.mkdir()
-    ONNXRUNTIME.build(lstm, out, text_classification)
+    build(ONNXRUNTIME, lstm, out, text_classification)
     own, reference, batch = OPENVINO.load(out, CPU), PYTORCH.load(lstm, CPU), checkpoint.example(lstm)
     np.testing.assert_allclose(reference.run(batch)["logits"], own.run(batch)["logits"], atol=1e-5)
 

@@ -1,16 +1,36 @@
 """Tiny untrained checkpoints for tests of backends."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from harness import checkpoint
+from harness.artifacts.build import build_artifact
+from harness.contracts.backend import Target
 from harness.contracts.sources import Native
+from harness.environments.interpreters import resolve_environment
 from harness.kinds import text_classification
+from harness.util.console import Progress
+from harness.util.store import Entry, Store
 
 SUITES = Path(__file__).parents[3] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": "eight"}]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def build(backend, source, out, kind=text_classification):
+    """Build an artifact as the pipeline does; return the settings. Optimum's environment is all tests' own."""
+    out.mkdir(exist_ok=True)
+    # The source is no entry of a store, and may hold `out`.
+    with patch("harness.artifacts.build.lend_copy", lambda entry, out: nullcontext(entry.path)):
+        return build_artifact(backend, Entry(source, {}, 0), out, kind, None, Target("cpu", 1), 120, resolve)
+
+
+def resolve(python):
+    """Return the interpreter of an environment, which the tests share."""
+    return resolve_environment(python, Store(Path("unused"), print), Progress(None))
 
 
 def one_each(encoded):
