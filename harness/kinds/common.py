@@ -62,13 +62,16 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     from transformers import AutoTokenizer
 
     _check_class(folder)
+    patterns = ("token*", "vocab*", "*.model", "*.spm")
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
     try:
         with offline():
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+        # Of a folder without a vocabulary Transformers 5 makes a tokenizer without words.
+        if tokenizer.vocab_files_names and not {path.name for path in files} - {"tokenizer_config.json"}:
+            raise FileNotFoundError("no vocabulary")
     except Exception as error:  # the Rust library raises it bare
-        patterns = ("token*", "vocab*", "*.model", "*.spm")
-        files = sorted(path.name for pattern in patterns for path in folder.glob(pattern))
-        reason = f"{', '.join(files)}: {brief_error(error)}" if files else "it has no file of one"
+        reason = f"{', '.join(path.name for path in files)}: {brief_error(error)}" if files else "it has no file of one"
         raise HarnessError(f"{folder}: no usable tokenizer; save one beside the model: {reason}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True

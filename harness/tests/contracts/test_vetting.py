@@ -402,7 +402,7 @@ def test_models_are_read_without_the_network(tmp_path, attempts, monkeypatch, re
     opened, cached_files = [], transformers.utils.hub.cached_files
 
     def ask(*args, **kwargs):  # as a Transformers that asks the Hub about every file that it opens
-        with suppress(OSError, RuntimeError):
+        with suppress(Exception):
             opened.append(args)
             get_session().get("https://huggingface.co/api/models")
         return cached_files(*args, **kwargs)

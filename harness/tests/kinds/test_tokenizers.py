@@ -48,3 +48,15 @@ def test_a_missing_padding_token_says_how_to_set_one(tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(HarnessError, match=r"no padding token.*tokenizer\.pad_token = tokenizer\.eos_token"):
         text_classification.load_processor(tmp_path)
+
+
+@pytest.mark.parametrize("kept", ["config.json", "tokenizer_config.json"])
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path, kept):
+    saved(tmp_path, tokenizer_class="BertTokenizer")
+    for file in tmp_path.glob("*token*"):
+        if file.name != kept:
+            file.unlink()
+    with pytest.raises(
+        HarnessError, match=r"no usable tokenizer; save one beside the model: .*no (file of one|vocabu)"
+    ):
+        text_classification.load_processor(tmp_path)

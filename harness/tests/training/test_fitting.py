@@ -111,8 +111,7 @@ def test_tokenizer_stops_making_what_the_model_ignores(tmp_path):
     again = text_classification.load_processor(tmp_path)
     assert {"input_ids", "attention_mask"} == set(text_classification.encode(again, TEXTS, ("text",), 40)[0][0])
     assert notes == [
-        "token_type_ids of TokenizersBackend is left out: DistilBertForSequenceClassification.forward does not "
-        "take it"
+        "token_type_ids of TokenizersBackend is left out: DistilBertForSequenceClassification.forward does not take it"
     ]
 
 
