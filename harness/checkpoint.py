@@ -39,9 +39,18 @@ OUTPUTS = {"return_dict": True, "output_hidden_states": False, "output_attention
 
 @offline()
 def create(
-    source: Source, kind: Kind, folder: Path, pretrained: Path | None, labels: tuple[str, ...], processor: Any
+    source: Source,
+    kind: Kind,
+    folder: Path,
+    pretrained: Path | None,
+    labels: tuple[str, ...],
+    processor: Any,
+    dropout: float | None = None,
 ) -> torch.nn.Module:
-    """Return the model before training, with a new head for `labels`; `folder` is the suite's."""
+    """Return the model before training, with a new head for `labels`; `folder` is the suite's.
+
+    `dropout` replaces every probability of dropout in a pretrained model's config.
+    """
     import transformers
 
     if isinstance(source, Native):
@@ -59,7 +68,21 @@ def create(
         config = transformers.AutoConfig.for_model(settings.pop("model_type"), **(settings | head | OUTPUTS))
         return auto.from_config(config)  # type: ignore[no-any-return]
     assert pretrained is not None
-    return _with_new_head(auto, pretrained, labels, head) if labels else read_model(auto, pretrained)[0]
+    settings = head if dropout is None else head | _dropouts(pretrained, dropout)
+    return _with_new_head(auto, pretrained, labels, settings) if labels else read_model(auto, pretrained, **settings)[0]
+
+
+def _dropouts(pretrained: Path, probability: float) -> dict[str, float]:
+    """Return the settings of a model's config that are probabilities of dropout, all set to `probability`."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False).to_dict()
+    names = [
+        name for name, value in config.items() if re.search("dropout|pdrop", name) and isinstance(value, float | int)
+    ]
+    if not names:
+        raise HarnessError(f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout")
+    return dict.fromkeys(names, probability)
 
 
 def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:

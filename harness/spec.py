@@ -38,6 +38,8 @@ class Recipe:
     warmup: float = 0.1
     """Share of the steps over which the learning rate rises; it falls linearly afterwards."""
     weight_decay: float = 0.0
+    dropout: float | None = None
+    """Probability of every dropout while a pretrained model is trained; None keeps the model's own."""
     seed: int = 0
     rows: int | None = None
     """Number of training rows to use; None uses all."""
@@ -61,6 +63,8 @@ class Recipe:
         for name in ("trainer", "report_to"):
             if getattr(self, name) and self.loop == "native":
                 raise HarnessError(f"Recipe: {name}= configures Trainer and needs loop='trainer'")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise HarnessError(f"Recipe: dropout={self.dropout} must be at least 0 and less than 1")
         counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
         if min(counts) < 1 or not 0 < self.learning_rate < math.inf or not 0 <= self.warmup <= 1:
             raise HarnessError(
@@ -90,6 +94,10 @@ class Model:
             raise HarnessError(f"model {self.name}: its weights are random, so it needs a Recipe with epochs")
         if self.labels and not self.is_used_as_is:
             raise HarnessError(f"model {self.name}: labels= is for a model used as it is; omit labels= or recipe=")
+        if self.recipe.dropout is not None and isinstance(self.source, Native | Scratch):
+            raise HarnessError(
+                f"model {self.name}: Recipe(dropout=…) is for pretrained models; set it in the module or the config"
+            )
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 

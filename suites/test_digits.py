@@ -41,7 +41,6 @@ TINY_VIT = Model(
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "intermediate_size": 128,
-            "hidden_dropout_prob": 0.1,
             "image_size": 8,
             "patch_size": 2,
             "num_channels": 1,
@@ -54,16 +53,16 @@ TINY_VIT = Model(
         },
     ),
     recipe=Recipe(
-        epochs=60,
-        learning_rate=1e-3,
-        batch_size=32,
+        epochs=40,
+        learning_rate=2e-3,
+        batch_size=64,
         weight_decay=0.05,
         # From random weights the last epoch is the best; 100 validation rows are too few to choose an earlier one.
         keep="last",
     ),
 )
-# As `shipbench gates` proposes: with 10 seeds it scored 0.951 to 0.973.
-MODELS = {TINY_VIT: Gate(min_score=0.93, max_drop=0.01)}
+# As `shipbench gates` proposes: with 10 seeds it scored 0.941 to 0.960.
+MODELS = {TINY_VIT: Gate(min_score=0.925, max_drop=0.01)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

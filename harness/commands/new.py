@@ -18,7 +18,7 @@ from harness.backends import PYTORCH
 from harness.commands.collection import stderr_progress
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Folder, Hub, Local, Native
-from harness.data import hub, inspection, reading, splits, tables
+from harness.data import hub, inspection, layout, reading, splits
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.metrics.entities import is_outside
@@ -77,7 +77,7 @@ def declare_new(parser: ArgumentParser) -> None:
 
 def run_new(options: Namespace) -> int:
     """Write the suite, print what was decided and how to run it; with --run, run it and return pytest's status."""
-    name = options.name or SLUG("-", tables.stem_of(Path(options.data).resolve())).strip("-_") or "task"
+    name = options.name or SLUG("-", layout.stem_of(Path(options.data).resolve())).strip("-_") or "task"
     out = options.out or Path(f"test_{name.replace('-', '_')}.py")
     if out.exists() or not out.parent.is_dir():
         problem = "exists and is not overwritten" if out.exists() else "lies in a folder that does not exist"

@@ -21,7 +21,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from harness.contracts.declarations import check_choice
 from harness.contracts.sources import COMMIT, Hub, RepoType
-from harness.data import tables
+from harness.data import layout, tables
 from harness.errors import HarnessError
 from harness.util.files import write_atomically
 
@@ -29,7 +29,7 @@ CARD = "README.md"
 CONFIGURATION_SUFFIXES = (".json", ".txt", ".model", ".spm", ".jinja")
 INFOS = "dataset_infos.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-DATA_SUFFIXES = (*tables.SUFFIXES, *IMAGE_SUFFIXES)
+DATA_SUFFIXES = (*layout.SUFFIXES, *IMAGE_SUFFIXES)
 READER = ("sep", "delimiter", "encoding")
 """Settings of a card's configuration for reading text files."""
 
@@ -266,9 +266,9 @@ def _infer(names: Sequence[str], config: str, entry: Mapping[str, Any], notes: l
         return Selection(config, {}, list(names), _dialect(entry), notes)
     for name in names:
         path = PurePosixPath(name)
-        sharded = re.fullmatch(r"(\w[\w.]*?)-\d{5}-of-\d{5}(-[0-9a-f]+)?", tables.stem_of(path))
-        split = path.parent.name if tables.stem_of(path).isdigit() else sharded[1] if sharded else None
-        splits.setdefault(split or tables.split_of(Path(), path) or "", []).append(name)
+        sharded = re.fullmatch(r"(\w[\w.]*?)-\d{5}-of-\d{5}(-[0-9a-f]+)?", layout.stem_of(path))
+        split = path.parent.name if layout.stem_of(path).isdigit() else sharded[1] if sharded else None
+        splits.setdefault(split or layout.split_of(Path(), path) or "", []).append(name)
     if others := splits.pop("", []):
         if splits:
             notes = [*notes, f"{len(others)} files named after no split, such as {others[0]}, were left out"]

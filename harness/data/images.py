@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from harness.data import tables
+from harness.data import layout, tables
 from harness.data.row_checks import spelling_twins
 from harness.errors import HarnessError, brief_error
 from harness.kinds.image_classification import (
@@ -65,7 +65,7 @@ def endings() -> frozenset[str]:
 def holds_images(files: Sequence[Path]) -> bool:
     """Return true for files of which some have the ending of an image, or none that of a table."""
     suffixes = {file.suffix.lower() for file in files if not METADATA.fullmatch(file.name)}
-    return ".parquet" not in suffixes and (not suffixes.isdisjoint(endings()) or suffixes.isdisjoint(tables.SUFFIXES))
+    return ".parquet" not in suffixes and (not suffixes.isdisjoint(endings()) or suffixes.isdisjoint(layout.SUFFIXES))
 
 
 def read_images(task: Task, path: Path) -> tuple[dict[str, Dataset], list[str]]:
@@ -139,7 +139,7 @@ def _labelled_rows(path: Path, images: list[Path]) -> list[tuple[str, Path, Any]
     """Return split, file and label of each image; ValueError unless folders are named by label or split."""
     places = {file: file.relative_to(path).parts[:-1] for file in images}
     tops = {place[0] for place in places.values() if place}
-    splits = {top: tables.NAMES.get(top.lower()) for top in tops}
+    splits = {top: layout.NAMES.get(top.lower()) for top in tops}
     depth = 2 if all(splits.values()) and any(len(place) > 1 for place in places.values()) else 1
     strays = [file for file, place in places.items() if len(place) != depth]
     rule = "images lie in folders named by label, these in the folder itself or in train, validation and test"
@@ -166,7 +166,7 @@ def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, P
                 f"{table.place(row)}row {row} names {str(name)!r}, which is no file below {metadata.parent}"
             )
     places = [(metadata.parent / name).relative_to(path).parts[0] for name in names]
-    splits = [tables.NAMES.get(place.lower(), "") for place in places]
+    splits = [layout.NAMES.get(place.lower(), "") for place in places]
     if not all(splits):
         splits = ["train"] * len(names)
     labels = table.rows[task.label] if task.label else [""] * len(names)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import hub, images, tables
+from harness.data import hub, images, layout, tables
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
 from harness.util.identity import tree_sha256
@@ -113,16 +113,16 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
     if path.is_file():
         table, notes = tables.read([path], "train", task, dialect)
         return {"train": table}, notes
-    files, notes = tables.list_files(path)
+    files, notes = layout.list_files(path)
     if not files:
-        raise HarnessError(f"{path} has no file of rows; expected {', '.join(tables.SUFFIXES)}, or images")
-    endings = {tables.suffix_of(file) for file in files}
-    if "" not in endings and endings.isdisjoint({*tables.SUFFIXES, *images.endings()}):
-        expected = f"neither tables ({', '.join(tables.SUFFIXES)}) nor images"
+        raise HarnessError(f"{path} has no file of rows; expected {', '.join(layout.SUFFIXES)}, or images")
+    endings = {layout.suffix_of(file) for file in files}
+    if "" not in endings and endings.isdisjoint({*layout.SUFFIXES, *images.endings()}):
+        expected = f"neither tables ({', '.join(layout.SUFFIXES)}) nor images"
         raise HarnessError(f"{path} holds {', '.join(sorted(endings)[:5])}, {expected}; give a folder with rows")
     if task.kind.images and images.holds_images(files):
         return _images(task, path)
-    splits, more = tables.split_files(path, files)
+    splits, more = layout.split_files(path, files)
     parts, read = _read_splits(task, splits, dialect)
     if "train" not in parts:
         raise HarnessError(

@@ -28,6 +28,8 @@ MAX_GPU_WARM_UP_BLOCKS = 100
 """Blocks of every arm after which rounds begin even if the GPU's clock is not steady: some seconds."""
 MIN_LATER_LAUNCHES, MAX_LAUNCH_ROUNDS = 2, 40
 """Launches between two looks, and rounds in each of them: more rounds do not reduce the spread between launches."""
+UNGATED_ROUNDS = 16
+"""Rounds of each batch size beyond the gate's. No verdict hangs on them, and launches differ more than rounds."""
 ORDER_SEED = 0
 
 Decides = Callable[[Samples], bool]
@@ -48,7 +50,7 @@ def measure(
     the first being the gate's; the others end at their first look. An arm that runs out of memory at a later one has no
     samples of it nor of larger ones; a workload for which the reference runs out of memory is dropped.
     """
-    most = settings.looks[-1] + settings.looks[0] * (len(workloads) - 1)
+    most = settings.looks[-1] + UNGATED_ROUNDS * (len(workloads) - 1)
     with settings.machine.lock(progress.say), progress.bar(f"rounds, at most {most}") as bar:
         run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
@@ -128,7 +130,7 @@ class _Run:
         for name in pool.workers:
             samples.ns.setdefault(name, []).append([])
         began_ns = samples.last_ns = 0
-        for number in range(first, first + launch_plan(self.settings)[launch]):
+        for number in range(first, first + self._rounds_due(samples, launch)):
             if samples.last_ns > limit_ns:
                 samples.cut_short = True
                 break
@@ -154,6 +156,12 @@ class _Run:
             pool.answer(rng.sample(list(pool.workers), len(pool.workers)), *workload.round(number), 1)
             for name in pool.workers:
                 samples.tail_ns.setdefault(name, []).append(pool.last[name].elapsed_ns)
+
+    def _rounds_due(self, samples: Samples, launch: int) -> int:
+        """Return the rounds of a launch; larger batches than the gate's have few."""
+        if samples is self.pairs[0][1]:
+            return launch_plan(self.settings)[launch]
+        return math.ceil(min(UNGATED_ROUNDS, self.settings.looks[0]) / self.settings.launches)
 
     def _gated(self, workload: WorkloadInputs) -> bool:
         return workload is self.pairs[0][0]

@@ -181,10 +181,11 @@ def provenance(group: list[Result]) -> str:
 
 
 def origin(environment: Environment) -> str:
-    """Describe a machine, the versions on it, and the commit."""
+    """Describe a machine, its GPU and the GPU's driver if it has one, the versions on it, and the commit."""
     versions = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
+    gpu = f"{environment.accelerator}, " if environment.accelerator else ""
     return (
         f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads ({environment.wait_policy}), "
-        f"{environment.system}, Python {environment.python}, {versions}; commit "
+        f"{gpu}{environment.system}, Python {environment.python}, {versions}; commit "
         f"{(environment.commit or 'unknown')[:12]}{' with uncommitted changes' if environment.dirty else ''}."
     )

@@ -93,7 +93,7 @@ def _run(part: Part, artifacts: Path) -> Iterator[Figure]:
 def _machine() -> str:
     here = describe("local", usable_cores(), Path(__file__).parent)
     load = "unknown" if here.load_before is None else f"{here.load_before:g}"
-    return f"{origin(here)} Memory {here.memory_gib:g} GiB, accelerator {here.accelerator or 'none'}, load {load}."
+    return f"{origin(here)} Memory {here.memory_gib:g} GiB, load {load}."
 
 
 def _command(names: Sequence[str], artifacts: Path, out: Path | None) -> str:

@@ -25,7 +25,7 @@ from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
 from harness.contracts.vetting import offline
 from harness.data import images, reading, splits
-from harness.data.tables import POINTER
+from harness.data.layout import POINTER
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of

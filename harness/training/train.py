@@ -67,7 +67,9 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             if split.labels:
                 info["order"] = label_order(model, pretrained, split.labels)
         else:
-            module = checkpoint.create(model.source, kind, workspace.folder, pretrained, split.labels, processor)
+            module = checkpoint.create(
+                *(model.source, kind, workspace.folder, pretrained, split.labels, processor), model.recipe.dropout
+            )
         examples = kind.encode(processor, first, task.inputs, model.max_length)
         probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
         batch = probed.batch(range(len(first)))

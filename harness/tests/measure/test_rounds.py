@@ -438,6 +438,12 @@ def test_larger_batches_end_at_their_first_look(run):
     assert (False, False) == (single.decided, several.decided)
 
 
+def test_larger_batches_have_sixteen_rounds(run):
+    workloads = [workload(), workload(batch=4)]
+    single, several = run(workloads=workloads, looks=(24,), launches=2, pytorch="ok").samples
+    assert ([12, 12], [8, 8]) == (counts(single)["pytorch"], counts(several)["pytorch"])
+
+
 def test_larger_batches_are_warmed_up_once_after_the_first_launch(run):
     recorder = Recorder()
     run(check=recorder, workloads=[workload(), workload(batch=4)], launches=2, rounds=1, pytorch="slow")

@@ -56,6 +56,11 @@ def test_uncommitted_changes_are_named():
     assert "; commit unknown." in markdown_text([result(environment=elsewhere(commit=None))])
 
 
+def test_gpu_and_its_driver_are_named():
+    text = markdown_text([result(environment=elsewhere(accelerator="Toy GPU, 570.1"))])
+    assert "2 threads (passive), Toy GPU, 570.1, Linux 6," in text
+
+
 def test_columns_of_the_main_table():
     head, _, reference, other, broken = main_table(markdown_text([result(), result("onnxruntime", 2.0), failed("z")]))
     assert [

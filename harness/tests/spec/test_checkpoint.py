@@ -71,6 +71,22 @@ def test_another_number_of_labels_gets_a_new_head(saved):
     assert 5 == created(saved, tuple("abcde")).config.num_labels
 
 
+@pytest.mark.parametrize("labels", [LABELS, ("a", "b")])
+def test_dropout_replaces_every_probability_of_the_config(saved, labels):
+    model = checkpoint.create(Local("."), text_classification, saved, saved, labels, None, 0.0)
+    config = model.config
+    assert (0, 0, 0) == (config.dropout, config.attention_dropout, config.seq_classif_dropout)
+    assert {0.0} == {layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)}
+    assert 0.1 == created(saved, labels).config.dropout
+
+
+def test_dropout_of_a_model_without_any_is_refused(saved):
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({"model_type": "convnext", "labels": config["id2label"]}))
+    with pytest.raises(HarnessError, match=r"the recipe sets dropout=0.0, and its config.json has no dropout"):
+        checkpoint.create(Local("."), text_classification, saved, saved, LABELS, None, 0.0)
+
+
 def test_a_body_without_a_head_is_refused_as_is(tmp_path):
     DistilBertModel(DistilBertConfig(vocab_size=20, dim=8, n_layers=1, n_heads=2, hidden_dim=16)).save_pretrained(
         tmp_path

@@ -154,6 +154,18 @@ def test_native_modules_train_in_the_native_loop():
         Model(name="toy", source=Native("toy.py:Toy"), recipe=Recipe())
 
 
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, float("nan")])
+def test_dropout_out_of_range_is_refused(dropout):
+    with pytest.raises(HarnessError, match=rf"Recipe: dropout={dropout} must be at least 0 and less than 1"):
+        Recipe(dropout=dropout)
+
+
+@pytest.mark.parametrize("source", [Native("toy.py:Toy"), Scratch(config={}, processor={})], ids=type)
+def test_dropout_is_for_pretrained_models(source):
+    with pytest.raises(HarnessError, match=r"model toy: Recipe\(dropout=…\) is for pretrained models; set it in the "):
+        Model(name="toy", source=source, recipe=Recipe(dropout=0.0))
+
+
 @pytest.mark.parametrize("source", [Native("toy.py:Toy"), Scratch(config={}, processor={})], ids=type)
 def test_random_weights_need_training(source):
     with pytest.raises(HarnessError, match="model toy: its weights are random, so it needs a Recipe with epochs"):
