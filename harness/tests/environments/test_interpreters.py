@@ -1,5 +1,7 @@
 """Other Python environments: which interpreters are refused, and how requirements are installed."""
 
+import os
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -9,7 +11,14 @@ from users import environment, functions_of
 
 from conftest import distribution
 from harness.contracts.backend import Backend, Python, Target
-from harness.environments.interpreters import describe_interpreter, environment_key, resolve_environments
+from harness.environments.interpreters import (
+    FOLDER,
+    describe_interpreter,
+    environment_key,
+    interpreter_environment,
+    resolve_environment,
+    resolve_environments,
+)
 from harness.errors import HarnessError
 from harness.measure.client import Worker
 from harness.spec import cases
@@ -17,6 +26,12 @@ from harness.util.console import Progress
 from harness.util.store import Store
 
 NUMPY = Path(np.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test install in its own store."""
+    monkeypatch.delenv(FOLDER, raising=False)
 
 
 def needing(*requirements: str) -> Backend:
@@ -50,6 +65,7 @@ def test_environment_without_numpy_is_refused(tmp_path: Path) -> None:
         ({"interpreter": "x", "requirements": ("numpy",)}, "give either interpreter= or requirements="),
         ({"requirements": "numpy"}, "must be a tuple of strings"),
         ({"requirements": ("numpy", " ")}, "must be a tuple of strings"),
+        ({"interpreter": "x", "overlay": True}, "overlay=True needs requirements="),
     ],
 )
 def test_ambiguous_environment_is_refused(arguments: dict[str, object], message: str) -> None:
@@ -91,12 +107,19 @@ WHEEL = {
 }
 
 
-def test_environment_is_installed_once_and_again_if_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let pip see nothing but WHEEL."""
     with zipfile.ZipFile(tmp_path / "numpy-9.0-py3-none-any.whl", "w") as wheel:
         for name, content in WHEEL.items():
             wheel.writestr(name, content)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.usefixtures("index")
+def test_environment_is_installed_once_and_again_if_damaged(tmp_path: Path) -> None:
     notes: list[str] = []
     store = Store(tmp_path / "store", notes.append)
     backend = needing("numpy==9.0")
@@ -113,6 +136,59 @@ def test_environment_is_installed_once_and_again_if_damaged(tmp_path: Path, monk
     assert resolved == resolve_environments(backend, store, Progress(None))
     assert 1 == len(notes)
     assert "corrupt" in notes[0]
+
+
+OVERLAY = Python(requirements=("numpy==9.0",), overlay=True)
+
+
+def test_overlay_lies_in_front_of_this_environment(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(NUMPY.parent))  # which would come first
+    python = resolve_environment(OVERLAY, Store(index / "store", print), Progress(None))
+    assert "numpy 9.0" == describe_interpreter(python)["packages"]  # the requirements alone, of all that is in reach
+    lines = "import numpy, pytest; print(numpy.__file__); print(pytest.__file__)"
+    environment = interpreter_environment(python, os.environ)
+    out = subprocess.check_output([python.executable, "-P", "-c", lines], env=environment, text=True).splitlines()
+    assert [f"{python.packages}/numpy/__init__.py", pytest.__file__] == out
+
+
+def test_overlay_leaves_dependencies_out(index: Path) -> None:
+    content = {
+        **WHEEL,
+        "numpy-9.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: numpy\nVersion: 9.0\nRequires-Dist: absent",
+    }
+    with zipfile.ZipFile(index / "numpy-9.0-py3-none-any.whl", "w") as wheel:
+        for name, text in content.items():
+            wheel.writestr(name, text)
+    python = resolve_environment(OVERLAY, Store(index / "store", print), Progress(None))
+    assert "numpy 9.0" == describe_interpreter(python)["packages"]
+
+
+@pytest.mark.usefixtures("index")
+def test_overlay_is_shared_by_stores_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
+    first = resolve_environment(OVERLAY, Store(tmp_path / "one", print), Progress(None))
+    monkeypatch.delenv("PIP_FIND_LINKS")  # it could not be installed again
+    assert first == resolve_environment(OVERLAY, Store(tmp_path / "two", print), Progress(None))
+    assert [first.packages] == [str(path) for path in (tmp_path / "shared").iterdir() if path.is_dir()]
+
+
+def test_overlay_without_index_names_the_command_that_prepares_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(
+        HarnessError,
+        match=r"(?s)cannot install numpy==9\.0: where pip reaches an index .*run once: shipbench setup.*\| ERR",
+    ):
+        resolve_environment(OVERLAY, Store(tmp_path / "store", print), Progress(None))
+    assert [] == [path for path in (tmp_path / "store/environments").iterdir() if path.is_dir()]
+
+
+@pytest.mark.usefixtures("index")
+def test_overlay_needs_no_pip_in_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    python = resolve_environment(OVERLAY, Store(tmp_path / "store", print), Progress(None))
+    assert "numpy 9.0" == describe_interpreter(python)["packages"]
 
 
 def test_environment_key_ignores_the_order_of_requirements() -> None:
