@@ -30,6 +30,17 @@ def readable(source: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def write_tokenizer_class(folder: Path) -> None:
+    """Name the class of a tokenizer, and its further special tokens, as both 4.57 and 5 read them."""
+    file = folder / "tokenizer_config.json"
+    declared = json.loads(file.read_text("utf-8"))
+    if declared.get("tokenizer_class") == "TokenizersBackend":
+        declared["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(further := declared.get("extra_special_tokens"), list):
+        declared |= {"extra_special_tokens": {}, "additional_special_tokens": further}
+    file.write_text(json.dumps(declared, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
 def earlier(config: dict[str, Any]) -> dict[str, Any]:
     """Return the contents of a config.json under earlier names; Unsupported for settings that had none."""
     config = {name: earlier(value) if _is_config(value) else value for name, value in config.items()}

@@ -3,14 +3,12 @@
 `python harness/tests/slow/test_architectures.py` prints it anew.
 """
 
-import re
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.numpy import save_file
 
 HERE = Path(__file__).parent
@@ -28,7 +26,7 @@ from harness.backends import (  # noqa: E402
 )
 from harness.contracts.backend import Target  # noqa: E402
 from harness.errors import Unsupported  # noqa: E402
-from harness.kinds import KINDS, image_classification, text_classification, translation  # noqa: E402
+from harness.kinds import image_classification, text_classification, translation  # noqa: E402
 from harness.measure.client import Worker  # noqa: E402
 
 BACKENDS = (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_TRANSFORMERS, ONNXRUNTIME_TRANSFORMERS_FUSED)
@@ -57,6 +55,8 @@ ARCHITECTURES = {
                              "eos_token_id": 4, "local_attention": 8, "global_attn_every_n_layers": 2},
     "Llama": ENCODER | {"rope_parameters": ROTARY},
     "Ernie": ENCODER,
+    "EuroBert": ENCODER | {"num_key_value_heads": 2, "rope_parameters": ROTARY},
+    "NomicBert": ENCODER,
     "ViT": IMAGE | {"patch_size": 8, **{name: ENCODER[name] for name in list(ENCODER)[1:5]}},
     "Swin": IMAGE | {"patch_size": 4, "embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
     "ConvNext": IMAGE | {"hidden_sizes": [8, 16, 16, 16], "depths": [1, 1, 1, 1]},
@@ -79,7 +79,10 @@ def save(name: str, folder: Path) -> tuple[Path, object]:
     if settings.items() >= IMAGE.items():
         kind, head = image_classification, "ForImageClassification"
     elif settings is WRITER or name == "T5":
-        kind, head = translation, {"T5": "ForConditionalGeneration", "Bart": "ForConditionalGeneration"}.get(name, "MTModel")
+        kind, head = (
+            translation,
+            {"T5": "ForConditionalGeneration", "Bart": "ForConditionalGeneration"}.get(name, "MTModel"),
+        )
     model = getattr(transformers, name + head)(getattr(transformers, f"{name}Config")(**settings)).eval()
     with torch.no_grad():
         for value in model.parameters():
@@ -104,7 +107,7 @@ def batch(kind: object, rows: int, length: int) -> dict[str, np.ndarray]:
 
 
 def outcome(backend, source: Path, kind, checkpointed: Path, out: Path) -> str:
-    """Return the exporter if it is not the backend's first, and the largest difference from PyTorch; else the reason."""
+    """Return the largest difference from PyTorch, after the exporter if it is not the first; else the reason."""
     try:
         settings = build(backend, source, out, kind)
     except Unsupported as error:
@@ -141,4 +144,5 @@ def row(name: str, folder: Path) -> list[str]:
 if __name__ == "__main__":
     for each in sys.argv[1:] or ARCHITECTURES:
         with tempfile.TemporaryDirectory() as scratch:
-            print(f"| {each} | {' | '.join(row(each, Path(scratch)))} |", flush=True)
+            sys.stdout.write(f"| {each} | {' | '.join(row(each, Path(scratch)))} |\n")
+            sys.stdout.flush()
