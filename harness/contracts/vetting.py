@@ -57,10 +57,11 @@ def vet(folder: Path, *, pinned: bool = False) -> None:
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Keep the Hub's library, and through it Transformers and Optimum, from the network."""
-    import transformers  # noqa: F401  # which keeps, for good, the setting that it is first imported with
+    """Keep the Hub's library, and through it Transformers and Optimum, from the network; they draw no bars either."""
+    import transformers  # which, until version 5, keeps the setting that it is first imported with
     from huggingface_hub import constants, utils
 
+    transformers.logging.disable_progress_bar()
     reset = getattr(utils, "reset_sessions", lambda: None)  # until version 1 its sessions keep the setting
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:

@@ -143,7 +143,7 @@ def _load_processor(folder: Path) -> Any:
         settings = settings.get("image_processor", settings)
         name = settings.get("image_processor_type") or settings.get("feature_extractor_type")
         with offline():
-            processor = _processor_class(name or _usual_processor(config)).from_pretrained(folder)
+            processor = processor_class(name or _usual_processor(config)).from_pretrained(folder)
             settings = transformers.AutoConfig.from_pretrained(folder) if config else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise HarnessError(f"{file}: no usable image processor; save one beside the model: {error}") from error
@@ -157,7 +157,7 @@ def _usual_processor(config: Mapping[str, Any]) -> str:
     return str(next(iter(IMAGE_PROCESSOR_MAPPING_NAMES[config.get("model_type", "")].values())))
 
 
-def _processor_class(name: str) -> Any:
+def processor_class(name: str) -> Any:
     """Return the class of image processor by its name of any version; ValueError if Transformers has none.
 
     By name, because AutoImageProcessor prefers torchvision's variants, whose pixels differ, where they exist.
@@ -196,7 +196,7 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
     if isinstance(source, Scratch):
         settings, place = dict(source.processor), "Scratch(processor=…)"
         try:
-            processor = _processor_class(settings.pop("image_processor_type", ""))(**settings)
+            processor = processor_class(settings.pop("image_processor_type", ""))(**settings)
         except ValueError as error:
             raise HarnessError(f"{place}: {error}") from error
         return _with_channels(processor, transformers.AutoConfig.for_model(**source.config), place)

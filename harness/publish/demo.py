@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import Template
+from textwrap import indent
 from typing import Any
 
+from packaging.requirements import Requirement
 from safetensors.numpy import load_file
 
 from harness.checkpoint import EXAMPLE
@@ -30,8 +32,8 @@ APP = "app.py"
 
 REQUIREMENTS = "requirements.txt"
 
-GRADIO = "6.17.3"
-"""The last release that admits huggingface_hub below 1, which Transformers 4.57 insists on."""
+GRADIO = "6.31.0"
+"""The release that the demos are tested with."""
 
 
 def check(result: Result, graphs: bool) -> None:
@@ -64,7 +66,7 @@ def app(publication: Publication, checkpoint: Path) -> str:
     loader, labels = processor(publication), label_names(publication)
     imports = [f"from transformers import {loader}", *(line for run in runs.values() for line in run.imports)]
     if labels == OWN_LABELS:
-        labels = "[name for _, name in sorted(AutoConfig.from_pretrained(path).id2label.items())]"
+        labels = f"[name for _, name in sorted({OWN_LABELS}.items())]"
         imports.append("from transformers import AutoConfig")
     mode, size = ("", ()) if usage.text else _image_format(checkpoint)
     fields = [
@@ -87,14 +89,13 @@ def app(publication: Publication, checkpoint: Path) -> str:
 
 def requirements(publication: Publication) -> str:
     """Return the app's requirements in pip's format, with the measured versions."""
-    names = f"{packages(publication)} {packages(publication, graphs=False)}".replace('"', "").split()
-    if any("onnx" in name for name in names):
-        names.append("onnxruntime")
+    needed = f"{packages(publication)} {packages(publication, graphs=False)}".replace('"', "").split()
+    names = [Requirement(one).name for one in needed]
     process = publication.result.process
     # A worker may have run in an environment of its own, with another ONNX Runtime.
     own = {name: version for name, version in process.settings.items() if name == "onnxruntime"} if process else {}
     versions = {**publication.result.environment.packages, **own}
-    pinned = {name: versions.get(name.partition("[")[0], "").partition("+")[0] for name in names}
+    pinned = {name: versions.get(name, "").partition("+")[0] for name in names}
     lines = [f"{name}=={version}" if version else name for name, version in pinned.items()]
     return "\n".join([f"gradio=={GRADIO}", *lines, ""])
 
@@ -108,7 +109,7 @@ def space(publication: Publication) -> dict[str, Any]:
 
 def _function(number: int, run: Loading) -> str:
     """Return a function that loads one model and returns a function from inputs to logits."""
-    lines = "\n".join(f"    {line}" for line in run.lines)
+    lines = indent("\n".join(run.lines), "    ")
     return f"def load_{number}():\n{lines}\n    return lambda inputs: {run.logits}\n\n"
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from harness import checkpoint
+from harness.backends import transformers4
+from harness.backends.onnx_export import is_generating
 from harness.contracts.backend import DEVICES, REFERENCE
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError
@@ -189,6 +191,8 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         _copy(case.artifact, folder / GRAPHS, leave=names | CONFIGURATION)
         for name in CONFIGURATION & names:
             shutil.copyfile(folder / name, folder / GRAPHS / name)
+        if is_generating(folder / GRAPHS):
+            transformers4.write_tokenizer_class(folder)
     data = case.result.data
     assert data is not None
     publication = Publication(

@@ -15,6 +15,7 @@ from harness.backends.onnx_export import ENCODER, FILE
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS
+from harness.kinds.image_classification import processor_class
 from harness.kinds.sentence_folder import PLAIN
 from harness.results.schema import Data, Result
 
@@ -26,7 +27,7 @@ CARD = "README.md"
 EVIDENCE = "shipbench"
 """Sub-folder with the results behind the card."""
 
-OWN_LABELS = "model.config.id2label"
+OWN_LABELS = "AutoConfig.from_pretrained(path).id2label"
 
 ASSETS = resources.files("harness.publish") / "assets"
 
@@ -86,6 +87,10 @@ class Publication:
         return dict(json.loads(file.read_text())) if file.exists() else None
 
 
+TRANSFORMERS = '"transformers>=5"'
+"""Earlier ones do not know the tokenizers that this one saves."""
+
+
 class Loading(NamedTuple):
     """Lines that load a model."""
 
@@ -98,6 +103,8 @@ class Loading(NamedTuple):
     """Type of its inputs: `pt` or `np`."""
     logits: str = "model(**inputs).logits"
     """Expression for the answer to `inputs`."""
+    outputs: str = "model(**inputs)"
+    """Expression for all outputs, in their order."""
     by_path: bool = False
     """They need a folder; other lines also take a repository's name."""
 
@@ -107,10 +114,15 @@ SESSION = Loading(
     lines=[
         f'session = onnxruntime.InferenceSession(f"{{path}}/{GRAPHS}/{FILE}")',
         "names = [node.name for node in session.get_inputs()]",
+        "",
+        "",
+        "def run(inputs):  # token types that the tokenizer does not give are zero",
+        '    return session.run(None, {n: inputs[n] if n in inputs else 0 * inputs["input_ids"] for n in names})',
     ],
-    packages="onnxruntime transformers",
+    packages=f"onnxruntime {TRANSFORMERS}",
     tensors="np",
-    logits="session.run(None, {name: inputs[name] for name in names})[0]",
+    logits="run(inputs)[0]",
+    outputs="run(inputs)",
     by_path=True,
 )
 
@@ -130,23 +142,22 @@ def loading(publication: Publication, graphs: bool = True) -> Loading:
     folder, kind = publication.folder, KINDS.get(publication.data.kind)
     native, auto_class = checkpoint.is_native(folder), kind.auto_class if kind else "AutoModel"
     if graphs and (folder / GRAPHS).exists():
-        return SESSION if native or kind is None else _optimum(folder / GRAPHS, auto_class)
+        return _optimum(auto_class) if (folder / GRAPHS / ENCODER).exists() else SESSION
     if native:
         return _module(folder, publication.inputs)
     return Loading(
         imports=[f"from transformers import {auto_class}"],
         lines=[f"model = {auto_class}.from_pretrained(path).eval()"],
-        packages="torch transformers",
+        packages=f"torch {TRANSFORMERS}",
     )
 
 
-def _optimum(graphs: Path, auto_class: str) -> Loading:
-    head = auto_class.removeprefix("Auto")
-    name = f"ORT{head}" if head != "Model" else "ORTModelForFeatureExtraction"
-    file = ", use_merged=False" if (graphs / ENCODER).exists() else f', file_name="{FILE}"'
+def _optimum(auto_class: str) -> Loading:
+    """Return the lines for a model that generates text, whose loop over several graphs is Optimum's."""
+    name = f"ORT{auto_class.removeprefix('Auto')}"
     return Loading(
         imports=[f"from optimum.onnxruntime import {name}"],
-        lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}"{file})'],
+        lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}", use_merged=False)'],
         packages='"optimum-onnx[onnxruntime]"',
     )
 
@@ -163,7 +174,7 @@ def _module(folder: Path, inputs: frozenset[str]) -> Loading:
             f"model = {native['class']}({arguments}).eval()",
             f'load_model(model, f"{{path}}/{checkpoint.WEIGHTS}")',
         ],
-        packages="torch safetensors transformers",
+        packages=f"torch safetensors {TRANSFORMERS}",
         logits=f"model({call}){native.get('logits', '')}",
         by_path=True,
     )
@@ -177,14 +188,14 @@ def code(publication: Publication) -> str:
     if usage is None:
         return "\n".join([*lines, "", path, *run.lines])
     loader, labels = processor(publication), label_names(publication)
-    lines += [f"from transformers import {loader}", "", path]
-    lines += [f"processor = {loader}.from_pretrained(path{usage.loading})", *run.lines]
-    if labels != OWN_LABELS and "$labels" in usage.answer:
-        lines.append(f"labels = {labels}")
-        labels = "labels"
-    cut = truncation(publication)
-    answer = Template(usage.answer).substitute(tensors=run.tensors, logits=run.logits, labels=labels, cut=cut)
-    return "\n".join([*lines, "", "", answer])
+    is_named = "labels" in usage.answer
+    config = ["from transformers import AutoConfig"] if is_named and labels == OWN_LABELS else []
+    lines += [*config, f"from transformers import {loader}", "", path]
+    lines += [f"processor = {loader}.from_pretrained(path{usage.loading})"]
+    lines += [f"labels = {labels}"] if is_named else []
+    places = {"tensors": run.tensors, "logits": run.logits, "outputs": run.outputs, "cut": truncation(publication),
+              "length": length(publication) or "processor.model_max_length"}  # fmt: skip
+    return "\n".join([*lines, *run.lines, "", "", Template(usage.answer).substitute(places)])
 
 
 def packages(publication: Publication, graphs: bool = True) -> str:
@@ -202,24 +213,28 @@ def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:
     return [], f"path = {publication.repo!r}"
 
 
-def truncation(publication: Publication) -> str:
-    """Return the arguments that cut texts at the measured length, but within the model's positions."""
+def length(publication: Publication) -> int | None:
+    """Return the measured length of texts, but within the model's positions."""
     lengths = [publication.result.recipe.get("max_length"), (publication.config or {}).get("max_position_embeddings")]
-    if lengths[0] is None:
-        return ", truncation=True"
-    return f", truncation=True, max_length={min(length for length in lengths if isinstance(length, int))}"
+    return None if lengths[0] is None else min(length for length in lengths if isinstance(length, int))
+
+
+def truncation(publication: Publication) -> str:
+    """Return the arguments that cut texts at the measured length."""
+    longest = length(publication)
+    return ", truncation=True" if longest is None else f", truncation=True, max_length={longest}"
 
 
 def processor(publication: Publication) -> str:
     """Return the name of the class that loads the tokenizer or image processor."""
     if USAGE[publication.data.kind].text:
         return "AutoTokenizer"
-    # By name, since AutoImageProcessor insists on torchvision's variants where they exist.
+    # By name, since AutoImageProcessor prefers torchvision's variants, whose pixels differ, where they exist.
     file = publication.folder / "preprocessor_config.json"
-    name = str(json.loads(file.read_text()).get("image_processor_type"))
-    if not name.isidentifier():
-        raise HarnessError(f"{file}: image_processor_type {name!r} must be the name of a class")
-    return name
+    try:
+        return str(processor_class(str(json.loads(file.read_text()).get("image_processor_type"))).__name__)
+    except ValueError as error:
+        raise HarnessError(f"{file}: {error}") from error
 
 
 def label_names(publication: Publication) -> str:

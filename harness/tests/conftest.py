@@ -24,7 +24,7 @@ from harness.results.schema import Result
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 # Slow tests import helpers from these folders, which pytest puts on the path only when it runs their own tests.
-sys.path += [str(HERE / folder) for folder in ("pytest_plugin", "training")]
+sys.path += [str(HERE / folder) for folder in ("backends", "pytest_plugin", "training")]
 # The same examples in every run: CI is red for what changed, not for what was drawn. To search, name another profile.
 settings.register_profile("same", deadline=None, database=None, derandomize=True)
 settings.register_profile("search", deadline=None, database=None)

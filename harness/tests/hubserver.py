@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(json.dumps(told).encode(), 409)
             return
         made = self.server_state.put("model", name, "0" * 40, {".gitattributes": b"*.safetensors filter=lfs"})
-        made.private = bool(asked.get("private"))
+        made.private = asked.get("private") or asked.get("visibility") == "private"  # until version 2, and since
         self._tell({"url": f"{self.server_state.endpoint}/{name}"})
 
     def _batch(self, objects: list[dict[str, object]]) -> None:

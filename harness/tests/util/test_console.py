@@ -1,10 +1,11 @@
 """Progress of a run: one live line on a terminal, plain lines in a log; nothing of either without both."""
 
 import io
+import logging
 
 import pytest
 
-from harness.util.console import Progress, format_seconds
+from harness.util.console import Progress, format_seconds, quiet
 
 
 class Clock:
@@ -164,3 +165,13 @@ def test_nothing_is_shown_without_terminal_and_log():
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min 0 s"), (192.3, "3 min 12 s")])
 def test_durations_are_written_for_people(seconds, text):
     assert text == format_seconds(seconds)
+
+
+def test_quiet_holds_loggers_whose_library_sets_their_level_later(caplog):
+    logger = logging.getLogger("some-library")
+    with quiet():
+        logger.setLevel(logging.INFO)  # as when it is first imported
+        logger.warning("unasked")
+        logger.error("needed")
+    logger.warning("afterwards")
+    assert ["needed", "afterwards"] == caplog.messages
