@@ -55,8 +55,8 @@ def exporters(source: Path) -> tuple[Route, ...]:
     return Route(export_with_optimum, OPTIMUM, check_export), Route(export_with_transformers)
 
 
-def export_with_optimum(source: Path, out: Path, kind: Kind) -> dict[str, str]:
-    """Export a checkpoint with Optimum."""
+def export_with_optimum(source: Path, out: Path, kind: Kind, opset: int | None = None) -> dict[str, str]:
+    """Export a checkpoint with Optimum, by default for the opset that it chooses for the architecture."""
     with quiet(), transformers4.readable(source) as folder:
         try:
             model: Any = checkpoint.load(folder)
@@ -66,10 +66,10 @@ def export_with_optimum(source: Path, out: Path, kind: Kind) -> dict[str, str]:
                 raise
             release = version("transformers")
             raise Unsupported(f"Transformers {release}, which Optimum needs, has no {architecture}") from error
-        return _export_with_optimum(model, out, kind)
+        return _export_with_optimum(model, out, kind, opset)
 
 
-def _export_with_optimum(model: Any, out: Path, kind: Kind) -> dict[str, str]:
+def _export_with_optimum(model: Any, out: Path, kind: Kind, opset: int | None) -> dict[str, str]:
     from optimum.exporters.onnx import onnx_export_from_model
     from optimum.exporters.tasks import TasksManager
 
@@ -85,7 +85,7 @@ def _export_with_optimum(model: Any, out: Path, kind: Kind) -> dict[str, str]:
     # A decoder's two graphs stay separate: merged, they are branches, which the quantiser does not enter.
     separate = checkpoint.generates(model)
     with _refusals("Optimum", model):
-        onnx_export_from_model(model, out, task=task, do_validation=False, no_post_process=separate)
+        onnx_export_from_model(model, out, opset=opset, task=task, do_validation=False, no_post_process=separate)
     return _described(f"optimum-onnx {version('optimum-onnx')}", out)
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from harness.errors import Unsupported
 
+MODEL_FILES = ("model.safetensors", "generation_config.json")
+"""Files that a model is read from, besides its config.json."""
+
 ROTARY = "rope_parameters"
 """Settings of rotary positions since Transformers 5. Earlier ones drop them, and rotate by other angles."""
 
@@ -20,12 +23,15 @@ BASES_OF_LAYERS = {"modernbert": {"full_attention": "global_rope_theta", "slidin
 
 @contextmanager
 def readable(source: Path) -> Iterator[Path]:
-    """Yield a checkpoint that Transformers 4.57 reads as 5 does; Unsupported for settings that it cannot express."""
+    """Yield a checkpoint's model as Transformers 4.57 reads it; Unsupported for settings that it cannot express.
+
+    Without the tokenizer: Optimum would read it and write its own form of it beside the graph.
+    """
     config = json.loads((source / "config.json").read_text())
     with TemporaryDirectory() as folder:
-        for path in source.iterdir():
-            (Path(folder) / path.name).symlink_to(path.absolute())
-        (Path(folder) / "config.json").unlink()
+        for name in MODEL_FILES:
+            if (source / name).exists():
+                (Path(folder) / name).symlink_to((source / name).absolute())
         (Path(folder) / "config.json").write_text(json.dumps(earlier(config)))
         yield Path(folder)
 

@@ -59,14 +59,12 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
-    from transformers import AutoTokenizer
-
-    _check_class(folder)
+    cls, declared = _tokenizer_class(folder)
     patterns = ("token*", "vocab*", "*.model", "*.spm")
     files = sorted(path for pattern in patterns for path in folder.glob(pattern))
     try:
         with offline():
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **settings)
+            tokenizer = cls.from_pretrained(folder, trust_remote_code=False, **declared, **settings)
         # Of a folder without a vocabulary Transformers 5 makes a tokenizer without words.
         if tokenizer.vocab_files_names and not {path.name for path in files} - {"tokenizer_config.json"}:
             raise FileNotFoundError("no vocabulary")
@@ -84,15 +82,23 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
     return tokenizer
 
 
-def _check_class(folder: Path) -> None:
-    """Raise HarnessError for a tokenizer of an unknown class, which AutoTokenizer would read as another one's."""
-    from transformers import __version__
+def _tokenizer_class(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the class that reads the tokenizer, and settings in the place of those that Transformers 5 wrote.
+
+    Transformers 4.57 reads it too, in the overlay in which models generate text.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast, __version__
     from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
 
     file = folder / "tokenizer_config.json"
-    name = (checkpoint.read_json(file) if file.is_file() else {}).get("tokenizer_class")
-    if not name or tokenizer_class_from_name(name) is not None:
-        return
+    declared = checkpoint.read_json(file) if file.is_file() else {}
+    extra, name = declared.get("extra_special_tokens"), declared.get("tokenizer_class")
+    renamed = __version__.startswith("4.") and isinstance(extra, list)
+    settings = {"extra_special_tokens": {}, "additional_special_tokens": extra} if renamed else {}
+    if not name or tokenizer_class_from_name(name) is not None:  # AutoTokenizer would read it as another one's
+        return AutoTokenizer, settings
+    if name == "TokenizersBackend" and (folder / "tokenizer.json").is_file():
+        return PreTrainedTokenizerFast, settings  # its name until Transformers 5: tokenizer.json says everything
     config = folder / "config.json"
     version = (checkpoint.read_json(config) if config.is_file() else {}).get("transformers_version", "another version")
     raise HarnessError(

@@ -1,12 +1,13 @@
 """Ways to export a checkpoint: their order, checkpoints for the older Transformers, and graphs to discard."""
 
+import json
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 from safetensors.numpy import save_file
-from tiny_models import SIZES, build, save_bert, save_native, token_batch
+from tiny_models import SIZES, build, resolve, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import (
@@ -20,9 +21,11 @@ from harness.backends import (
 )
 from harness.backends.onnx_export import OPTIMUM, check_export, exporters
 from harness.backends.transformers4 import earlier
-from harness.contracts.backend import Backend, Route, Target
+from harness.contracts.backend import Backend, Route, Session, Target
 from harness.errors import HarnessError, Unsupported
-from harness.kinds import text_classification
+from harness.kinds import text_classification, translation
+from harness.measure.adapters import Preprocessing, columns_from_rows
+from harness.measure.client import Worker
 from harness.spec import cases
 
 CPU = Target("cpu", 1)
@@ -102,6 +105,29 @@ def test_architecture_that_only_transformers_5_has_goes_through_transformers(tmp
     reason = "Transformers 4.57.6, which Optimum needs, has no EuroBertForSequenceClassification"
     assert reason == settings["not_built_by"]
     assert distance(source, tmp_path / "out") < 1e-5
+
+
+def echo(artifact: Path, target: Target) -> Session:
+    """Answer with the inputs."""
+    return Session(lambda arrays: arrays, "cpu", {})
+
+
+@pytest.mark.parametrize("changes", [{}, {"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["two"]}])
+def test_worker_in_the_overlay_encodes_as_this_environment(tmp_path, changes):
+    folder = save_native(tmp_path)
+    declared = checkpoint.read_json(folder / "tokenizer_config.json") | changes
+    (folder / "tokenizer_config.json").write_text(json.dumps(declared))
+    rows = [{"text": "one two three"}, {"text": "seven"}]
+    tokenizer = translation.load_processor(folder)
+    encoded = translation.encode(tokenizer, rows, ("text",), 16)
+    expected = translation.collate(tokenizer, [example for (example,) in encoded])
+    preprocessing = Preprocessing(translation, folder, ("text",), 16)
+    elsewhere = Backend(name="b", load=echo, runs_in=resolve(OPTIMUM))
+    with Worker(elsewhere, tmp_path, CPU, 120, preprocessing=preprocessing) as worker:
+        worker.put(columns_from_rows(rows, ("text",)))
+        own = worker.run().outputs
+        assert "transformers 4.57.6" in worker.loaded["settings"]["packages"]
+    assert {name: array.tolist() for name, array in expected.items()} == {n: a.tolist() for n, a in own.items()}
 
 
 def refuse(source: Path, out: Path, kind: object) -> dict[str, str]:
