@@ -21,7 +21,7 @@ LOG_EVERY_S, DRAW_EVERY_S = 30.0, 0.1
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop warnings, and log lines below ERROR: libraries set the levels of their own loggers when they are imported."""
+    """Drop warnings and log lines below ERROR, whatever level a library gives its logger when it is imported."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -17,8 +17,8 @@ from typing import Any
 from harness.errors import HarnessError
 
 PACKAGES = (
-    "shipbench", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxruntime", "onnxruntime-gpu",
-    "datasets", "evaluate", "numpy", "openvino", "tensorrt", "torchao",
+    "shipbench", "torch", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu", "datasets", "evaluate", "numpy",
+    "openvino", "tensorrt", "torchao",
 )  # fmt: skip
 
 NOT_COMPARED = frozenset(("memory_gib", "commit", "dirty", "load_before"))

@@ -63,7 +63,7 @@ def test_pushed_folder_downloads_unchanged_and_is_private(hub, tmp_path, capsys)
     )
     back = Path(done.stdout.strip())
     assert files(tmp_path / "out") == files(back)
-    assert f"path = '{REPO}'" in (back / "README.md").read_text()
+    assert f"path = snapshot_download({REPO!r})" in (back / "README.md").read_text()
 
 
 def test_public_option_makes_the_repository_public(hub, tmp_path):

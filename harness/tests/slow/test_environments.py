@@ -34,7 +34,12 @@ def test_releases_and_exporters_share_their_rounds(measured: tuple[Toy, Run]) ->
     toy, run = measured
     assert 0 == run.status, run.text
     found = {result.backend: result for result in toy.results.values()}
-    expected = ["onnxruntime", f"onnxruntime-{RELEASE.replace('.', '-')}", "onnxruntime-transformers", "onnxruntime-transformers-int8"]
+    expected = [
+        "onnxruntime",
+        f"onnxruntime-{RELEASE.replace('.', '-')}",
+        "onnxruntime-transformers",
+        "onnxruntime-transformers-int8",
+    ]
     assert expected == sorted(found)
     assert {"ok"} == {result.status for result in found.values()}
     assert 1 == len({(result.measurement, result.series[0].reference_ns) for result in found.values()})

@@ -1,6 +1,7 @@
 """Cards of kinds that no published suite covers: the lines for graphs answer as PyTorch's lines do."""
 
 import ast
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,6 +25,7 @@ from transformers import (
 from harness.backends import ONNXRUNTIME, transformers4
 from harness.backends.onnx_export import OPTIMUM
 from harness.checkpoint import EXAMPLE
+from harness.environments.interpreters import interpreter_environment
 from harness.kinds import KINDS
 from harness.publish.snippets import Publication, code
 
@@ -85,12 +87,15 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
         inputs=frozenset(),
     )
 
-    def answer(runtime, python=sys.executable):
+    def answer(runtime, variables=os.environ):
         lines = code(publication)
         assert ("from_pretrained(path).eval()" in lines) == (runtime == "torch")
         assert ("from optimum" in lines) == (runtime == "optimum")
         script = f"{lines}\n\nprint(repr(answer(*{INPUTS[name]!r})))"  # as its reader does
-        run = subprocess.run([python, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=variables
+        )
+        assert not run.returncode, run.stderr
         return ast.literal_eval(run.stdout)
 
     expected = answer("torch")
@@ -98,7 +103,7 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     build(ONNXRUNTIME, tmp_path, tmp_path / "onnx", KINDS[name])
     if name in GENERATION:
         transformers4.write_tokenizer_class(tmp_path)
-        answered = answer("optimum", resolve(OPTIMUM).executable)
+        answered = answer("optimum", interpreter_environment(resolve(OPTIMUM), os.environ))
     else:
         answered = answer("onnxruntime")
     assert (pytest.approx(expected, abs=1e-5) if name == "feature-extraction" else expected) == answered
