@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
 
 from harness.contracts.backend import Backend
 from harness.contracts.declarations import unknown
@@ -35,6 +37,9 @@ OWNED = frozenset(
      "save_strategy", "load_best_model_at_end", "metric_for_best_model", "report_to")
 )  # fmt: skip
 """TrainingArguments that would contradict the recorded recipe."""
+
+TESTED = ("5.23", "5.24")
+"""The oldest and the newest minor release of Transformers that the tests run with."""
 
 FEW_ROWS = 50
 """Rows; a model fine-tuned on fewer gets a note."""
@@ -114,11 +119,21 @@ def _check_space(place: Path, selected: Sequence[tuple[Case, Path]]) -> list[str
     return [f"{place} has {sizes}; make room, or set --ship-artifacts"] if free < needed else []
 
 
+def _check_transformers() -> list[str]:
+    """Return a note if Transformers is newer than any that was tested."""
+    release = Version(version("transformers"))
+    if release.release[:2] <= Version(TESTED[1]).release:
+        return []
+    tested = f"shipbench is tested with {' to '.join(TESTED)}"
+    return [f"transformers {release} is installed, and {tested}; answers are compared with the reference's as always"]
+
+
 def _checks(
     selected: Sequence[tuple[Case, Path]], readable: set[tuple[Task, Path]]
 ) -> Iterator[Callable[[], Sequence[str] | None]]:
     """Yield the checks, which return notes; those of models only for tasks in `readable`, which those of rows fill."""
     yield check_onnxruntime
+    yield _check_transformers
     models = dict.fromkeys((case.task, case.model, folder) for case, folder in selected)
     for backend in dict.fromkeys(case.backend for case, _ in selected):
         yield partial(_check_backend, backend)

@@ -15,7 +15,13 @@ import pytest
 from harness.backends import ONNXRUNTIME, PYTORCH
 from harness.contracts.sources import Folder, Local, Native
 from harness.errors import HarnessError
-from harness.pytest_plugin.preflight import _check_earlier, _check_source, _check_space, check_cases
+from harness.pytest_plugin.preflight import (
+    _check_earlier,
+    _check_source,
+    _check_space,
+    _check_transformers,
+    check_cases,
+)
 from harness.results import store
 from harness.spec import Case, Model, Recipe, Task
 from harness.util.console import Progress
@@ -144,3 +150,10 @@ def test_a_full_disk_is_noted_with_sizes(tmp_path, monkeypatch, free, notes):
     lines = _check_space(tmp_path / "new" / "artifacts", [(own, folder), (replace(own, backend=ONNXRUNTIME), folder)])
     assert notes == len(lines)
     assert not notes or re.search(r"artifacts has 3.0 GB free, and .* may take 3.0 GB; make room, or set", lines[0])
+
+
+@pytest.mark.parametrize(("release", "notes"), [("5.23.0", 0), ("5.24.7", 0), ("5.25.0", 1), ("6.0.0.dev0", 1)])
+def test_a_transformers_newer_than_tested_is_noted(monkeypatch, release, notes):
+    monkeypatch.setattr("harness.pytest_plugin.preflight.version", lambda _: release)
+    text = "".join(_check_transformers())
+    assert bool(notes) == (f"transformers {release} is installed, and shipbench is tested with 5.23 to 5.24; " in text)
