@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from harness import checkpoint
-from harness.backends import transformers4
 from harness.contracts.backend import Python, Route
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported, brief_error
@@ -48,6 +49,16 @@ this environment has. Exact versions, so that an artifact's key is known before 
 """
 
 
+MODEL_FILES = (checkpoint.WEIGHTS, "generation_config.json")
+"""Files that a model is read from, besides its config.json."""
+
+ROTARY = "rope_parameters"
+"""Settings of rotary positions since Transformers 5. Earlier ones drop them, and rotate by other angles."""
+
+BASES_OF_LAYERS = {"modernbert": {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}}
+"""Model type → for each sort of layers the earlier name of the base of its angles."""
+
+
 def exporters(source: Path) -> tuple[Route, ...]:
     """Return the ways to export a checkpoint: torch's for a native module, else Optimum's, else Transformers' own."""
     if checkpoint.is_native(source):
@@ -57,7 +68,7 @@ def exporters(source: Path) -> tuple[Route, ...]:
 
 def export_with_optimum(source: Path, out: Path, kind: Kind, opset: int | None = None) -> dict[str, str]:
     """Export a checkpoint with Optimum, by default for the opset that it chooses for the architecture."""
-    with quiet(), transformers4.readable(source) as folder:
+    with quiet(), _readable_by_4(source) as folder:
         try:
             model: Any = checkpoint.load(folder)
         except AttributeError as error:
@@ -87,6 +98,55 @@ def _export_with_optimum(model: Any, out: Path, kind: Kind, opset: int | None) -
     with _refusals("Optimum", model):
         onnx_export_from_model(model, out, opset=opset, task=task, do_validation=False, no_post_process=separate)
     return _described(f"optimum-onnx {version('optimum-onnx')}", out)
+
+
+@contextmanager
+def _readable_by_4(source: Path) -> Iterator[Path]:
+    """Yield a checkpoint's model as Transformers 4.57 reads it; Unsupported for settings that it cannot express.
+
+    Without the tokenizer: Optimum would read it and write its own form of it beside the graph.
+    """
+    config = checkpoint.read_json(source / "config.json")
+    with TemporaryDirectory() as folder:
+        for name in MODEL_FILES:
+            if (source / name).exists():
+                (Path(folder) / name).symlink_to((source / name).absolute())
+        (Path(folder) / "config.json").write_text(json.dumps(earlier(config)))
+        yield Path(folder)
+
+
+def write_tokenizer_class(folder: Path) -> None:
+    """Name the class of a tokenizer, and its further special tokens, as both 4.57 and 5 read them."""
+    file = folder / "tokenizer_config.json"
+    declared = json.loads(file.read_text("utf-8"))
+    if declared.get("tokenizer_class") == "TokenizersBackend":
+        declared["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(further := declared.get("extra_special_tokens"), list):
+        declared |= {"extra_special_tokens": {}, "additional_special_tokens": further}
+    file.write_text(json.dumps(declared, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def earlier(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of a config.json under earlier names; Unsupported for settings that had none."""
+    config = {name: earlier(value) if _is_config(value) else value for name, value in config.items()}
+    rotary = config.pop(ROTARY, None)
+    return config if rotary is None else config | _earlier_rotary(config["model_type"], rotary)
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, dict) and "model_type" in value
+
+
+def _earlier_rotary(model_type: str, rotary: dict[str, Any]) -> dict[str, Any]:
+    if names := BASES_OF_LAYERS.get(model_type):
+        kinds = {settings.get("rope_type", "default") for settings in rotary.values()}
+        if rotary.keys() == names.keys() and kinds == {"default"}:
+            return {names[layers]: settings["rope_theta"] for layers, settings in rotary.items()}
+    elif "rope_theta" in rotary:
+        scaling = {name: value for name, value in rotary.items() if name not in ("rope_theta", "partial_rotary_factor")}
+        settings = {name: rotary[name] for name in ("rope_theta", "partial_rotary_factor") if name in rotary}
+        return settings | {"rope_scaling": None if scaling.get("rope_type", "default") == "default" else scaling}
+    raise Unsupported(f"Transformers 4.57, which Optimum needs, cannot express {model_type}'s {ROTARY}: {rotary}")
 
 
 def export_native(source: Path, out: Path, kind: Kind) -> dict[str, str]:

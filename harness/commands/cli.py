@@ -1,4 +1,4 @@
-"""The command line, `shipbench COMMAND …`, and its smallest commands: `publish`, `hash` and `selftest`."""
+"""The command line, `shipbench COMMAND …`, and its smallest commands: `setup`, `publish`, `hash` and `selftest`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.util.text import terminal_safe
 
 COMMANDS = {
     "new": ("new", "Write a suite for a model and a data set, and say what was guessed."),
-    "setup": ("setup", "Install Optimum's environment ahead, for machines and jobs without an index."),
+    "setup": ("cli", "Install Optimum's environment ahead, for machines and jobs without an index."),
     "report": ("results", "Rebuild the tables from the results."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
     "history": ("results", "Show how the results of each case changed over commits."),
@@ -55,6 +55,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (HarnessError, OSError) as error:  # an OSError names its file, too
         print(f"error: {terminal_safe(str(error))}", file=sys.stderr)
         return 4
+
+
+def declare_setup(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench setup`."""
+    folder = "keep it under DIR (default: .artifacts; the variable SHIPBENCH_ENVIRONMENTS takes precedence)"
+    parser.add_argument("--ship-artifacts", type=Path, default=".artifacts", metavar="DIR", dest="to", help=folder)
+
+
+def run_setup(options: Namespace) -> int:
+    """Install the overlay in which Optimum runs, unless it is there; print what it holds and where."""
+    from harness.backends.onnx_export import OPTIMUM
+    from harness.environments.interpreters import describe_interpreter, resolve_environment
+    from harness.util.console import Progress
+    from harness.util.store import Store
+
+    say = partial(print, flush=True)
+    python = resolve_environment(OPTIMUM, Store(options.to, say, say), Progress(log=sys.stdout))
+    say(f"{describe_interpreter(python)['packages']}, in {python.packages}")
+    return 0
 
 
 def declare_publish(parser: ArgumentParser) -> None:

@@ -205,7 +205,7 @@ class Backend:
 
     @property
     def builds(self) -> bool:
-        """Whether it builds an artifact; if not, workers run that of `source`."""
+        """True if it builds an artifact; else workers run that of `source`."""
         return any(way is not None for way in (self.build, self.calibrate, self.routes))
 
     def worker_target(self, target: Target) -> Target:

@@ -140,7 +140,8 @@ def _fill_environment(out: Path, python: Python) -> None:
 
 def _fill_overlay(out: Path, python: Python) -> None:
     """Install the requirements alone into a folder, by this environment's pip or, where it has none, by a new one."""
-    words = [*PIP_INSTALL, "--no-deps", "--target", str(out), *sorted(python.requirements)]
+    # Byte code of all of Transformers would take longer, and as much space, as that of what is imported.
+    words = [*PIP_INSTALL, "--no-deps", "--no-compile", "--target", str(out), *sorted(python.requirements)]
     if importlib.util.find_spec("pip"):
         _run_module(sys.executable, words, python)
         return

@@ -94,7 +94,7 @@ def _tokenizer_class(folder: Path) -> tuple[Any, dict[str, Any]]:
     declared = checkpoint.read_json(file) if file.is_file() else {}
     extra, name = declared.get("extra_special_tokens"), declared.get("tokenizer_class")
     renamed = __version__.startswith("4.") and isinstance(extra, list)
-    settings = {"extra_special_tokens": {}, "additional_special_tokens": extra} if renamed else {}
+    settings: dict[str, Any] = {"extra_special_tokens": {}, "additional_special_tokens": extra} if renamed else {}
     if not name or tokenizer_class_from_name(name) is not None:  # AutoTokenizer would read it as another one's
         return AutoTokenizer, settings
     if name == "TokenizersBackend" and (folder / "tokenizer.json").is_file():

@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 
 from harness import checkpoint
-from harness.backends import transformers4
-from harness.backends.onnx_export import is_generating
+from harness.backends.onnx_export import is_generating, write_tokenizer_class
 from harness.contracts.backend import DEVICES, REFERENCE
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError
@@ -192,7 +191,7 @@ def _fill(case: MeasuredCase, order: Order, folder: Path) -> list[str]:
         for name in CONFIGURATION & names:
             shutil.copyfile(folder / name, folder / GRAPHS / name)
         if is_generating(folder / GRAPHS):
-            transformers4.write_tokenizer_class(folder)
+            write_tokenizer_class(folder)
     data = case.result.data
     assert data is not None
     publication = Publication(

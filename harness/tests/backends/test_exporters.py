@@ -19,8 +19,7 @@ from harness.backends import (
     ONNXRUNTIME_TRANSFORMERS_INT8,
     PYTORCH,
 )
-from harness.backends.onnx_export import OPTIMUM, check_export, exporters
-from harness.backends.transformers4 import earlier
+from harness.backends.onnx_export import OPTIMUM, check_export, earlier, exporters
 from harness.contracts.backend import Backend, Route, Session, Target
 from harness.errors import HarnessError, Unsupported
 from harness.kinds import text_classification, translation

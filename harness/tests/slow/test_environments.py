@@ -54,11 +54,11 @@ def test_result_names_the_release_that_ran(measured: tuple[Toy, Run]) -> None:
     assert all(process is not None and RELEASE != process.settings["onnxruntime"] for process in found.values())
 
 
-def test_transformers_5_exports_and_quantises(measured: tuple[Toy, Run]) -> None:
+def test_transformers_exports_and_quantises(measured: tuple[Toy, Run]) -> None:
     found = {result.backend: result.artifact for result in measured[0].results.values()}
     exported, quantised = found["onnxruntime-transformers"], found["onnxruntime-transformers-int8"]
     assert exported is not None
     assert quantised is not None
-    assert exported.info["exporter"].startswith("OnnxExporter, transformers 5.23.")
+    assert exported.info["exporter"].startswith("OnnxExporter, transformers 5.")
     assert "MatMulInteger" in quantised.info["operators"]
     assert exported.size_bytes > quantised.size_bytes

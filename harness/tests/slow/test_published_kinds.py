@@ -22,8 +22,8 @@ from transformers import (
     BertModel,
 )
 
-from harness.backends import ONNXRUNTIME, transformers4
-from harness.backends.onnx_export import OPTIMUM
+from harness.backends import ONNXRUNTIME
+from harness.backends.onnx_export import OPTIMUM, write_tokenizer_class
 from harness.checkpoint import EXAMPLE
 from harness.environments.interpreters import interpreter_environment
 from harness.kinds import KINDS
@@ -102,7 +102,7 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     assert expected
     build(ONNXRUNTIME, tmp_path, tmp_path / "onnx", KINDS[name])
     if name in GENERATION:
-        transformers4.write_tokenizer_class(tmp_path)
+        write_tokenizer_class(tmp_path)
         answered = answer("optimum", interpreter_environment(resolve(OPTIMUM), os.environ))
     else:
         answered = answer("onnxruntime")
