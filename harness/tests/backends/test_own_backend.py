@@ -206,7 +206,7 @@ def test_any_exception_of_a_stage_is_recorded(error: BaseException, message: str
         ({"imports": (1,)}, "imports=.* must be a tuple of strings"),
         ({"packages": "tvm"}, "packages='tvm' must be a tuple of strings"),
         ({"builds_in": Python(interpreter="x")}, "builds_in= needs a build="),
-        ({"build": cases, "calibrate": cases}, "build= or calibrate=, not both"),
+        ({"build": cases, "calibrate": cases}, "give one of build=, calibrate= and routes="),
     ],
 )
 def test_wrong_declaration_is_refused(arguments: dict[str, Any], message: str) -> None:
