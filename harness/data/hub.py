@@ -39,6 +39,9 @@ STATUS = {
     429: "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which has a higher limit",
 }
 
+REQUEST_ERRORS = (OSError, errors.HfHubHTTPError.__bases__[0])
+"""Errors of a request to the Hub: the second is httpx's or its successor's, by the version of the Hub's library."""
+
 
 class Note(msgspec.Struct, frozen=True):
     """Record of a complete download. The Hub's cache does not tell a partial one from a complete one."""
@@ -336,8 +339,7 @@ def _explain(error: BaseException, source: Hub, repo_type: RepoType, revision: s
     if (status := _status_of(error)) is not None:
         return STATUS.get(status, f"the Hub failed with status {status}; run again later: complete files are kept")
     problem = f"{type(error).__name__}: {inert(str(error))}"
-    # httpx or its successor, by the version of the Hub's library.
-    if isinstance(error, OSError) or any(cls.__name__ == "TransportError" for cls in type(error).__mro__):
+    if isinstance(error, REQUEST_ERRORS):
         return f"no complete answer from {constants.ENDPOINT} ({problem}); check the network: complete files are kept"
     return problem
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.hub import inert
+from harness.data.hub import REQUEST_ERRORS, inert
 from harness.errors import HarnessError
 from harness.util.text import redact_secrets
 
@@ -27,10 +27,10 @@ def check(repo: str, public: bool, evidence: str) -> None:
     try:
         # The token is for "read", "write", "fineGrained", or its role is unknown.
         role = str(api.whoami().get("auth", {}).get("accessToken", {}).get("role", ""))
-        info = api.repo_info(repo, repo_type="model")
+        info = api.model_info(repo)
     except errors.RepositoryNotFoundError:
         info = None
-    except (OSError, ValueError) as error:
+    except (*REQUEST_ERRORS, ValueError) as error:
         raise HarnessError(_explain(error, repo, "nothing was done yet")) from error
     if role == "read":
         raise HarnessError(f"the token is read-only at {constants.ENDPOINT}; set HF_TOKEN to one that may write")
@@ -58,7 +58,7 @@ def upload(repo: str, public: bool, folder: Path, message: str) -> str:
         commit = api.upload_folder(
             repo_id=repo, folder_path=folder, commit_message=message, delete_patterns="*", repo_type="model"
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (*REQUEST_ERRORS, ValueError, RuntimeError) as error:
         state = (
             f"{repo} is unchanged, or complete if only the reply was lost; {folder} is complete; run the same "
             "command again, which sends only the missing files"

@@ -143,6 +143,13 @@ def test_busy_hub_is_explained(hub, tmp_path, capsys):
     assert "the Hub asks for fewer requests (429)" in capsys.readouterr().err
 
 
+def test_unreachable_hub_is_explained(hub, tmp_path, capsys, monkeypatch):
+    shop.stock(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert 4 == push(tmp_path)
+    assert "no complete answer from http://127.0.0.1:9 (ConnectError" in capsys.readouterr().err
+
+
 def test_killed_upload_is_finished_by_the_same_command(hub, tmp_path):
     shop.stock(tmp_path)
     graph = file_sha256(next((tmp_path / "artifacts").rglob("onnxruntime-0*/model.onnx")))
