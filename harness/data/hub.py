@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from fsspec.utils import glob_translate
@@ -39,7 +39,7 @@ STATUS = {
     429: "the Hub asks for fewer requests (429); wait some minutes, or set HF_TOKEN, which has a higher limit",
 }
 
-REQUEST_ERRORS = (OSError, errors.HfHubHTTPError.__bases__[0])
+REQUEST_ERRORS = (OSError, cast("type[Exception]", errors.HfHubHTTPError.__bases__[0]))
 """Errors of a request to the Hub: the second is httpx's or its successor's, by the version of the Hub's library."""
 
 
