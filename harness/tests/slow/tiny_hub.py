@@ -307,7 +307,9 @@ def marian() -> dict[str, bytes]:
     model = MarianMTModel(config)
     model.generation_config.update(max_length=12, num_beams=2, bad_words_ids=[[pieces["<pad>"]]])
     with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder, safe_serialization=False)
+        model.save_pretrained(folder)
+        (Path(folder) / "model.safetensors").unlink()
+        torch.save(model.state_dict(), Path(folder) / "pytorch_model.bin")
         return files | {path.name: path.read_bytes() for path in _files(Path(folder))}
 
 
