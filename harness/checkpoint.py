@@ -81,7 +81,9 @@ def _dropouts(pretrained: Path, probability: float) -> dict[str, float]:
         name for name, value in config.items() if re.search("dropout|pdrop", name) and isinstance(value, float | int)
     ]
     if not names:
-        raise HarnessError(f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout")
+        raise HarnessError(
+            f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout; leave dropout= out"
+        )
     return dict.fromkeys(names, probability)
 
 

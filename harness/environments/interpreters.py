@@ -171,11 +171,9 @@ def _run_module(interpreter: str, arguments: list[str], python: Python) -> None:
             raise
     if process.returncode:
         errors = [line for line in output if line.lower().startswith("error")] or output
-        raise HarnessError(
-            f"cannot install {', '.join(python.requirements)}: "
-            + (OVERLAY_ADVICE if python.overlay else ENVIRONMENT_ADVICE)
-            + "".join(f"\n  | {line}" for line in errors[-5:])
-        )
+        advice = OVERLAY_ADVICE if python.overlay else ENVIRONMENT_ADVICE
+        advice += "".join(f"\n  | {line}" for line in errors[-5:])
+        raise HarnessError(f"cannot install {', '.join(python.requirements)}: {advice}")
 
 
 def _relocate_scripts(built: Path, kept: Path) -> None:
