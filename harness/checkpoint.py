@@ -82,7 +82,7 @@ def _dropouts(pretrained: Path, probability: float) -> dict[str, float]:
     ]
     if not names:
         raise HarnessError(
-            f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout; leave dropout= out"
+            f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout; leave it out"
         )
     return dict.fromkeys(names, probability)
 

@@ -91,7 +91,8 @@ class Toy:
             *("pytest", f"--basetemp={tempfile.mkdtemp(dir=self.pytester.path)}"),
             *(("-p", "toydata.onelook") if undecided else ()),
             *("--ship-launches=1", f"--ship-artifacts={self.artifacts}"),
-            *(() if page else ("--ship-no-page",)),
+            # A warm process has imported anyio, which is also a plug-in of pytest.
+            *(() if page else ("--ship-no-page", "-W", "ignore::pytest.PytestAssertRewriteWarning")),
             *options,
         ]
         return self.command(*words, env=env, fresh=page, timeout_s=timeout_s)
