@@ -359,6 +359,7 @@ def impatient(monkeypatch):
     """Shorten the timeouts and the waits between tries."""
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", 0.2)
+    monkeypatch.setattr("huggingface_hub.file_download._ETAG_RETRY_TIMEOUT", 0.2)
     monkeypatch.setitem(unwrap(http_backoff).__kwdefaults__, "base_wait_time", 0)
     monkeypatch.setitem(unwrap(http_get).__kwdefaults__, "_nb_retries", 0)
 
