@@ -73,9 +73,8 @@ def explanations(group: list[Result]) -> list[str]:
     texts = ", ".join(f"{name} {100 * spread:.1f} %" for name, spread in spreads.items() if spread is not None)
     launches = [f"Standard deviation of speed-ups between launches: {texts}."] if texts else []
     return [
-        *reasons, *larger_batches(group), *metric_readings(group), *other_scores(group), *float_layers(group), *pareto,
-        *spread_of_seeds(group),
-        *launches,
+        *reasons, *larger_batches(group), *metric_readings(group), *other_scores(group), *float_layers(group),
+        *exporters(group), *pareto, *spread_of_seeds(group), *launches,
     ]  # fmt: skip
 
 
@@ -125,6 +124,17 @@ def float_layers(group: list[Result]) -> list[str]:
             cost = f"; at batch 1 it is {gain} as fast as {info['guards']}"
         sentences.append(f"{result.backend} keeps layers in float: {', '.join(layers[:LAYERS_SHOWN])}{more}{cost}.")
     return sentences
+
+
+def exporters(group: list[Result]) -> list[str]:
+    """Name what exported the graphs, and why Optimum did not where it could not."""
+    made: dict[str, list[str]] = {}
+    for result in group:
+        info = result.artifact.info if result.artifact else {}
+        if "exporter" in info:
+            why = f", because {info['not_built_by']}" if "not_built_by" in info else ""
+            made.setdefault(f"{info['exporter']}{why}", []).append(result.backend)
+    return [f"The graph of {' and '.join(names)} was exported by {exporter}." for exporter, names in made.items()]
 
 
 def spread_of_seeds(group: list[Result]) -> list[str]:

@@ -28,7 +28,7 @@ LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:
 
 TERMINAL = (
     sentences.larger_batches, sentences.metric_readings, sentences.other_scores, sentences.float_layers,
-    sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
+    sentences.exporters, sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
 )  # fmt: skip
 """Sentences that the terminal shows of a comparison; files have more."""
 

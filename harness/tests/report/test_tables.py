@@ -279,6 +279,19 @@ def test_layers_kept_in_float_are_named_with_their_cost():
     assert "keeps layers in float: a, b, c and 2 more." in terminal_text([result(), many])
 
 
+def test_exporter_is_named_with_why_it_was_not_optimum():
+    plain = result("onnxruntime", 2.0)
+    by_optimum, other = {"exporter": "optimum-onnx 0.1.0"}, {"exporter": "OnnxExporter, transformers 5.24.0"}
+    made = replace(plain, artifact=replace(plain.artifact, info=by_optimum))
+    text = markdown_text([result(), made])
+    assert "- The graph of onnxruntime was exported by optimum-onnx 0.1.0." in text
+    info = other | {"not_built_by": "Optimum exports no model of the type ernie"}
+    fallback = replace(plain, artifact=replace(plain.artifact, info=info))
+    because = "transformers 5.24.0, because Optimum exports no model of the type ernie."
+    assert f"- The graph of onnxruntime was exported by OnnxExporter, {because}" in markdown_text([result(), fallback])
+    assert because in terminal_text([result(), fallback], [])
+
+
 @pytest.mark.parametrize(
     ("case", "line"),
     [
