@@ -25,7 +25,7 @@ EMBEDDING_BAG = Model(
 MINILM = Model(
     name="all-MiniLM-L6-v2",
     source=MINILM_L6,
-    recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16, rows=640, dropout=0.0),
+    recipe=Recipe(epochs=1, learning_rate=2e-4, batch_size=16, dropout=0.0),
     max_length=96,
 )
 LSTM = Model(
@@ -35,7 +35,7 @@ LSTM = Model(
     max_length=96,
 )
 # As `shipbench gates` proposes: with 10 seeds the EmbeddingBag scored 0.957 to 0.979 and the LSTM 0.854 to 0.877.
-# MiniLM's is from 5 seeds, 0.951 to 0.963.
+# MiniLM's is from 5 seeds on 640 of the 1,035 rows, 0.951 to 0.963; on all of them one seed scored 0.971.
 MODELS = {
     EMBEDDING_BAG: Gate(min_score=0.935, max_drop=0.01),
     MINILM: Gate(min_score=0.935, max_drop=0.01),
