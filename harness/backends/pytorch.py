@@ -75,7 +75,7 @@ def configure(target: Target) -> dict[str, str]:
     settings = {
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
-        "wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "tf32": "0" if precisions == {"ieee"} else ", ".join(sorted(precisions)),
         "cudnn": "heuristic",
     }

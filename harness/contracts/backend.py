@@ -116,8 +116,8 @@ class Target(NamedTuple):
 
     device: Device
     threads: int
-    spinning: bool = False
-    """True lets idle threads busy-wait, as runtimes do by default; asleep, they disturb no other backend's timing."""
+    spinning: bool = True
+    """True lets idle threads wait as the runtime does by default, most of them busily for a while; False, asleep."""
     options: Options = MappingProxyType({})
     """The backend's options by name, `threads` and `spinning` included if they were chosen."""
 

@@ -31,7 +31,9 @@ MESSAGE_LINES = 8
 MAX_LOG_BYTES = 2**20
 """The end of the log that an error carries."""
 SETTLE_S = 0.005
-"""Pause after a spinning worker resumes, so that its idle threads are as if it had never been suspended."""
+"""Pause after a worker resumes, so that its idle threads are as if it had never been suspended."""
+SUSPEND_S = 2.0
+"""Time in which a worker must be suspended after it was told to."""
 INHERITED = (
     "PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV",
     "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CXX", "HF_HOME",
@@ -141,14 +143,17 @@ class ChildProcess:
 
 
 def worker_environment(threads: int, spinning: bool = False) -> dict[str, str]:
-    """Return a worker's environment: an allow-list, and the same thread settings for every backend."""
+    """Return a worker's environment: an allow-list, and the same thread settings for every backend.
+
+    With `spinning`, OpenMP's idle threads wait as they do by default; else they sleep.
+    """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return inherited | {
         "PYTHONPATH": python_path(),
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": wait_policy(spinning),  # idle threads that spin slow down whatever is timed next
+        **({} if spinning else {"OMP_WAIT_POLICY": wait_policy(spinning)}),
         "TOKENIZERS_PARALLELISM": "false",
         "NVIDIA_TF32_OVERRIDE": "0",  # fp32 means fp32, also in libraries without a switch of their own
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which NVML counts devices
@@ -189,13 +194,16 @@ class Worker(ChildProcess):
         name: str | None = None,
         preprocessing: adapters.Preprocessing | None = None,
         kind: Kind | None = None,
+        alone: bool = True,
     ) -> None:
+        """Start the process and load the backend. Unless it is `alone`, it is suspended whenever it is not asked."""
         target = backend.worker_target(target)
         order = {**symbol_of(backend.load), "artifact": str(artifact), **target._asdict(), "imports": backend.imports}
         order |= {"options": dict(target.options), "elsewhere": backend.runs_in is not None}
         order |= {"batches_of": backend.batches_of, "reduction": kind and adapters.reduction_order(kind)}
         order["preprocessing"] = preprocessing and preprocessing.to_json()
-        self._suspends = bool(backend.options.get("spinning"))
+        self.suspends = target.spinning and not alone
+        """Threads that sleep while idle disturb nobody."""
         environment = worker_environment(target.threads, target.spinning)
         super().__init__(name or backend.name, "harness.measure.worker", environment, timeout_s, backend.runs_in)
         try:
@@ -207,19 +215,21 @@ class Worker(ChildProcess):
                 self.loaded["settings"]["packages"] = ", ".join(f"{name} {version}" for name, version in packages)
             self.compile_ns = 0
             """Time spent preparing for the first batch; set by `put`."""
+            if self.suspends:
+                self._suspend()
         except BaseException:
             self.close()
             raise
 
     def put(self, batch: Arrays) -> None:
         """Hand over the arrays of the next block of calls; return once the worker holds them and is prepared."""
-        with self._running():
+        with self._awake():
             self._send({}, batch)
             self.compile_ns += self._receive()[0]["compile_ns"]
 
     def run(self, loops: int = 1) -> Answer:
         """Call the backend `loops` times on the batch that was put, inside one window of the worker's clock."""
-        with self._running():
+        with self._awake(SETTLE_S):
             self._send({"loops": loops})
             header, outputs = self._receive()
         answer = Answer(**header, outputs=outputs)
@@ -234,20 +244,34 @@ class Worker(ChildProcess):
 
         Return the bytes that the process held before and after each part; empty if its system does not report them.
         """
-        with self._running():
+        with self._awake():
             self._send({"parts": parts, "calls": calls})
             held: list[int] = self._receive()[0]["held_bytes"]
         return held
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Let the worker run inside. One that chose to spin is suspended outside: it would slow down the others."""
-        if self._suspends:
+    def _awake(self, settle_s: float = 0.0) -> Iterator[None]:
+        """Let the worker run inside; outside it is suspended, if its idle threads would slow down the others."""
+        if self.suspends:
             self._signal_group(signal.SIGCONT)
-            time.sleep(SETTLE_S)
+            time.sleep(settle_s)
         yield
-        if self._suspends:
+        if self.suspends:
             self._signal_group(signal.SIGSTOP)
+
+    def _suspend(self) -> None:
+        """Suspend the worker for the first time, and see that it is."""
+        import psutil
+
+        self._signal_group(signal.SIGSTOP)
+        deadline = time.monotonic() + SUSPEND_S
+        while (status := psutil.Process(self.pid).status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            if time.monotonic() > deadline:
+                raise self._error(
+                    f"this system does not suspend the worker, which is {status}, and its idle threads would slow down "
+                    "the others; run with --ship-wait sleep"
+                )
+            time.sleep(SETTLE_S)
 
 
 def machine_lock(say: Callable[[str], None] = lambda _: None) -> AbstractContextManager[None]:

@@ -114,7 +114,8 @@ class WorkerPool:
 
 
 def _start_worker(arm: Arm, settings: Settings) -> Worker:
+    alone = False
     worker: Worker = settings.machine.start_worker(
-        arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.preprocessing, arm.kind
+        arm.backend, arm.artifact, settings.target, settings.timeout_s, arm.name, arm.preprocessing, arm.kind, alone
     )
     return worker

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 LOCAL = "local"
+WAITS = ("deployed", "sleep")
 CONSTRAINTS = {"max_latency_ms": "more latency", "max_memory_mb": "more memory", "max_size_mb": "a larger artifact"}
 
 
@@ -33,7 +34,8 @@ def declare(add: Callable[..., None]) -> None:
     flag("--ship-full", help="also run the cases marked `full`, which pytest leaves out unless they are named")
     add("--ship-backends", metavar="A,B", help="backends to measure: names, `default` or `all` (default: default)")
     number("--ship-threads", help="threads per worker (default: the usable cores, at most 8)")
-    flag("--ship-spin", help="let idle worker threads busy-wait, as runtimes do by default")
+    waits = "how idle threads wait: as each runtime does by default, or all asleep, for a shared machine or container"
+    add("--ship-wait", choices=WAITS, default=WAITS[0], help=f"{waits} (default: {WAITS[0]})")
     seconds("--ship-budget", default=60.0, help="longest time from a comparison's first to last round (default: 60)")
     number("--ship-launches", default=4, help="fewest launches of a comparison, each with fresh workers (default: 4)")
     seconds("--ship-timeout", default=300.0, help="fail a worker that does not answer in this time (default: 300)")
@@ -101,6 +103,11 @@ def threads(options: Namespace) -> int:
     return options.ship_threads or min(usable_cores(), 8)
 
 
+def spinning(options: Namespace) -> bool:
+    """Return whether idle threads wait as each runtime's do by default."""
+    return bool(options.ship_wait == WAITS[0])
+
+
 def batch_sizes(options: Namespace) -> tuple[int, ...]:
     """Return the batch sizes of the workloads; HarnessError unless they grow from 1."""
     from harness.measure.samples import BATCHES
@@ -127,7 +134,7 @@ def pipeline_options(options: Namespace, artifacts: Path) -> Options:
         artifacts=artifacts,
         machine=options.ship_machine,
         threads=threads(options),
-        spinning=options.ship_spin,
+        spinning=spinning(options),
         launches=options.ship_launches,
         budget_s=options.ship_budget,
         timeout_s=options.ship_timeout,

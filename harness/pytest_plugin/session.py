@@ -137,7 +137,7 @@ class ShipSession:
             from harness.regression.baseline import Baseline
 
             threads = options.threads(self.options)
-            here = describe(self.options.ship_machine, threads, self.root, self.options.ship_spin)
+            here = describe(self.options.ship_machine, threads, self.root, options.spinning(self.options))
             self.baseline = Baseline.load(self.options.ship_baseline)
             self.baseline.check([str(case) for case, _ in runnable], here)
         from harness.pytest_plugin.preflight import check_cases

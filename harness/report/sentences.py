@@ -17,6 +17,8 @@ from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_
 from harness.verdicts.table import noise_levels
 from harness.verdicts.verdict import shortfalls, verdict
 
+WAITS = {"default": "waiting as deployed", "passive": "asleep while idle", "active": "busy while idle"}
+"""How idle threads waited, by the policy on record."""
 LAYERS_SHOWN = 3  # in a sentence; the result names all
 
 
@@ -194,8 +196,9 @@ def origin(environment: Environment) -> str:
     """Describe a machine, its GPU and the GPU's driver if it has one, the versions on it, and the commit."""
     versions = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     gpu = f"{environment.accelerator}, " if environment.accelerator else ""
+    threads = f"{environment.threads} threads ({WAITS[environment.wait_policy]})"
     return (
-        f"{environment.cpu}, {environment.cores} cores, {environment.threads} threads ({environment.wait_policy}), "
-        f"{gpu}{environment.system}, Python {environment.python}, {versions}; commit "
+        f"{environment.cpu}, {environment.cores} cores, {threads}, {gpu}{environment.system}, "
+        f"Python {environment.python}, {versions}; commit "
         f"{(environment.commit or 'unknown')[:12]}{' with uncommitted changes' if environment.dirty else ''}."
     )

@@ -79,12 +79,12 @@ OVERHEAD_BLOCKS, OVERHEAD_PAIRS = 20, 25  # pairs of a short and a long call in 
 POLL_S = 2e-4  # pause of a parent that polls
 BARE_TOLERANCE = 1.05
 BARE_LAUNCHES, BARE_BLOCKS, BARE_CALLS = 8, 20, 50  # fresh pairs, blocks of each, calls of each block and arm
-LONG_LAUNCHES, LONG_BLOCKS, LONG_CALLS = 3, 8, 20  # the same for calls ten times as long, beside a busy parent
+LONG_LAUNCHES, LONG_BLOCKS, LONG_CALLS = 3, 16, 20  # the same for calls ten times as long, beside a busy parent
 
 # carry-over
 CARRY_TOLERANCE = 0.01
 CARRY_LAUNCHES, CARRY_ROUNDS = 4, 400  # rounds in each launch
-CARRY_MATES, CARRY_LOOPS = 3, 6  # other arms, each of which may disturb the next, and calls of a block
+CARRY_MATES, CARRY_LOOPS = 3, 12  # other arms, each of which may disturb the next, and calls of a block
 SPINNING_CHECKS, SPINNING_ROUNDS = 20, 80  # rounds of each check
 
 

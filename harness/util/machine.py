@@ -53,7 +53,7 @@ class Environment:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_COMPARED}
 
 
-def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -> Environment:
+def describe(machine: str, threads: int, folder: Path, spinning: bool = True) -> Environment:
     """Return the present environment; the commit is that of the repository around `folder`."""
     import psutil
 
@@ -77,8 +77,8 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
 
 
 def wait_policy(spinning: bool) -> str:
-    """Return OpenMP's name for the behaviour of idle threads."""
-    return "active" if spinning else "passive"
+    """Return how idle threads wait: by each runtime's default, or asleep, which OpenMP calls passive."""
+    return "default" if spinning else "passive"
 
 
 def versions(names: tuple[str, ...] = PACKAGES) -> dict[str, str]:

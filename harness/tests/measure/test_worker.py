@@ -21,6 +21,7 @@ import harness
 from harness.contracts.backend import Backend, Target
 from harness.errors import HarnessError, Unsupported, WorkerError
 from harness.kinds import image_classification
+from harness.measure import client
 from harness.measure.client import INHERITED, Worker, worker_environment
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
@@ -285,9 +286,9 @@ def loaders(tmp_path_factory):
 def start(loaders, tmp_path):
     """Start a worker of the toy backend of that name."""
 
-    def worker(name, timeout_s=60.0, threads=1, kind=None, choices=None, options=None, imports=()):
+    def worker(name, timeout_s=60.0, threads=1, kind=None, choices=None, options=None, imports=(), alone=True):
         toy = Backend(name=name, load=loaders[name], choices=choices or {}, options=options or {}, imports=imports)
-        return Worker(toy, tmp_path, Target("cpu", threads), timeout_s, kind=kind)
+        return Worker(toy, tmp_path, Target("cpu", threads), timeout_s, kind=kind, alone=alone)
 
     return worker
 
@@ -489,14 +490,14 @@ def test_loaded_worker_reports_device_target_and_imports(start, tmp_path):
 def test_chosen_options_reach_the_backend_and_the_record(start):
     with start("ok", threads=2, choices={"arena": (True, False)}, options={"threads": 1, "arena": False}) as worker:
         settings = worker.loaded["settings"]
-    assert ["cpu", 1, False, {"arena": False, "threads": 1}] == json.loads(settings["target"])
+    assert ["cpu", 1, True, {"arena": False, "threads": 1}] == json.loads(settings["target"])
     assert "arena=off, threads=1" == settings["options"]
 
 
 def test_chosen_threads_and_spinning_shape_the_environment(start):
-    environ = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": True})["environ"])
+    environ = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": False})["environ"])
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
-    assert ["2", "2", "active"] == [environ[name] for name in names]
+    assert ["2", "2", "passive"] == [environ[name] for name in names]
 
 
 def idle_cpu_s(worker, seconds=0.3):
@@ -508,8 +509,10 @@ def idle_cpu_s(worker, seconds=0.3):
     return after.user + after.system - before.user - before.system
 
 
-def test_spinning_worker_is_suspended_while_others_answer(start):
-    with start("never_rests", options={"spinning": True}) as suspended, start("never_rests") as restless:
+def test_worker_is_suspended_while_others_answer(start):
+    asleep = {"spinning": False}
+    with start("never_rests", alone=False) as suspended, start("never_rests", alone=False, options=asleep) as restless:
+        assert idle_cpu_s(suspended) <= 0.02  # before it is asked anything
         for worker in (suspended, restless):
             worker.put(X)
             worker.run()
@@ -519,8 +522,17 @@ def test_spinning_worker_is_suspended_while_others_answer(start):
         assert (2 * X["x"]).tolist() == suspended.run().outputs["logits"].tolist()
 
 
+def test_worker_that_cannot_be_suspended_is_refused(start, monkeypatch):
+    monkeypatch.setattr(client, "SUSPEND_S", 0.1)
+    monkeypatch.setattr(
+        Worker, "_signal_group", lambda worker, number: number == signal.SIGKILL and worker._process.kill()
+    )
+    with pytest.raises(WorkerError, match=r"does not suspend the worker, which is \w+, .* run with --ship-wait sleep"):
+        start("ok", alone=False)
+
+
 def test_death_of_a_suspended_worker_is_reported(start):
-    with start("never_rests", options={"spinning": True}) as worker:
+    with start("never_rests", alone=False) as worker:
         worker.put(X)
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="killed by SIGKILL"):
@@ -534,8 +546,8 @@ def test_environment_is_the_allow_list(start, monkeypatch):
     monkeypatch.setenv("HF_HOME", "/toy/cache")
     environ = json.loads(settings_of(start)["environ"])
     environ.pop("LC_CTYPE", None)  # Python sets it itself where the locale is C
-    assert worker_environment(1) == environ
-    assert ("/toy/cache", "passive") == (environ["HF_HOME"], environ["OMP_WAIT_POLICY"])
+    assert worker_environment(1, spinning=True) == environ
+    assert "/toy/cache" == environ["HF_HOME"]
     allowed = {"PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"}
     allowed |= {"TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "NVIDIA_TF32_OVERRIDE", "CUDA_DEVICE_ORDER"}
     assert set(environ) <= {*INHERITED, *allowed}
@@ -543,11 +555,11 @@ def test_environment_is_the_allow_list(start, monkeypatch):
     assert "HF_HOME" not in worker_environment(1)
 
 
-@pytest.mark.parametrize(("threads", "spinning", "policy"), [(1, False, "passive"), (3, True, "active")])
+@pytest.mark.parametrize(("threads", "spinning", "policy"), [(1, False, "passive"), (3, True, None)])
 def test_threads_and_wait_policy_are_set_for_every_library(threads, spinning, policy):
     environ = worker_environment(threads, spinning)
     assert (str(threads), str(threads)) == (environ["OMP_NUM_THREADS"], environ["MKL_NUM_THREADS"])
-    assert policy == environ["OMP_WAIT_POLICY"]
+    assert policy == environ.get("OMP_WAIT_POLICY")
 
 
 def test_worker_imports_no_library_but_numpy(start):
