@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.artifacts.builder import pack
 from harness.contracts.backend import Route
 from harness.contracts.vetting import offline
-from harness.errors import HarnessError, Unsupported
-from harness.measure.client import ChildProcess, worker_environment
+from harness.errors import HarnessError, Unsupported, WorkerError
+from harness.measure.client import ChildProcess, UnsupportedInChild, worker_environment
 from harness.util.identity import is_built_in, symbol_of
 from harness.util.store import Entry, changed_files
 
@@ -31,7 +32,7 @@ TIMEOUT_FACTOR = 12
 
 
 class Builder(ChildProcess):
-    """A process that builds one artifact, in the environment that the backend names."""
+    """A process that builds artifacts, one after another, in the environment that the backends name."""
 
     ROLE = "builder"
 
@@ -41,6 +42,31 @@ class Builder(ChildProcess):
         self._send(order | {"elsewhere": route.builds_in is not None})
         settings: dict[str, str] = self._receive()[0]["settings"]
         return settings
+
+
+class Builders(ExitStack):
+    """A process for the harness's own builds in each environment, which ends with the stack.
+
+    A second build there is spared the imports, most of its time. An author's build leaves no process behind for others.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: dict[Python | None, Builder] = {}
+
+    def build(self, name: str, python: Python | None, start: Callable[[], Builder], *order: Any) -> dict[str, str]:
+        """Return what `Builder.build` does for the order, from a process that `start` starts if there is none yet."""
+        if python not in self._kept:
+            self._kept[python] = self.enter_context(start())
+        builder = self._kept[python]
+        builder.name = name
+        try:
+            return builder.build(*order)
+        except UnsupportedInChild:
+            raise
+        except WorkerError:
+            self._kept.pop(python).close()
+            raise
 
 
 @offline()
@@ -53,10 +79,11 @@ def build_artifact(
     target: Target,
     timeout_s: float,
     resolve: Callable[[Python], Python] | None = None,
+    builders: Builders | None = None,
 ) -> dict[str, str]:
     """Write the artifact of a resolved backend to `out`; return the settings to record.
 
-    `resolve` returns the interpreter of an environment that a route names.
+    `resolve` returns the interpreter of an environment that a route names. Processes of `builders` are used again.
     """
 
     def follow(route: Route) -> dict[str, str]:
@@ -64,7 +91,10 @@ def build_artifact(
             return route.build(folder, out, kind)
         python = route.builds_in if route.builds_in is None or resolve is None else resolve(route.builds_in)
         environment, limit_s = worker_environment(target.threads), TIMEOUT_FACTOR * timeout_s
-        with Builder(backend.name, "harness.artifacts.builder", environment, limit_s, python) as builder:
+        start = partial(Builder, backend.name, "harness.artifacts.builder", environment, limit_s, python)
+        if builders is not None and is_built_in(route.build):
+            return builders.build(backend.name, python, start, route, folder, out, kind)
+        with start() as builder:
             return builder.build(route, folder, out, kind)
 
     with lend_copy(source, out) as folder:

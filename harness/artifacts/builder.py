@@ -1,4 +1,4 @@
-"""The process that builds one artifact: `python -m harness.artifacts.builder FD`.
+"""The process that builds artifacts: `python -m harness.artifacts.builder FD`.
 
 It may run in an environment that has only numpy. A kind arrives as the functions and plain values that it consists of,
 each function by the file that holds it, so a kind made with `dataclasses.replace` arrives unchanged.
@@ -11,6 +11,7 @@ import inspect
 import socket
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,24 @@ from harness.util.identity import load_symbol, symbol_of
 
 
 def main(fd: int) -> None:
-    """Carry out the order that arrives on socket `fd` and answer with the settings to record."""
+    """Carry out each order that arrives on socket `fd` and answer with the settings to record, until it closes."""
     end_with_parent()
-    with socket.socket(fileno=fd) as sock:
-        try:
+    with socket.socket(fileno=fd) as sock, suppress(EOFError):
+        while True:
             order, _ = protocol.receive(sock)
-            protocol.send(sock, {"settings": _build(order)})
-        except EOFError:
-            return
-        except Unsupported as error:
-            protocol.send(sock, {"error": str(error), "unsupported": True})
-        except Exception as error:  # the parent decides what an error of the backend means
-            traceback.print_exc()
-            sys.stderr.flush()
-            protocol.send(sock, {"error": describe_error(error)})
+            protocol.send(sock, _answer(order))
+
+
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings to record, or the error."""
+    try:
+        return {"settings": _build(order)}
+    except Unsupported as error:
+        return {"error": str(error), "unsupported": True}
+    except Exception as error:  # the parent decides what an error of the backend means
+        traceback.print_exc()
+        sys.stderr.flush()
+        return {"error": describe_error(error)}
 
 
 def _build(order: dict[str, Any]) -> dict[str, Any]:

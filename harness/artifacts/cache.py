@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.artifacts.build import build_artifact, lend_copy
+from harness.artifacts.build import Builders, build_artifact, lend_copy
 from harness.contracts.vetting import vet
 from harness.data.encoding import LIBRARIES, Encoder
 from harness.data.inputs import Inputs
@@ -74,6 +74,8 @@ class Artifacts:
     retrain: bool
     max_drop: float | None = None
     """The gate's largest drop; None where the suite declares no gate."""
+    builders: Builders | None = None
+    """Processes that build more than one artifact; without them, every build has one of its own."""
 
     def checkpoint(self, split: Split) -> Entry:
         """Return the fine-tuned model."""
@@ -135,6 +137,7 @@ class Artifacts:
                 return build_artifact(
                     *(backend, source, out, self.task.kind, held_out, self.target, self.timeout_s),
                     resolve=lambda python: resolve_environment(python, self.store, self.progress),
+                    builders=self.builders,
                 )
 
         return self.store.get(self._entry_name(backend.name), key, build)

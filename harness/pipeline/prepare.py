@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from harness.artifacts.build import Builders
 from harness.artifacts.cache import Artifacts
 from harness.backends import PYTORCH
 from harness.contracts.backend import Backend
@@ -45,7 +46,8 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
         max_drop=first.gate.max_drop if first.gate else None,
     )
     try:
-        _prepare(artifacts, state)
+        with Builders() as builders:
+            _prepare(replace(artifacts, builders=builders), state)
     except Stopped as stopped:
         state.fail_all(stopped)
     return state

@@ -1,16 +1,18 @@
 """Builds in a process of their own: what travels there, and a build that hangs."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from huggingface_hub import constants
 from users import functions_of
 
-from harness.artifacts.build import build_artifact
+from harness.artifacts.build import Builders, build_artifact
 from harness.artifacts.builder import pack, unpack
-from harness.contracts.backend import Backend, Target
-from harness.errors import HarnessError, WorkerError
+from harness.contracts.backend import Backend, Python, Target
+from harness.errors import HarnessError, Unsupported, WorkerError
 from harness.kinds import KINDS, text_classification
 from harness.spec import cases
 from harness.util.store import Entry
@@ -55,3 +57,43 @@ def test_a_build_in_this_process_has_no_network(tmp_path: Path, monkeypatch: pyt
     backend = Backend(name="b", load=cases, build=build)
     settings = build_artifact(backend, Entry(source, {}, 0), out, text_classification, None, Target("cpu", 1), 1)
     assert {"offline": "True"} == settings
+
+
+BACKEND = """
+import os
+from harness.errors import Unsupported
+
+def build(source, out, kind):
+    if out.name == "refused":
+        raise Unsupported("no such operator")
+    if out.name == "killed":
+        os.abort()
+    return {"process": str(os.getpid())}
+"""
+
+
+def test_own_builds_share_a_process_until_it_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.artifacts.build.is_built_in", lambda function: True)
+    monkeypatch.setattr("harness.artifacts.build.changed_files", lambda folder: [])
+    (tmp_path / "backend.py").write_text(BACKEND)
+    function = functions_of(tmp_path / "backend.py")["build"]
+    (tmp_path / "source").mkdir()
+
+    def build(name: str, builders: Builders) -> dict[str, str]:
+        backend = Backend(name=name, load=cases, build=function, builds_in=Python(interpreter=sys.executable))
+        (tmp_path / name).mkdir()
+        source, target = Entry(tmp_path / "source", {}, 0), Target("cpu", 1)
+        return build_artifact(backend, source, tmp_path / name, text_classification, None, target, 9, None, builders)
+
+    with Builders() as builders:
+        first = build("first", builders)
+        with pytest.raises(Unsupported, match="no such operator"):
+            build("refused", builders)
+        second = build("second", builders)
+        assert first == second
+        with pytest.raises(WorkerError, match="killed: the builder was killed by SIGABRT"):
+            build("killed", builders)
+        third = build("third", builders)
+        assert third != second
+        process = psutil.Process(int(third["process"]))
+    assert not process.is_running()
