@@ -14,7 +14,7 @@ from harness.backends.onnxruntime import (
     ONNXRUNTIME_TRANSFORMERS_INT8,
     onnxruntime_at,
 )
-from harness.backends.openvino import OPENVINO, OPENVINO_BF16
+from harness.backends.openvino import OPENVINO, OPENVINO_BF16, OPENVINO_INT8
 from harness.backends.pytorch import PYTORCH, PYTORCH_BF16, PYTORCH_FP16
 from harness.backends.tensorrt import ONNXRUNTIME_TENSORRT
 from harness.backends.torch_compile import PYTORCH_COMPILE, PYTORCH_INT8
@@ -43,6 +43,7 @@ MORE_BACKENDS = (
     ONNXRUNTIME_TRANSFORMERS_INT8,
     OPENVINO,
     OPENVINO_BF16,
+    OPENVINO_INT8,
     *map(by_length, (PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8)),
 )
 """Backends that run only where `--ship-backends` names them."""
@@ -51,6 +52,6 @@ __all__ = [
     "DEFAULT_BACKENDS", "MORE_BACKENDS", "ONNXRUNTIME", "ONNXRUNTIME_FP16", "ONNXRUNTIME_INT8",
     "ONNXRUNTIME_INT8_GUARDED", "ONNXRUNTIME_INT8_PERCENTILE", "ONNXRUNTIME_INT8_STATIC", "ONNXRUNTIME_O2",
     "ONNXRUNTIME_O2_INT8", "ONNXRUNTIME_TENSORRT", "ONNXRUNTIME_TRANSFORMERS", "ONNXRUNTIME_TRANSFORMERS_FUSED",
-    "ONNXRUNTIME_TRANSFORMERS_INT8", "OPENVINO", "OPENVINO_BF16", "PYTORCH", "PYTORCH_BF16", "PYTORCH_COMPILE",
-    "PYTORCH_FP16", "PYTORCH_INT8", "by_length", "onnxruntime_at", "tuned",
+    "ONNXRUNTIME_TRANSFORMERS_INT8", "OPENVINO", "OPENVINO_BF16", "OPENVINO_INT8", "PYTORCH", "PYTORCH_BF16",
+    "PYTORCH_COMPILE", "PYTORCH_FP16", "PYTORCH_INT8", "by_length", "onnxruntime_at", "tuned",
 ]  # fmt: skip

@@ -109,7 +109,7 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    _check_single_graph(source)
+    check_single_graph(source)
     rows = single_rows(calibration.calibration)
     names = [value.name for value in onnx.load(source / FILE, load_external_data=False).graph.input]
     inputs = map(input_selector(names), rows)
@@ -135,7 +135,7 @@ def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict
     in float until the drop is within the gate; bisection then finds the smallest number that suffices. Unsupported
     where the suite declares no gate, and where not even float in every ranked layer suffices.
     """
-    _check_single_graph(source)
+    check_single_graph(source)
     if calibration.max_drop is None:
         raise Unsupported("no gate sets max_drop; pass cases() a mapping of models to gates")
     rows = single_rows(calibration.validation)
@@ -233,28 +233,29 @@ def _weight_arguments() -> dict[str, Any]:
     """Return the quantisers' arguments for weights on this machine."""
     from onnxruntime.quantization import QuantType
 
-    name, reduced = weight_format(platform.machine(), cpu_flags())
+    name, reduced = weight_format()
     return {"weight_type": QuantType[name], "reduce_range": reduced, "per_channel": True}
 
 
-def weight_format(machine: str, flags: frozenset[str]) -> tuple[str, bool]:
-    """Return the type of int8 weights, and whether they are reduced to 7 bits.
+def weight_format() -> tuple[str, bool]:
+    """Return the type of int8 weights on this machine, and whether they are reduced to 7 bits.
 
     x86 without VNNI multiplies unsigned activations fastest by signed weights, but adds two products in 16 bits, which
     saturate: 2 x 255 x 127 does not fit, 2 x 255 x 64 does. Products of two activations are not affected.
     """
-    return "QInt8", machine.lower() in ("x86_64", "amd64", "i686", "i386", "x86") and not flags & VNNI
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "i386", "x86")
+    return "QInt8", x86 and not cpu_flags() & VNNI
 
 
 def _describe(method: str, out: Path) -> dict[str, str]:
     """Return the settings to record: how the graphs in a folder were quantised, and what is quantised in them."""
-    name, reduced = weight_format(platform.machine(), cpu_flags())
+    name, reduced = weight_format()
     weights = f"{name} per channel{' in 7 bits, for a CPU without VNNI' if reduced else ''}"
     quantizer = f"{method} {weights}, onnxruntime {version('onnxruntime')}"
     return {"quantizer": quantizer, "operators": quantised_operators(out)}
 
 
-def _check_single_graph(source: Path) -> None:
+def check_single_graph(source: Path) -> None:
     """Raise Unsupported for a model that generates."""
     if is_generating(source):
         raise Unsupported("calibration rows hold no decoder inputs: a decoder reads the text that it generates")

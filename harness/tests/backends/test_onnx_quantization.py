@@ -1,7 +1,6 @@
 """Int8 forms that use held-out rows: calibrated on some, guarded by others."""
 
 import math
-import platform
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +27,6 @@ from harness.data.inputs import Inputs
 from harness.errors import Unsupported
 from harness.kinds import image_classification
 from harness.metrics import Metric
-from harness.util.machine import cpu_flags
 
 ROWS, WIDTH = 40, 32
 RNG = np.random.default_rng(3)
@@ -149,24 +147,24 @@ def test_optimised_graph_has_an_int8_form(source, tmp_path):
         ("AMD64", set(), 7),
     ],
 )
-def test_weights_take_seven_bits_on_x86_without_vnni(machine, flags, bits):
-    assert ("QInt8", bits == 7) == weight_format(machine, frozenset(flags))
+def test_weights_take_seven_bits_on_x86_without_vnni(machine, flags, bits, monkeypatch):
+    pretend(monkeypatch, machine, *flags)
+    assert ("QInt8", bits == 7) == weight_format()
 
 
 FORMS = (ONNXRUNTIME_INT8, ONNXRUNTIME_O2_INT8, ONNXRUNTIME_INT8_STATIC, ONNXRUNTIME_INT8_GUARDED)
 
 
-def without_vnni(monkeypatch, lacking=True):
-    """Let the builds take this machine for one of x86 with or without VNNI."""
-    monkeypatch.setattr(onnx_quantization.platform, "machine", lambda: "x86_64")
-    flags = frozenset(("avx2",) if lacking else ("avx2", "avx512_vnni"))
-    monkeypatch.setattr(onnx_quantization, "cpu_flags", lambda: flags)
+def pretend(monkeypatch, machine, *flags):
+    """Let builds take this machine for another."""
+    monkeypatch.setattr(onnx_quantization.platform, "machine", lambda: machine)
+    monkeypatch.setattr(onnx_quantization, "cpu_flags", lambda: frozenset(flags))
 
 
 @pytest.mark.parametrize("lacking", [True, False], ids=["without", "with"])
 @pytest.mark.parametrize("backend", FORMS, ids=lambda one: one.name)
 def test_every_int8_form_takes_and_records_the_range(backend, lacking, source, rows, tmp_path, monkeypatch):
-    without_vnni(monkeypatch, lacking)
+    pretend(monkeypatch, "x86_64", "avx2" if lacking else "avx_vnni")
     (out := tmp_path / "out").mkdir()
     given = (source, out, rows.validation.kind)
     settings = backend.build(*given) if backend.build else backend.calibrate(*given, replace(rows, max_drop=0.99))
@@ -209,11 +207,9 @@ def test_range_for_this_cpu_flips_no_answer(tmp_path):
     assert 0 == flipped_rows(tmp_path)
 
 
-@pytest.mark.skipif(
-    not weight_format(platform.machine(), cpu_flags())[1], reason="this CPU adds products of bytes in 32 bits"
-)
+@pytest.mark.skipif(not weight_format()[1], reason="this CPU adds products of bytes in 32 bits")
 def test_eight_bits_without_vnni_flip_every_answer(tmp_path, monkeypatch):
-    without_vnni(monkeypatch, lacking=False)
+    pretend(monkeypatch, "x86_64", "avx_vnni")
     assert ROWS == flipped_rows(tmp_path)
 
 
