@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,9 @@ LAYERS = ("MatMul", "Gemm", "Conv", "Gather", "LSTM", "GRU")
 DYNAMIC = ("Conv", "MatMul", "Attention", "LSTM", "Gather", "Transpose", "EmbedLayerNormalization")
 """Operators that dynamic quantisation turns into int8."""
 
+VNNI = frozenset(("avx512_vnni", "avx512vnni", "avx_vnni", "amx_int8"))
+"""CPU flags of instructions that add products of bytes in 32 bits."""
+
 BRANCHES = ("If", "Loop", "Scan", "SequenceMap")
 """Operators with graphs of their own."""
 
@@ -57,27 +61,25 @@ def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             with _constants_folded(file, out) as graph:
                 _quantise_dynamic(graph, out)
     copy_settings(source, out)
-    return _describe_dynamic(out)
+    return _describe("quantize_dynamic", out)
 
 
 def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Quantise the O2 graph with ONNX Runtime's own quantiser, which has an int8 form of fused attention."""
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import quantize_dynamic
 
     with quiet():
         for file in sorted(source.glob("*.onnx")):
             quantize_dynamic(
                 str(file),
                 str(out / file.name),
-                weight_type=QuantType.QInt8,
-                per_channel=True,
+                **_weight_arguments(),
                 # Shape inference does not know the types that fused nodes return.
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     copy_settings(source, out)
-    quantizer = f"quantize_dynamic per channel, onnxruntime {version('onnxruntime')}"
-    return {"quantizer": quantizer, "operators": quantised_operators(out)}
+    return _describe("quantize_dynamic", out)
 
 
 def quantise_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -107,7 +109,7 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    _check_single_graph(source)
+    check_single_graph(source)
     rows = single_rows(calibration.calibration)
     names = [value.name for value in onnx.load(source / FILE, load_external_data=False).graph.input]
     inputs = map(input_selector(names), rows)
@@ -118,17 +120,12 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
             SimpleNamespace(get_next=lambda: next(inputs, None)),  # a CalibrationDataReader
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(CALIBRATED),
-            per_channel=True,
+            **_weight_arguments(),
             activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod[method],
             extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
         )
-    return {
-        "quantizer": f"quantize_static {method}, QDQ, per channel, onnxruntime {version('onnxruntime')}",
-        "calibration_rows": str(len(rows)),
-        "operators": quantised_operators(out),
-    }
+    return _describe(f"quantize_static {method}, QDQ,", out) | {"calibration_rows": str(len(rows))}
 
 
 def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:
@@ -138,7 +135,7 @@ def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict
     in float until the drop is within the gate; bisection then finds the smallest number that suffices. Unsupported
     where the suite declares no gate, and where not even float in every ranked layer suffices.
     """
-    _check_single_graph(source)
+    check_single_graph(source)
     if calibration.max_drop is None:
         raise Unsupported("no gate sets max_drop; pass cases() a mapping of models to gates")
     rows = single_rows(calibration.validation)
@@ -153,7 +150,7 @@ def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict
         floats = ranked[: fewest(fails, ranked)]
         _quantise_dynamic(graph, out, floats)
     score = calibration.score(_outputs(out / FILE, rows))
-    return _describe_dynamic(out) | {
+    return _describe("quantize_dynamic", out) | {
         "guards": "onnxruntime-int8",
         "float_layers": ", ".join(sorted(floats)) or "none",
         "validation": f"{score:.4f} where float scores {float_score:.4f}, {len(rows)} rows",
@@ -212,19 +209,17 @@ def _outputs(graph: Path, rows: Sequence[Arrays]) -> list[Arrays]:
 def _quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> None:
     """Write the graph's dynamic int8 form to `out`; nodes named in `floats` stay in float.
 
-    The settings are those of Optimum's presets for processors, which differ in the sign of weights alone: products of
-    activations are int8 too, as in attention, and branches are entered.
+    Products of activations are int8 too, as in attention, and branches are entered, as in Optimum's presets.
     """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import quantize_dynamic
 
     nodes = onnx.load(graph, load_external_data=False).graph.node
     quantize_dynamic(
         str(graph),
         str(out / graph.name),
         op_types_to_quantize=list(DYNAMIC),
-        per_channel=True,
-        weight_type=QuantType[weight_type(platform.machine(), cpu_flags())],
+        **_weight_arguments(),
         nodes_to_exclude=list(floats),
         extra_options={
             "WeightSymmetric": True,
@@ -234,18 +229,33 @@ def _quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> N
     )
 
 
-def _describe_dynamic(out: Path) -> dict[str, str]:
-    weights = weight_type(platform.machine(), cpu_flags())
-    quantizer = f"quantize_dynamic {weights} per channel, onnxruntime {version('onnxruntime')}"
+def _weight_arguments() -> dict[str, Any]:
+    """Return the quantisers' arguments for weights on this machine."""
+    from onnxruntime.quantization import QuantType
+
+    name, reduced = weight_format()
+    return {"weight_type": QuantType[name], "reduce_range": reduced, "per_channel": True}
+
+
+def weight_format() -> tuple[str, bool]:
+    """Return the type of int8 weights on this machine, and whether they are reduced to 7 bits.
+
+    x86 without VNNI multiplies unsigned activations fastest by signed weights, but adds two products in 16 bits, which
+    saturate: 2 x 255 x 127 does not fit, 2 x 255 x 64 does. Products of two activations are not affected.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686", "i386", "x86")
+    return "QInt8", x86 and not cpu_flags() & VNNI
+
+
+def _describe(method: str, out: Path) -> dict[str, str]:
+    """Return the settings to record: how the graphs in a folder were quantised, and what is quantised in them."""
+    name, reduced = weight_format()
+    weights = f"{name} per channel{' in 7 bits, for a CPU without VNNI' if reduced else ''}"
+    quantizer = f"{method} {weights}, onnxruntime {version('onnxruntime')}"
     return {"quantizer": quantizer, "operators": quantised_operators(out)}
 
 
-def weight_type(machine: str, flags: frozenset[str]) -> str:
-    """Return the type of int8 weights that a processor multiplies fastest: unsigned on x86 without AVX-512."""
-    return "QInt8" if machine.lower() in ("arm64", "aarch64") or "avx512f" in flags else "QUInt8"
-
-
-def _check_single_graph(source: Path) -> None:
+def check_single_graph(source: Path) -> None:
     """Raise Unsupported for a model that generates."""
     if is_generating(source):
         raise Unsupported("calibration rows hold no decoder inputs: a decoder reads the text that it generates")

@@ -12,13 +12,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from harness.artifacts.cache import HeldOutRows
 from harness.backends import (
+    ONNXRUNTIME,
     ONNXRUNTIME_INT8,
     ONNXRUNTIME_INT8_GUARDED,
     ONNXRUNTIME_INT8_PERCENTILE,
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_O2_INT8,
+    onnx_quantization,
 )
-from harness.backends.onnx_quantization import fewest
+from harness.backends.onnx_quantization import fewest, weight_format
 from harness.contracts.backend import Target, single_rows
 from harness.contracts.kind import EncodedRows
 from harness.data.inputs import Inputs
@@ -129,6 +131,86 @@ def test_guard_without_a_gate_is_unsupported(source, rows, tmp_path):
 def test_optimised_graph_has_an_int8_form(source, tmp_path):
     settings = ONNXRUNTIME_O2_INT8.build(source, tmp_path, image_classification)
     assert "MatMulInteger 2" in settings["operators"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "bits"),
+    [
+        ("aarch64", {"asimd", "asimddp"}, 8),
+        ("arm64", set(), 8),
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, 8),
+        ("x86_64", {"avx2", "avx_vnni"}, 8),
+        ("x86_64", {"avx2", "avx512f", "amx_int8"}, 8),
+        ("AMD64", {"avx2", "avx512vnni"}, 8),
+        ("x86_64", {"avx2", "avx512f", "avx512bw"}, 7),
+        ("x86_64", {"avx2"}, 7),
+        ("AMD64", set(), 7),
+    ],
+)
+def test_weights_take_seven_bits_on_x86_without_vnni(machine, flags, bits, monkeypatch):
+    pretend(monkeypatch, machine, *flags)
+    assert ("QInt8", bits == 7) == weight_format()
+
+
+FORMS = (ONNXRUNTIME_INT8, ONNXRUNTIME_O2_INT8, ONNXRUNTIME_INT8_STATIC, ONNXRUNTIME_INT8_GUARDED)
+
+
+def pretend(monkeypatch, machine, *flags):
+    """Let builds take this machine for another."""
+    monkeypatch.setattr(onnx_quantization.platform, "machine", lambda: machine)
+    monkeypatch.setattr(onnx_quantization, "cpu_flags", lambda: frozenset(flags))
+
+
+@pytest.mark.parametrize("lacking", [True, False], ids=["without", "with"])
+@pytest.mark.parametrize("backend", FORMS, ids=lambda one: one.name)
+def test_every_int8_form_takes_and_records_the_range(backend, lacking, source, rows, tmp_path, monkeypatch):
+    pretend(monkeypatch, "x86_64", "avx2" if lacking else "avx_vnni")
+    (out := tmp_path / "out").mkdir()
+    given = (source, out, rows.validation.kind)
+    settings = backend.build(*given) if backend.build else backend.calibrate(*given, replace(rows, max_drop=0.99))
+    graph = onnx.load(out / "model.onnx").graph
+    weights = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    largest = max(np.abs(array.astype(int)).max() for array in weights.values() if array.dtype == np.int8)
+    assert (64 if lacking else 127) == largest
+    assert lacking == ("QInt8 per channel in 7 bits, for a CPU without VNNI" in settings["quantizer"])
+
+
+def saturating_graph(folder):
+    """Write a layer whose first class leads by products that do not fit 16 bits in pairs; the second's do."""
+    weights = np.ones((WIDTH, 2), dtype=np.float32)
+    weights[:, 1] = np.tile([1.4, 0.0], WIDTH // 2)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["pixel_values", "w"], ["logits"], name="layer")],
+        "toy",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", WIDTH])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+
+
+def flipped_rows(folder):
+    """Return how many of ROWS answers of the dynamic int8 form differ from the float graph's."""
+    (folder / "int8").mkdir()
+    saturating_graph(folder)
+    ONNXRUNTIME_INT8.build(folder, folder / "int8", image_classification)
+    given = np.random.default_rng(0).uniform(0.9, 1.0, (ROWS, 1, WIDTH)).astype(np.float32)
+    answers = [
+        [session.run({"pixel_values": row})["logits"].argmax() for row in given]
+        for session in (ONNXRUNTIME.load(path, Target("cpu", 1)) for path in (folder, folder / "int8"))
+    ]
+    return int(np.sum(np.array(answers[0]) != answers[1]))
+
+
+def test_range_for_this_cpu_flips_no_answer(tmp_path):
+    assert 0 == flipped_rows(tmp_path)
+
+
+@pytest.mark.skipif(not weight_format()[1], reason="this CPU adds products of bytes in 32 bits")
+def test_eight_bits_without_vnni_flip_every_answer(tmp_path, monkeypatch):
+    pretend(monkeypatch, "x86_64", "avx_vnni")
+    assert ROWS == flipped_rows(tmp_path)
 
 
 @given(st.integers(1, 60), st.data())

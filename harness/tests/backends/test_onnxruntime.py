@@ -10,8 +10,7 @@ from safetensors.numpy import save_file
 from tiny_models import SIZES, TEXTS, build, one_each, resolve, save_bart, save_bert, save_native, token_batch
 
 from harness import checkpoint
-from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, PYTORCH, tuned
-from harness.backends.onnx_quantization import weight_type
+from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, ONNXRUNTIME_O2_INT8, PYTORCH, tuned
 from harness.contracts.backend import Target, format_options
 from harness.contracts.sources import Native, Scratch
 from harness.errors import Unsupported
@@ -143,19 +142,6 @@ def test_transformers_model_is_exported_by_optimum(vit, tmp_path):
     np.testing.assert_allclose(reference.run(batch)["logits"], own.run(batch)["logits"], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("machine", "flags", "expected"),
-    [
-        ("aarch64", {"asimd"}, "QInt8"),
-        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, "QInt8"),
-        ("x86_64", {"avx2", "avx512f"}, "QInt8"),
-        ("x86_64", {"avx2"}, "QUInt8"),
-    ],
-)
-def test_sign_of_int8_weights_follows_the_cpu(machine, flags, expected):
-    assert expected == weight_type(machine, frozenset(flags))
-
-
 WRITTEN = {"input_ids": np.arange(4, 22).reshape(2, 9), "attention_mask": np.array([[1] * 9, [1] * 5 + [0] * 4])}
 
 
@@ -163,10 +149,10 @@ def test_every_form_of_a_generating_model_writes_text(tmp_path):
     writer = save_bart(tmp_path / "writer", max_length=9, num_beams=2)
     reference = PYTORCH.load(writer, CPU).run(WRITTEN)["sequences"]
     assert (2, 9) == reference.shape
-    for backend in (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8):
+    for backend in (ONNXRUNTIME, ONNXRUNTIME_O2, ONNXRUNTIME_INT8, ONNXRUNTIME_O2_INT8):
         out = tmp_path / backend.name
         out.mkdir()
-        settings = build(backend, tmp_path / "onnxruntime" if backend.source else writer, out, translation)
+        settings = build(backend, tmp_path / backend.source.name if backend.source else writer, out, translation)
         graphs = {"encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"}
         assert graphs <= {path.name for path in out.iterdir()}
         elsewhere = replace(backend, runs_in=resolve(backend.generates_in))

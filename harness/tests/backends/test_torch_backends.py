@@ -214,7 +214,7 @@ def test_availability_is_checked_without_importing_a_runtime():
     program = (
         "import sys; from harness import backends as b; "
         "[backend.unavailable('cpu') for backend in (*b.DEFAULT_BACKENDS, *b.MORE_BACKENDS) if backend.unavailable]; "
-        "print(sorted({'torch', 'torchao', 'openvino', 'onnxruntime'} & set(sys.modules)))"
+        "print(sorted({'torch', 'torchao', 'openvino', 'nncf', 'onnxruntime'} & set(sys.modules)))"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
@@ -225,6 +225,9 @@ def test_missing_extras_name_their_installation(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert 'pip install -e ".[torchao]"' in PYTORCH_INT8.unavailable("cpu")
     assert 'pip install -e ".[cpu,openvino]"' in backends.OPENVINO.unavailable("cpu")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "nncf" else name)
+    reason = 'nncf is not installed; run: python -m pip install -e ".[cpu,openvino]"'
+    assert (None, reason) == (backends.OPENVINO.unavailable("cpu"), backends.OPENVINO_INT8.unavailable("cpu"))
 
 
 def test_readme_lists_every_backend_with_its_value():

@@ -366,7 +366,7 @@ def test_measuring_under_xdist_is_refused(toy: Toy) -> None:
         (
             "--ship-backends=numpy,tensorflow",
             "--ship-backends: unknown backend 'tensorflow'; expected one of numpy, onnxruntime, onnxruntime-fp16, "
-            "onnxruntime-int8, onnxruntime-o2, pytorch, pytorch-fp16, default, all",
+            "onnxruntime-int8, onnxruntime-o2, onnxruntime-o2-int8, pytorch, pytorch-fp16, default, all",
         ),
         ("--ship-machine=../x", "--ship-machine '../x': "),
     ],
@@ -382,7 +382,10 @@ def test_wrong_option_is_a_usage_error(option: str, message: str, toy: Toy) -> N
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        (["--ship-device=cpu"], "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu pytorch.cpu"),
+        (
+            ["--ship-device=cpu"],
+            "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu pytorch.cpu",
+        ),
         (["--ship-backends=numpy,pytorch", "-m", "cuda"], "pytorch.cuda"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

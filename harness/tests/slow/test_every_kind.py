@@ -26,7 +26,7 @@ def test_kind_is_measured_from_rows_to_verdicts(ran, task):
     toy, run = ran
     assert 0 == run.status, run.text
     found = {result.backend: result for result in toy.results.values() if result.task == task}
-    assert {*FLOAT, "onnxruntime-int8"} == set(found)
+    assert {*FLOAT, "onnxruntime-int8", "onnxruntime-o2-int8"} == set(found)
     assert {"ok"} == {result.status for result in found.values()}
     scores = {found[backend].answers.score for backend in FLOAT}
     assert max(scores) - min(scores) < 0.01

@@ -73,7 +73,7 @@ def test_hub_suite_is_measured_from_download_to_table(suite, hub_home, pytester)
     assert done.status in (0, 1), done.text  # a toy need not reach min_score
     found = list(store.load_all(pytester.path / "results"))
     assert found
-    assert {"ok"} == {result.status for result in found if result.backend != "onnxruntime-o2"}, done.text
+    assert {"ok"} == {result.status for result in found if "onnxruntime-o2" not in result.backend}, done.text
     assert "comparison  " in done.text
     said = any("its weights come as pickles alone" in note for result in found for note in result.notes)
     assert said == (suite in PICKLED)

@@ -327,8 +327,8 @@ def test_backend_on_request_is_measured_by_name_or_all():
 
     default, more = ({b.name for b in group if "cpu" in b.devices} for group in (DEFAULT_BACKENDS, MORE_BACKENDS))
     assert default == wanted(None) == wanted("default")
-    assert default | {"onnxruntime-o2-int8"} == wanted("default,onnxruntime-o2-int8")
-    assert {"onnxruntime-o2-int8"} == wanted("onnxruntime-o2-int8")
+    assert default | {"onnxruntime-int8-static"} == wanted("default,onnxruntime-int8-static")
+    assert {"onnxruntime-int8-static"} == wanted("onnxruntime-int8-static")
     assert default | more == wanted("all")
 
 
