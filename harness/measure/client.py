@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -264,14 +265,15 @@ class Worker(ChildProcess):
         import psutil
 
         self._signal_group(signal.SIGSTOP)
-        deadline = time.monotonic() + SUSPEND_S
-        while (status := psutil.Process(self.pid).status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
-            if time.monotonic() > deadline:
-                raise self._error(
-                    f"this system does not suspend the worker, which is {status}, and its idle threads would slow down "
-                    "the others; run with --ship-wait sleep"
-                )
+        for _ in range(math.ceil(SUSPEND_S / SETTLE_S)):
+            status = psutil.Process(self.pid).status()
+            if status in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                return
             time.sleep(SETTLE_S)
+        raise self._error(
+            f"this system does not suspend the worker, which is {status}, and its idle threads would slow down the "
+            "others; run with --ship-wait sleep"
+        )
 
 
 def machine_lock(say: Callable[[str], None] = lambda _: None) -> AbstractContextManager[None]:

@@ -18,7 +18,7 @@ from harness.verdicts.table import noise_levels
 from harness.verdicts.verdict import shortfalls, verdict
 
 WAITS = {"default": "waiting as deployed", "passive": "asleep while idle", "active": "busy while idle"}
-"""How idle threads waited, by the policy on record."""
+"""Behaviour of idle threads by the wait policy on record."""
 LAYERS_SHOWN = 3  # in a sentence; the result names all
 
 
