@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.backends.variants import unavailable_reason
 from harness.errors import HarnessError
 from harness.pipeline.state import Options
 from harness.pytest_plugin import options as pytest_options
@@ -19,7 +20,7 @@ from harness.pytest_plugin.hooks import case_of, session_of
 from harness.pytest_plugin.preflight import check_cases
 from harness.spec import Case
 from harness.util.console import Progress
-from harness.util.machine import usable_cores
+from harness.util.machine import no_cuda, usable_cores
 
 
 @dataclass
@@ -94,6 +95,20 @@ def collect(suite: str, expression: str | None = None) -> Collection:
         problem = f"no case matches -k {expression!r}" if expression else "no test is parametrized with cases(…)"
         raise HarnessError(f"{suite}: {problem}; run pytest --collect-only {suite} to see its tests")
     return collection
+
+
+def single_case(command: str, suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
+    """Return the one selected case and its folder; raise HarnessError if there are more or it cannot run here."""
+    if len(cases) > 1:
+        names = ", ".join(str(case) for case, _ in cases[:10]) + (", …" if len(cases) > 10 else "")
+        raise HarnessError(
+            f"{suite}: {command} takes one case, and {len(cases)} are selected: {names}; select one with -k"
+        )
+    case, folder = cases[0]
+    reason = (no_cuda() if case.device == "cuda" else None) or unavailable_reason(case.backend, case.device)
+    if reason is not None:
+        raise HarnessError(f"{case} cannot run here; choose another with -k: {reason}")
+    return case, folder
 
 
 def stderr_progress() -> Progress:
