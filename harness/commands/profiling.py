@@ -6,9 +6,9 @@ import math
 import re
 import timeit
 from argparse import ArgumentParser, Namespace
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -30,8 +30,8 @@ from harness.spec import Case
 PRODUCTS = re.compile("MatMul|Gemm|FullyConnected|[Cc]onv(?!ert)|[Aa]ttention|LSTM|GRU|RNN|mm$|_linear|_rnn")
 """Operators that consist of matrix products, by the names of ONNX Runtime, OpenVINO and PyTorch."""
 
-WARM_UP_S, PROFILED_S = 0.5, 3.0
-"""Seconds of answers before the profile, and in it."""
+PROFILED_S = 3.0
+"""Seconds of answers in a profile, after as many that warm up."""
 
 SHOWN = 12
 """Operators in the table; the others share a line."""
@@ -112,10 +112,8 @@ def take(backend: Backend, artifact: Path, target: Target, arrays: Arrays) -> tu
     session = backend.load(artifact, target)
     if session.compile:
         session.compile(arrays)
-    once = timeit.timeit(lambda: session.run(arrays), number=3) / 3
-    timeit.timeit(lambda: session.run(arrays), number=math.ceil(WARM_UP_S / once))
-    calls = math.ceil(PROFILED_S / once)
-    plain_s = timeit.timeit(lambda: session.run(arrays), number=calls) / calls
+    calls = math.ceil(PROFILED_S / min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3)))
+    _, plain_s = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
     with TemporaryDirectory() as folder:
         profiled = backend.load(artifact, target._replace(options={**target.options, PROFILE: folder}))
         if profiled.operators is not None:
@@ -125,19 +123,15 @@ def take(backend: Backend, artifact: Path, target: Target, arrays: Arrays) -> tu
         else:
             runtimes = "ONNX Runtime, OpenVINO or PyTorch"
             raise HarnessError(f"backend {backend.name} has no profile; choose one of shipbench's on {runtimes}")
-    return profile, plain_s, session.settings
+    return profile, plain_s / calls, session.settings
 
 
 def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
     """Return the means over the later half of the answers."""
     assert session.operators is not None
-    timeit.timeit(lambda: session.run(arrays), number=calls)
-    seconds = timeit.timeit(lambda: session.run(arrays), number=calls) / calls
-    entries = [entry for answer in session.operators()[-calls:] for entry in answer]
-    counts, totals = Counter(name for name, _ in entries), dict.fromkeys((name for name, _ in entries), 0.0)
-    for name, took in entries:
-        totals[name] += took
-    return Profile(seconds, {name: (counts[name] / calls, totals[name] / calls) for name in totals})
+    _, seconds = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
+    entries = pd.DataFrame(chain(*session.operators()[-calls:]), columns=["operator", "s"]).groupby("operator")["s"]
+    return Profile(seconds / calls, {name: (len(took) / calls, took.sum() / calls) for name, took in entries})
 
 
 def _by_torch(session: Session, arrays: Arrays, calls: int) -> Profile:
@@ -198,23 +192,25 @@ def peak(form: str, threads: int) -> float:
 
 def report(profile: Profile, plain_s: float, form: str | None, peak_rate: float, operations: int) -> Iterator[str]:
     """Yield the table of operators by time, and what the products reach and could reach."""
-    ranked = sorted(profile.operators.items(), key=lambda entry: -entry[1][1])
-    rows = [(f"{name} *" if PRODUCTS.search(name) else name, *entry) for name, entry in ranked]
-    if others := rows[SHOWN:]:
-        rows[SHOWN:] = [(f"{len(others)} others", sum(row[1] for row in others), sum(row[2] for row in others))]
-    between = profile.seconds - sum(seconds for _, seconds in profile.operators.values())
-    rows.append(("between operators", math.nan, max(0.0, between)))
-    names, calls, seconds = zip(*rows, strict=True)
-    cells = {"operator": names, "calls": [number(value) for value in calls]}
-    cells |= {"ms": [number(1e3 * s, 3) for s in seconds], "share": [f"{s / profile.seconds:.0%}" for s in seconds]}
+    table = pd.DataFrame.from_dict(profile.operators, orient="index", columns=["calls", "s"])
+    table = table.rename(lambda name: f"{name} *" if PRODUCTS.search(name) else name).sort_values("s", ascending=False)
+    if others := len(table[SHOWN:]):
+        table = pd.concat([table[:SHOWN], table[SHOWN:].sum().to_frame(f"{others} others").T])
+    if (between := profile.seconds - table["s"].sum()) > 0:  # operators may overlap
+        table.loc["between operators"] = [math.nan, between]
+    cells = {"operator": table.index, "calls": table["calls"].map(number)}
+    cells |= {
+        "ms": [number(1e3 * s, 3) for s in table["s"]],
+        "share": [f"{s / profile.seconds:.0%}" for s in table["s"]],
+    }
     yield render(pd.DataFrame(cells), left=("operator",))
-    times = f"{1e3 * plain_s:.3g} ms, {1e3 * profile.seconds:.3g} ms under the profiler"
+    times = f"{number(1e3 * plain_s, 3)} ms, {number(1e3 * profile.seconds, 3)} ms under the profiler"
     products = sum(entry[1] for name, entry in profile.operators.items() if PRODUCTS.search(name))
     sentence = f"An answer takes {times}; matrix products (*) are {products / profile.seconds:.0%} of it"
     if form is not None:
-        rate = operations / products
+        rate, least_ms = operations / products, number(1e3 * operations / peak_rate, 3)
+        reached = f"{number(rate / 1e9, 3)} GFLOP/s, {rate / peak_rate:.0%} of the {number(peak_rate / 1e9, 3)}"
         sentence += (
-            f" and reach {rate / 1e9:.3g} GFLOP/s, {rate / peak_rate:.0%} of the {peak_rate / 1e9:,.3g} that one large "
-            f"product in {form} reaches here; at that rate they would take {1e3 * operations / peak_rate:.3g} ms"
+            f" and reach {reached} that one large product in {form} reaches here; at that they take {least_ms} ms"
         )
     yield f"{sentence}."

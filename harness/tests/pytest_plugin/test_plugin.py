@@ -17,7 +17,7 @@ from conftest import Once, Run, Toy
 pytest_plugins = "pytester"
 
 MEASURED = ["toy/bag.numpy.cpu", "toy/bag.onnxruntime-int8.cpu", "toy/bag.onnxruntime.cpu", "toy/bag.pytorch.cpu"]
-UNSUPPORTED = "toy/bag.onnxruntime-o2.cpu"
+UNSUPPORTED = ["toy/bag.onnxruntime-o2-int8.cpu", "toy/bag.onnxruntime-o2.cpu"]
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def again(once: Once, passing: tuple[Toy, Run]) -> tuple[Toy, Run]:
         int8.write_bytes(int8.read_bytes()[:-1])
         (marker,) = toy.artifacts.glob("toy/bag/onnxruntime-[0-9a-f]*[0-9a-f]/shipbench.json")
         marker.unlink()
-        return toy.run("test_toy.py", "-k", "int8", "--ship-retrain")
+        return toy.run("test_toy.py", "-k", "onnxruntime-int8", "--ship-retrain")
 
     return once("again", make)
 
@@ -78,8 +78,8 @@ def commit(folder: Path) -> None:
 def test_every_case_that_runs_leaves_a_result(passing: tuple[Toy, Run]) -> None:
     toy, run = passing
     assert 0 == run.status
-    assert re.search(r"\b4 passed, 6 skipped in ", run.text)
-    statuses = dict.fromkeys(MEASURED, "ok") | {UNSUPPORTED: "unsupported"}
+    assert re.search(r"\b4 passed, 7 skipped in ", run.text)
+    statuses = dict.fromkeys(MEASURED, "ok") | dict.fromkeys(UNSUPPORTED, "unsupported")
     assert statuses == {name: result.status for name, result in toy.results.items()}
 
 
@@ -101,14 +101,16 @@ def test_every_case_has_a_line(passing: tuple[Toy, Run]) -> None:
     for name in MEASURED[:-1]:
         assert re.fullmatch(rf"[\w-]+ +(ship|same|slower|undecided|invalid) +{speed}, \S+ ms, {drop}", run.line(name))
     assert re.fullmatch(r"pytorch +reference  \S+ ms, score 0\.\d{4}", run.line(MEASURED[-1]))
-    assert run.line(UNSUPPORTED).startswith("onnxruntime-o2    unsupported  build: ")
+    fused, of_fused = (run.line(name) for name in reversed(UNSUPPORTED))
+    assert fused.startswith("onnxruntime-o2       unsupported  build: ")
+    assert of_fused.startswith("onnxruntime-o2-int8  unsupported  build: its source onnxruntime-o2 unsupported: ")
 
 
 def test_plan_counts_what_runs_and_what_is_skipped_by_reason(passing: tuple[Toy, Run]) -> None:
     _, run = passing
     (at,) = [at for at, line in enumerate(run.out) if line.startswith("collected ")]
     first, limit, skipped, left_out, *_ = run.out[at + 1 :]
-    assert re.fullmatch(r"shipbench: 1 comparison of 5 cases on cpu, \d threads?", first)
+    assert re.fullmatch(r"shipbench: 1 comparison of 6 cases on cpu, \d threads?", first)
     assert "each has at most 60 s of rounds, after training, builds and answers" == limit
     assert re.fullmatch(r"skipped: 5 cases: no CUDA device: .*", skipped)
     assert not left_out.startswith("skipped")
@@ -165,7 +167,7 @@ def test_tables_follow_from_the_results(passing: tuple[Toy, Run]) -> None:
     assert 0 == again.ret
     table = pd.read_csv(toy.folder / "results" / "local" / "comparison.csv")
     names = table["task"] + "/" + table["model"] + "." + table["backend"] + "." + table["device"]
-    assert sorted([*MEASURED, *MEASURED, UNSUPPORTED]) == sorted(names)
+    assert sorted([*MEASURED, *MEASURED, *UNSUPPORTED]) == sorted(names)
 
 
 def test_samples_are_stored_raw_with_reference_and_control(passing: tuple[Toy, Run]) -> None:
@@ -211,7 +213,7 @@ def test_each_form_is_compared_with_its_source(passing: tuple[Toy, Run]) -> None
 
 def test_cases_that_cannot_run_are_skipped_with_a_reason(passing: tuple[Toy, Run]) -> None:
     _, run = passing
-    assert "collected 10 items" in run.text
+    assert "collected 11 items" in run.text
     assert re.search(r"^SKIPPED \[1\] .*a native module has none$", run.text, re.MULTILINE)
     assert re.search(r"^SKIPPED \[5\] .*no CUDA device: ", run.text, re.MULTILINE)
 
@@ -253,7 +255,7 @@ def test_benchmark_skip_measures_nothing(toy: Toy) -> None:
     toy.copy("passing.py", "own.py", "bag.py")
     run = toy.run("test_toy.py", "--benchmark-skip", "-m", "not cuda")
     assert 0 == run.status
-    assert re.search(r"\b5 skipped, 5 deselected in ", run.text)
+    assert re.search(r"\b6 skipped, 5 deselected in ", run.text)
     assert {} == toy.results
 
 
