@@ -172,6 +172,8 @@ BAD = {
     "several cases": (["test_toy.py", "-k", "choosy"], "profile takes one case, and "),
     "no rows": (["test_toy.py", "-k", "choosy.cpu", "--batch=0"], "--batch 0: must be at least 1"),
     "rows in words": (["test_toy.py", "--batch=all"], "invalid int value: 'all'"),
+    "unknown backend": (["test_toy.py", "--ship-backends=numpi"], "unknown backend 'numpi'; expected one of"),
+    "backend of no case": (["test_toy.py", "-k", "openvino"], "name backends that are no default with --ship-backends"),
     "missing suite": (["test_nowhere.py"], "test_nowhere.py: no such suite"),
 }
 
