@@ -5,17 +5,20 @@ Workers import no torch, except for models that generate text.
 
 from __future__ import annotations
 
+import json
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
 from harness.backends import onnx_export
 from harness.backends import onnx_quantization as int8
-from harness.contracts.backend import Backend, Device, Option, Python, Session, Target
+from harness.contracts.backend import PROFILE, Backend, Device, Option, Python, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.util.console import quiet
 from harness.util.machine import versions
@@ -76,7 +79,8 @@ def load_on(providers: list[Provider], artifact: Path, target: Target) -> Sessio
         session = onnxruntime.InferenceSession(str(artifact / onnx_export.FILE), options, providers=providers)
         run = onnx_export.host_run(session) if target.device == "cpu" else bound_run(session, target.device)
     device = "cuda" if session.get_providers()[0].startswith(("CUDA", "Tensorrt")) else "cpu"
-    return Session(run=run, device=device, settings=_settings(session, options))
+    operators = partial(_profiled, session) if PROFILE in target.options else None
+    return Session(run=run, device=device, settings=_settings(session, options), operators=operators)
 
 
 def _session_options(target: Target) -> Any:
@@ -94,6 +98,8 @@ def _session_options(target: Target) -> Any:
     level = OPTIMISATION_LEVELS[str(chosen.get("optimisation", "all"))]
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     options.log_severity_level = 3
+    if PROFILE in chosen:
+        options.enable_profiling, options.profile_file_prefix = True, f"{chosen[PROFILE]}/onnxruntime"
     for pool in ("intra_op", "inter_op"):  # parallel execution has threads in the latter
         options.add_session_config_entry(f"session.{pool}.allow_spinning", "1" if target.spinning else "0")
     # ONNX Runtime ≥ 1.24 then records which provider runs a node.
@@ -126,6 +132,18 @@ def _settings(session: Any, options: Any) -> dict[str, str]:
             "transfers": "inputs and outputs bound on the device, copied in and out inside the window",
         }
     return settings
+
+
+def _profiled(session: Any) -> list[list[tuple[str, float]]]:
+    """End the session's profile; return the operators of each of its runs, with their seconds."""
+    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    starts = sorted(event["ts"] for event in events if event["name"] == "model_run")
+    runs: list[list[tuple[str, float]]] = [[] for _ in starts]
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            operator = (event["args"]["op_name"], event["dur"] / 1e6)
+            runs[bisect_right(starts, event["ts"]) - 1].append(operator)
+    return runs
 
 
 def node_placement(session: Any) -> str:

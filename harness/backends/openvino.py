@@ -14,7 +14,7 @@ from harness.backends.onnx_export import FILE, input_selector, is_generating
 from harness.backends.onnx_quantization import check_single_graph, weight_format
 from harness.backends.onnxruntime import ONNXRUNTIME
 from harness.backends.pytorch import cpu_lacks_bfloat16
-from harness.contracts.backend import Backend, Calibration, Device, Session, Target, single_rows
+from harness.contracts.backend import PROFILE, Backend, Calibration, Device, Session, Target, single_rows
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
@@ -117,7 +117,9 @@ def _load_in(precision: str, artifact: Path, target: Target) -> Session:
     if is_generating(artifact):
         raise Unsupported("OpenVINO runs graphs and has no generation loop; only Optimum Intel has one")
     core = openvino.Core()
+    profiles, runs = PROFILE in target.options, []
     requested = {**PROPERTIES, PRECISION: precision, THREADS: str(target.threads)}
+    requested |= {"PERF_COUNT": "YES"} if profiles else {}
     int8 = artifact / INT8_FILE
     graph = _read_graph(core, int8 if int8.exists() else artifact / FILE)
     model = core.compile_model(graph, "CPU", requested)
@@ -130,12 +132,23 @@ def _load_in(precision: str, artifact: Path, target: Target) -> Session:
 
     def run(arrays: Arrays) -> Arrays:
         values = request.infer(select(arrays), share_inputs=True)
+        if profiles:
+            runs.append(_operators(request))
         return {name: values[index] for name, index in outputs.items()}
 
     device = "cpu" if properties[DEVICES] == "CPU" else properties[DEVICES]
     settings = {"openvino": version("openvino"), "threads": properties.pop(THREADS), "spinning": "TBB's own"}
     settings |= {name.lower(): value for name, value in properties.items()} | {"products": _precisions(model)}
-    return Session(run=run, device=device, settings=settings)
+    return Session(run=run, device=device, settings=settings, operators=(lambda: runs) if profiles else None)
+
+
+def _operators(request: Any) -> list[tuple[str, float]]:
+    """Return the operators of a request's last answer, each with the format of its kernel, and their seconds."""
+    executed = (node for node in request.get_profiling_info() if node.status.name == "EXECUTED")
+    return [
+        (f"{node.node_type} {node.exec_type.rpartition('_')[2].lower()}", node.real_time.total_seconds())
+        for node in executed
+    ]
 
 
 def _read_graph(core: Any, path: Path) -> Any:

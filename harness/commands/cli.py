@@ -25,6 +25,7 @@ COMMANDS = {
     "publish": ("cli", "Write a measured case to a self-contained folder; upload it with --push."),
     "gates": ("gates", "Propose min_score for a suite's gates, by fine-tuning with several seeds."),
     "tune": ("tune", "Find the fastest thread count and spinning for one case."),
+    "profile": ("profiling", "Show where the time of one case's answers goes, and how much is left."),
     "hash": ("cli", "Print the sha256 that a Package pins."),
     "selftest": ("cli", "Check by experiment that the benchmark's own numbers are right."),
 }

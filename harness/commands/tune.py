@@ -24,7 +24,7 @@ from harness.results.schema import Series
 from harness.spec import Case
 from harness.stats.intervals import format_ratio
 from harness.util.console import Progress
-from harness.util.machine import no_cuda, usable_cores
+from harness.util.machine import usable_cores
 from harness.verdicts.speed import agreed_pace, is_settled, noise_floor, own_speedup, own_speedups, why_invalid
 
 REFUTED = "no setting is proven faster than the default"
@@ -69,7 +69,7 @@ def run_tune(options: Namespace) -> int:
     if not 0 < options.budget < math.inf:
         raise HarnessError(f"--budget {options.budget:g}: must be positive, in seconds")
     cases, settings = collection.select(options, options.budget / 2)
-    case, folder = _single_case(options.suite, cases)
+    case, folder = collection.single_case("tune", options.suite, cases)
     progress = collection.stderr_progress()
     subject, rows = _prepare(case, folder, settings, progress)
     default = case.backend.worker_target(settings.target(case.device))
@@ -82,18 +82,6 @@ def run_tune(options: Namespace) -> int:
     head = f"{case}: {len(choices)} settings against the default ({own}), batch 1, {rows} validation rows"
     print("\n".join([head, *search(subject, choices)]))
     return 0
-
-
-def _single_case(suite: str, cases: list[tuple[Case, Path]]) -> tuple[Case, Path]:
-    """Return the one selected case and its folder; raise HarnessError if there are more or it cannot run here."""
-    if len(cases) > 1:
-        names = ", ".join(str(case) for case, _ in cases[:10]) + (", …" if len(cases) > 10 else "")
-        raise HarnessError(f"{suite}: tune takes one case, and {len(cases)} are selected: {names}; select one with -k")
-    case, folder = cases[0]
-    reason = (no_cuda() if case.device == "cuda" else None) or variants.unavailable_reason(case.backend, case.device)
-    if reason is not None:
-        raise HarnessError(f"{case} cannot run here; choose another with -k: {reason}")
-    return case, folder
 
 
 def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> tuple[Subject, int]:

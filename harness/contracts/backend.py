@@ -26,6 +26,9 @@ Options = Mapping[str, Option]
 COMMON_OPTIONS = ("threads", "spinning")
 """Options of every backend, passed in its target; `Backend.choices` declares further ones."""
 
+PROFILE = "profile"
+"""Option of a target that turns on the runtime's profiler, for `shipbench profile` alone: the folder for its files."""
+
 
 def _check_options(owner: str, options: Options, choices: Mapping[str, tuple[Option, ...]]) -> None:
     """Raise HarnessError for an option or a value that the backend does not have."""
@@ -135,6 +138,8 @@ class Session(NamedTuple):
     """Compiles for a batch's shapes before the first answer, as torch.compile and engine builders do; timed apart."""
     keep: Callable[[Arrays], Arrays] | None = None
     """Reduces an answer after the timed window; None keeps all of it. Set by the harness, never by a backend."""
+    operators: Callable[[], list[list[tuple[str, float]]]] | None = None
+    """The operators of every answer so far, with their seconds; set where `PROFILE` is among the target's options."""
 
 
 class Route(NamedTuple):

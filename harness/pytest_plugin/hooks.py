@@ -200,7 +200,7 @@ class Hooks:
             terminal.write_line(heading)
             self.headed.append(heading)
         outcome = f"  ({report.outcome})" if report.failed and result.status == "ok" else ""
-        self._write(terminal, f"  {result.backend:16}  {line}{outcome}", red=report.failed)
+        self._write(terminal, f"  {result.backend:19}  {line}{outcome}", red=report.failed)
         terminal.flush()
 
     @pytest.hookimpl(wrapper=True, optionalhook=True)

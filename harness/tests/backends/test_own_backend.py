@@ -108,7 +108,7 @@ def test_mistake_has_a_summary_line_and_a_traceback_file(backend: str, contrary:
     assert stage_name == error.stage
     assert re.match(message, error.message)
     log = f"results/local/toy/bag.{backend}.cpu.log"
-    assert run.line(f"toy/bag.{backend}.cpu").startswith(f"{backend:16}  failed     {stage_name}: ")
+    assert run.line(f"toy/bag.{backend}.cpu").startswith(f"{backend:19}  failed     {stage_name}: ")
     assert f"full log: {log}" in run.text
     assert "Traceback (most recent call last)" in (toy.folder / log).read_text()
 

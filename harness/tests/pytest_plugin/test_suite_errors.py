@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from harness.pytest_plugin.suite_errors import import_problem
+from harness.pytest_plugin.plugin import import_problem
 
 SUITE = """\
 from harness import Folder, Task

@@ -1,0 +1,216 @@
+"""Where the time of one answer goes: operators by time, and how much of this machine's peak the products reach."""
+
+from __future__ import annotations
+
+import math
+import re
+import timeit
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from harness import checkpoint
+from harness.backends.onnx_quantization import INTEGER
+from harness.commands import collection
+from harness.contracts.backend import PROFILE, Backend, Session, Target
+from harness.contracts.kind import Arrays
+from harness.errors import HarnessError
+from harness.measure.rounds import batch_rows, row_order
+from harness.pipeline.state import Comparison, Options
+from harness.report.tables import number, render
+from harness.spec import Case
+
+PRODUCTS = re.compile("MatMul|Gemm|FullyConnected|[Cc]onv(?!ert)|[Aa]ttention|LSTM|GRU|RNN|mm$|_linear|_rnn")
+"""Operators that consist of matrix products, by the names of ONNX Runtime, OpenVINO and PyTorch."""
+
+PROFILED_S = 3.0
+"""Seconds of answers in a profile, after as many that warm up."""
+
+SHOWN = 12
+"""Operators in the table; the others share a line."""
+
+SIDE = 1024
+"""Rows and columns of the matrices whose product shows the machine's peak."""
+
+PRODUCT_OF_BYTES = f"""<ir_version: 9, opset_import: ["" : 17]> product (uint8[{SIDE}, {SIDE}] a) => (int32[{SIDE}, {SIDE}] c) {{
+    shape = Constant <value_ints = [{SIDE}, {SIDE}]> ()
+    b = ConstantOfShape <value = int8[1] {{3}}> (shape)
+    c = MatMulInteger (a, b)
+}}"""  # noqa: E501
+
+
+class Profile(NamedTuple):
+    """One answer, on average over many."""
+
+    seconds: float
+    """From host arrays to host arrays while the profiler is on."""
+    operators: dict[str, tuple[float, float]]
+    """Operator → (calls, seconds), without those that it calls."""
+
+
+def declare_profile(parser: ArgumentParser) -> None:
+    """Declare the arguments of `shipbench profile`."""
+    collection.declare_suite(parser)
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="profile a batch of N test rows (default: 1)")
+
+
+def run_profile(options: Namespace) -> int:
+    """Profile the selected case's backend in this process; print its operators by time, and the rate they reach."""
+    if options.batch < 1:
+        raise HarnessError(f"--batch {options.batch}: must be at least 1")
+    cases, settings = collection.select(options)
+    case, folder = collection.single_case("profile", options.suite, cases)
+    if reason := _obstacle(case):
+        raise HarnessError(f"{case} cannot be profiled: {reason}")
+    print("\n".join(_profile_case(case, folder, settings, options.batch)))
+    return 0
+
+
+def _obstacle(case: Case) -> str | None:
+    if case.device != "cpu":
+        return "only processors are; choose its case on the cpu"
+    if case.task.kind.tokens is not None:
+        return "it generates text, so most of an answer is a loop in Python; choose a task that generates none"
+    if case.backend.runs_in is not None:
+        return "its runtime is in another environment; choose a backend of this one"
+    if case.backend.batches_of is not None:
+        return "it splits batches; choose the backend that it is a variant of"
+    return None
+
+
+def _profile_case(case: Case, folder: Path, options: Options, batch: int) -> Iterator[str]:
+    from harness.pipeline.prepare import prepare
+
+    name, target = case.backend.name, case.backend.worker_target(options.target(case.device))
+    state = prepare(Comparison((case,), folder), options, collection.stderr_progress())
+    if name in state.failures:
+        raise HarnessError(f"{case} cannot be profiled; run its test first: {state.failures[name].message}")
+    assert state.test is not None
+    assert state.checkpoint is not None
+    if batch > (rows := len(state.test)):
+        raise HarnessError(f"--batch {batch}: must be at most {rows}, the number of test rows")
+    arrays = state.test.batch(batch_rows(row_order(rows), 0, batch))
+    shapes = ", ".join(f"{key} {'x'.join(map(str, array.shape))}" for key, array in arrays.items())
+    yield f"{case}, threads={target.threads}: {shapes}"
+    profile, plain_s, settings = take(case.backend, state.prepared[name].artifact.path, target, arrays)
+    operations, uncounted = count_operations(state.checkpoint.path, arrays)
+    form = None if uncounted else product_format(profile, settings)
+    yield from report(profile, plain_s, form, peak(form, target.threads) if form else math.nan, operations)
+    if uncounted:
+        yield f"Their rate is left out: operations inside {uncounted} are not counted."
+
+
+def take(backend: Backend, artifact: Path, target: Target, arrays: Arrays) -> tuple[Profile, float, dict[str, str]]:
+    """Return the profile of an answer, its seconds without a profiler, and the settings of the session."""
+    session = backend.load(artifact, target)
+    if session.compile:
+        session.compile(arrays)
+    calls = math.ceil(PROFILED_S / min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3)))
+    _, plain_s = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
+    with TemporaryDirectory() as folder:
+        profiled = backend.load(artifact, target._replace(options={**target.options, PROFILE: folder}))
+        if profiled.operators is not None:
+            profile = _by_runtime(profiled, arrays, calls)
+        elif "torch" in session.settings:
+            profile = _by_torch(session, arrays, calls)
+        else:
+            runtimes = "ONNX Runtime, OpenVINO or PyTorch"
+            raise HarnessError(f"backend {backend.name} has no profile; choose one of shipbench's on {runtimes}")
+    return profile, plain_s / calls, session.settings
+
+
+def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
+    """Return the means over the later half of the answers."""
+    assert session.operators is not None
+    _, seconds = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
+    entries = pd.DataFrame(chain(*session.operators()[-calls:]), columns=["operator", "s"]).groupby("operator")["s"]
+    return Profile(seconds / calls, {name: (len(took) / calls, took.sum() / calls) for name, took in entries})
+
+
+def _by_torch(session: Session, arrays: Arrays, calls: int) -> Profile:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        seconds = timeit.timeit(lambda: session.run(arrays), number=calls) / calls
+    events = profiler.key_averages()
+    return Profile(seconds, {e.key: (e.count / calls, e.self_cpu_time_total / 1e6 / calls) for e in events})
+
+
+def product_format(profile: Profile, settings: dict[str, str]) -> str | None:
+    """Return the format in which most of the time of matrix products is spent; None without any."""
+    products = {name: seconds for name, (_, seconds) in profile.operators.items() if PRODUCTS.search(name)}
+    longest = max(products, key=lambda name: products[name], default=None)
+    if longest is None:
+        return None
+    if INTEGER.search(longest) or longest.endswith((" i8", " u8", "int_mm")) or "int8" in settings:
+        return "int8"
+    return "bfloat16" if longest.endswith(" bf16") or settings.get("precision") == "bfloat16" else "float32"
+
+
+def count_operations(folder: Path, arrays: Arrays) -> tuple[int, str]:
+    """Return the operations in the products of a checkpoint on these inputs, and its modules with uncounted ones."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def attention(query: list[int], keys: list[int], values: list[int], *_: object, **__: object) -> int:
+        return 2 * math.prod(query[:3]) * keys[2] * (query[3] + values[3])
+
+    model: Any = checkpoint.load(folder)
+    of_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}  # which PyTorch does not count
+    with FlopCounterMode(display=False, custom_mapping=of_cpu) as counter:
+        checkpoint.make_run(model, "cpu")(arrays)
+    uncounted = {type(part).__name__ for part in model.modules() if isinstance(part, torch.nn.RNNBase)}
+    return counter.get_total_flops(), ", ".join(sorted(uncounted))
+
+
+def peak(form: str, threads: int) -> float:
+    """Return the operations a second of a large product: in int8 by ONNX Runtime, else by PyTorch."""
+    import onnx
+    import onnxruntime
+    import torch
+
+    multiply: Callable[[], object]
+    if form == "int8":
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        graph = onnx.parser.parse_model(PRODUCT_OF_BYTES).SerializeToString()
+        left = {"a": np.full((SIDE, SIDE), 200, dtype=np.uint8)}
+        multiply = partial(onnxruntime.InferenceSession(graph, options).run, None, left)
+    else:
+        torch.set_num_threads(threads)
+        values = torch.randn(SIDE, SIDE).to(getattr(torch, form))
+        multiply = partial(torch.mm, values, values)
+    return 2 * SIDE**3 / min(timeit.repeat(multiply, number=1, repeat=50))
+
+
+def report(profile: Profile, plain_s: float, form: str | None, peak_rate: float, operations: int) -> Iterator[str]:
+    """Yield the table of operators by time, and what the products reach and could reach."""
+    table = pd.DataFrame.from_dict(profile.operators, orient="index", columns=["calls", "s"])
+    table = table.rename(lambda name: f"{name} *" if PRODUCTS.search(name) else name).sort_values("s", ascending=False)
+    if others := len(table[SHOWN:]):
+        table = pd.concat([table[:SHOWN], table[SHOWN:].sum().to_frame(f"{others} others").T])
+    if (between := profile.seconds - table["s"].sum()) > 0:  # operators may overlap
+        table.loc["between operators"] = [math.nan, between]
+    cells = {"operator": table.index, "calls": table["calls"].map(number)}
+    cells |= {
+        "ms": [number(1e3 * s, 3) for s in table["s"]],
+        "share": [f"{s / profile.seconds:.0%}" for s in table["s"]],
+    }
+    yield render(pd.DataFrame(cells), left=("operator",))
+    times = f"{number(1e3 * plain_s, 3)} ms, {number(1e3 * profile.seconds, 3)} ms under the profiler"
+    products = sum(entry[1] for name, entry in profile.operators.items() if PRODUCTS.search(name))
+    sentence = f"An answer takes {times}; matrix products (*) are {products / profile.seconds:.0%} of it"
+    if form is not None:
+        rate, least_ms = operations / products, number(1e3 * operations / peak_rate, 3)
+        reached = f"{number(rate / 1e9, 3)} GFLOP/s, {rate / peak_rate:.0%} of the {number(peak_rate / 1e9, 3)}"
+        sentence += (
+            f" and reach {reached} that one large product in {form} reaches here; at that they take {least_ms} ms"
+        )
+    yield f"{sentence}."
