@@ -119,7 +119,7 @@ class Target(NamedTuple):
 
     device: Device
     threads: int
-    spinning: bool = True
+    spinning: bool = False
     """True lets idle threads wait as the runtime does by default, most of them busily for a while; False, asleep."""
     options: Options = MappingProxyType({})
     """The backend's options by name, `threads` and `spinning` included if they were chosen."""

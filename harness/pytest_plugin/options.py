@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 LOCAL = "local"
-WAITS = ("deployed", "sleep")
+WAITS = ("sleep", "deployed")
 CONSTRAINTS = {"max_latency_ms": "more latency", "max_memory_mb": "more memory", "max_size_mb": "a larger artifact"}
 
 
@@ -34,7 +34,7 @@ def declare(add: Callable[..., None]) -> None:
     flag("--ship-full", help="also run the cases marked `full`, which pytest leaves out unless they are named")
     add("--ship-backends", metavar="A,B", help="backends to measure: names, `default` or `all` (default: default)")
     number("--ship-threads", help="threads per worker (default: the usable cores, at most 8)")
-    waits = "how idle threads wait: as each runtime does by default, or all asleep, for a shared machine or container"
+    waits = "how idle threads wait: asleep, or as each runtime's do by default, which takes a machine of one's own"
     add("--ship-wait", choices=WAITS, default=WAITS[0], help=f"{waits} (default: {WAITS[0]})")
     seconds("--ship-budget", default=60.0, help="longest time from a comparison's first to last round (default: 60)")
     number("--ship-launches", default=4, help="fewest launches of a comparison, each with fresh workers (default: 4)")
@@ -105,7 +105,7 @@ def threads(options: Namespace) -> int:
 
 def spinning(options: Namespace) -> bool:
     """Return whether idle threads wait as each runtime's do by default."""
-    return bool(options.ship_wait == WAITS[0])
+    return bool(options.ship_wait == WAITS[1])
 
 
 def batch_sizes(options: Namespace) -> tuple[int, ...]:

@@ -84,7 +84,7 @@ LONG_LAUNCHES, LONG_BLOCKS, LONG_CALLS = 3, 16, 20  # the same for calls ten tim
 # carry-over
 CARRY_TOLERANCE = 0.01
 CARRY_LAUNCHES, CARRY_ROUNDS = 4, 400  # rounds in each launch
-CARRY_MATES, CARRY_LOOPS = 3, 12  # other arms, each of which may disturb the next, and calls of a block
+CARRY_MATES, CARRY_LOOPS = 3, 6  # other arms, each of which may disturb the next, and calls of a block
 SPINNING_CHECKS, SPINNING_ROUNDS = 20, 80  # rounds of each check
 
 

@@ -175,15 +175,11 @@ def _polling_parent(pause_s: float | None) -> Iterator[None]:
 
 
 def _p90_ratios(launch: int, calls: Calls, *, polling: bool = False) -> list[float]:
-    """Return, by block, the log-ratio of a fresh worker's p90 to a fresh bare process's, which is never suspended."""
+    """Return, by block, the log-ratio of a fresh worker's p90 to a fresh bare process's."""
     rng = random.Random(f"{SEED} bare {launch}")
     toy, target = Backend(name="working", load=toys.working), Target("cpu", calls.threads)
-    ratios, size = [], Path(str(calls.size))
-    with (
-        machine_lock(),
-        Worker(toy, size, target, WORKER_TIMEOUT_S, alone=False) as worker,
-        _bare(calls) as bare,
-    ):
+    ratios = []
+    with machine_lock(), Worker(toy, Path(str(calls.size)), target, WORKER_TIMEOUT_S) as worker, _bare(calls) as bare:
         for block in range(calls.blocks + 1):
             spent_ns: dict[str, list[int]] = {"worker": [], "bare": []}
             for arm in (arm for _ in range(calls.each) for arm in rng.sample(("worker", "bare"), 2)):
@@ -202,7 +198,7 @@ def _p90_ratios(launch: int, calls: Calls, *, polling: bool = False) -> list[flo
 def _bare(calls: Calls) -> Iterator[tuple[IO[str], IO[str]]]:
     """Start the toy in a bare process; yield its input and output."""
     command, pipe = [sys.executable, "-m", toys.__name__, str(calls.size)], subprocess.PIPE
-    environment = worker_environment(calls.threads, spinning=True)
+    environment = worker_environment(calls.threads)
     with subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, bufsize=1) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -231,64 +227,50 @@ SIZE = Path("400")
 
 @part(
     "carry-over",
-    "an arm timed after others equals it alone within 1 %; mates that are not suspended are caught 20 of 20 times",
+    "an arm timed after others equals it alone within 1 %; spinning is caught 20 of 20 times",
 )
 def carry_over(workspace: Workspace) -> Iterator[Figure]:
-    """Time an arm as rounds do, after its mates, and alone: after itself, never suspended, its data in the caches."""
+    """Time an arm right after its mates and with its mates stopped, in rounds of random order."""
     launches, length = range(figures.CARRY_LAUNCHES), figures.SPINNING_ROUNDS
-    ratios = [log for launch in launches for log in _log_ratios(launch, True, figures.CARRY_ROUNDS)]
+    ratios = [log for launch in launches for log in _log_ratios(launch, False, figures.CARRY_ROUNDS)]
     interval = median_interval(ratios)
     within = [interval.low >= -figures.CARRY_TOLERANCE and interval.high <= figures.CARRY_TOLERANCE]
     note = f"{_ratio(interval)} over {len(ratios)} rounds"
-    yield count("after its mates as alone within 1 %", within, note=note)
+    yield count("passive: after its mates as alone within 1 %", within, note=note)
     rounds = figures.SPINNING_CHECKS // figures.CARRY_LAUNCHES * length
-    spun = [_log_ratios(launch, False, rounds) for launch in launches]
+    spun = [_log_ratios(launch, True, rounds) for launch in launches]
     checks = [median_interval(logs[at : at + length]) for logs in spun for at in range(0, rounds, length)]
     note = f"smallest {_ratio(min(checks, key=lambda check: check.low))}, of {length} rounds each"
     caught = (check.low > figures.CARRY_TOLERANCE for check in checks)
-    yield count("mates that are not suspended are caught", caught, control=True, note=note)
+    yield count("mates that spin are caught", caught, control=True, note=note)
 
 
-def _log_ratios(launch: int, suspends: bool, rounds: int) -> list[float]:
-    """Return the log-ratios of an arm's block after its mates, suspended after their calls or not, to one alone."""
-    rng = random.Random(f"{SEED} carry-over {launch} {suspends}")
-    toy, target = Backend(name="multiplying", load=toys.multiplying), Target("cpu", usable_cores())
+def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
+    """Return the log-ratios of an arm's block after its mates' to its block with its mates stopped."""
+    rng = random.Random(f"{SEED} carry-over {launch} {spinning}")
+    toy, threads = Backend(name="multiplying", load=toys.multiplying), usable_cores()
     ratios = []
     with machine_lock(), ExitStack() as stack:
         own, *mates = (
-            stack.enter_context(Worker(toy, SIZE, target, WORKER_TIMEOUT_S, alone=False))
-            for _ in range(1 + figures.CARRY_MATES)
+            stack.enter_context(Worker(toy, SIZE, Target("cpu", threads, spins), WORKER_TIMEOUT_S))
+            for spins in (False, *[spinning] * figures.CARRY_MATES)
         )
-        _after_ns(own, mates)
+        _round_ns(own, mates, stopped=False)
         for _ in range(rounds):
-            spent_ns = {}
-            for alone in rng.sample((True, False), 2):
-                spent_ns[alone] = _alone_ns(own) if alone else _after_ns(own, mates, suspends=suspends)
+            spent_ns = {stopped: _round_ns(own, mates, stopped=stopped) for stopped in rng.sample((True, False), 2)}
             ratios.append(math.log(spent_ns[False] / spent_ns[True]))
     return ratios
 
 
-def _after_ns(own: Worker, mates: Sequence[Worker], *, suspends: bool = True) -> int:
-    """Let every mate answer, then the arm itself; return its window. Afterwards all are suspended."""
+def _round_ns(own: Worker, mates: Sequence[Worker], *, stopped: bool) -> int:
+    """Let every mate answer, then the arm itself; return its window. Stopped mates stay in memory and in caches."""
     for worker in (own, *mates):
         worker.put(INPUT)
     for mate in mates:
         mate.run()
-        if not suspends:
-            os.kill(mate.pid, signal.SIGCONT)
+    for mate in mates if stopped else ():
+        os.kill(mate.pid, signal.SIGSTOP)
     answer = own.run(figures.CARRY_LOOPS)
     for mate in mates:
-        os.kill(mate.pid, signal.SIGSTOP)
-    return answer.elapsed_ns
-
-
-def _alone_ns(own: Worker) -> int:
-    """Let the arm answer twice without suspending it; return the second window. Its mates are suspended."""
-    own.suspends = False
-    os.kill(own.pid, signal.SIGCONT)
-    for _ in range(2):
-        own.put(INPUT)
-        answer = own.run(figures.CARRY_LOOPS)
-    own.suspends = True
-    os.kill(own.pid, signal.SIGSTOP)
-    return answer.elapsed_ns
+        os.kill(mate.pid, signal.SIGCONT)
+    return answer.ended_ns - answer.began_ns

@@ -53,7 +53,7 @@ class Environment:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in NOT_COMPARED}
 
 
-def describe(machine: str, threads: int, folder: Path, spinning: bool = True) -> Environment:
+def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -> Environment:
     """Return the present environment; the commit is that of the repository around `folder`."""
     import psutil
 

@@ -24,7 +24,7 @@ pytest_plugins = "pytester"
 TOY = Backend(name="toy", load=truthful)
 TARGET = Target("cpu", 2)
 VARIANTS = variants(TARGET, (1, 2))
-SLEEPING = "threads=2, spinning=off"
+SPINNING = "threads=2, spinning=on"
 
 
 class Choosy(Simulation):
@@ -66,12 +66,12 @@ def refuse(setting: str) -> Callable[[Backend], None]:
 
 
 def test_faster_setting_is_proven_in_fresh_launches() -> None:
-    lines = list(search(subject(0, {SLEEPING: 0.8, "threads=1, spinning=on": 0.9}), VARIANTS))
+    lines = list(search(subject(0, {SPINNING: 0.8, "threads=1, spinning=off": 0.9}), VARIANTS))
     assert list(VARIANTS) == [line[2:26].strip() for line in lines[: len(VARIANTS)]]
     worth, suggested = lines[-2:]
-    assert worth.startswith(f"toy with {SLEEPING}: 1.2")
+    assert worth.startswith(f"toy with {SPINNING}: 1.2")
     assert worth.endswith(" fresh rounds in 4 launches")
-    assert "In the suite: cases(…, backends=[…, tuned(TOY, threads=2, spinning=False)])" == suggested
+    assert "In the suite: cases(…, backends=[…, tuned(TOY, threads=2, spinning=True)])" == suggested
 
 
 def test_slower_settings_are_not_measured_again() -> None:
@@ -88,27 +88,27 @@ def test_winner_that_fails_fresh_rounds_is_not_suggested() -> None:
     calls: list[str] = []
 
     def check(name: str, rows: list[int], outputs: Arrays) -> None:
-        if name == SLEEPING and "accepted" in calls:
+        if name == SPINNING and "accepted" in calls:
             raise WorkerError("died")
 
-    bench = replace(subject(0, {SLEEPING: 0.5}), check=check, accept=lambda backend: calls.append("accepted"))
-    assert f"{REFUTED}: {SLEEPING} failed in the fresh rounds: died" == list(search(bench, VARIANTS))[-1]
+    bench = replace(subject(0, {SPINNING: 0.5}), check=check, accept=lambda backend: calls.append("accepted"))
+    assert f"{REFUTED}: {SPINNING} failed in the fresh rounds: died" == list(search(bench, VARIANTS))[-1]
 
 
 def test_setting_with_other_answers_is_refused_and_the_next_taken() -> None:
-    bench = subject(0, {SLEEPING: 0.5, "threads=1, spinning=on": 0.7})
-    lines = list(search(replace(bench, accept=refuse(SLEEPING)), VARIANTS))
-    assert f"  {SLEEPING}   failed: the export does not answer as toy does" in lines
+    bench = subject(0, {SPINNING: 0.5, "threads=1, spinning=on": 0.7})
+    lines = list(search(replace(bench, accept=refuse(SPINNING)), VARIANTS))
+    assert f"  {SPINNING}    failed: the export does not answer as toy does" in lines
     assert lines[-2].startswith("toy with threads=1, spinning=on: 1.4")
 
 
 def test_setting_that_fails_while_measured_leaves_the_others() -> None:
     def check(name: str, rows: list[int], outputs: Arrays) -> None:
-        if name == SLEEPING:
+        if name == SPINNING:
             raise WorkerError("wrong")
 
     lines = list(search(replace(subject(0, {}), check=check), VARIANTS))
-    assert f"  {SLEEPING}   failed: wrong" in lines
+    assert f"  {SPINNING}    failed: wrong" in lines
     assert len(VARIANTS) - 1 == sum("x [" in line for line in lines[: len(VARIANTS)])
 
 

@@ -490,14 +490,14 @@ def test_loaded_worker_reports_device_target_and_imports(start, tmp_path):
 def test_chosen_options_reach_the_backend_and_the_record(start):
     with start("ok", threads=2, choices={"arena": (True, False)}, options={"threads": 1, "arena": False}) as worker:
         settings = worker.loaded["settings"]
-    assert ["cpu", 1, True, {"arena": False, "threads": 1}] == json.loads(settings["target"])
+    assert ["cpu", 1, False, {"arena": False, "threads": 1}] == json.loads(settings["target"])
     assert "arena=off, threads=1" == settings["options"]
 
 
 def test_chosen_threads_and_spinning_shape_the_environment(start):
-    environ = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": False})["environ"])
+    environ = json.loads(settings_of(start, threads=4, options={"threads": 2, "spinning": True})["environ"])
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
-    assert ["2", "2", "passive"] == [environ[name] for name in names]
+    assert ["2", "2", None] == [environ.get(name) for name in names]
 
 
 def idle_cpu_s(worker, seconds=0.3):
@@ -510,8 +510,8 @@ def idle_cpu_s(worker, seconds=0.3):
 
 
 def test_worker_is_suspended_while_others_answer(start):
-    asleep = {"spinning": False}
-    with start("never_rests", alone=False) as suspended, start("never_rests", alone=False, options=asleep) as restless:
+    waits = {"spinning": True}
+    with start("never_rests", alone=False, options=waits) as suspended, start("never_rests", alone=False) as restless:
         assert idle_cpu_s(suspended) <= 0.02  # before it is asked anything
         for worker in (suspended, restless):
             worker.put(X)
@@ -528,11 +528,11 @@ def test_worker_that_cannot_be_suspended_is_refused(start, monkeypatch):
         Worker, "_signal_group", lambda worker, number: number == signal.SIGKILL and worker._process.kill()
     )
     with pytest.raises(WorkerError, match=r"does not suspend the worker, which is \w+, .* run with --ship-wait sleep"):
-        start("ok", alone=False)
+        start("ok", alone=False, options={"spinning": True})
 
 
 def test_death_of_a_suspended_worker_is_reported(start):
-    with start("never_rests", alone=False) as worker:
+    with start("never_rests", alone=False, options={"spinning": True}) as worker:
         worker.put(X)
         os.kill(worker.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="killed by SIGKILL"):
@@ -546,8 +546,8 @@ def test_environment_is_the_allow_list(start, monkeypatch):
     monkeypatch.setenv("HF_HOME", "/toy/cache")
     environ = json.loads(settings_of(start)["environ"])
     environ.pop("LC_CTYPE", None)  # Python sets it itself where the locale is C
-    assert worker_environment(1, spinning=True) == environ
-    assert "/toy/cache" == environ["HF_HOME"]
+    assert worker_environment(1) == environ
+    assert ("/toy/cache", "passive") == (environ["HF_HOME"], environ["OMP_WAIT_POLICY"])
     allowed = {"PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY"}
     allowed |= {"TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "NVIDIA_TF32_OVERRIDE", "CUDA_DEVICE_ORDER"}
     assert set(environ) <= {*INHERITED, *allowed}

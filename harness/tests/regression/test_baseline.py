@@ -113,8 +113,8 @@ def test_empty_and_missing_folders_are_refused(tmp_path):
 def test_baseline_of_another_environment_is_refused(stored):
     baseline = Baseline.load(stored)
     baseline.check([CASE, "toy/bag.new.cpu"], HERE)
-    with pytest.raises(HarnessError, match=r"threads 2 stored, 4 today; wait_policy default stored, passive today; "):
-        baseline.check([CASE], replace(HERE, threads=4, wait_policy="passive"))
+    with pytest.raises(HarnessError, match=r"threads 2 stored, 4 today; wait_policy passive stored, default today; "):
+        baseline.check([CASE], replace(HERE, threads=4, wait_policy="default"))
     with pytest.raises(HarnessError, match=r"has no run of any selected case; it holds toy/bag\.numpy\.cpu"):
         baseline.check(["toy/bag.new.cpu"], HERE)
 
@@ -196,10 +196,10 @@ def test_incomparable_baseline_is_refused_before_training(before: tuple[Toy, Run
     toy.copy("passing.py", "own.py", "bag.py")
     fresh = Toy(toy.folder, tmp_path / "nothing", toy.pytester)
     for baseline, message in (
-        (stored, "wait_policy default stored, passive today"),
+        (stored, "wait_policy passive stored, default today"),
         (tmp_path / "gone", "no such folder; name one that holds the results of earlier runs"),
     ):
-        second = fresh.run(*QUICK, f"--ship-baseline={baseline}", "--ship-wait=sleep")
+        second = fresh.run(*QUICK, f"--ship-baseline={baseline}", "--ship-wait=deployed")
         assert 4 == second.status
         assert message in second.text
     assert not (tmp_path / "nothing").exists()

@@ -211,7 +211,7 @@ def test_run_is_not_compared_with_itself():
     [
         ({"machine": "another"}, "machine toy-machine stored, another today"),
         ({"threads": 4}, "threads 2 stored, 4 today"),
-        ({"wait_policy": "passive"}, "wait_policy default stored, passive today"),
+        ({"wait_policy": "default"}, "wait_policy passive stored, default today"),
         ({"packages": {"torch": "2.14", "numpy": "2.4"}}, "package torch 2.13 stored, 2.14 today"),
         ({"packages": {"torch": "2.13"}}, "package numpy 2.4 stored, none today"),
     ],

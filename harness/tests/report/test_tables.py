@@ -42,7 +42,9 @@ def test_section_gives_recommendation_noise_and_origin():
     text = markdown_text([result(), result("onnxruntime", 2.0)])
     assert text.startswith("# Comparison\n\n## toy-task / toy-model on cpu, machine toy-machine\n")
     assert "**Ship onnxruntime**: 2.00x [2.00, 2.0" in text
-    assert "abacus, 2 cores, 2 threads (waiting as deployed), Linux 6, Python 3.11, torch 2.13; commit 0123" in text
+    assert (
+        "abacus, 2 cores, 2 threads (asleep while idle), Linux 6, Python 3.11, torch 2.13; commit 0123" in text
+    )
     assert "The reference against itself, batch 1: 1.000 [" in text
     assert "over 240 rounds in 4 launches." in text
     assert 2 == text.count("The reference against itself, batch ")
@@ -58,7 +60,7 @@ def test_uncommitted_changes_are_named():
 
 def test_gpu_and_its_driver_are_named():
     text = markdown_text([result(environment=elsewhere(accelerator="Toy GPU, 570.1"))])
-    assert "2 threads (waiting as deployed), Toy GPU, 570.1, Linux 6," in text
+    assert "2 threads (asleep while idle), Toy GPU, 570.1, Linux 6," in text
 
 
 def test_columns_of_the_main_table():

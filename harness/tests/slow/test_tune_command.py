@@ -34,7 +34,7 @@ def test_faster_setting_is_proven_and_printed(tuned: tuple[Toy, Run]) -> None:
     assert 0 == run.status, run.text
     (verdict,) = [line for line in run.out if line.startswith("eager with ")]
     match = re.fullmatch(
-        r"eager with threads=1, spinning=off: [\d.]+x \[([\d.]+), [\d.]+\] the default, "
+        r"eager with threads=1, spinning=on: [\d.]+x \[([\d.]+), [\d.]+\] the default, "
         r"from (\d+) fresh rounds in (\d+) launches",
         verdict,
     )
@@ -43,13 +43,13 @@ def test_faster_setting_is_proven_and_printed(tuned: tuple[Toy, Run]) -> None:
     assert low > 1.02
     assert rounds >= 30
     assert launches >= 4
-    assert "In the suite: cases(…, backends=[…, tuned(EAGER, threads=1, spinning=False)])" == run.out[-1]
+    assert "In the suite: cases(…, backends=[…, tuned(EAGER, threads=1, spinning=True)])" == run.out[-1]
 
 
 def test_only_validation_rows_are_answered(tuned: tuple[Toy, Run]) -> None:
     toy, run = tuned
     assert run.out[0].startswith("toy/bag.eager.cpu: ")
-    assert run.out[0].endswith("against the default (threads=1, spinning=on), batch 1, 24 validation rows")
+    assert run.out[0].endswith("against the default (threads=1, spinning=off), batch 1, 24 validation rows")
     answers = toy.artifacts.glob("toy/bag/eager-tuned.answers-*/shipbench.json")
     assert {24} == {len(json.loads(path.read_text())["info"]["predictions"]) for path in answers}
 
@@ -58,7 +58,7 @@ def test_only_validation_rows_are_answered(tuned: tuple[Toy, Run]) -> None:
 def test_setting_with_other_answers_fails(tuned: tuple[Toy, Run]) -> None:
     _, run = tuned
     assert re.search(
-        r"^ *threads=2, spinning=o\w+ +failed: .*timed outputs differ from the scored ones: logits of validation row",
+        r"^ *threads=2, spinning=on +failed: .*timed outputs differ from the scored ones: logits of validation row",
         run.text,
         re.MULTILINE,
     )

@@ -72,7 +72,7 @@ def repository(tmp_path):
 
 def test_environment_describes_this_machine(tmp_path):
     environment = describe("toy-machine", 2, tmp_path)
-    assert ("toy-machine", 2, "default") == (environment.machine, environment.threads, environment.wait_policy)
+    assert ("toy-machine", 2, "passive") == (environment.machine, environment.threads, environment.wait_policy)
     assert (usable_cores(), accelerator()) == (environment.cores, environment.accelerator)
     assert (sys.version.split()[0], None, False) == (environment.python, environment.commit, environment.dirty)
     assert environment.memory_gib > 0

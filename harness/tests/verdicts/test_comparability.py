@@ -41,7 +41,7 @@ def test_comparisons_share_task_model_device_and_machine():
         ({"python": "3.12"}, "environment python: 3.11 and 3.12"),
         ({"packages": {"torch": "2.12"}}, "environment packages: {'torch': '2.13'} and {'torch': '2.12'}"),
         ({"threads": 1}, "environment threads: 2 and 1"),
-        ({"wait_policy": "passive"}, "environment wait_policy: default and passive"),
+        ({"wait_policy": "default"}, "environment wait_policy: passive and default"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
