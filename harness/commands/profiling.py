@@ -39,6 +39,9 @@ PRODUCTS = re.compile("MatMul|Gemm|FullyConnected|[Cc]onv(?!ert)|[Aa]ttention|LS
 PROFILED_S = 3.0
 """Seconds of answers in a profile, after as many that warm up."""
 
+MOST_ANSWERS = 1000
+"""Most answers in a profile: ONNX Runtime keeps a million events and drops further ones without a word."""
+
 SHOWN = 12
 """Operators in the table; the others share a line."""
 
@@ -131,7 +134,8 @@ def take(
     session = load(artifact, target)
     if session.compile:
         session.compile(arrays)
-    calls = math.ceil(PROFILED_S / min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3)))
+    once = min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3))
+    calls = min(MOST_ANSWERS, math.ceil(PROFILED_S / once))
     _, plain_s = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
     with TemporaryDirectory() as folder:
         profiled = load(artifact, target._replace(options={**target.options, PROFILE: folder}))
@@ -149,7 +153,9 @@ def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
     """Return the means over the later half of the answers."""
     assert session.operators is not None
     _, seconds = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
-    entries = pd.DataFrame(chain(*session.operators()[-calls:]), columns=["operator", "s"]).groupby("operator")["s"]
+    if len(answers := session.operators()) != 2 * calls:
+        raise HarnessError(f"the runtime's profile has {len(answers)} of {2 * calls} answers: its buffer is too small")
+    entries = pd.DataFrame(chain(*answers[calls:]), columns=["operator", "s"]).groupby("operator")["s"]
     return Profile(seconds / calls, {name: (len(took) / calls, took.sum() / calls) for name, took in entries})
 
 

@@ -118,6 +118,12 @@ def test_answers_before_the_profile_do_not_count():
     assert {"MatMul": (1, 1.0), "Add": (2, 1.0)} == profiling._by_runtime(session, {}, 10).operators
 
 
+def test_profile_that_lost_answers_is_refused():
+    session = Session(run=lambda arrays: {}, device="cpu", settings={}, operators=lambda: [[("Add", 1.0)]] * 19)
+    with pytest.raises(HarnessError, match="the runtime's profile has 19 of 20 answers"):
+        profiling._by_runtime(session, {}, 10)
+
+
 @pytest.mark.parametrize(
     ("operators", "settings", "expected"),
     [
