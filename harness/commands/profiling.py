@@ -156,7 +156,7 @@ def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
     if len(answers := session.operators()) != 2 * calls:
         raise HarnessError(f"the runtime's profile has {len(answers)} of {2 * calls} answers: its buffer is too small")
     entries = pd.DataFrame(chain(*answers[calls:]), columns=["operator", "s"]).groupby("operator")["s"]
-    return Profile(seconds / calls, {name: (len(took) / calls, took.sum() / calls) for name, took in entries})
+    return Profile(seconds / calls, {str(name): (len(took) / calls, took.sum() / calls) for name, took in entries})
 
 
 def _by_torch(session: Session, arrays: Arrays, calls: int) -> Profile:
@@ -223,7 +223,7 @@ def report(profile: Profile, plain_s: float, form: str | None, peak_rate: float,
         table = pd.concat([table[:SHOWN], table[SHOWN:].sum().to_frame(f"{others} others").T])
     if (between := profile.seconds - table["s"].sum()) > 0:  # operators may overlap
         table.loc["between operators"] = [math.nan, between]
-    cells = {"operator": table.index, "calls": table["calls"].map(number)}
+    cells = {"operator": list(table.index), "calls": list(map(number, table["calls"]))}
     cells |= {
         "ms": [number(1e3 * s, 3) for s in table["s"]],
         "share": [f"{s / profile.seconds:.0%}" for s in table["s"]],
