@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import timeit
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -19,9 +24,10 @@ import pandas as pd
 from harness import checkpoint
 from harness.backends.onnx_quantization import INTEGER
 from harness.commands import collection
-from harness.contracts.backend import PROFILE, Backend, Session, Target
+from harness.contracts.backend import PROFILE, Session, Target
 from harness.contracts.kind import Arrays
 from harness.errors import HarnessError
+from harness.measure.client import worker_environment
 from harness.measure.rounds import batch_rows, row_order
 from harness.pipeline.state import Comparison, Options
 from harness.report.tables import number, render
@@ -32,6 +38,9 @@ PRODUCTS = re.compile("MatMul|Gemm|FullyConnected|[Cc]onv(?!ert)|[Aa]ttention|LS
 
 PROFILED_S = 3.0
 """Seconds of answers in a profile, after as many that warm up."""
+
+MOST_ANSWERS = 1000
+"""Most answers in a profile: ONNX Runtime keeps a million events and drops further ones without a word."""
 
 SHOWN = 12
 """Operators in the table; the others share a line."""
@@ -62,7 +71,7 @@ def declare_profile(parser: ArgumentParser) -> None:
 
 
 def run_profile(options: Namespace) -> int:
-    """Profile the selected case's backend in this process; print its operators by time, and the rate they reach."""
+    """Profile the selected case's backend; print its operators by time, and the rate that its products reach."""
     if options.batch < 1:
         raise HarnessError(f"--batch {options.batch}: must be at least 1")
     cases, settings = collection.select(options)
@@ -89,6 +98,7 @@ def _profile_case(case: Case, folder: Path, options: Options, batch: int) -> Ite
     from harness.pipeline.prepare import prepare
 
     name, target = case.backend.name, case.backend.worker_target(options.target(case.device))
+    target = target._replace(options=dict(target.options))  # which another process can be sent
     state = prepare(Comparison((case,), folder), options, collection.stderr_progress())
     if name in state.failures:
         raise HarnessError(f"{case} cannot be profiled; run its test first: {state.failures[name].message}")
@@ -99,30 +109,43 @@ def _profile_case(case: Case, folder: Path, options: Options, batch: int) -> Ite
     arrays = state.test.batch(batch_rows(row_order(rows), 0, batch))
     shapes = ", ".join(f"{key} {'x'.join(map(str, array.shape))}" for key, array in arrays.items())
     yield f"{case}, threads={target.threads}: {shapes}"
-    profile, plain_s, settings = take(case.backend, state.prepared[name].artifact.path, target, arrays)
     operations, uncounted = count_operations(state.checkpoint.path, arrays)
-    form = None if uncounted else product_format(profile, settings)
-    yield from report(profile, plain_s, form, peak(form, target.threads) if form else math.nan, operations)
+    with in_worker_environment(target) as call:
+        profile, plain_s, settings = call(take, case.backend.load, state.prepared[name].artifact.path, target, arrays)
+        form = None if uncounted else product_format(profile, settings)
+        rate = call(peak, form, target.threads) if form else math.nan
+    yield from report(profile, plain_s, form, rate, operations)
     if uncounted:
         yield f"Their rate is left out: operations inside {uncounted} are not counted."
 
 
-def take(backend: Backend, artifact: Path, target: Target, arrays: Arrays) -> tuple[Profile, float, dict[str, str]]:
+@contextmanager
+def in_worker_environment(target: Target) -> Iterator[Callable[..., Any]]:
+    """Yield a function that calls another one in a fresh process, whose threads number and wait as a worker's."""
+    environment = worker_environment(target.threads, target.spinning)
+    with patch.dict(os.environ, environment, clear=True), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+def take(
+    load: Callable[[Path, Target], Session], artifact: Path, target: Target, arrays: Arrays
+) -> tuple[Profile, float, dict[str, str]]:
     """Return the profile of an answer, its seconds without a profiler, and the settings of the session."""
-    session = backend.load(artifact, target)
+    session = load(artifact, target)
     if session.compile:
         session.compile(arrays)
-    calls = math.ceil(PROFILED_S / min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3)))
+    once = min(timeit.repeat(lambda: session.run(arrays), number=1, repeat=3))
+    calls = min(MOST_ANSWERS, math.ceil(PROFILED_S / once))
     _, plain_s = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
     with TemporaryDirectory() as folder:
-        profiled = backend.load(artifact, target._replace(options={**target.options, PROFILE: folder}))
+        profiled = load(artifact, target._replace(options={**target.options, PROFILE: folder}))
         if profiled.operators is not None:
             profile = _by_runtime(profiled, arrays, calls)
         elif "torch" in session.settings:
             profile = _by_torch(session, arrays, calls)
         else:
             runtimes = "ONNX Runtime, OpenVINO or PyTorch"
-            raise HarnessError(f"backend {backend.name} has no profile; choose one of shipbench's on {runtimes}")
+            raise HarnessError(f"this backend has no profile; choose one of shipbench's on {runtimes}")
     return profile, plain_s / calls, session.settings
 
 
@@ -130,8 +153,10 @@ def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
     """Return the means over the later half of the answers."""
     assert session.operators is not None
     _, seconds = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
-    entries = pd.DataFrame(chain(*session.operators()[-calls:]), columns=["operator", "s"]).groupby("operator")["s"]
-    return Profile(seconds / calls, {name: (len(took) / calls, took.sum() / calls) for name, took in entries})
+    if len(answers := session.operators()) != 2 * calls:
+        raise HarnessError(f"the runtime's profile has {len(answers)} of {2 * calls} answers: its buffer is too small")
+    entries = pd.DataFrame(chain(*answers[calls:]), columns=["operator", "s"]).groupby("operator")["s"]
+    return Profile(seconds / calls, {str(name): (len(took) / calls, took.sum() / calls) for name, took in entries})
 
 
 def _by_torch(session: Session, arrays: Arrays, calls: int) -> Profile:
@@ -198,7 +223,7 @@ def report(profile: Profile, plain_s: float, form: str | None, peak_rate: float,
         table = pd.concat([table[:SHOWN], table[SHOWN:].sum().to_frame(f"{others} others").T])
     if (between := profile.seconds - table["s"].sum()) > 0:  # operators may overlap
         table.loc["between operators"] = [math.nan, between]
-    cells = {"operator": table.index, "calls": table["calls"].map(number)}
+    cells = {"operator": list(table.index), "calls": list(map(number, table["calls"]))}
     cells |= {
         "ms": [number(1e3 * s, 3) for s in table["s"]],
         "share": [f"{s / profile.seconds:.0%}" for s in table["s"]],

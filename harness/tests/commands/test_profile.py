@@ -1,6 +1,7 @@
 """`shipbench profile`: operators and rates of tiny models, and bad input."""
 
 import math
+import os
 import re
 
 import numpy as np
@@ -20,7 +21,7 @@ from harness.backends import (
 )
 from harness.commands import profiling
 from harness.commands.profiling import Profile, count_operations, product_format, report
-from harness.contracts.backend import Backend, Session, Target
+from harness.contracts.backend import Session, Target
 from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.selftest.toys import truthful
@@ -50,7 +51,7 @@ def exported(bert, tmp_path_factory):
 
 def operators(backend, artifact):
     """Return the calls of each operator in one answer, checked to take a plausible time."""
-    profile, plain_s, _ = profiling.take(backend, artifact, CPU, tiny_models.token_batch(ROWS, LENGTH))
+    profile, plain_s, _ = profiling.take(backend.load, artifact, CPU, tiny_models.token_batch(ROWS, LENGTH))
     assert 0 < sum(seconds for _, seconds in profile.operators.values()) <= profile.seconds
     assert 0 < plain_s < 1
     return {name: calls for name, (calls, _) in profile.operators.items()}
@@ -69,7 +70,7 @@ def test_onnxruntime_shows_its_nodes(exported):
 
 def test_int8_graph_multiplies_in_int8(exported, tmp_path):
     onnx_quantization.quantise(exported, tmp_path, text_classification)
-    profile, _, settings = profiling.take(ONNXRUNTIME_INT8, tmp_path, CPU, tiny_models.token_batch(ROWS, LENGTH))
+    profile, _, settings = profiling.take(ONNXRUNTIME_INT8.load, tmp_path, CPU, tiny_models.token_batch(ROWS, LENGTH))
     assert "int8" == product_format(profile, settings)
 
 
@@ -79,9 +80,18 @@ def test_openvino_shows_its_kernels_with_their_format(exported):
     assert 8 == calls["FullyConnected f32"]
 
 
+@pytest.mark.parametrize(("spinning", "waits"), [(True, None), (False, "passive")])
+def test_profile_runs_as_workers_do(spinning, waits, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # as in the process of a command
+    with profiling.in_worker_environment(Target("cpu", 3, spinning)) as call:
+        assert ["3", waits] == [call(os.getenv, name) for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")]
+        assert os.getpid() != call(os.getpid)
+    assert "passive" == os.environ["OMP_WAIT_POLICY"]
+
+
 def test_backend_without_a_profiler_is_refused(tmp_path):
-    with pytest.raises(HarnessError, match="backend toy has no profile; choose one of shipbench's on ONNX Runtime"):
-        profiling.take(Backend(name="toy", load=truthful), tmp_path, CPU, {"x": np.ones((1, 1), dtype=np.float32)})
+    with pytest.raises(HarnessError, match="this backend has no profile; choose one of shipbench's on ONNX Runtime"):
+        profiling.take(truthful, tmp_path, CPU, {"x": np.ones((1, 1), dtype=np.float32)})
 
 
 def test_operations_are_those_of_the_products(bert):
@@ -106,6 +116,12 @@ def test_answers_before_the_profile_do_not_count():
 
     session = Session(run=run, device="cpu", settings={}, operators=lambda: answers)
     assert {"MatMul": (1, 1.0), "Add": (2, 1.0)} == profiling._by_runtime(session, {}, 10).operators
+
+
+def test_profile_that_lost_answers_is_refused():
+    session = Session(run=lambda arrays: {}, device="cpu", settings={}, operators=lambda: [[("Add", 1.0)]] * 19)
+    with pytest.raises(HarnessError, match="the runtime's profile has 19 of 20 answers"):
+        profiling._by_runtime(session, {}, 10)
 
 
 @pytest.mark.parametrize(
