@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_models import build, save_bert, save_native, token_batch
+from tiny_models import build, needs_lstm_export, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, OPENVINO, OPENVINO_BF16, PYTORCH, openvino
@@ -39,6 +39,7 @@ def test_unreadable_graph_is_unsupported_with_its_nodes(tmp_path):
 
 
 def test_native_lstm_runs_on_openvino(tmp_path):
+    needs_lstm_export()
     lstm, out = save_native(tmp_path), tmp_path / "out"
     out.mkdir()
     build(ONNXRUNTIME, lstm, out, text_classification)
