@@ -223,6 +223,7 @@ def _export_native(source: Path, out: Path, kind: Kind) -> str:
 def _refusals(exporter: str, model: Any) -> Iterator[None]:
     """Turn an exporter's statement that it cannot express a model into Unsupported; other errors stay as they are."""
     import torch
+    from torch import nn
 
     try:
         yield
@@ -233,6 +234,8 @@ def _refusals(exporter: str, model: Any) -> Iterator[None]:
         reason = f"{exporter} cannot express {type(model).__name__}: {brief_error(cause)}{place}"
         if "DataDependent" in type(cause).__name__:
             reason += "; a branch on values of tensors cannot be exported, torch.where can"
+        if torch.__version__ < "2.13" and any(isinstance(part, (nn.LSTM, nn.GRU)) for part in model.modules()):
+            reason = f"{reason.rstrip(':')}; torch exports LSTM and GRU layers at any length from 2.13 on: upgrade it"
         raise Unsupported(reason) from error
 
 

@@ -7,10 +7,22 @@ import onnx
 import pytest
 import torch
 from safetensors.numpy import save_file
-from tiny_models import SIZES, TEXTS, build, one_each, resolve, save_bart, save_bert, save_native, token_batch
+from tiny_models import (
+    SIZES,
+    TEXTS,
+    build,
+    needs_lstm_export,
+    one_each,
+    resolve,
+    save_bart,
+    save_bert,
+    save_native,
+    token_batch,
+)
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_INT8, ONNXRUNTIME_O2, ONNXRUNTIME_O2_INT8, PYTORCH, tuned
+from harness.backends.onnx_export import export_native
 from harness.contracts.backend import Target, format_options
 from harness.contracts.sources import Native, Scratch
 from harness.errors import Unsupported
@@ -45,6 +57,7 @@ def vit(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(lstm, tmp_path_factory):
+    needs_lstm_export()
     out = tmp_path_factory.mktemp("onnx")
     build(ONNXRUNTIME, lstm, out, text_classification)
     return out
@@ -233,6 +246,17 @@ def test_branch_on_values_is_unsupported_in_one_sentence(tmp_path):
     ) as e:
         build(ONNXRUNTIME, own, tmp_path / "out", text_classification)
     assert 500 > len(str(e.value))
+
+
+def test_refused_lstm_names_the_torch_that_exports_it(lstm, tmp_path, monkeypatch):
+    def export(*_args, **_settings):
+        cause = ValueError("Found conflicts between user-specified ranges and inferred ranges:\n- sequence is 9")
+        raise torch.onnx.OnnxExporterError("failed") from cause
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.12.1+cu130"))
+    with pytest.raises(Unsupported, match=r"inferred ranges; torch exports LSTM and GRU .* from 2\.13 on"):
+        export_native(lstm, tmp_path, text_classification)
 
 
 def test_model_type_unknown_to_optimum_goes_through_transformers(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tiny_models import build, save_bert, save_native, token_batch
+from tiny_models import build, needs_lstm_export, save_bert, save_native, token_batch
 
 from harness import checkpoint
 from harness.backends import ONNXRUNTIME, OPENVINO, OPENVINO_BF16, OPENVINO_INT8, PYTORCH, onnx_quantization, openvino
@@ -43,6 +43,7 @@ def test_unreadable_graph_is_unsupported_with_its_nodes(tmp_path):
 
 
 def test_native_lstm_runs_on_openvino(tmp_path):
+    needs_lstm_export()
     lstm, out = save_native(tmp_path), tmp_path / "out"
     out.mkdir()
     build(ONNXRUNTIME, lstm, out, text_classification)
