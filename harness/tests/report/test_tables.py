@@ -42,9 +42,7 @@ def test_section_gives_recommendation_noise_and_origin():
     text = markdown_text([result(), result("onnxruntime", 2.0)])
     assert text.startswith("# Comparison\n\n## toy-task / toy-model on cpu, machine toy-machine\n")
     assert "**Ship onnxruntime**: 2.00x [2.00, 2.0" in text
-    assert (
-        "abacus, 2 cores, 2 threads (asleep while idle), Linux 6, Python 3.11, torch 2.13; commit 0123" in text
-    )
+    assert "abacus, 2 cores, 2 threads (asleep while idle), Linux 6, Python 3.11, torch 2.13; commit 0123" in text
     assert "The reference against itself, batch 1: 1.000 [" in text
     assert "over 240 rounds in 4 launches." in text
     assert 2 == text.count("The reference against itself, batch ")
