@@ -240,16 +240,18 @@ class Gate:
 
     min_score: float | None = None
     """Smallest score on the test rows; None for a metric of which less is better."""
-    max_score: float | None = None
-    """Largest score on the test rows, for a metric of which less is better, such as `mae`."""
     max_drop: float
     """Largest drop in score against the reference on the same rows, in the metric's unit."""
     min_speedup: float | None = None
     """Smallest speed-up against the reference at batch 1; None requires none."""
+    max_score: float | None = None
+    """Largest score on the test rows, in the place of `min_score` for a metric of which less is better, as `mae`."""
 
     def __post_init__(self) -> None:
         if (self.min_score is None) == (self.max_score is None):
-            raise HarnessError(f"{self}: give min_score, or max_score for a metric of which less is better, as mae")
+            raise HarnessError(
+                f"{self}: give either min_score, or max_score if less of the metric is better, as of mae"
+            )
         if self.min_score is not None and (not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1):
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 is one point")
         if self.max_score is not None and not (0 <= self.max_score < math.inf and 0 <= self.max_drop < math.inf):
@@ -258,13 +260,20 @@ class Gate:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
 
     @property
+    def score_limit(self) -> float:
+        """The limit of the score: `min_score`, or `max_score` in its place."""
+        limit = self.min_score if self.max_score is None else self.max_score
+        assert limit is not None
+        return limit
+
+    @property
     def limit(self) -> str:
         """The limit of the score, as it is declared."""
-        return f"min_score={self.min_score:g}" if self.max_score is None else f"max_score={self.max_score:g}"
+        return f"{'min_score' if self.max_score is None else 'max_score'}={self.score_limit:g}"
 
     def admits(self, score: float) -> bool:
         """Return whether a score is within the limit."""
-        return score <= self.max_score if self.max_score is not None else score >= (self.min_score or 0.0)
+        return score >= self.score_limit if self.max_score is None else score <= self.score_limit
 
 
 @dataclass(frozen=True, kw_only=True)

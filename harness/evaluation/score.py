@@ -40,12 +40,12 @@ def score_interval(metric: Metric, predictions: Sequence[Any], truths: Sequence[
     chosen, entry = metric.load(), METRICS[metric.name]
     drawn = bootstrap_interval(chosen.weigh(predictions, truths), len(truths), tail=0.025)
     counting = int(chosen.statistics(predictions, truths).any(axis=1).sum()) if entry.in_points else len(truths)
-    unseen = _unseen(metric, predictions, truths, rare_event_bound(0, max(1, counting), 0.975))
+    unseen = unseen_change(metric, predictions, truths, rare_event_bound(0, max(1, counting), 0.975))
     low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
     return Interval(drawn.estimate, max(entry.low, low), min(entry.high, high))
 
 
-def _unseen(metric: Metric, predictions: Sequence[Any], truths: Sequence[Any], share: float) -> float:
+def unseen_change(metric: Metric, predictions: Sequence[Any], truths: Sequence[Any], share: float) -> float:
     """Return how far the score may move with a share of rows, none of which was seen.
 
     It is the share itself where scores run from 0 to 1. Else such rows have the smallest number as their truth and the
@@ -73,7 +73,8 @@ def score_drop(metric: Metric, own: Sequence[Any], other: Sequence[Any], truths:
         return metric.sign * (other_scores(weights) - own_scores(weights))
 
     if not METRICS[metric.name].in_points:
-        drawn, unseen = bootstrap_interval(drop, rows), _unseen(metric, own, truths, rare_event_bound(0, rows))
+        drawn, share = bootstrap_interval(drop, rows), rare_event_bound(0, rows)
+        unseen = max(unseen_change(metric, predictions, truths, share) for predictions in (own, other))
         low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
         return Interval(drawn.estimate, low, high)
     own_correct, other_correct = (correct_rows(metric, predictions, truths) for predictions in (own, other))

@@ -136,8 +136,9 @@ def _scale(numbers: NDArray[np.float64]) -> float:
 
 def _centred(numbers: Sequence[Any] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Return numbers of mean 0 within -1 and 1, so that no digit of their squares is lost."""
-    values = np.asarray(numbers, float)
-    return (values - values.mean()) / _scale(values)
+    values: NDArray[np.float64] = np.asarray(numbers, float)
+    centred: NDArray[np.float64] = (values - values.mean()) / _scale(values)
+    return centred
 
 
 def _correlation(
@@ -147,7 +148,8 @@ def _correlation(
     """xy / root of xx yy, and 0 where xx or yy is no more than the rounding error of sums as large as x and y."""
     has_any = (xx > NO_VARIANCE * x) & (yy > NO_VARIANCE * y)
     root = np.sqrt(np.where(has_any, xx, 1.0)) * np.sqrt(np.where(has_any, yy, 1.0))
-    return np.where(has_any, np.clip(xy / root, -1.0, 1.0), 0.0)
+    correlation: NDArray[np.float64] = np.where(has_any, np.clip(xy / root, -1.0, 1.0), 0.0)
+    return correlation
 
 
 def _ranker(numbers: NDArray[np.float64]) -> Weigh:

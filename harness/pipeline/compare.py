@@ -43,8 +43,9 @@ def _ends_untimed(state: State, progress: Progress) -> bool:
     broken = [gate for gate in gates if score is not None and not gate.admits(score)]
     if broken:
         side = "below" if broken[0].max_score is None else "above"
-        strictest = max(broken, key=lambda gate: (gate.min_score or 0.0, -(gate.max_score or 0.0)))
-        why = f"the reference scores {score:.4f}, {side} its {strictest.limit}"
+        strictest = max if broken[0].max_score is None else min
+        limit = strictest(broken, key=lambda gate: gate.score_limit).limit
+        why = f"the reference scores {score:.4f}, {side} its {limit}"
     elif contenders and contenders <= state.failures.keys() and state.options.constraints == NO_CONSTRAINTS:
         why = "no other backend gave answers to compare it with"
     if why:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.contracts.sources import COMMIT
 from harness.kinds import KINDS
+from harness.metrics import in_points
 from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
 from harness.report import sentences
@@ -206,7 +207,8 @@ def _facts(publication: Publication) -> Iterator[tuple[str, str]]:
         yield "interval", interval_method(data.metric)
     drop = score_drop(result)
     if drop is not None and judged is not None:
-        yield "against PyTorch on the same rows", f"{data.metric} {format_drop(drop, data.metric)}"
+        subject = data.metric if in_points(data.metric) else "score"
+        yield "against PyTorch on the same rows", f"{subject} {format_drop(drop, data.metric)}"
     if result.series and judged is not None:
         batch = result.series[0].workload.batch
         yield f"speed-up over PyTorch, batch {batch}", lead_with_bound(own_speedup(result.series[0]))

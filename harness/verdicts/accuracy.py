@@ -68,10 +68,10 @@ def lost_score(metric: str, own: float, other: float) -> float:
     return own - other if less_is_better(metric) else other - own
 
 
-def format_drop(drop: Interval, metric: str) -> str:
+def format_drop(drop: Interval, metric: str = "") -> str:
     """Write a drop for a sentence whose subject is the score: "drops 0.20 points […]" or "gains 0.12 points […]".
 
-    Of a metric that is no share: "drops 0.0012 pearson […]", and where less is better "is worse by 0.12 mae […]".
+    In a metric's own unit: "drops 0.0012 pearson […]", and where less is better "is worse by 0.12 mae […]".
     """
     words = ("is worse by", "is better by") if less_is_better(metric) else ("drops", "gains")
     return f"{words[drop.estimate < 0]} {format_change(magnitude(drop), metric)}"
@@ -177,18 +177,25 @@ class Proposal:
     """The reason why no min_score is proposed; else empty."""
 
 
-def propose(seeds: Sequence[Seed], max_drop: float) -> Proposal:
+def propose(seeds: Sequence[Seed], max_drop: float, metric: str = "") -> Proposal:
     """Propose a min_score: a lower bound of the next run's score less `max_drop`, since it binds every backend.
 
-    Rounded down, and never above the lowest score seen. Collapsed runs are left out: they say nothing about the spread
-    of sound ones, and a min_score that made room for them would let them pass. If one could still pass, none is
-    proposed.
+    Where less is better, it is a max_score: an upper bound of it and `max_drop` more. It is rounded towards the worse,
+    and never stricter than the worst score seen. Collapsed runs are left out: they say nothing about the spread of
+    sound ones, and a min_score that made room for them would let them pass. If one could still pass, none is proposed.
     """
     scores = tuple(sound_scores(seeds))
     if len(scores) < FEWEST:
         return Proposal(scores, None, None, f"a spread takes {FEWEST} seeds, and {len(scores)} count")
-    bound = next_run_bound(scores)
-    min_score = _round_down(min(bound - max_drop, *scores))
+    sign = -1 if less_is_better(metric) else 1
+    better = [sign * score for score in scores]
+    bound = next_run_bound(better)
+    lowest = min(bound - max_drop, *better)
+    if not in_points(metric):
+        limit = sign * _round_down(lowest, 10 ** own_decimals(lowest))
+        why = f"the seeds allow {limit:g}, and a gate's limit is at least 0" if limit < 0 else ""
+        return Proposal(scores, sign * bound, None if why else limit, why)
+    min_score = _round_down(lowest)
     majority = max((seed.majority_score for seed in seeds if seed.majority_score is not None), default=-math.inf)
     if min_score <= majority:
         why = f"the seeds allow {min_score:.3f}, and a collapsed model scores {majority:.4f}"
@@ -206,6 +213,6 @@ def next_run_bound(scores: Sequence[float]) -> float:
     return mean(scores) - float(t.ppf(CONFIDENCE, n - 1)) * stdev(scores) * math.sqrt(1 + 1 / n)
 
 
-def _round_down(value: float) -> float:
-    nearest = round(value * STEPS)
-    return (nearest if nearest / STEPS <= value else nearest - 1) / STEPS
+def _round_down(value: float, steps: int = STEPS) -> float:
+    nearest = round(value * steps)
+    return (nearest if nearest / steps <= value else nearest - 1) / steps

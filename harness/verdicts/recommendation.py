@@ -10,7 +10,7 @@ from statistics import median
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError, Incomparable
-from harness.metrics import less_is_better
+from harness.metrics import in_points, less_is_better
 from harness.results.schema import NO_CONSTRAINTS, Finalist, Finals, Result
 from harness.stats.intervals import Interval, drop_interval, join_names, lead_with_bound
 from harness.verdicts.accuracy import format_allowed, format_change, format_drop, lost_score, magnitude, score_drop
@@ -75,8 +75,9 @@ def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
     gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
     reason = f"{lead_with_bound(gain)} the reference's speed at batch 1"
     if drop is not None and best.data is not None and gate is not None:
-        metric = best.data.metric
-        reason += f", {metric} {format_drop(drop, metric)} (allowed: {format_allowed(gate.max_drop, metric)})"
+        metric, allowed = best.data.metric, format_allowed(gate.max_drop, best.data.metric)
+        subject = metric if in_points(metric) else "score"
+        reason += f", {subject} {format_drop(drop, metric)} (allowed: {allowed})"
     level = [result.backend for result in shippable if result is not best and _speed(result).high >= gain.low]
     reason += f"; {join_names(level)} may be as fast" if level else ""
     slower = slower_batches(best)
