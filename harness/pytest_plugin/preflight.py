@@ -24,7 +24,6 @@ from harness.data import images, reading, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.evaluation.score import unseen_change
-from harness.metrics import in_points
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training import fit
@@ -191,7 +190,7 @@ def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
     """Raise HarnessError if this many test rows could not prove the gate's max_drop even without a single flip."""
     split = splits.load(task, folder)
     rows = len(split.test)
-    if not in_points(task.metric):
+    if task.kind.label == "number":
         _check_own_gate(task, model, gate, split)
     elif rare_event_bound(0, rows) >= gate.max_drop:
         needed = f"at least {rows_needed(gate.max_drop):,}" if gate.max_drop else "infinitely many"

@@ -297,12 +297,10 @@ def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
     kinds = [one for one in KINDS.values() if one.auto_class != "AutoModel" and architecture in _classes(config, one)]
     # Transformers counts those that fill gaps with generated text as masked language models, too.
     names = [one.name for one in kinds if not config.is_encoder_decoder or one.name != "fill-mask"]
-    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
     # One architecture has heads for labels, for several labels, and for a number.
-    fitting = [
-        name for name in names if KINDS[name].problem_type == (problem_type if problem_type in READ_BY else None)
-    ]
-    names = fitting or names
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
+    sort = problem_type if problem_type in READ_BY else None
+    names = [name for name in names if KINDS[name].problem_type == sort] or names
     tags = re.findall(rb"^pipeline_tag: *([\w-]+)", card.read_bytes(), re.MULTILINE) if card.is_file() else []
     return labels, config, [name for name in names if name.encode() in tags] or names
 
@@ -322,8 +320,8 @@ def _labels_of_head(fit: Fit) -> Iterator[str]:
     yield from _problem_type(fit)
     if fit.task.kind.label == "number":
         return
-    file = fit.pretrained / "config.json"
-    if fit.config.num_labels == 1:
+    file, problem_type = fit.pretrained / "config.json", fit.declared.get("problem_type")
+    if fit.config.num_labels == 1 and fit.task.kind.label != "many" and problem_type not in READ_BY:
         yield (
             f"{file}: its head has one logit (num_labels is 1), which cannot choose between "
             f"{', '.join(fit.split.labels[:5]) or 'labels'}: train a head with {TRAIN}"

@@ -9,13 +9,16 @@ import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers import BertConfig, BertForSequenceClassification
 
+from harness.artifacts.cache import HeldOutRows
 from harness.backends import PYTORCH
 from harness.contracts.kind import EncodedRows
 from harness.contracts.sources import Folder, Local, Native
 from harness.data import splits
+from harness.data.inputs import Inputs
 from harness.errors import HarnessError
 from harness.kinds import text_regression
 from harness.kinds.common import word_tokenizer
+from harness.metrics import Metric
 from harness.pytest_plugin.preflight import _check_gate
 from harness.spec import Gate, Model, Recipe, Task, cases
 from harness.training import fit
@@ -258,3 +261,11 @@ def test_drop_that_the_rows_cannot_prove_is_refused(tmp_path):
     with pytest.raises(HarnessError, match=r"stars/mine: max_drop=0.1 cannot be proven with 72 test rows"):
         _check_gate(TASK, MODEL, Gate(max_score=1.0, max_drop=0.1), tmp_path)
     _check_gate(TASK, MODEL, Gate(max_score=1.0, max_drop=0.4), tmp_path)
+
+
+def test_builds_keep_what_has_the_smaller_error():
+    rows = [{"text": "", "label": number} for number in (1.0, 2.0)]
+    encoded = EncodedRows(None, rows, ("text",), [[{}]] * 2)
+    held_out = HeldOutRows(None, Inputs(text_regression, encoded), Metric("mae"), 0.1, "")
+    near, far = ([{"logits": np.array([[number + miss]])} for number in (1.0, 2.0)] for miss in (0.1, 0.5))
+    assert (pytest.approx(-0.1), pytest.approx(-0.5)) == (held_out.score(near), held_out.score(far))
