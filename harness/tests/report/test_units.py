@@ -1,18 +1,22 @@
 """Drops in the unit of a metric of numbers, and limits where less is better: in verdicts, tables and proposals."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 from factory import answers, result
 
+from harness.backends import PYTORCH
+from harness.commands.gates import Spread, proposals
+from harness.contracts.sources import Folder, Local
 from harness.report.charts import pictures
 from harness.report.integrations import github_summary
 from harness.report.page import page
 from harness.report.sentences import spread_of_seeds
 from harness.report.tables import case_line, document, section, signed_drop, summary_table, terminal_text
 from harness.results.schema import Bounds, Finalist, Finals, Seed
-from harness.spec import Gate
+from harness.spec import Case, Gate, Model, Recipe, Task
 from harness.stats.intervals import Interval
 from harness.verdicts.accuracy import format_allowed, format_drop, propose, score_drop
 from harness.verdicts.comparability import comparisons
@@ -190,3 +194,15 @@ def test_limit_below_zero_is_not_proposed():
     proposal = propose(seeds(0.1, 0.3, -0.2), 0.1, "r2")
     assert proposal.min_score is None
     assert "a gate's limit is at least 0" in proposal.why
+
+
+def test_proposals_name_the_limit_where_less_is_better():
+    task = Task(name="stars", kind="text-regression", dataset=Folder("rows.csv"), inputs=("text",), label="stars",
+                metric="mae")  # fmt: skip
+    model = Model(name="mine", source=Local("model"), recipe=Recipe(epochs=1))
+    case = Case(task=task, model=model, backend=PYTORCH, device="cpu", gate=MAE)
+    text = proposals([Spread(case, tuple(seeds(0.40, 0.42, 0.41, 0.40, 0.43)), ())])
+    (line,) = [line for line in text.splitlines() if line.startswith("stars")]
+    proposed, present = (float(number) for number in re.findall(r"max_score (\d\.\d+)", line))
+    assert 0.5 == present
+    assert 0.48 < proposed < 0.53
