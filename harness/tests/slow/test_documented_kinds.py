@@ -82,7 +82,7 @@ def test_documented_suite_reaches_verdicts(ran, task):
     toy, run = ran
     assert 0 == run.status, run.text
     results = {result.backend: result for result in toy.results.values() if result.task == task}
-    assert {*FLOAT, "onnxruntime-int8"} == set(results)
+    assert {*FLOAT, "onnxruntime-int8"} <= set(results)
     assert {"ok"} == {result.status for result in results.values()}
     scores = [results[backend].answers.score for backend in FLOAT]
     assert max(scores) - min(scores) < 1e-3
