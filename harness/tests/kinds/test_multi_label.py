@@ -271,7 +271,7 @@ def test_new_head_learns_each_label_on_its_own(tmp_path, loop):
     config = json.loads((out / "config.json").read_text())
     assert "multi_label_classification" == config["problem_type"]
     assert dict(zip("012", NAMES, strict=True)) == config["id2label"]
-    assert 0.9 < max(info["validation"])
+    assert 0.75 < max(info["validation"])  # all labels for every row have two thirds
 
 
 def test_native_module_learns_each_label_on_its_own(tmp_path):
