@@ -150,7 +150,7 @@ def test_numbers_with_fractions_or_a_name_are_measures(tmp_path):
     rows = [{"text": row["text"], "id": n, "score": n} for n, row in enumerate(TICKETS)]
     assert (("text",), "score", ()) == guess("text-regression", columns(tmp_path, rows))
     rows = [{"text": row["text"], "id": n} for n, row in enumerate(TICKETS)]
-    with pytest.raises(HarnessError, match=r"no column of id can be the number; name it with --label"):
+    with pytest.raises(HarnessError, match=r"no column of text, id can be the number; name it with --label"):
         guess("text-regression", columns(tmp_path, rows))
 
 
@@ -474,5 +474,5 @@ def test_suite_for_a_number_is_written(new, tmp_path, metric, limit):
     ((name, value),) = limit.items()
     assert pytest.approx(value, rel=0.1) == getattr(gate, name)
     written = (tmp_path / "test_rows.py").read_text()
-    change = "lower" if metric == "mae" else "raise"
-    assert f"# Every sound score reaches {gate.limit}: {change} it to the score that the model must keep." in written
+    placeholder = f"{gate.limit}: lower" if metric == "mae" else "min_score=0.0: raise"
+    assert f"# Every sound score reaches {placeholder} it to the score that the model must keep." in written
