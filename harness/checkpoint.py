@@ -33,6 +33,8 @@ UNUSED = ("sklearn", "scipy")
 """Packages that Transformers needs only for assisted generation and for the losses of object detection. Importing them
 takes a worker 2.5 of the 6 s in which it starts.
 """
+ONE_NUMBER = ("LABEL_0",)
+"""Labels of a head that answers one number, as Transformers calls them."""
 OUTPUTS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
 """Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
 
@@ -57,11 +59,13 @@ def create(
         path, name = source.locate(folder)
         if kind.native_arguments is None:
             raise HarnessError(f"{source}: {kind.name} takes no native modules; use a Package, a Hub or a Local")
-        return _create_native(path, name, kind.native_arguments(processor, len(labels)))
+        return _create_native(path, name, kind.native_arguments(processor, len(labels) or 1))
+    if kind.label == "number":
+        labels = ONE_NUMBER
     indices = {label: index for index, label in enumerate(labels)}
     head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
     if labels:
-        head["problem_type"] = None  # the former head's: it would decide the loss
+        head["problem_type"] = kind.problem_type  # never the former head's: it decides the loss
     auto = getattr(transformers, kind.auto_class)
     if isinstance(source, Scratch):
         settings = dict(source.config)

@@ -15,7 +15,7 @@ from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
 from harness.kinds import KINDS
-from harness.metrics import METRICS
+from harness.metrics import METRICS, less_is_better
 from harness.metrics.entities import SCHEMES, SYNONYMS
 
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
@@ -133,8 +133,9 @@ class Task:
     dataset: Rows
     inputs: tuple[str, ...]
     """Columns that the model is given; `a.b` is field b of column a."""
-    label: str | None = None
-    """Column with the expected answer; None for kinds whose rows contain it, `fill-mask` for instance."""
+    label: str | tuple[str, ...] | None = None
+    """Column with the expected answer; None for kinds whose rows contain it, `fill-mask` for instance. For several
+    labels a row, a column of lists of their names, or as a tuple one column of 0 and 1 for each label, named so."""
     metric: str
     """The score: gates and verdicts are about this metric."""
     also: tuple[str, ...] = ()
@@ -199,6 +200,27 @@ class Task:
             raise HarnessError(f"task {self.name}: {self.kind.name} needs label=, the column with the expected answer")
         if self.label is not None and self.kind.label == "none":
             raise HarnessError(f"task {self.name}: {self.kind.name} takes no label=, because its rows hold the answer")
+        if not isinstance(self.label, str | None):
+            self._check_label_columns()
+
+    def _check_label_columns(self) -> None:
+        """Raise HarnessError unless `label` names a column for each of several labels, and the kind reads such."""
+        check_tuple(f"task {self.name}", "label", self.label, "('urgent', 'angry')")
+        if self.kind.label != "many":
+            kinds = ", ".join(kind.name for kind in KINDS.values() if kind.label == "many")
+            raise HarnessError(
+                f"task {self.name}: label= names several columns, and {self.kind.name} reads one; name that one, or "
+                f"choose {kinds} for rows with several labels"
+            )
+        if len({*self.label_columns}) < max(2, len(self.label_columns)) or {*self.label_columns} & {*self.inputs}:
+            raise HarnessError(
+                f"task {self.name}: label={self.label!r} must name at least two columns, each once, that are no inputs"
+            )
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns with the expected answer: none, one, or one for each label."""
+        return self.label if isinstance(self.label, tuple) else (self.label,) if self.label else ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -208,7 +230,7 @@ class Task:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read."""
-        return self.inputs if self.label is None else (*self.inputs, self.label)
+        return (*self.inputs, *self.label_columns)
 
 
 @explain_arguments
@@ -216,18 +238,42 @@ class Task:
 class Gate:
     """Limits that a suite sets for a model on every backend; a broken gate fails the test."""
 
-    min_score: float
-    """Smallest score on the test rows."""
+    min_score: float | None = None
+    """Smallest score on the test rows; None for a metric of which less is better."""
     max_drop: float
-    """Largest drop in score against the reference on the same rows."""
+    """Largest drop in score against the reference on the same rows, in the metric's unit."""
     min_speedup: float | None = None
     """Smallest speed-up against the reference at batch 1; None requires none."""
+    max_score: float | None = None
+    """Largest score on the test rows, in the place of `min_score` for a metric of which less is better, as `mae`."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1:
+        if (self.min_score is None) == (self.max_score is None):
+            raise HarnessError(
+                f"{self}: give either min_score, or max_score if less of the metric is better, as of mae"
+            )
+        if self.min_score is not None and (not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1):
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 is one point")
+        if self.max_score is not None and not (0 <= self.max_score < math.inf and 0 <= self.max_drop < math.inf):
+            raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and not negative")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
+
+    @property
+    def score_limit(self) -> float:
+        """The limit of the score: `min_score`, or `max_score` in its place."""
+        limit = self.min_score if self.max_score is None else self.max_score
+        assert limit is not None
+        return limit
+
+    @property
+    def limit(self) -> str:
+        """The limit of the score, as it is declared."""
+        return f"{'min_score' if self.max_score is None else 'max_score'}={self.score_limit:g}"
+
+    def admits(self, score: float) -> bool:
+        """Return whether a score is within the limit."""
+        return score >= self.score_limit if self.max_score is None else score <= self.score_limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +288,14 @@ class Case:
     """The model's gate; `cases()` takes it from a mapping of models to gates."""
     on_request: bool = False
     """True if it runs only where `--ship-backends` names its backend."""
+
+    def __post_init__(self) -> None:
+        if self.gate is not None and (self.gate.max_score is not None) != less_is_better(self.task.metric):
+            limit, sense = ("max_score", "less") if less_is_better(self.task.metric) else ("min_score", "more")
+            raise HarnessError(
+                f"task {self.task.name}, model {self.model.name}: {sense} of the metric {self.task.metric} is better, "
+                f"so {self.gate.limit} makes no sense; declare Gate({limit}=…, max_drop={self.gate.max_drop:g})"
+            )
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"

@@ -54,8 +54,13 @@ class HeldOutRows:
     """Digest of the rows' contents."""
 
     def score(self, outputs: Sequence[Arrays]) -> float:
-        """Score outputs, one for each validation row; NaN where the metric is undefined on these rows."""
-        return score.score(self.metric, self.validation.predictions(outputs), self.validation.truths())
+        """Score outputs, one for each validation row; NaN where the metric is undefined on these rows.
+
+        Where less is better it is the negative score: a build keeps what loses no more than `max_drop`.
+        """
+        return self.metric.sign * score.score(
+            self.metric, self.validation.predictions(outputs), self.validation.truths()
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.commands import collection
 from harness.errors import HarnessError
+from harness.metrics import in_points, less_is_better
 from harness.pipeline.state import Options
 from harness.report.tables import number, render
 from harness.results.schema import Seed
@@ -21,7 +22,8 @@ from harness.verdicts import accuracy
 
 RULE = (
     f"The next run stays above the bound with {100 * accuracy.CONFIDENCE:.0f} % confidence (mean - t * sd * "
-    "sqrt(1 + 1/n), n - 1 degrees of freedom); min_score is the bound less the allowed drop, rounded down to 0.005."
+    "sqrt(1 + 1/n), n - 1 degrees of freedom); min_score is the bound less the allowed drop, rounded down to 0.005. "
+    "Where less is better it stays below mean + …, and max_score is that and the allowed drop, rounded up."
 )
 
 
@@ -46,7 +48,8 @@ class Spread:
         if self.case.model.is_used_as_is:
             why = "the model is used as it is, so it scores the same every time"
             return accuracy.Proposal(tuple(accuracy.sound_scores(self.seeds)), None, None, why)
-        return accuracy.propose(self.seeds, self.case.gate.max_drop if self.case.gate else 0.0)
+        max_drop = self.case.gate.max_drop if self.case.gate else 0.0
+        return accuracy.propose(self.seeds, max_drop, self.case.task.metric)
 
 
 def declare_gates(parser: ArgumentParser) -> None:
@@ -111,7 +114,14 @@ def _row(spread: Spread) -> dict[str, str]:
         "sd": number(stdev(scores) if len(scores) > 1 else None, decimals=4),
         f"{100 * accuracy.CONFIDENCE:.0f} % bound": number(proposal.bound, decimals=4),
         "allowed drop": number(case.gate.max_drop if case.gate else None, decimals=3),
-        "proposed min_score": number(proposal.min_score, decimals=3),
-        "present min_score": number(case.gate.min_score if case.gate else None, decimals=3),
+        "proposed min_score": _limit(case, proposal.min_score),
+        "present min_score": _limit(case, case.gate.score_limit if case.gate else None),
         "": "used as it is: one score" if case.model.is_used_as_is else caveat,
     }
+
+
+def _limit(case: Case, score: float | None) -> str:
+    """Write a limit of the score; a max_score, where less is better, has its name."""
+    if score is None or in_points(case.task.metric):
+        return number(score, decimals=3)
+    return f"{'max_score ' if less_is_better(case.task.metric) else ''}{score:g}"

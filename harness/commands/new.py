@@ -20,11 +20,13 @@ from harness.contracts.kind import Kind
 from harness.contracts.sources import Folder, Hub, Local, Native
 from harness.data import hub, inspection, layout, reading, splits
 from harness.errors import HarnessError
+from harness.evaluation.score import unseen_change
 from harness.kinds import KINDS
+from harness.metrics import in_points, less_is_better
 from harness.metrics.entities import is_outside
 from harness.pytest_plugin.preflight import check_cases
 from harness.spec import SETTINGS, Case, Gate, Model, Recipe, Task
-from harness.stats.intervals import smallest_margin
+from harness.stats.intervals import rare_event_bound, smallest_margin
 from harness.training import fit
 from harness.util.console import quiet
 from harness.util.files import write_atomically
@@ -43,7 +45,7 @@ from harness import {imports}
 TASK = Task(
     {task},
 )
-# Every score reaches min_score=0.0: raise it to the score that the model must keep.
+# {placeholder}
 MODELS = {{{model}: {gate}}}
 
 
@@ -60,7 +62,7 @@ def declare_new(parser: ArgumentParser) -> None:
     add("--data", required=True, help="file or folder of rows or images, or owner/name[:config] of the Hub")
     add("--kind", choices=KINDS, metavar="KIND", help=f"kind of the task: {', '.join(KINDS)}")
     add("--inputs", nargs="+", default=(), metavar="COLUMN", help="columns that the model is given")
-    add("--label", metavar="COLUMN", help="column with the expected answer")
+    add("--label", nargs="+", metavar="COLUMN", help="column with the expected answer; or one of 0 and 1 a label")
     add("--labels", nargs="+", default=(), metavar="NAME", help="the data's names for the model's labels, in its order")
     add("--metric", help="metric that the gate is about")
     for name in SETTINGS:
@@ -82,6 +84,8 @@ def run_new(options: Namespace) -> int:
     if out.exists() or not out.parent.is_dir():
         problem = "exists and is not overwritten" if out.exists() else "lies in a folder that does not exist"
         raise HarnessError(f"{out} {problem}; name another file with --out")
+    if options.label:
+        options.label = options.label[0] if len(options.label) == 1 else tuple(options.label)
     why: list[str] = []
     try:
         with quiet():
@@ -89,7 +93,9 @@ def run_new(options: Namespace) -> int:
         notes = check_cases([(case, out.parent)], stderr_progress(), {})
     except HarnessError as error:
         flags = [f"--{name.replace('_', '-')}" for name in vars(options) if f"{name}=" in str(error)]
-        flags += [f"--{n}" for n in ("data", "model", "name", "label") if (getattr(options, n) or "\0") in str(error)]
+        flags += [
+            f"--{n}" for n in ("data", "model", "name", "label") if str(getattr(options, n) or "\0") in str(error)
+        ]
         advice = f"\n(flags for this: {', '.join(dict.fromkeys(flags))})" if flags and "--" not in str(error) else ""
         raise HarnessError(f"{error}{advice}") from error
     write_atomically(out, _suite(case).encode())
@@ -109,7 +115,8 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     text: Any = {"encoding": options.encoding, "quotes": {"yes": True, "no": False}.get(options.quotes)}
     dataset = replace(place, splits=chosen) if isinstance(place, Hub) else Folder(place, **text)
     inputs, label = tuple(options.inputs), options.label
-    columns = inspection.read_columns(dataset, folder, (*inputs, label) if inputs and label else (), label)
+    names = (*inputs, *(label if isinstance(label, tuple) else (label,))) if inputs and label else ()
+    columns = inspection.read_columns(dataset, folder, names, label)
     pretrained = reading.pretrained(source, folder)
     own, config, heads = fit.heads(pretrained) if pretrained else ([], None, [])
     kind = KINDS[options.kind] if options.kind else _guess_kind(options, config, heads, columns, why)
@@ -117,7 +124,7 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     if epochs is None:
         epochs = 0 if kind.name in (*heads, "feature-extraction") else EPOCHS
         why.append(f"--epochs {epochs}: the model is {'fine-tuned first' if epochs else 'used as it is'}")
-    answers = options.labels or own if not epochs and kind.label in ("one", "each") else []
+    answers = options.labels or own if not epochs and kind.names_labels else []
     inputs, label, labels = inspection.guess(kind, columns, answers, inputs, label, why)
     if labels and not options.labels:
         why.append(f"--labels {' '.join(labels)}: the data's names for the model's {', '.join(own)}")
@@ -135,11 +142,29 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
         why.append(f"--max-length {length}: longer texts are cut")
     labels, model_name = labels or tuple(options.labels), SLUG("-", Path(model_name).resolve().name).strip("-_")
     model = Model(name=model_name or "mine", source=source, recipe=recipe, max_length=length, labels=labels)
-    rows = len(splits.load(task, folder).test)
-    drop = next((drop for drop in DROPS if smallest_margin(math.ceil(rows / 100), rows) < drop), DROPS[-1])
-    why.append("min_score=0.0: a placeholder, which every score reaches; raise it in the suite")
-    why.append(f"max_drop={drop:g}: the smallest that {rows:,} test rows prove even if one answer in a hundred changes")
-    return Case(task=task, model=model, backend=PYTORCH, device="cpu", gate=Gate(min_score=0.0, max_drop=drop))
+    gate = _gate(task, splits.load(task, folder), why)
+    return Case(task=task, model=model, backend=PYTORCH, device="cpu", gate=gate)
+
+
+def _gate(task: Task, split: splits.Split, why: list[str]) -> Gate:
+    """Return a gate whose limit of the score is a placeholder, and whose max_drop the test rows can prove."""
+    rows, scale = len(split.test), 1.0
+    if in_points(task.metric):
+        margin, provided = smallest_margin(math.ceil(rows / 100), rows), "even if one answer in a hundred changes"
+    else:
+        truths = split.test["label"][:]
+        scale = max(truths) - min(truths) if less_is_better(task.metric) else 1.0
+        margin = 2 * unseen_change(split.metrics[task.metric], truths, truths, rare_event_bound(0, rows))
+        provided = "with room for as much again as they leave unseen"
+    drop = float(f"{scale * next((drop for drop in DROPS if margin < scale * drop), DROPS[-1]):.3g}")
+    gate = Gate(min_score=0.0, max_drop=drop)
+    if less_is_better(task.metric):
+        gate = Gate(max_score=float(f"{2 * scale:.3g}"), max_drop=drop)
+    change = "lower" if gate.max_score is not None else "raise"
+    limit, sort = ("min_score=0.0", "score") if in_points(task.metric) else (gate.limit, "sound score")
+    why.append(f"{limit}: a placeholder, which every {sort} reaches; {change} it in the suite")
+    why.append(f"max_drop={drop:g}: the smallest round one that {rows:,} test rows prove {provided}")
+    return gate
 
 
 def _locate(text: str, flag: str, folder: Path) -> Any:
@@ -173,6 +198,10 @@ def _suite(case: Case) -> str:
     names = sorted(cls.__name__ for cls in classes | ({Recipe} if not model.is_used_as_is else set()))
     own = {"name": task.name, "kind": task.kind.name, "function": task.name.replace("-", "_")}
     imports, arguments = ", ".join([*names, "cases"]), ",\n    ".join(_arguments(task))
+    is_upper = case.gate is not None and case.gate.max_score is not None
+    limit, change = (case.gate.limit, "lower") if case.gate and is_upper else ("min_score=0.0", "raise")
+    sort = "sound score" if is_upper or not in_points(task.metric) else "score"
+    own["placeholder"] = f"Every {sort} reaches {limit}: {change} it to the score that the model must keep."
     return SUITE.format(**own, imports=imports, task=arguments, model=_code(model), gate=_code(case.gate))
 
 

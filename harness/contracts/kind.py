@@ -24,6 +24,8 @@ IGNORE_INDEX = -100
 """Target of a token that the loss ignores, as in PyTorch."""
 
 NO_LABEL = "(a label of no row)"
+NO_LABELS = "(no label)"
+"""Answer to a row that may have several labels and has none."""
 NO_ANSWER = "(no answer)"
 """Label of a word beyond `max_length`."""
 
@@ -172,9 +174,9 @@ class Kind:
     """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
     """Metrics that a task of this kind may name."""
-    label: Literal["one", "each", "free", "none"] = "one"
-    """The label column: one name a row, one for each part of it (words for instance), anything that the kind reads
-    (answers for instance), or no column, where a row contains its own answer."""
+    label: Literal["one", "each", "many", "number", "free", "none"] = "one"
+    """The label column: one name a row, one for each part of it (words for instance), any number of names, one number,
+    anything that the kind reads (answers for instance), or no column, where a row contains its own answer."""
     most_inputs: int | None = None
     """Most input columns that a task may name; None admits any number."""
     images: bool = False
@@ -213,6 +215,16 @@ class Kind:
     """(processor, example, length) → the example cut to that length, to probe an export with padded batches."""
     optional_weights: tuple[str, ...] = ()
     """Prefixes of weight names that no answer depends on: a checkpoint used as it is may lack them."""
+
+    @property
+    def names_labels(self) -> bool:
+        """True if answers are labels, known by name."""
+        return self.label in ("one", "each", "many")
+
+    @property
+    def problem_type(self) -> str | None:
+        """Transformers' name for a head whose answer is not one label; it decides the loss."""
+        return {"many": "multi_label_classification", "number": "regression"}.get(self.label)
 
     def processor(self, source: Source, pretrained: Path | None, rows: Sequence[Row], inputs: tuple[str, ...]) -> Any:
         """Return the processor of the checkpoint in `pretrained`, or a new one; HarnessError if there is neither."""

@@ -127,7 +127,8 @@ def _table(examples: list[list[Example]], numbers: list[int], names: Iterable[st
 
 
 def _has_target(example: Example) -> bool:
-    return any(np.any(np.asarray(example[name]) != IGNORE_INDEX) for name in TARGETS if name in example)
+    targets = [np.asarray(example[name]) for name in TARGETS if name in example]
+    return any(target.dtype.kind == "f" or np.any(target != IGNORE_INDEX) for target in targets)
 
 
 def _feature(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import NO_ANSWER, NO_LABEL
+from harness.contracts.kind import NO_ANSWER, NO_LABEL, NO_LABELS
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Arrays, EncodedRows, Example, Kind
@@ -89,9 +89,12 @@ class Inputs:
     def predictions(self, outputs: Sequence[Arrays]) -> list[Any]:
         """Return the prediction of each row, as the kind predicts it unless rows have labels.
 
-        One label is an index into `labels`, negative for a label of no row; labels of parts are lists of names.
+        One label is an index into `labels`, negative for a label of no row, and several are such indices in order;
+        labels of parts are lists of names.
         """
         predictions = self.kind.predict(self.encoded, outputs)
+        if self.kind.label == "many":
+            return [sorted(map(self._index, answers)) for answers in predictions]
         if self.kind.label == "one":
             return [self._index(label) for label in predictions]
         if self.kind.label != "each":
@@ -103,10 +106,18 @@ class Inputs:
         truths = self.kind.truths(self.encoded)
         return [[self.labels[i] for i in parts] for parts in truths] if self.kind.label == "each" else truths
 
+    def names(self, prediction: Any) -> list[str]:
+        """Return the labels of a prediction or a truth by name: those of its parts, all of several, or its only one."""
+        if self.kind.label == "each":
+            return prediction  # type: ignore[no-any-return]
+        return [self._name(index) for index in (prediction if self.kind.label == "many" else [prediction])]
+
     def describe(self, prediction: Any) -> str:
         """Return a prediction or a truth as text."""
-        if self.kind.label == "one":
-            return self._name(prediction)
+        if self.kind.label in ("one", "many"):
+            return ", ".join(self.names(prediction)) or NO_LABELS
+        if self.kind.label == "number":
+            return f"{prediction:.6g}"
         return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
 
     def tokens(self, outputs: Sequence[Arrays]) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ from harness.data import reading
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 
+Label = str | tuple[str, ...] | None
+"""As `Task.label`."""
 SAMPLE = 5_000  # rows, drawn at random, whose values are looked at
 FEW, FEW_SHARE = 20, 0.05
 """Different values that a label may have, or this share of the rows if they are no numbers."""
@@ -49,10 +51,20 @@ class Column:
         return self.sort == "value" and is_long and 4 * len(self.distinct) > len(self.values)
 
     @cached_property
+    def is_number(self) -> bool:
+        """True if every value is a number."""
+        return all(re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", value) for value in self.distinct)
+
+    @cached_property
+    def is_measure(self) -> bool:
+        """True if the values are numbers, and some have a fraction, or the column is called a score."""
+        is_score = self.is_called(*NUMBER.names) or any("." in value for value in self.distinct)
+        return self.sort == "value" and self.is_number and len(self.distinct) > 2 and is_score
+
+    @cached_property
     def is_label(self) -> bool:
         """True if the values are few and come again; more may be different in a column that is called a label."""
-        is_number = all(re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", value) for value in self.distinct)
-        share = 1 if self.is_called(*LABEL.names) else 0 if is_number else FEW_SHARE
+        share = 1 if self.is_called(*LABEL.names) else 0 if self.is_number else FEW_SHARE
         return 2 <= len(self.distinct) <= min(max(FEW, share * len(self.values)), len(self.values) / 2)
 
 
@@ -87,12 +99,17 @@ CONTEXT = Role("the context of the answer", ("context", "passage", "paragraph", 
 QUERY = Role("the query", ("query", "question", "anchor", "title", "headline"))
 DOCUMENT = Role("the document", ("document", "passage", "positive", "answer", "text", "body"))
 TAGS = Role("the list of tags", ("ner", "tag", "label"), lambda column: column.sort == "list" and column.is_label)
+NAMES = Role("the list of labels", ("label", "tag"), lambda column: column.sort == "list" and column.is_label)
+FLAGS = ({"0", "1"}, {"false", "true"})
+NUMBER = Role("the number", ("score", "similarity", "rating", "target"), lambda column: column.is_measure)
 ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lower() in ("answer", "answers"))
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
     "token-classification": ((Role("the list of words", ("token", "word"), lambda one: one.sort == "list"),), TAGS),
     "question-answering": ((QUESTION, CONTEXT), ANSWER),
     "text-classification": ((TEXT,), LABEL),
+    "multi-label-classification": ((TEXT,), NAMES),
+    "text-regression": ((TEXT,), NUMBER),
     "feature-extraction": ((QUERY, DOCUMENT), None),
     "fill-mask": ((TEXT,), None),
     "translation": ((SOURCE,), TARGET),
@@ -101,7 +118,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 
 
-def read_columns(dataset: Folder | Hub, folder: Path, names: tuple[str, ...], label: str | None) -> list[Column]:
+def read_columns(dataset: Folder | Hub, folder: Path, names: tuple[str, ...], label: Label) -> list[Column]:
     """Return the columns of the training rows for a suite in `folder`, those called `names`, or all without names."""
     kind = SimpleNamespace(label="none", images=True)
     task: Any = SimpleNamespace(name="new", dataset=dataset, columns=names, label=label, kind=kind)
@@ -127,12 +144,14 @@ def _column(rows: Any, name: str) -> Column:
     return Column(name, "list" if is_list else "value", parts)
 
 
-def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: str | None) -> Kind:
+def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label) -> Kind:
     """Return the first kind whose roles the columns fill, given what is decided; HarnessError if there is none."""
     problems, pair = list[str](), inputs if len(inputs) > 1 else ()
     columns = [column for column in columns if column.name in (*inputs, label) or not (inputs and column.is_text)]
-    for kind in (KINDS[name] for name in [*ROLES][:5] if len(inputs) <= (KINDS[name].most_inputs or 1)):
+    for kind in (KINDS[name] for name in [*ROLES][:7] if len(inputs) <= (KINDS[name].most_inputs or 1)):
         try:
+            if isinstance(label, tuple) and kind.label != "many":
+                raise HarnessError("it has one label column")
             guess(kind, columns, (), pair, None if kind.label == "free" else label, [])
             return kind
         except HarnessError as error:
@@ -145,17 +164,23 @@ def guess(
     columns: Sequence[Column],
     own: Sequence[str],
     inputs: tuple[str, ...],
-    label: str | None,
+    label: Label,
     why: list[str],
-) -> tuple[tuple[str, ...], str | None, tuple[str, ...]]:
+) -> tuple[tuple[str, ...], Label, tuple[str, ...]]:
     """Return inputs and label, unless given, and the data's names for `own`, a kept head's labels, if they differ."""
     roles, target = ROLES[kind.name]
     free = [column for column in columns if column.name not in inputs]
-    if target and label is None:
+    flags = tuple(column.name for column in free if column.distinct in FLAGS)
+    if target is NAMES and label is None and len(flags) > 1 and not any(map(NAMES.accepts, free)):
+        label = flags
+        why.append(f"--label {' '.join(flags)}: each column has two values, no and yes")
+    elif target and label is None:
         label, reason = _pick_match(target, free, own) if own else target.pick(free, "--label")
         why.append(f"--label {label}: {reason}")
-    labels = next((match_labels(own, column) for column in columns if column.name == label), ())
-    free = [column for column in free if column.name != label]
+    chosen = label if isinstance(label, tuple) else (label,)
+    columns = [*columns, *([Column("", "list", label)] if isinstance(label, tuple) else [])]
+    labels = next((match_labels(own, column) for column in columns if column.name in ("", label)), ())
+    free = [column for column in free if column.name not in chosen]
     for role in () if inputs else roles:
         name, reason = role.pick(free, "--inputs")
         why.append(f"--inputs {name}: {reason}")
@@ -165,7 +190,7 @@ def guess(
 
 def _pick_match(role: Role, columns: Sequence[Column], own: Sequence[str]) -> tuple[str, str]:
     """Return the column whose values are the model's labels, and the reason."""
-    same = [c for c in columns if c.sort == ("list" if role is TAGS else "value") and match_labels(own, c)]
+    same = [c for c in columns if c.sort == ("list" if role in (TAGS, NAMES) else "value") and match_labels(own, c)]
     if same := [column for column in same if column.distinct <= {*own}] or same:
         return role._replace(accepts=bool).pick(same, "--label")[0], "its values are the labels of the model"
     values = [f"{c.name} has {', '.join(sorted(c.distinct)[:8])}" for c in columns if role.accepts(c)]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.declarations import unknown
 from harness.contracts.kind import EncodedRows
+from harness.data.row_checks import used_labels
 from harness.errors import HarnessError
 from harness.metrics import Metric
 from harness.metrics.entities import SCHEMES, SYNONYMS, is_letter, is_outside, misplaced_tag, split_tag
@@ -87,8 +88,7 @@ def _untested(rows: _Rows) -> list[str]:
     """Return the labels that no test row has."""
     if not rows.labels:
         return []
-    values = rows.parts["test"]["label"][:]
-    used = {label for parts in values for label in parts} if rows.task.kind.label == "each" else {*values}
+    used = used_labels(rows.parts["test"])
     return [name for index, name in enumerate(rows.labels) if index not in used]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.spec import Task
 
 SPLITS = ("train", "validation", "test")
+FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
 
 def pretrained(source: Source, folder: Path) -> Path | None:
@@ -198,11 +199,15 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
     if not len(rows):
         raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no rows; add some, or leave its file out")
     if not isinstance(task.dataset, Package):
-        for name in task.columns if not task.kind.images else (task.label,) if task.label else ():
+        for name in task.columns if not task.kind.images else task.label_columns:
             rows = _as_text(task, rows, name)
     selected = rows.select_columns(list(task.inputs))
     if task.label is not None:
-        values, feature = _labels(task, split, rows, task.label, listed)
+        values, feature = (
+            _labels(task, split, rows, task.label, listed)
+            if isinstance(task.label, str)
+            else _flags(task, split, rows, task.label, listed)
+        )
         selected = selected.add_column("label", values, feature=feature)
     for name in task.inputs:
         if task.kind.images or isinstance(selected.features[name], Image):
@@ -254,22 +259,26 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     """
     from datasets import ClassLabel, LargeList, List, Value
 
-    feature = rows.features[column]
-    if task.kind.label == "free":
+    feature, sort = rows.features[column], task.kind.label
+    if sort == "free":
         return list(rows[column][:]), feature
     values = rows.data.column(column).to_pylist()
-    each = task.kind.label == "each"
+    if sort == "number":
+        return _numbers(task, split, column, values, feature), Value("float64")
+    each = sort in ("each", "many")
     if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
+        flags = ", name a column of 0 and 1 for each label, as in label=('urgent', 'angry')" if sort == "many" else ""
         raise HarnessError(
             f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
-            f"per row, but row 0 has the {type(values[0]).__name__} {str(values[0])[:80]}; mend it, or choose another "
-            "column or kind"
+            f"per row, but row 0 has the {type(values[0]).__name__} {str(values[0])[:80]}; mend it{flags}, or choose "
+            f"another column or kind{'; multi-label-classification reads lists' if sort == 'one' else ''}"
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
     if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
-        raise HarnessError(
-            f"task {task.name}: row {row} of {split} has a word without a label in {column}; give each word one"
-        )
+        lack = "a word without a label in {}; give each word one" if sort == "each" else "no name for a label in {}"
+        raise HarnessError(f"task {task.name}: row {row} of {split} has {lack.format(column)}")
+    if sort == "many" and (row := next((n for n, labels in enumerate(lists) if len({*labels}) < len(labels)), -1)) >= 0:
+        raise HarnessError(f"task {task.name}: row {row} of {split} has a label twice in {column}; name each once")
     name: Callable[[Any], str] = str
     if isinstance(inner := feature.feature if each else feature, ClassLabel):
         name = inner.int2str
@@ -280,4 +289,52 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
                 f"task {task.name}: {rows_of} have the label -1: their labels are not published; use another split"
             )
     names = [[name(label) for label in labels] for labels in lists]
+    if sort == "many":
+        names = [sorted(labels) for labels in names]
     return (names, List(Value("string"))) if each else ([label for (label,) in names], Value("string"))
+
+
+def _flags(task: Task, split: str, rows: Dataset, columns: Sequence[str], listed: list[str]) -> tuple[list[Any], Any]:
+    """Return the names of each row's labels, of which each has a column of 0 and 1, and their feature."""
+    from datasets import List, Value
+
+    listed += columns
+    flags = {name: [FLAGS.get(str(value).lower()) for value in rows.data.column(name).to_pylist()] for name in columns}
+    for name, column in flags.items():
+        if None in column:
+            row = column.index(None)
+            raise HarnessError(
+                f"task {task.name}: row {row} of {split} has {rows.data.column(name)[row].as_py()!r} in {name}, which "
+                f"as one of several columns in label= holds 0 or 1 ({column.count(None):,} of {len(column):,} rows do "
+                "not); mend it, or leave the column out of label="
+            )
+    names = [sorted(name for name in columns if flags[name][row]) for row in range(len(rows))]
+    return names, List(Value("string"))
+
+
+def _numbers(task: Task, split: str, column: str, values: list[Any], feature: Any) -> list[float]:
+    """Return the values as numbers; HarnessError for what is none, NaN and names of labels included."""
+    from datasets import ClassLabel
+
+    numbers = [_finite(value) for value in values]
+    if isinstance(feature, ClassLabel):
+        raise HarnessError(
+            f"task {task.name}: column {column} of {split} holds labels ({', '.join(feature.names[:5])}), no numbers; "
+            "choose another column or kind"
+        )
+    if None in numbers:
+        row = numbers.index(None)
+        raise HarnessError(
+            f"task {task.name}: row {row} of {split} has {str(values[row])[:80]!r} in {column}, which is no finite "
+            f"number ({numbers.count(None):,} of {len(numbers):,} rows have none); write it like 4.5, leave the row "
+            f"out, or choose another column or kind than {task.kind.name}"
+        )
+    return numbers  # type: ignore[return-value]
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and not isinstance(value, bool) and "_" not in str(value) else None

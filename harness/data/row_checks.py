@@ -89,6 +89,18 @@ def equal_numbers(tables: dict[str, Dataset], labels: Iterable[str]) -> list[str
     ]
 
 
+def used_labels(rows: Dataset) -> set[Any]:
+    """Return the labels of the rows, or of their parts; of rows with a flag for each label, the places of flags set."""
+    from datasets import List
+
+    values, feature = rows["label"][:], rows.features["label"]
+    if not isinstance(feature, List):
+        return {*values}
+    if feature.feature.dtype == "bool":
+        return {place for flags in values for place, flag in enumerate(flags) if flag}
+    return {label for parts in values for label in parts}
+
+
 def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:
     """Return the tables with every row once, and notes on the rows that were left out; test rows are kept first.
 
@@ -97,7 +109,7 @@ def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dat
     """
     digests = {split: list(row_digests(rows, task.inputs)) for split, rows in tables.items()}
     contradictory, notes = set[str](), list[str]()
-    if task.kind.label in ("one", "each"):
+    if task.kind.names_labels or task.kind.label == "number":
         contradictory, notes = _contradictions(tables, digests, task)
     seen: set[str] = set()
     distinct: dict[str, Dataset] = {}

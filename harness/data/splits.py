@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class Split:
 @cache
 def load(task: Task, folder: Path) -> Split:
     """Read, deduplicate and split a task's rows for a suite in `folder`; drawn parts have the labels in proportion."""
-    from datasets import ClassLabel, List, disable_progress_bars
+    from datasets import ClassLabel, List, Value, disable_progress_bars
 
     disable_progress_bars()
     tables, listed, notes = reading.read(task, folder)
@@ -89,12 +89,16 @@ def load(task: Task, folder: Path) -> Split:
     duplicates = sum(map(len, tables.values())) - sum(map(len, distinct.values()))
     tables = distinct
     labels: tuple[str, ...] = ()
-    if task.kind.label in ("one", "each"):
+    if task.kind.names_labels:
         labels = _label_names(tables, task, listed)
         notes += row_checks.equal_numbers(tables, {*labels} - {*listed})
         index = ClassLabel(names=list(labels))
         feature = List(index) if task.kind.label == "each" else index
-        tables = {name: rows.cast_column("label", feature) for name, rows in tables.items()}
+        for name, rows in tables.items():
+            if task.kind.label == "many":
+                flags = [[label in own for label in labels] for own in map(set, rows["label"][:])]
+                rows = rows.remove_columns("label").add_column("label", flags, feature=List(Value("bool")))
+            tables[name] = rows if task.kind.label == "many" else rows.cast_column("label", feature)
     train = tables.pop("train")
     parts: dict[str, Dataset] = {}
     for part, size in _sizes(task, tables, train, labels).items():
@@ -104,12 +108,22 @@ def load(task: Task, folder: Path) -> Split:
         else:
             parts[part] = own if size in (0, len(own)) else _draw(own, size, task, part)[1]
     _check_labels(parts["test"], train, labels, f"task {task.name}")
-    if labels and len(used := _used_labels(parts["test"])) < 2:
-        only = labels[used.pop()]
-        raise HarnessError(f"task {task.name}: every test row has the label {only}; ask for more test rows")
+    if task.kind.names_labels or task.kind.label == "number":
+        _check_variety(parts["test"], labels, task)
     metrics, remarks = metric_settings.settle(task, labels, {"train": train, **parts})
     notes = [*notes, *remarks]
     return Split(train=train, labels=labels, duplicates=duplicates, notes=tuple(notes), metrics=metrics, **parts)
+
+
+def _check_variety(test: Dataset, labels: tuple[str, ...], task: Task) -> None:
+    """Raise HarnessError if the test rows have one label alone, or one number: no score could tell models apart."""
+    used = [labels[label] if labels else f"{label:g}" for label in row_checks.used_labels(test)]
+    if len(used) < 2:
+        noun = "label" if labels else "number"
+        only = f"every test row has the {noun} {used[0]}" if used else "no test row has a label"
+        if task.kind.label == "many" and used:
+            only = f"no test row has another label than {used[0]}"
+        raise HarnessError(f"task {task.name}: {only}; ask for more test rows")
 
 
 def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:
@@ -125,12 +139,16 @@ def take_training_rows(split: Split, rows: int | None, owner: str) -> Dataset:
 
 def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> tuple[str, ...]:
     """Return the names of the labels that occur, in the order of `listed`; others are sorted, numbers by size."""
-    used = set[str]().union(*map(_used_labels, tables.values()))
+    used = set[str]().union(*map(row_checks.used_labels, tables.values()))
+    if unset := [name for name in task.label_columns if isinstance(task.label, tuple) and name not in used]:
+        raise HarnessError(
+            f"task {task.name}: {unset[0]} is 0 in every row, so nothing can learn it; leave it out of label="
+        )
     if twins := row_checks.spelling_twins(sorted(used - {*listed})):
         raise HarnessError(f"task {task.name}: the labels {twins} differ in spelling only; give them one name")
     if "" in {name.strip() for name in used}:
         raise HarnessError(f"task {task.name}: some rows have a label of nothing but spaces; give them a name")
-    if task.kind.label == "one":
+    if task.kind.label != "each":
         _check_labels_of_splits(tables, task)
     try:
         unlisted = sorted(sorted(used - {*listed}), key=float)
@@ -138,28 +156,22 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
         unlisted = sorted(used - {*listed})
     labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)
     if len(labels) < 2:
-        raise HarnessError(f"task {task.name}: every row has the label {labels[0]}; a classifier needs at least two")
+        only = f"every row has the label {labels[0]}" if task.kind.label == "one" else f"all labels are {labels}"
+        raise HarnessError(f"task {task.name}: {only}; a classifier needs at least two")
     return labels
 
 
 def _check_labels_of_splits(tables: dict[str, Dataset], task: Task) -> None:
     """Raise HarnessError for labels that another split has and `train` has not."""
     for part in tables:
-        if alone := sorted(_used_labels(tables[part]) - _used_labels(tables["train"])):
-            count = sum(label in alone for label in tables[part]["label"][:])
-            others = ", ".join(sorted(_used_labels(tables["train"])))
+        if alone := sorted(row_checks.used_labels(tables[part]) - row_checks.used_labels(tables["train"])):
+            labels = ({*own} if isinstance(own, list) else {own} for own in tables[part]["label"][:])
+            count = sum(not own.isdisjoint(alone) for own in labels)
+            others = ", ".join(sorted(row_checks.used_labels(tables["train"])))
             raise HarnessError(
                 f"task {task.name}: {count:,} of {len(tables[part]):,} rows of {part} have labels that training never "
                 f"sees: {', '.join(alone)}; train has {others}; write labels alike in both, add rows or drop the labels"
             )
-
-
-def _used_labels(rows: Dataset) -> set[Any]:
-    """Return the labels of the rows, or of their parts."""
-    from datasets import List
-
-    values = rows["label"][:]
-    return {label for parts in values for label in parts} if isinstance(rows.features["label"], List) else {*values}
 
 
 def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple[str, ...]) -> dict[str, int]:
@@ -191,7 +203,7 @@ def _sizes(task: Task, tables: dict[str, Dataset], train: Dataset, labels: tuple
 
 
 def _check_labels(test: Dataset, train: Dataset, labels: tuple[str, ...], owner: str) -> None:
-    unseen = sorted(_used_labels(test) - _used_labels(train)) if labels else []
+    unseen = sorted(row_checks.used_labels(test) - row_checks.used_labels(train)) if labels else []
     if unseen:
         raise HarnessError(
             f"{owner}: the test rows have labels that training never sees: "

@@ -340,7 +340,7 @@ def _packed_rows(row: dict[str, Any], task: Any) -> list[str]:
     """Return the names of the lists of an object that look like the rows themselves, or their columns."""
     lists = [name for name, value in row.items() if isinstance(value, list)]
     parts = {type(part) for name in lists for part in row[name]}
-    is_table = {*lists} >= {*task.columns} and (list in parts or task.kind.label != "each")
+    is_table = {*lists} >= {*task.columns} and (list in parts or task.kind.label not in ("each", "many"))
     holds_rows = dict in parts and any(name not in row and name.partition(".")[0] not in row for name in task.columns)
     return lists if holds_rows or is_table else []
 
@@ -370,8 +370,8 @@ def _flatten(row: dict[str, Any], prefix: str = "") -> list[str]:
 
 def _spell(path: Path, name: str, values: list[Any], lines: Sequence[int], task: Any) -> list[Any]:
     """Return numbers and booleans as they are written, labels in lists too; HarnessError for mixed types."""
-    is_label = name == task.label and task.kind.label in ("one", "each")
-    each = is_label and task.kind.label == "each"
+    is_label = name == task.label and task.kind.label in ("one", "each", "many")
+    each = is_label and task.kind.label != "one"
     parts: Iterable[tuple[int, Any]] = enumerate(values)
     if each and all(isinstance(value, list | None) for value in values):
         parts = ((row, part) for row, value in enumerate(values) for part in value or ())

@@ -123,8 +123,8 @@ def label_rows(own: Evaluation, reference: Evaluation, inputs: Inputs, metric: M
     """Count the test rows of each label by how they are answered; a row may have several words of a label."""
     if not inputs.labels:
         return ()
-    truths = _parts(inputs.truths(), inputs)
-    answered, by_reference = (Counter(chain(*_parts(each.predictions, inputs))) for each in (own, reference))
+    truths = list(map(inputs.names, inputs.truths()))
+    answered, by_reference = (Counter(chain(*map(inputs.names, each.predictions))) for each in (own, reference))
     shares: dict[str, list[NDArray[Any]]] = {label: [] for label in sorted({*chain(*truths), *answered, *by_reference})}
     correct = (_correct_parts(each, inputs, metric) for each in (own, reference))
     for labels, *parts in zip(truths, *correct, strict=True):
@@ -160,16 +160,13 @@ def _is_constant(values: Sequence[NDArray[Any]]) -> bool:
     return bool((np.abs(vectors.astype(float) - vectors[0]) <= noise).all())
 
 
-def _parts(answers: Sequence[Any], inputs: Inputs) -> list[list[str]]:
-    """Return the labels of each row by name: those of its words, or its only one."""
-    return [answer if inputs.kind.label == "each" else [inputs.describe(answer)] for answer in answers]
-
-
 def _correct_parts(evaluation: Evaluation, inputs: Inputs, metric: Metric) -> list[Any]:
     truths = inputs.truths()
+    pairs = zip(evaluation.predictions, truths, strict=True)
+    if inputs.kind.label == "many":
+        return [[label in mine for label in truth] for mine, truth in pairs]
     if inputs.kind.label != "each":
         return [[correct] for correct in correct_rows(metric, evaluation.predictions, truths)]
-    pairs = zip(evaluation.predictions, truths, strict=True)
     return [[mine == truth for mine, truth in zip(*pair, strict=True)] for pair in pairs]
 
 
@@ -200,21 +197,23 @@ def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: 
     """Return what a result records of the model fine-tuned with seed `number`."""
     if not inputs.labels:
         return Seed(seed=number, score=evaluation.score)
-    truths, predictions = inputs.truths(), evaluation.predictions
-    if each := inputs.kind.label == "each":
-        counts = Counter(label for parts in truths for label in parts)
-        answers = {label for parts in predictions for label in parts}
-    else:
-        counts, answers = Counter(truths), set(predictions)
+    truths, predictions, sort = inputs.truths(), evaluation.predictions, inputs.kind.label
+    counts = Counter(truths if sort == "one" else chain(*truths))
     majority = min(counts, key=lambda label: (-counts[label], label))
-    constant = [[majority] * len(parts) for parts in truths] if each else [majority] * len(truths)
+    lists = {"each": lambda parts: [majority] * len(parts), "many": lambda labels: [majority]}
+    constant = list(map(lists.get(sort, lambda label: majority), truths))
+    # Of several labels, all that a row has are one answer.
+    own, expected = (
+        list(map(inputs.describe, answers) if sort == "many" else chain(*map(inputs.names, answers)))
+        for answers in (predictions, truths)
+    )
     return Seed(
         seed=number,
         score=evaluation.score,
         majority_score=score(metric, constant, truths),
-        majority_label=inputs.describe(majority),
-        only_label=inputs.describe(answers.pop()) if len(answers) == 1 else None,
-        beats_chance=agree_beyond_chance([*chain(*_parts(predictions, inputs))], [*chain(*_parts(truths, inputs))]),
+        majority_label=majority if sort == "each" else inputs.describe([majority] if sort == "many" else majority),
+        only_label=own[0] if len({*own}) == 1 else None,
+        beats_chance=agree_beyond_chance(own, expected),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.metrics import METRICS
 from harness.stats.intervals import Interval, bootstrap_interval, drop_interval, rare_event_bound
 
 if TYPE_CHECKING:
@@ -36,31 +37,55 @@ def score_interval(metric: Metric, predictions: Sequence[Any], truths: Sequence[
     Where hardly any row is wrong, resampling cannot draw the wrong rows of a larger sample. The interval is therefore
     at least as wide as the 97.5 % bound of an event never seen in the rows that count (for F1, those of its label).
     """
-    chosen = metric.load()
-    statistics = chosen.statistics(predictions, truths)
-    drawn = bootstrap_interval(chosen.score_sums, [statistics], tail=0.025)
-    unseen = rare_event_bound(0, max(1, int(statistics.any(axis=1).sum())), 0.975)
+    chosen, entry = metric.load(), METRICS[metric.name]
+    drawn = bootstrap_interval(chosen.weigh(predictions, truths), len(truths), tail=0.025)
+    counting = int(chosen.statistics(predictions, truths).any(axis=1).sum()) if entry.in_points else len(truths)
+    unseen = unseen_change(metric, predictions, truths, rare_event_bound(0, max(1, counting), 0.975))
     low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
-    return Interval(drawn.estimate, max(0.0, low), min(1.0, high))
+    return Interval(drawn.estimate, max(entry.low, low), min(entry.high, high))
+
+
+def unseen_change(metric: Metric, predictions: Sequence[Any], truths: Sequence[Any], share: float) -> float:
+    """Return how far the score may move with a share of rows, none of which was seen.
+
+    It is the share itself where scores run from 0 to 1. Else such rows have the smallest number as their truth and the
+    largest as their answer, or the reverse, of the truths that were seen.
+    """
+    if METRICS[metric.name].in_points:
+        return share
+    rows, ends = len(truths), (min(truths), max(truths))
+    weights = np.array([[1.0] * rows + [0.0], [1 - share] * rows + [share * rows]])
+    pairs = (ends, ends[::-1])
+    scores = (metric.load().weigh([*predictions, own], [*truths, truth])(weights) for own, truth in pairs)
+    return max(abs(float(after - before)) for before, after in scores)
 
 
 def score_drop(metric: Metric, own: Sequence[Any], other: Sequence[Any], truths: Sequence[Any]) -> Interval:
-    """Return the score of `other` minus that of `own` on the same rows, with one-sided 95 % bounds by paired bootstrap.
+    """Return how much worse `own` scores than `other` on the same rows, with one-sided 95 % bounds by paired bootstrap.
 
     Where hardly any row changes, resampling cannot draw changes that it never saw. The interval is therefore at least
     as wide as the bounds of the rows lost and gained, or of a change never seen where rows may be partly correct.
     """
-    chosen = metric.load()
+    chosen, rows = metric.load(), len(truths)
+    own_scores, other_scores = (chosen.weigh(predictions, truths) for predictions in (own, other))
+
+    def drop(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return metric.sign * (other_scores(weights) - own_scores(weights))
+
+    if not METRICS[metric.name].in_points:
+        drawn, share = bootstrap_interval(drop, rows), rare_event_bound(0, rows)
+        unseen = max(unseen_change(metric, predictions, truths, share) for predictions in (own, other))
+        low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
+        return Interval(drawn.estimate, low, high)
     own_correct, other_correct = (correct_rows(metric, predictions, truths) for predictions in (own, other))
     lost, gained = other_correct & ~own_correct, own_correct & ~other_correct
-    counted = drop_interval(int(lost.sum()), int(gained.sum()), len(truths))
+    counted = drop_interval(int(lost.sum()), int(gained.sum()), rows)
     if list(own) == list(other):
         return counted
-    statistics = [chosen.statistics(predictions, truths) for predictions in (other, own)]
-    if len(truths) < 2:
-        return Interval(float(chosen.score_sums(statistics[0][0]) - chosen.score_sums(statistics[1][0])), -1.0, 1.0)
-    drawn = bootstrap_interval(lambda others, owns: chosen.score_sums(others) - chosen.score_sums(owns), statistics)
-    if not chosen.binary_rows:
-        unseen = rare_event_bound(0, len(truths))
+    if rows < 2:
+        return Interval(float(drop(np.ones(rows))), -1.0, 1.0)
+    drawn = bootstrap_interval(drop, rows)
+    if not chosen.is_binary(truths):
+        unseen = rare_event_bound(0, rows)
         counted = Interval(drawn.estimate, drawn.estimate - unseen, drawn.estimate + unseen)
     return Interval(drawn.estimate, min(drawn.low, counted.low), max(drawn.high, counted.high))

@@ -1,6 +1,7 @@
 """Kinds of task: how rows become tensors, tensors predictions, predictions a score."""
 
 from harness.contracts.kind import Kind
+from harness.kinds.classification import multi_label_classification as multi_label_classification
 from harness.kinds.classification import text_classification as text_classification
 from harness.kinds.feature_extraction import feature_extraction as feature_extraction
 from harness.kinds.fill_mask import fill_mask as fill_mask
@@ -8,6 +9,7 @@ from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
 from harness.kinds.question_answering import question_answering as question_answering
+from harness.kinds.regression import text_regression as text_regression
 from harness.kinds.token_classification import token_classification as token_classification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(vars().values()) if isinstance(kind, Kind)}

@@ -1,8 +1,12 @@
-"""Text classification: one label a text, or a pair of texts. Batches hold `input_ids`, … of shape (batch, length)."""
+"""Text classification: one label a text, or a pair of texts; or any number of labels, each on its own.
+
+Batches hold `input_ids`, … of shape (batch, length).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,4 +42,30 @@ text_classification = Kind(
     reduce=_keep_logits,
     predict=_predict,
     native_arguments=common.native_arguments,
+)
+
+
+def _flag_targets(encoded: EncodedRows) -> list[list[Example]]:
+    """Return 1.0 for each label that a row has and 0.0 for the others, as the loss of such a head takes them."""
+    return [[{"labels": [float(flag) for flag in flags]}] for flags in row_labels(encoded)]
+
+
+def _predict_all(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[list[int]]:
+    """Return the indices of the labels whose logit is above 0, which is a probability above a half."""
+    return [np.flatnonzero(common.output(row, "logits")[0] > 0).tolist() for row in outputs]
+
+
+def _flagged(encoded: EncodedRows) -> list[list[int]]:
+    return [np.flatnonzero(flags).tolist() for flags in row_labels(encoded)]
+
+
+multi_label_classification = replace(
+    text_classification,
+    name="multi-label-classification",
+    export="text-classification",
+    metrics=("f1-micro", "f1-macro", "subset-accuracy"),
+    label="many",
+    targets=_flag_targets,
+    predict=_predict_all,
+    truths=_flagged,
 )

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from math import inf, isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import HarnessError
@@ -27,6 +29,15 @@ class MetricEntry(NamedTuple):
     """True if the score is the share of correct rows: drops are then counted row by row, with exact bounds."""
     needs_setting: bool = False
     """True if it depends on an assumption about the rows, its `Metric.setting`."""
+    low: float = 0.0
+    high: float = 1.0
+    """The scores that are possible."""
+    less_is_better: bool = False
+
+    @property
+    def in_points(self) -> bool:
+        """True if scores run from 0 to 1, so that drops are given in points, hundredths; else in its own unit."""
+        return (self.low, self.high) == (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,15 @@ class Metric:
     def counts_rows(self) -> bool:
         """True if the score is the share of correct rows."""
         return METRICS[self.name].counts_rows
+
+    @property
+    def sign(self) -> int:
+        """-1 if less is better, else 1: the score times it is the better, the larger it is."""
+        return -1 if METRICS[self.name].less_is_better else 1
+
+    def is_best(self, score: float, others: Iterable[float]) -> bool:
+        """Return whether a score is better than all others; one that is undefined (NaN) never is."""
+        return all(self.sign * score > self.sign * other or isnan(other) for other in others) and not isnan(score)
 
     @cache  # noqa: B019  # a handful of values in a session
     def load(self) -> SummedMetric:
@@ -63,6 +83,8 @@ METRICS = {
     ),
     "f1": MetricEntry("harness.metrics.classification", "F1", needs_setting=True),
     "f1-macro": MetricEntry("harness.metrics.classification", "MacroF1"),
+    "f1-micro": MetricEntry("harness.metrics.classification", "MicroF1"),
+    "subset-accuracy": MetricEntry("harness.metrics.classification", "SubsetAccuracy", counts_rows=True),
     "entity-f1": MetricEntry("harness.metrics.tagging", "EntityF1", needs_setting=True),
     "word-accuracy": MetricEntry("harness.metrics.tagging", "WordAccuracy"),
     "exact-match": MetricEntry("harness.metrics.texts", "ExactMatch", counts_rows=True),
@@ -73,4 +95,19 @@ METRICS = {
     "mrr": MetricEntry("harness.metrics.classification", "MeanReciprocalRank"),
     "bleu": MetricEntry("harness.metrics.texts", "Bleu", needs_setting=True),
     "chrf": MetricEntry("harness.metrics.texts", "ChrF"),
+    "pearson": MetricEntry("harness.metrics.numbers", "Pearson", low=-1.0),
+    "spearman": MetricEntry("harness.metrics.numbers", "Spearman", low=-1.0),
+    "mae": MetricEntry("harness.metrics.numbers", "MeanAbsoluteError", high=inf, less_is_better=True),
+    "rmse": MetricEntry("harness.metrics.numbers", "RootMeanSquaredError", high=inf, less_is_better=True),
+    "r2": MetricEntry("harness.metrics.numbers", "RSquared", low=-inf),
 }
+
+
+def in_points(name: str) -> bool:
+    """Return whether drops of a metric are given in points; those of a suite's own are."""
+    return name not in METRICS or METRICS[name].in_points
+
+
+def less_is_better(name: str) -> bool:
+    """Return whether a smaller score of a metric is the better one."""
+    return name in METRICS and METRICS[name].less_is_better

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import evaluate
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ships no types
-    """A metric from 0 to 1."""
+    """A metric, from 0 to 1 unless its entry says otherwise."""
 
     key: ClassVar[str]
     """Its name in a task."""
@@ -21,6 +21,8 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
     """True if a row is either correct or wrong, with nothing in between."""
     columns: ClassVar[dict[str, Any]]
     """Features of predictions and references, for `datasets`."""
+    other_columns: ClassVar[tuple[dict[str, Any], ...]] = ()
+    """Further forms that they may have."""
     setting: Any = None
     """An assumption about the rows that is not the same in every task: see `Metric.setting`."""
 
@@ -29,7 +31,7 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
             description=self.__doc__,
             citation="",
             inputs_description="predictions and references, one each a row",
-            features=Features(self.columns),
+            features=[Features(columns) for columns in (self.columns, *self.other_columns)],
         )
 
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
@@ -42,6 +44,17 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
     @abstractmethod
     def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums of shape (…, k) → scores of shape (…)."""
+
+    def weigh(
+        self, predictions: Sequence[Any], references: Sequence[Any]
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Return a function from weights of the rows, shape (…, rows), to scores of shape (…)."""
+        statistics = self.statistics(predictions, references)
+        return lambda weights: self.score_sums(weights @ statistics)
+
+    def is_binary(self, references: Sequence[Any]) -> bool:
+        """Return whether each of these rows is either correct or wrong."""
+        return self.binary_rows
 
     def compared_part(self, prediction: Any) -> Any:
         """Return the part of a prediction that the metric depends on."""

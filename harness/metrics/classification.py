@@ -1,4 +1,4 @@
-"""Metrics over one answer a row: the index of a label, or candidates, the best first, of which one is correct.
+"""Metrics over labels: the index of a row's one, those of all that it has, or candidates of which one is correct.
 
 An index below 0 is a label that no row has: always wrong.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harness.metrics.base import MeanMetric, SummedMetric, ratio
 
 LABELS = {"predictions": Value("int64"), "references": Value("int64")}
+SETS = {"predictions": List(Value("int64")), "references": List(Value("int64"))}
 WORDS = {"predictions": List(Value("string")), "references": Value("string")}
 DOCUMENTS = {"predictions": List(Value("int64")), "references": Value("int64")}
 
@@ -38,19 +39,25 @@ class OffByOneAccuracy(MeanMetric):
 
 
 class MacroF1(SummedMetric):
-    """Unweighted mean of the labels' F1, over the labels that are expected or predicted in some row."""
+    """Unweighted mean of the labels' F1, over the labels that are expected or predicted in some row.
 
-    key, columns, binary_rows = "f1-macro", LABELS, True
+    Rows have one label each, or any number.
+    """
+
+    key, columns, binary_rows, other_columns = "f1-macro", LABELS, True, (SETS,)
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
         """Return three columns a label: expected and predicted, predicted, expected."""
-        own, truth = np.asarray(predictions)[:, None], np.asarray(references)[:, None]
-        labels = self._counted_labels(own, truth)
-        predicted, expected = own == labels, truth == labels
-        return np.stack([predicted & expected, predicted, expected], axis=2).reshape(len(own), -1).astype(float)
+        labels = self._counted_labels(_flat([*predictions, *references]))
+        predicted, expected = _membership(predictions, labels), _membership(references, labels)
+        return np.stack([predicted & expected, predicted, expected], axis=2).reshape(len(predicted), -1).astype(float)
 
-    def _counted_labels(self, own: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
-        return np.unique(np.concatenate([truth, own[own >= 0][:, None]]))
+    def is_binary(self, references: Sequence[Any]) -> bool:
+        """Return whether rows have one label each: of several, some may be answered correctly."""
+        return not any(isinstance(labels, list) for labels in references)
+
+    def _counted_labels(self, used: NDArray[Any]) -> NDArray[Any]:
+        return np.unique(used[used >= 0])
 
     def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """2 x hits / (predicted + expected) of each label, averaged."""
@@ -64,8 +71,45 @@ class F1(MacroF1):
 
     key = "f1"
 
-    def _counted_labels(self, own: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:
+    def _counted_labels(self, used: NDArray[Any]) -> NDArray[Any]:
         return np.array([self.setting])
+
+
+class MicroF1(SummedMetric):
+    """F1 over all labels of all rows, of which each has any number: every label counts as often as it occurs."""
+
+    key, columns = "f1-micro", SETS
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.float64]:
+        """Return (labels correctly predicted, predicted, expected)."""
+        pairs = zip(predictions, references, strict=True)
+        return np.array([[len({*own} & {*truth}), len(own), len(truth)] for own, truth in pairs], dtype=float)
+
+    def score_sums(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """2 x hits / (predicted + expected)."""
+        return ratio(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+class SubsetAccuracy(MeanMetric):
+    """Share of rows with all of their labels and no other."""
+
+    key, columns, binary_rows = "subset-accuracy", SETS, True
+
+    def _row_score(self, prediction: Any, reference: Any) -> float:
+        return float(sorted(prediction) == sorted(reference))
+
+
+def _flat(answers: Sequence[Any]) -> NDArray[Any]:
+    """Return all labels of all rows."""
+    holds_sets = any(isinstance(labels, list) for labels in answers)
+    return np.array([label for labels in answers for label in labels] if holds_sets else answers, dtype=int)
+
+
+def _membership(answers: Sequence[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return whether each row has each label, shape (rows, labels)."""
+    if any(isinstance(own, list) for own in answers):
+        return np.array([np.isin(labels, own) for own in answers])
+    return np.asarray(answers)[:, None] == labels  # type: ignore[no-any-return]
 
 
 class Top1(MeanMetric):

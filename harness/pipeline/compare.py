@@ -40,8 +40,12 @@ def _ends_untimed(state: State, progress: Progress) -> bool:
     score, gates = state.prepared[REFERENCE].scored.score, [case.gate for case in state.comparison.cases if case.gate]
     contenders = {case.backend.name for case in state.comparison.cases} - {REFERENCE}
     why = ""
-    if score is not None and any(score < gate.min_score for gate in gates):
-        why = f"the reference scores {score:.4f}, below its min_score={max(gate.min_score for gate in gates):g}"
+    broken = [gate for gate in gates if score is not None and not gate.admits(score)]
+    if broken:
+        side = "below" if broken[0].max_score is None else "above"
+        strictest = max if broken[0].max_score is None else min
+        limit = strictest(broken, key=lambda gate: gate.score_limit).limit
+        why = f"the reference scores {score:.4f}, {side} its {limit}"
     elif contenders and contenders <= state.failures.keys() and state.options.constraints == NO_CONSTRAINTS:
         why = "no other backend gave answers to compare it with"
     if why:

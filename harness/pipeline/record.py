@@ -160,7 +160,7 @@ def _may_quote(task: Task) -> bool:
 
 def _may_show_answers(inputs: Inputs, task: Task) -> bool:
     """Return True if results may hold the answers: labels always, texts where rows may be quoted."""
-    return inputs.kind.label in ("one", "each") or _may_quote(task)
+    return inputs.kind.names_labels or inputs.kind.label == "number" or _may_quote(task)
 
 
 def _cells(outputs: list[NDArray[Any]]) -> list[Any]:

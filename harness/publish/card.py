@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.contracts.sources import COMMIT
 from harness.kinds import KINDS
+from harness.metrics import in_points
 from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
 from harness.report import sentences
@@ -71,7 +72,9 @@ def _metadata(publication: Publication) -> dict[str, Any]:
 
     result, data, answers = publication.result, publication.data, publication.result.answers
     repo, subset = _hub_dataset(data.source, data.source_sha256)
-    source = result.recipe.get("source") or {}
+    source, kind = result.recipe.get("source") or {}, KINDS.get(data.kind)
+    # The Hub counts several labels, and a number, as text classification, as exporters do.
+    hub_task = kind.export if kind and kind.problem_type else data.kind
     licence = base_model(result.recipe)[1]
     assert answers is not None
     arguments: dict[str, Any] = {"rows": answers.rows}
@@ -79,7 +82,7 @@ def _metadata(publication: Publication) -> dict[str, Any]:
         arguments |= {"confidence": 0.95, "low": interval.low, "high": interval.high}
         arguments["interval"] = interval_method(data.metric)
     evaluated = EvalResult(
-        task_type=data.kind,
+        task_type=hub_task,
         task_name=result.task,
         dataset_type=repo or _hub_name(data.source),
         dataset_name=data.source,
@@ -97,7 +100,7 @@ def _metadata(publication: Publication) -> dict[str, Any]:
         "license_name": _hub_name(licence.name).lower() if licence.identifier == "other" else None,
         "base_model": source["repo"] if source.get("type") == "Hub" else None,
         "datasets": [repo] if repo else None,
-        "pipeline_tag": data.kind if data.kind in KINDS else None,
+        "pipeline_tag": hub_task if kind else None,
         "library_name": "transformers" if publication.config is not None else "onnx" if graphs else None,
         "metrics": [data.metric, *answers.other_scores],
         "tags": [*(["onnx"] if graphs else []), "shipbench", result.backend],
@@ -204,7 +207,8 @@ def _facts(publication: Publication) -> Iterator[tuple[str, str]]:
         yield "interval", interval_method(data.metric)
     drop = score_drop(result)
     if drop is not None and judged is not None:
-        yield "against PyTorch on the same rows", f"{data.metric} {format_drop(drop)}"
+        subject = data.metric if in_points(data.metric) else "score"
+        yield "against PyTorch on the same rows", f"{subject} {format_drop(drop, data.metric)}"
     if result.series and judged is not None:
         batch = result.series[0].workload.batch
         yield f"speed-up over PyTorch, batch {batch}", lead_with_bound(own_speedup(result.series[0]))

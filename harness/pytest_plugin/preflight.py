@@ -23,6 +23,7 @@ from harness.contracts.sources import Hub, Local, Native, Package, Scratch
 from harness.data import images, reading, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
+from harness.evaluation.score import unseen_change
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training import fit
@@ -187,11 +188,28 @@ def _check_backend(backend: Backend) -> None:
 
 def _check_gate(task: Task, model: Model, gate: Gate, folder: Path) -> None:
     """Raise HarnessError if this many test rows could not prove the gate's max_drop even without a single flip."""
-    rows = len(splits.load(task, folder).test)
-    if rare_event_bound(0, rows) >= gate.max_drop:
+    split = splits.load(task, folder)
+    rows = len(split.test)
+    if task.kind.label == "number":
+        _check_own_gate(task, model, gate, split)
+    elif rare_event_bound(0, rows) >= gate.max_drop:
         needed = f"at least {rows_needed(gate.max_drop):,}" if gate.max_drop else "infinitely many"
         raise HarnessError(
             f"{task.name}/{model.name}: max_drop={gate.max_drop:g} needs {needed} test rows; this task has {rows:,}"
+        )
+
+
+def _check_own_gate(task: Task, model: Model, gate: Gate, split: splits.Split) -> None:
+    """Raise HarnessError if a drop in the metric's unit could not be proven even of the very same answers.
+
+    How far unseen rows could move a mean error depends on the numbers alone; other metrics depend on the answers.
+    """
+    truths = split.test["label"][:]
+    unseen = unseen_change(split.metrics[task.metric], truths, truths, rare_event_bound(0, len(truths)))
+    if gate.max_drop == 0 or (task.metric == "mae" and unseen >= gate.max_drop):
+        raise HarnessError(
+            f"{task.name}/{model.name}: max_drop={gate.max_drop:g} cannot be proven with {len(truths):,} test rows: "
+            f"rows that these do not show could change {task.metric} by {unseen:.3g}; allow more, or ask for more rows"
         )
 
 

@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.contracts.backend import REFERENCE
+from harness.metrics import in_points
 from harness.report.tables import number, requests
 from harness.results.schema import Result
 from harness.stats.intervals import Interval, format_ratio
 from harness.util.text import one_line
-from harness.verdicts.accuracy import format_drop, score_drop
+from harness.verdicts.accuracy import format_drop, score_drop, unit
 from harness.verdicts.recommendation import pareto_front
 from harness.verdicts.speed import break_even, flatten, noise_floor, own_speedup, startup_ms
 
@@ -123,16 +124,19 @@ def plot_tradeoff(group: Sequence[Result]) -> Picture | None:
     figure, axes = _canvas(2.6)
     front, texts = [], []
     best = pareto_front(group)
+    metric = next((result.data.metric for result in group if result.data), "")
+    factor, limit = (100, 100.0) if in_points(metric) else (1, 2 * max(abs(drop.estimate) for _, drop in drops))
     for result, drop in drops:
         colour, marker = _look(group, result)
-        speed, points = 1.0, 100 * drop.estimate
+        speed, points = 1.0, factor * drop.estimate
         if result.backend != REFERENCE:
             gain = own_speedup(result.series[0])
             speed = gain.estimate
             axes.plot(drawable_bounds(gain), [points] * 2, color=colour, linewidth=1.2)
-            bounds = [100 * min(max(bound, -1.0), 1.0) for bound in (drop.low, drop.high)]
+            ends = (drop.low, drop.high)
+            bounds = [factor * b if math.isfinite(b) else math.copysign(limit, b) for b in ends]
             axes.plot([speed] * 2, bounds, color=colour, linewidth=1.2)
-            texts.append(f"{result.backend} {format_ratio(gain)}, score {format_drop(drop)}")
+            texts.append(f"{result.backend} {format_ratio(gain)}, score {format_drop(drop, metric)}")
         axes.plot(speed, points, marker=marker, color=colour, markersize=6, label=one_line(result.backend))
         if any(result is one for one in best):
             front.append((speed, points))
@@ -140,13 +144,13 @@ def plot_tradeoff(group: Sequence[Result]) -> Picture | None:
         axes.plot(*zip(*sorted(front), strict=True), color=FAINT, linewidth=1, linestyle=":", zorder=0)
     gate = next((result.gate for result in group if result.gate), None)
     if gate is not None:
-        allowed = 100 * gate.max_drop
+        allowed = factor * gate.max_drop
         axes.axhline(allowed, color=INK, linewidth=1, linestyle="--")
         axes.annotate("allowed", (1, allowed), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     axes.invert_yaxis()
     _log_axis(axes, "×")
     axes.set_xlabel("times the reference's speed, batch 1")
-    axes.set_ylabel("drop (points)")
+    axes.set_ylabel(f"drop ({unit(metric)})")
     _add_legend(axes)
     names = ", ".join(result.backend for result in best)
     caption = "right and up is better; the dotted line joins the Pareto-optimal backends (speed, drop, memory)"

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError
 from harness.report.sentences import finals_recommendation
-from harness.report.tables import first_line, is_missing, render, section, signed_points
+from harness.report.tables import first_line, is_missing, named_unit, render, section, signed_drop
 from harness.results.schema import Finals, Result
 from harness.stats.intervals import Interval, lead_with_bound
 from harness.training.loops import RUNS
@@ -67,13 +67,14 @@ def _row(group: Sequence[Result]) -> dict[str, str]:
     first = group[0]
     gain = own_speedup(best.series[0]) if best and best.backend != REFERENCE else None
     drop = score_drop(best) if best and gain else None
+    metric = best.data.metric if best and best.data else ""
     others = [f"{r.backend}: {judgement.word}" for r in group if r is not best and (judgement := verdict(r))]
     return {
         "task / model": f"{first.task} / {first.model}",
         "on": f"{first.device}, {first.environment.machine}",
         "ship": best.backend if best else f"nothing: {reason}",
         "speed-up, batch 1": lead_with_bound(gain) if gain else "1x" if best else "",
-        "drop (points)": signed_points(drop) if drop else "",
+        "drop (points)": f"{signed_drop(drop, metric)}{named_unit(metric)}" if drop else "",
         "other backends": ", ".join(others),
     }
 

@@ -78,7 +78,12 @@ def _verdict_table(groups: Sequence[list[Result]]) -> tuple[list[str], list[dict
     shown = [at for at, column in enumerate(tables.COLUMNS) if at in filled or not column.optional]
     for row in rows:
         row["cells"] = [row["cells"][at] for at in shown]
-    return [tables.COLUMNS[at].title.format(_largest_batch(groups)) for at in shown], rows
+    metrics = (result.data.metric for group in groups for result in group if result.data)
+    units = {
+        "batch": _largest_batch(groups),
+        "unit": "points, or as named" if any(map(tables.named_unit, metrics)) else "points",
+    }
+    return [tables.COLUMNS[at].title.format(**units) for at in shown], rows
 
 
 def _largest_batch(groups: Iterable[list[Result]]) -> str:
@@ -106,6 +111,7 @@ def _cell(column: tables.Column, first: Cells, last: Cells) -> dict[str, str]:
     cells = last if column.largest else first
     repeats = column.name == "speedup" and column.largest and last is first  # only one batch size was measured
     text, value = "" if repeats else column.text(cells), cells[column.name]
+    text += tables.named_unit(cells["metric"]) if column.name == "drop" and text else ""
     return {"text": text, "value": "" if tables.is_missing(value) else f"{value:.6g}"}
 
 
@@ -115,7 +121,7 @@ def _why_not(cells: Cells) -> str:
         return f"not in the last run; {_why_not(cells | {'in_last_run': True})}".removesuffix("; ")
     if cells["error"] is not None:
         return tables.first_line(cells["error"])
-    if cells["min_score"] is None:
+    if cells["max_drop"] is None:
         return "gate not evaluated"
     return "" if cells["verdict"] == "ship" or cells["reasons"] == cells["broken_gate"] else cells["reasons"] or ""
 

@@ -7,6 +7,7 @@ from statistics import stdev
 
 from harness.contracts.backend import REFERENCE
 from harness.measure.gpu import gpu_sentences
+from harness.metrics import in_points
 from harness.results.schema import Finals, Result, Seed, Series
 from harness.stats.intervals import format_bounds, format_ratio, join_names
 from harness.util.machine import Environment
@@ -151,12 +152,19 @@ def spread_of_seeds(group: list[Result]) -> list[str]:
 def _spread(seeds: Sequence[Seed], group: list[Result]) -> str:
     scores = sound_scores(seeds)
     count = f"{len(scores)} of {len(seeds)}" if len(scores) < len(seeds) else f"{len(scores)}"
+    metric = next((result.data.metric for result in group if result.data), "")
+    factor, name, digits = (100, "points", 2) if in_points(metric) else (1, metric, 4)
+    width, deviation = (f"{factor * size:.{digits}f}" for size in (max(scores) - min(scores), stdev(scores)))
     spread = (
         f"Fine-tuned with {count} seeds, the reference scores {min(scores):.4f} to {max(scores):.4f}: a range of "
-        f"{100 * (max(scores) - min(scores)):.2f} points (standard deviation {100 * stdev(scores):.2f})"
+        f"{width} {name} (standard deviation {deviation})"
     )
     drops = [abs(drop.estimate) for r in group if r.backend != REFERENCE and (drop := score_drop(r)) is not None]
-    return f"{spread}; backends differ from it by at most {100 * max(drops):.2f} points." if drops else f"{spread}."
+    return (
+        f"{spread}; backends differ from it by at most {factor * max(drops):.{digits}f} {name}."
+        if drops
+        else f"{spread}."
+    )
 
 
 def disturbances(group: list[Result]) -> list[str]:

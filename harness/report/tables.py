@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 
 from harness.contracts.backend import REFERENCE
+from harness.metrics import in_points
 from harness.report import sentences
 from harness.results.schema import Finalist, Finals, Result, Series
 from harness.stats.intervals import Interval, format_bounds
 from harness.util.text import escape_cell, one_line
+from harness.verdicts.accuracy import own_decimals, unit
 from harness.verdicts.comparability import batch_sizes, comparisons
 from harness.verdicts.recommendation import standing, winner
 from harness.verdicts.speed import flatten, median_ms, startup_ms
@@ -114,14 +116,16 @@ def _summary_row(group: list[Result]) -> tuple[str, ...]:
     best = next((first for first, _ in first_and_last(group) if first["recommended"]), None)
     if best is None:
         return name, "nothing", "", "", ""
-    drop = "0" if best["backend"] == REFERENCE else _proven_drop(best["drop_high"])
+    drop = "0" if best["backend"] == REFERENCE else _proven_drop(best["drop_high"], best["metric"])
     return name, best["backend"], _proven_speedup(best), number(best["median_ms"], 3), drop
 
 
 def _finals_summary(finals: Finals) -> tuple[str, ...]:
     best, _ = winner(finals)
     compared = standing(finals, best)
-    proven = (_proven_ratio(compared.gain), _proven_drop(compared.drop.high)) if compared else ("1×", "0")
+    proven = (
+        (_proven_ratio(compared.gain), _proven_drop(compared.drop.high, finals.metric)) if compared else ("1×", "0")
+    )
     ms = number(median_ms(best.series[0].own_ns) if best.series else None, 3)
     return f"{finals.task} finals: {best.model}", best.backend, proven[0], ms, proven[1]
 
@@ -135,8 +139,10 @@ def _proven_ratio(gain: Interval) -> str:
     return f"≤ {gain.high:.2f}×" if gain.high < 1 else f"{gain.low:.2f} to {gain.high:.2f}×"
 
 
-def _proven_drop(high: float) -> str:
-    return f"≤ {100 * high:.2f}"
+def _proven_drop(high: float, metric: str, sign: str = "≤") -> str:
+    """Write a bound of a drop, with the unit unless that is points."""
+    size = f"{100 * high:.2f}" if metric is None or in_points(metric) else f"{high:.{own_decimals(float(high))}f}"
+    return f"{sign} {size}{named_unit(metric)}"
 
 
 def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("backend", "model", "verdict")) -> str:
@@ -152,10 +158,11 @@ def case_line(result: Result) -> str:
         return f"{result.status:9}  {result.error.stage}: {first_line(result.error.message)}"
     speed = [_proven_speedup(cells), f"{number(cells['median_ms'], 3)} ms"] if cells["batch"] else ["not timed"]
     if result.backend == REFERENCE or is_missing(cells["drop"]):
-        parts = [*speed[-1:], f"score {number(cells['score'], decimals=4) or 'undefined'}"]
+        parts = [*speed[-1:], f"score {score_text(cells['score'], cells['metric']) or 'undefined'}"]
     else:
-        bound = f"≥ {100 * cells['drop_low']:.2f}" if cells["verdict"] == "worse" else _proven_drop(cells["drop_high"])
-        parts = [*speed, f"drop {100 * cells['drop']:.2f} ({bound})"]
+        side, sign = ("low", "≥") if cells["verdict"] == "worse" else ("high", "≤")
+        size = _proven_drop(cells["drop"], cells["metric"], "").strip()
+        parts = [*speed, f"drop {size} ({_proven_drop(cells[f'drop_{side}'], cells['metric'], sign)})"]
     return f"{cells['verdict']:9}  {', '.join(parts)}"
 
 
@@ -163,7 +170,7 @@ class Column(NamedTuple):
     """A figure of a case."""
 
     title: str
-    """`{}` stands for the largest batch."""
+    """`{batch}` stands for the largest batch, `{unit}` for that of drops."""
     name: str
     """In the tidy table."""
     text: Callable[[Mapping[str, Any]], str]
@@ -181,10 +188,11 @@ def _ratio(gain: Interval) -> str:
     return f"{gain.estimate:.2f}× {format_bounds(gain.low, gain.high)}"
 
 
-def signed_points(drop: Interval) -> str:
-    """Write a drop in percentage points with its bounds, each with its sign; zero has none."""
+def signed_drop(drop: Interval, metric: str) -> str:
+    """Write a drop in its unit, points or the metric's, with its bounds, each with its sign; zero has none."""
+    factor, decimals = (100, 2) if in_points(metric) else (1, own_decimals(drop))
     estimate, low, high = (
-        f"{rounded:+.2f}" if (rounded := round(100 * share, 2)) else "0.00"
+        f"{rounded:+.{decimals}f}" if (rounded := round(factor * share, decimals)) else f"{0:.{decimals}f}"
         for share in (drop.estimate, drop.low, drop.high)
     )
     return f"{estimate} [{low}, {high}]"
@@ -199,17 +207,28 @@ def _interval_cell(cells: Mapping[str, Any], name: str, of_reference: str, write
 
 
 speedup_cell = partial(_interval_cell, name="speedup", of_reference="1×", write=_ratio)
-drop_cell = partial(_interval_cell, name="drop", of_reference="0", write=signed_points)
+
+
+def drop_cell(cells: Mapping[str, Any]) -> str:
+    """Write the drop of a case, without its unit."""
+    return _interval_cell(cells, "drop", "0", partial(signed_drop, metric=cells["metric"]))
+
+
+def named_unit(metric: str | None) -> str:
+    """Return what follows a drop in a table of several tasks: nothing after points, else the metric's name."""
+    return "" if metric is None or in_points(metric) else f" {metric}"
+
+
 _proven_speedup = partial(_interval_cell, name="speedup", of_reference="1×", write=_proven_ratio)
 
 COLUMNS = (
     Column("speed-up, batch 1", "speedup", speedup_cell),
     _numeric("ms", "median_ms"),
-    Column("speed-up, {}", "speedup", speedup_cell, largest=True),
+    Column("speed-up, {batch}", "speedup", speedup_cell, largest=True),
     _numeric("rows/s", "rows_per_s", largest=True),
     _numeric("tokens/s", "tokens_per_s", largest=True, optional=True),
-    _numeric("score", "score", decimals=4),
-    Column("drop (points)", "drop", drop_cell),
+    Column("score", "score", lambda cells: score_text(cells["score"], cells["metric"])),
+    Column("drop ({unit})", "drop", drop_cell),
     _numeric("MB", "size_mb"),
     _numeric("peak RSS (MB)", "peak_rss_mb"),
     _numeric("peak VRAM (MB)", "peak_vram_mb", optional=True),
@@ -220,9 +239,11 @@ COLUMNS = (
 def _case_view(cases: Sequence[tuple[Cells, Cells]]) -> pd.DataFrame:
     """Return one row per case; `*` marks the recommended one."""
     largest = max((last["batch"] for _, last in cases if last["batch"]), default=16)
+    metric = next((first["metric"] for first, _ in cases if first["metric"]), "")
+    titles = {column: column.title.format(batch=f"batch {largest}", unit=unit(metric)) for column in COLUMNS}
     view = pd.DataFrame(
         {"backend": f"{first['backend']}{' *' if first['recommended'] else ''}"}
-        | {c.title.format(f"batch {largest}"): c.text(last if c.largest else first) for c in COLUMNS}
+        | {title: column.text(last if column.largest else first) for column, title in titles.items()}
         | {"verdict": _verdict_cell(first)}
         for first, last in cases
     )
@@ -234,7 +255,7 @@ def _verdict_cell(cells: Mapping[str, Any]) -> str:
     if not is_missing(cells["error"]):
         return f"{cells['status']}{earlier}: {first_line(cells['error'])}"
     word = f"{cells['verdict']}{earlier}"
-    if is_missing(cells["min_score"]):
+    if is_missing(cells["max_drop"]):
         return f"{word}, gate not evaluated"
     return word if is_missing(cells["broken_gate"]) else f"{word}, breaks its gate: {cells['broken_gate']}"
 
@@ -316,8 +337,8 @@ def _finals_row(finals: Finals, entry: Finalist) -> dict[str, str]:
         "backend": entry.backend,
         "speed-up": "failed" if entry.error else _ratio(compared.gain) if compared else "1×",
         "ms with preprocessing": number(median_ms(entry.series[0].own_ns) if entry.series else None, 3),
-        "score": number(entry.score, decimals=4),
-        "drop (points)": signed_points(compared.drop) if compared else "0",
+        "score": score_text(entry.score, finals.metric),
+        f"drop ({unit(finals.metric)})": signed_drop(compared.drop, finals.metric) if compared else "0",
         "MB": number(entry.size_bytes / 1e6, 3),
         "startup (ms)": number(startup_ms(entry.process) if entry.process else None, 3),
     }
@@ -338,6 +359,12 @@ def number(value: Any, digits: int = 0, decimals: int | None = None) -> str:
         rounded = float(f"{abs(value):.{max(digits - 1, 0)}e}")  # 0.9999 has the digits of 1
         decimals = max(0, digits - 1 - math.floor(math.log10(rounded))) if value and digits else 0
     return f"{value:,.{decimals}f}"
+
+
+def score_text(score: Any, metric: str | None) -> str:
+    """Write a score with four decimals; one in a unit of its own has four digits at least."""
+    is_small = bool(metric) and not in_points(metric or "") and not is_missing(score) and 0 < abs(score) < 0.1
+    return number(score, 4) if is_small else number(score, decimals=4)
 
 
 def first_line(text: str) -> str:

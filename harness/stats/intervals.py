@@ -143,26 +143,24 @@ def rows_needed(margin: float) -> int:
 
 
 def bootstrap_interval(
-    statistic: Callable[..., NDArray[Any]],
-    columns: Sequence[NDArray[Any]],
+    score: Callable[[NDArray[np.float64]], NDArray[Any]],
+    rows: int,
     resamples: int = 2_000,
     seed: int = 0,
     tail: float = 0.05,
 ) -> Interval:
-    """Return `statistic` of sums over rows with its percentile-bootstrap interval, `tail` beyond each end.
+    """Return a score with its percentile-bootstrap interval, `tail` beyond each end.
 
-    Columns have shape (rows, k); the statistic gets their sums, shape (…, k). How often each row is drawn is
-    multinomial, so one matrix product sums a column. Efron and Tibshirani, An Introduction to the Bootstrap, 13.3.
+    It is a function from weights of the rows, shape (…, rows), to scores of shape (…): how often each row is drawn is
+    multinomial. Efron and Tibshirani, An Introduction to the Bootstrap, 13.3.
     """
-    rows, rng = len(columns[0]), np.random.default_rng(seed)
-    values = []
+    rng, values = np.random.default_rng(seed), []
     for first in range(0, resamples, RESAMPLES_AT_ONCE):
         size = min(RESAMPLES_AT_ONCE, resamples - first)
         weights = rng.multinomial(rows, np.full(rows, 1 / rows), size=size).astype(float)
-        values.append(statistic(*(weights @ column for column in columns)))
+        values.append(score(weights))
     low, high = np.quantile(np.concatenate(values), (tail, 1 - tail))
-    estimate = statistic(*(column.sum(axis=0) for column in columns))
-    return Interval(float(estimate), float(low), float(high))
+    return Interval(float(score(np.ones(rows))), float(low), float(high))
 
 
 def format_bounds(low: float, high: float, decimals: int = 2) -> str:

@@ -43,8 +43,11 @@ CONFIGS = ("config.json", "tokenizer_config.json", "preprocessor_config.json")
 INDICES = (f"{checkpoint.WEIGHTS}.index.json", "pytorch_model.bin.index.json")
 HALF = ("F16", "BF16", "F64", "F8_E4M3", "F8_E5M2")
 """Number formats, as safetensors names them, that are converted to the reference's."""
-OTHER_HEADS = ("multi_label_classification", "regression")
-"""Values of problem_type whose answer is not the label with the largest logit."""
+READ_BY = {kind.problem_type: kind.name for kind in KINDS.values() if kind.problem_type}
+"""Value of problem_type whose answer is not the label with the largest logit → kind that reads it."""
+ACTIVATIONS = ("activation_fn", "sbert_ce_default_activation_function")
+"""Settings in config.json of a function that Sentence Transformers applies to the output of a cross-encoder."""
+ANSWERS = {"one": "one label", "each": "one label a word", "many": "several labels", "number": "one number"}
 POSITIONS = re.compile(r"(^|\.)(position_embeddings?|embed_positions|wpe)$")
 TRAIN = "Model(recipe=Recipe(epochs=3))"
 FOREIGN = (".safetensors", ".bin", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt", ".pt", ".pth")
@@ -294,6 +297,10 @@ def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
     kinds = [one for one in KINDS.values() if one.auto_class != "AutoModel" and architecture in _classes(config, one)]
     # Transformers counts those that fill gaps with generated text as masked language models, too.
     names = [one.name for one in kinds if not config.is_encoder_decoder or one.name != "fill-mask"]
+    # One architecture has heads for labels, for several labels, and for a number.
+    problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
+    sort = problem_type if problem_type in READ_BY else None
+    names = [name for name in names if KINDS[name].problem_type == sort] or names
     tags = re.findall(rb"^pipeline_tag: *([\w-]+)", card.read_bytes(), re.MULTILINE) if card.is_file() else []
     return labels, config, [name for name in names if name.encode() in tags] or names
 
@@ -307,16 +314,14 @@ def _classes(config: Any, kind: Kind) -> list[str]:
 
 
 def _labels_of_head(fit: Fit) -> Iterator[str]:
-    """Check that the head answers with one label, and that names and order of its labels are declared."""
-    if not fit.model.is_used_as_is or fit.task.kind.label not in ("one", "each"):
+    """Check that the head answers as the kind reads it, and that names and order of its labels are declared."""
+    if not fit.model.is_used_as_is or not (fit.task.kind.names_labels or fit.task.kind.problem_type):
+        return
+    yield from _problem_type(fit)
+    if fit.task.kind.label == "number":
         return
     file, problem_type = fit.pretrained / "config.json", fit.declared.get("problem_type")
-    if problem_type in OTHER_HEADS:
-        yield (
-            f"{file}: problem_type {problem_type!r}, whose answer is not one label; {fit.task.kind.name} takes the "
-            f"largest logit: train a head of one label with {TRAIN}"
-        )
-    elif fit.config.num_labels == 1:
+    if fit.config.num_labels == 1 and fit.task.kind.label != "many" and problem_type not in READ_BY:
         yield (
             f"{file}: its head has one logit (num_labels is 1), which cannot choose between "
             f"{', '.join(fit.split.labels[:5]) or 'labels'}: train a head with {TRAIN}"
@@ -332,6 +337,34 @@ def _labels_of_head(fit: Fit) -> Iterator[str]:
         yield f"{file}: id2label has {', '.join(sorted(repeated))} more than once; name them with Model(labels=(…))"
 
 
+def _problem_type(fit: Fit) -> Iterator[str]:
+    """Check that the head was trained for the kind's sort of answer, as far as config.json declares it."""
+    kind, file, declared = fit.task.kind, fit.pretrained / "config.json", fit.declared.get("problem_type")
+    if declared in READ_BY and declared != kind.problem_type:
+        yield (
+            f"{file}: problem_type {declared!r}, whose answer is not {ANSWERS[kind.label]}; choose the kind "
+            f"{READ_BY[declared]}, or train a head for {kind.name} with {TRAIN}"
+        )
+    elif kind.label == "many" and declared != kind.problem_type:
+        yield (
+            f"{file}: problem_type {declared!r} does not say that each label has a probability of its own, as "
+            f"{kind.name} reads it; set it to {kind.problem_type!r} if it was trained so, or train one with {TRAIN}"
+        )
+    elif kind.label == "number" and (fit.config.num_labels != 1 or declared not in (None, kind.problem_type)):
+        labels = "" if declared is None else f" for problem_type {declared!r}"
+        yield (
+            f"{file}: its head answers {fit.config.num_labels} numbers a row{labels} (num_labels), and {kind.name} "
+            f"reads one: choose another kind, or train a head with {TRAIN}"
+        )
+    settings = fit.declared | (fit.declared.get("sentence_transformers") or {})
+    function = next((str(settings[name]) for name in ACTIVATIONS if settings.get(name)), "Identity")
+    if kind.label == "number" and not function.endswith("Identity"):
+        yield (
+            f"{file}: Sentence Transformers applies {function} to its output, and {kind.name} reads the output as it "
+            f"is: train a head with {TRAIN}"
+        )
+
+
 # Weights and processor
 
 
@@ -340,7 +373,7 @@ def _misfits(fit: Fit) -> Iterator[str]:
     model, loaded = fit.loaded
     problems = checkpoint.misfits(fit.task.kind, fit.pretrained, model, loaded, as_is=fit.model.is_used_as_is)
     yield from problems
-    if fit.model.is_used_as_is and fit.task.kind.label in ("one", "each") and not problems:
+    if fit.model.is_used_as_is and fit.task.kind.names_labels and not problems:
         label_order(fit.model, fit.pretrained, fit.split.labels)
     if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
         yield f"{fit.pretrained}: {broken[0]} holds NaN or infinity, as do {len(broken)} weights; train it again"
@@ -573,7 +606,7 @@ def _setting_notes(fit: Fit) -> Iterator[str]:
 
 
 def _padding_notes(fit: Fit) -> Iterator[str]:
-    if fit.task.kind.label != "one" or fit.scan is None or not fit.model.is_used_as_is:
+    if fit.task.kind.label not in ("one", "many", "number") or fit.scan is None or not fit.model.is_used_as_is:
         return
     alone = np.concatenate([fit.answer([row])["logits"] for row in fit.trial])
     moved = np.abs(alone - fit.answer(fit.trial)["logits"]).max()

@@ -116,8 +116,8 @@ class Kept:
         recipe = self._job.model.recipe
         if (recipe.keep == "last" or recipe.epochs == 1) and (number < recipe.epochs or not recipe.report_to):
             return
-        scored = self._job.validate()
-        if scored > max(self.scores, default=-math.inf):
+        metric = self._job.validation.metrics[self._job.task.metric]
+        if metric.is_best(scored := self._job.validate(), self.scores):
             self._weights = copy.deepcopy(self._job.module.state_dict())
         self.scores.append(scored)
 
@@ -265,11 +265,17 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
 
 
 def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return a Transformers model's own loss, or the cross-entropy of a native module's logits."""
-    from torch.nn.functional import cross_entropy
+    """Return a Transformers model's own loss, or that of a native module's logits.
+
+    It is the cross-entropy of labels; of flags, floats of shape (batch, labels), that of each; else the squared error.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
     from transformers import PreTrainedModel
 
     if isinstance(module, PreTrainedModel):
         return module(**batch).loss  # type: ignore[no-any-return]
-    labels = batch.pop("labels").flatten()
-    return cross_entropy(module(**batch).float().flatten(0, -2), labels)
+    labels = batch.pop("labels")
+    logits = module(**batch).float()
+    if labels.is_floating_point():
+        return binary_cross_entropy_with_logits(logits, labels) if labels.ndim > 1 else mse_loss(logits[:, 0], labels)
+    return cross_entropy(logits.flatten(0, -2), labels.flatten())

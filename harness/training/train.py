@@ -77,8 +77,9 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         example = omit(batch, (*kind.reduce_inputs, *ignored))
         if isinstance(model.source, Native):
             tensors = {name: torch.from_numpy(array) for name, array in example.items()}
-            rank = {"one": 2, "each": 3}.get(kind.label, 0)
-            check_native(f"model {model.name}", module, tensors, len(split.labels), rank)
+            rank = {"one": 2, "each": 3, "many": 2, "number": 2}.get(kind.label, 0)
+            count = 1 if kind.label == "number" else len(split.labels)
+            check_native(f"model {model.name}", module, tensors, count, rank)
         if not model.is_used_as_is:
             _check_trainable(f"model {model.name}", module)
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
@@ -208,5 +209,6 @@ def _collate(kind: Kind, processor: Any, examples: list[Example], ignored: list[
         if targets[0].ndim:  # lists are padded on the right, as kinds pad the tokens they belong to
             longest = max(map(len, targets))
             targets = [np.pad(target, (0, longest - len(target)), constant_values=IGNORE_INDEX) for target in targets]
-        batch[name] = torch.from_numpy(np.stack(targets))
+        stacked = np.stack(targets)
+        batch[name] = torch.from_numpy(stacked.astype(np.float32) if stacked.dtype.kind == "f" else stacked)
     return batch

@@ -11,9 +11,16 @@ from typing import Literal
 from scipy.stats import t
 
 from harness.contracts.backend import REFERENCE
-from harness.metrics import METRICS
+from harness.metrics import METRICS, in_points, less_is_better
 from harness.results.schema import Answers, Result, Seed
-from harness.stats.intervals import Interval, drop_interval, format_points, rare_event_bound, smallest_margin
+from harness.stats.intervals import (
+    Interval,
+    drop_interval,
+    format_bounds,
+    format_points,
+    rare_event_bound,
+    smallest_margin,
+)
 
 CONFIDENCE = 0.99  # share of further runs, with other seeds, that stay above `next_run_bound`
 ENOUGH = 10  # seeds; from fewer a min_score is provisional: nine give the standard deviation to within a quarter
@@ -53,12 +60,46 @@ def score_drops(result: Result) -> Iterator[tuple[str, Interval]]:
             yield name, drop_interval(lost, gained, answers.rows)
         else:
             low, high = (bounds.low, bounds.high) if bounds else (-math.inf, math.inf)
-            yield name, Interval(score - answers.score, low, high)
+            yield name, Interval(lost_score(result.data.metric, answers.score, score), low, high)
 
 
-def format_drop(drop: Interval) -> str:
-    """Write a drop for a sentence whose subject is the score: "drops 0.20 points […]" or "gains 0.12 points […]"."""
-    return f"{'drops' if drop.estimate >= 0 else 'gains'} {format_points(magnitude(drop))}"
+def lost_score(metric: str, own: float, other: float) -> float:
+    """Return how much worse one score is than another."""
+    return own - other if less_is_better(metric) else other - own
+
+
+def format_drop(drop: Interval, metric: str = "") -> str:
+    """Write a drop for a sentence whose subject is the score: "drops 0.20 points […]" or "gains 0.12 points […]".
+
+    In a metric's own unit: "drops 0.0012 pearson […]", and where less is better "is worse by 0.12 mae […]".
+    """
+    words = ("is worse by", "is better by") if less_is_better(metric) else ("drops", "gains")
+    return f"{words[drop.estimate < 0]} {format_change(magnitude(drop), metric)}"
+
+
+def format_change(change: Interval, metric: str) -> str:
+    """Write a change of the score in points, or in the metric's unit: "0.12 points […]", "0.0123 mae […]"."""
+    if in_points(metric):
+        return format_points(change)
+    decimals = own_decimals(change)
+    return f"{change.estimate:.{decimals}f} {metric} {format_bounds(change.low, change.high, decimals)}"
+
+
+def own_decimals(*changes: Interval | float) -> int:
+    """Return the decimals that give the largest of these numbers three digits."""
+    numbers = [n for one in changes for n in ((one,) if isinstance(one, float) else vars(one).values())]
+    largest = max((abs(n) for n in numbers if math.isfinite(n)), default=0.0)
+    return max(0, 2 - math.floor(math.log10(largest))) if largest else 2
+
+
+def format_allowed(max_drop: float, metric: str) -> str:
+    """Write a gate's max_drop in the unit in which drops are given."""
+    return f"{100 * max_drop:g}" if in_points(metric) else f"{max_drop:g}"
+
+
+def unit(metric: str) -> str:
+    """Name the unit in which drops are given: points, or that of the metric."""
+    return "points" if in_points(metric) else metric
 
 
 def magnitude(drop: Interval) -> Interval:
@@ -136,18 +177,25 @@ class Proposal:
     """The reason why no min_score is proposed; else empty."""
 
 
-def propose(seeds: Sequence[Seed], max_drop: float) -> Proposal:
+def propose(seeds: Sequence[Seed], max_drop: float, metric: str = "") -> Proposal:
     """Propose a min_score: a lower bound of the next run's score less `max_drop`, since it binds every backend.
 
-    Rounded down, and never above the lowest score seen. Collapsed runs are left out: they say nothing about the spread
-    of sound ones, and a min_score that made room for them would let them pass. If one could still pass, none is
-    proposed.
+    Where less is better, it is a max_score: an upper bound of it and `max_drop` more. It is rounded towards the worse,
+    and never stricter than the worst score seen. Collapsed runs are left out: they say nothing about the spread of
+    sound ones, and a min_score that made room for them would let them pass. If one could still pass, none is proposed.
     """
     scores = tuple(sound_scores(seeds))
     if len(scores) < FEWEST:
         return Proposal(scores, None, None, f"a spread takes {FEWEST} seeds, and {len(scores)} count")
-    bound = next_run_bound(scores)
-    min_score = _round_down(min(bound - max_drop, *scores))
+    sign = -1 if less_is_better(metric) else 1
+    better = [sign * score for score in scores]
+    bound = next_run_bound(better)
+    lowest = min(bound - max_drop, *better)
+    if not in_points(metric):
+        limit = sign * _round_down(lowest, 10 ** own_decimals(lowest))
+        why = f"the seeds allow {limit:g}, and a gate's limit is at least 0" if limit < 0 else ""
+        return Proposal(scores, sign * bound, None if why else limit, why)
+    min_score = _round_down(lowest)
     majority = max((seed.majority_score for seed in seeds if seed.majority_score is not None), default=-math.inf)
     if min_score <= majority:
         why = f"the seeds allow {min_score:.3f}, and a collapsed model scores {majority:.4f}"
@@ -165,6 +213,6 @@ def next_run_bound(scores: Sequence[float]) -> float:
     return mean(scores) - float(t.ppf(CONFIDENCE, n - 1)) * stdev(scores) * math.sqrt(1 + 1 / n)
 
 
-def _round_down(value: float) -> float:
-    nearest = round(value * STEPS)
-    return (nearest if nearest / STEPS <= value else nearest - 1) / STEPS
+def _round_down(value: float, steps: int = STEPS) -> float:
+    nearest = round(value * steps)
+    return (nearest if nearest / steps <= value else nearest - 1) / steps

@@ -15,6 +15,8 @@ O. J. Dunn, Journal of the American Statistical Association 56, 52-64 (1961).
 """
 FEW = 3
 """A label has few rows if not even unchanged answers could exclude a drop of this many times `max_drop`."""
+RECALL = "recall"
+"""No metric of a task; given in points."""
 SHOWN = 3
 """Labels that a sentence names one by one."""
 
@@ -34,7 +36,7 @@ def worse_labels(result: Result) -> list[str]:
     worse = [(label, drop) for label, drop in label_drops(answers) if drop.low > gate.max_drop]
     worse.sort(key=lambda pair: -pair[1].low)
     sentences = [
-        f"recall of label {label.label!r} {format_drop(drop)}, more than the {100 * gate.max_drop:g} allowed "
+        f"recall of label {label.label!r} {format_drop(drop, RECALL)}, more than the {100 * gate.max_drop:g} allowed "
         f"({label.lost:.4g} of its {label.rows} rows lost, {label.gained:.4g} gained)"
         for label, drop in worse[:SHOWN]
     ]

@@ -10,9 +10,10 @@ from statistics import median
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError, Incomparable
+from harness.metrics import in_points, less_is_better
 from harness.results.schema import NO_CONSTRAINTS, Finalist, Finals, Result
-from harness.stats.intervals import Interval, drop_interval, format_points, join_names, lead_with_bound
-from harness.verdicts.accuracy import format_drop, magnitude, score_drop
+from harness.stats.intervals import Interval, drop_interval, join_names, lead_with_bound
+from harness.verdicts.accuracy import format_allowed, format_change, format_drop, lost_score, magnitude, score_drop
 from harness.verdicts.comparability import check_comparable
 from harness.verdicts.labels import reference_collapse
 from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
@@ -74,7 +75,9 @@ def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
     gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
     reason = f"{lead_with_bound(gain)} the reference's speed at batch 1"
     if drop is not None and best.data is not None and gate is not None:
-        reason += f", {best.data.metric} {format_drop(drop)} (allowed: {100 * gate.max_drop:g})"
+        metric, allowed = best.data.metric, format_allowed(gate.max_drop, best.data.metric)
+        subject = metric if in_points(metric) else "score"
+        reason += f", {subject} {format_drop(drop, metric)} (allowed: {allowed})"
     level = [result.backend for result in shippable if result is not best and _speed(result).high >= gain.low]
     reason += f"; {join_names(level)} may be as fast" if level else ""
     slower = slower_batches(best)
@@ -185,7 +188,9 @@ def standing(finals: Finals, entry: Finalist) -> Standing | None:
     pairs = list(zip(first.correct, entry.correct, strict=True))
     drop = drop_interval(pairs.count(("1", "0")), pairs.count(("0", "1")), len(pairs))
     if entry.drop_bounds is not None and entry.score is not None and first.score is not None:
-        drop = Interval(first.score - entry.score, entry.drop_bounds.low, entry.drop_bounds.high)
+        drop = Interval(
+            lost_score(finals.metric, entry.score, first.score), entry.drop_bounds.low, entry.drop_bounds.high
+        )
     problem = why_invalid(entry.series[0])
     entry_pace = agreed_pace(own_speedups(entry.series[0])) if problem is None else None
     return Standing(own_speedup(entry.series[0]), entry_pace, drop, problem)
@@ -201,27 +206,33 @@ def winner(finals: Finals) -> tuple[Finalist, str]:
     able = [(entry, p) for entry, p in compared if p.pace == "faster" and p.drop.high < limit]
     if able:
         entry, position = max(able, key=lambda pair: pair[1].gain.estimate)
-        return entry, f"{_compare(entry, position)} than {first.model} on {first.backend}, which it may replace"
-    reasons = [f"{_compare(entry, position)}{_obstacle(position, finals.max_drop)}" for entry, position in compared]
+        return (
+            entry,
+            f"{_compare(entry, position, finals.metric)} than {first.model} on {first.backend}, which it may replace",
+        )
+    reasons = [
+        f"{_compare(entry, position, finals.metric)}{_obstacle(position, finals.max_drop, finals.metric)}"
+        for entry, position in compared
+    ]
     return first, "; ".join(reasons) or "no other model was measured"
 
 
-def _compare(entry: Finalist, position: Standing) -> str:
-    is_worse, change = position.drop.estimate >= 0, format_points(magnitude(position.drop))
+def _compare(entry: Finalist, position: Standing, metric: str) -> str:
+    is_worse, change = position.drop.estimate >= 0, format_change(magnitude(position.drop), metric)
     score = f"has {change} {'fewer' if is_worse else 'more'} rows right"
     if entry.drop_bounds is not None:
-        score = f"scores {change} {'less' if is_worse else 'more'}"
+        score = f"scores {change} {'less' if is_worse ^ less_is_better(metric) else 'more'}"
     if position.why_invalid is not None:
         return f"{entry.model} on {entry.backend} has no valid speed ({position.why_invalid}) and {score}"
     return f"{entry.model} on {entry.backend} is {lead_with_bound(position.gain)} as fast and {score}"
 
 
-def _obstacle(position: Standing, max_drop: float | None) -> str:
+def _obstacle(position: Standing, max_drop: float | None, metric: str) -> str:
     """Say what keeps an entry from replacing the first."""
     if max_drop is None:
         return ", but no gate sets a max_drop"
     if position.drop.low > max_drop:
-        return f", proven more than the {100 * max_drop:g} allowed"
+        return f", proven more than the {format_allowed(max_drop, metric)} allowed"
     if position.drop.high >= max_drop:
-        return f", perhaps more than the {100 * max_drop:g} allowed"
+        return f", perhaps more than the {format_allowed(max_drop, metric)} allowed"
     return "" if position.pace in ("faster", None) else ", but is not proven faster"

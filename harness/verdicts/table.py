@@ -33,7 +33,7 @@ COLUMNS = [
     *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "in_last_run", "batch",
     "rounds", "launches", "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms",
     "rows_per_s", "tokens_per_s", "speedup", "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low",
-    "noise_high", "metric", "score", "other_scores", "min_score", "rows", "drop", "drop_low", "drop_high",
+    "noise_high", "metric", "score", "other_scores", "min_score", "max_score", "rows", "drop", "drop_low", "drop_high",
     "max_drop", "provable_drop", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
     "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb", "peak_vram_mb",
     "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests", "seeds",
@@ -153,7 +153,7 @@ def _gate(result: Result) -> Cells:
     if result.gate is None:
         return {}
     return {
-        **{name: getattr(result.gate, name) for name in ("min_score", "max_drop", "min_speedup")},
+        **{name: getattr(result.gate, name) for name in ("min_score", "max_score", "max_drop", "min_speedup")},
         "broken_gate": ("; ".join(shortfalls(result)) if result.status == "ok" else "") or None,
     }
 

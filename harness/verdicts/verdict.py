@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.contracts.backend import REFERENCE
+from harness.metrics import in_points
 from harness.results.schema import Answers, Result
+from harness.spec import Gate
 from harness.stats.intervals import Interval, format_bounds, format_ratio
 from harness.verdicts.accuracy import (
     counts_rows,
+    format_allowed,
     format_drop,
     judge_accuracy,
     provable_drop,
@@ -23,7 +26,8 @@ from harness.verdicts.speed import agreed_pace, all_reach, own_speedups, why_inv
 Word = Literal["failed", "worse", "below", "invalid", "slower", "undecided", "same", "ship"]
 
 WORST_FIRST: tuple[Word, ...] = ("failed", "worse", "below", "invalid", "slower", "undecided", "same", "ship")
-"""A case that breaks its gate is failed, worse (max_drop) or below (min_score, min_speedup), and never ships."""
+"""A case that breaks its gate is failed, worse (max_drop) or below (min_score or max_score, min_speedup), and never
+ships."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ def _judge_accuracy(result: Result) -> Iterator[tuple[Word, str]]:
         yield "undecided", "no gate sets a max_drop"
     else:
         judgement = judge_accuracy(result)
-        against = " and ".join(f"{format_drop(drop)} against {name}" for name, drop in score_drops(result))
-        reason = f"score {against} (allowed: {100 * result.gate.max_drop:g})"
-        if counts_rows(result.data.metric):
+        metric = result.data.metric
+        against = " and ".join(f"{format_drop(drop, metric)} against {name}" for name, drop in score_drops(result))
+        reason = f"score {against} (allowed: {format_allowed(result.gate.max_drop, metric)})"
+        if counts_rows(metric):
             margin = f"{100 * provable_drop(answers):.2f} points"
             reason += f"; {answers.rows} rows with this many flips can only rule out drops above {margin}"
         yield "ship" if judgement == "not worse" else judgement, reason
@@ -115,19 +120,18 @@ def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
     answers, gate = result.answers, result.gate
     if answers is None or gate is None:
         return
-    if answers.score is not None and answers.score < gate.min_score:
-        yield "below", _low_score(result, answers, gate.min_score)
+    if answers.score is not None and not gate.admits(answers.score):
+        yield "below", _poor_score(result, answers, gate)
     if result.backend == REFERENCE:
         return
+    metric = result.data.metric if result.data else ""
     flips = ((answers.lost, answers.gained), (answers.source_lost, answers.source_gained))
     drops = [] if reference_collapse(result) else zip(score_drops(result), flips, strict=False)
     for (name, drop), (lost, gained) in drops:
         if drop.low > gate.max_drop:
-            yield (
-                "worse",
-                f"score {format_drop(drop)} against {name}, more than the {100 * gate.max_drop:g} allowed "
-                f"({lost} of {answers.rows} rows lost, {gained} gained)",
-            )
+            allowed = f"more than the {format_allowed(gate.max_drop, metric)} allowed"
+            rows = f" ({lost} of {answers.rows} rows lost, {gained} gained)" if in_points(metric) else ""
+            yield "worse", f"score {format_drop(drop, metric)} against {name}, {allowed}{rows}"
             break
     if not reference_collapse(result):
         yield from ((word, text) for word, text in _judge_labels(result) if word == "worse")
@@ -137,12 +141,13 @@ def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
             yield "below", f"speed-up {_both_workers(gains)} is below min_speedup={gate.min_speedup:g}"
 
 
-def _low_score(result: Result, answers: Answers, min_score: float) -> str:
-    """Say that the score is too low, and whether its interval would reach min_score, which takes it without one."""
+def _poor_score(result: Result, answers: Answers, gate: Gate) -> str:
+    """Say that the score is beyond its limit, and whether its interval would reach it, which takes it without one."""
     reference = "undefined" if answers.reference_score is None else f"{answers.reference_score:.4f}"
-    text = f"score {answers.score:.4f} on {answers.rows} rows is below min_score={min_score:g} (reference: {reference})"
+    side, name = ("below", "min_score") if gate.max_score is None else ("above", "max_score")
+    text = f"score {answers.score:.4f} on {answers.rows} rows is {side} {gate.limit} (reference: {reference})"
     interval = score_interval(result)
-    if interval is None or interval.high < min_score:
+    if interval is None or not gate.admits(interval.high if gate.max_score is None else interval.low):
         return text
     bounds = format_bounds(interval.low, interval.high, 4)
-    return f"{text}; its 95 % interval {bounds} includes min_score, which is held against the score itself"
+    return f"{text}; its 95 % interval {bounds} includes {name}, which is held against the score itself"

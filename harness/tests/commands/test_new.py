@@ -23,6 +23,7 @@ from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import word_tokenizer
 from harness.spec import Gate, Model, Recipe
+from harness.training import fit
 from harness.util.identity import load_symbol
 
 pytest_plugins = "pytester"
@@ -118,6 +119,39 @@ def test_odd_names_are_told_apart_by_their_values(tmp_path):
 def test_texts_without_spaces_are_texts(tmp_path):
     rows = [{"a": f"请帮我处理这个问题，谢谢{n}", "b": TEAMS[n % 3]} for n in range(60)]
     assert (("a",), "b", ()) == guess("text-classification", columns(tmp_path, rows))
+
+
+def flagged(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [
+        {"text": row["text"], "late": n % 2, "rude": n // 2 % 2, "urgent": n // 4 % 2} for n, row in enumerate(rows)
+    ]
+
+
+def test_columns_of_0_and_1_are_labels(tmp_path):
+    some = columns(tmp_path, flagged(TICKETS))
+    assert (("text",), ("late", "rude", "urgent"), ()) == guess("multi-label-classification", some)
+    assert "multi-label-classification" == inspection.guess_kind(some, (), None).name
+    own = ("Rude", "Urgent", "Late")
+    given = inspection.guess(KINDS["multi-label-classification"], some, own, (), ("late", "rude", "urgent"), [])
+    assert (("text",), ("late", "rude", "urgent"), ("rude", "urgent", "late")) == given
+
+
+def test_lists_of_few_names_are_labels(tmp_path):
+    rows = [{"text": row["text"], "topics": ["late", "rude"][: n % 3]} for n, row in enumerate(TICKETS)]
+    some = columns(tmp_path, rows)
+    assert (("text",), "topics", ()) == guess("multi-label-classification", some)
+    assert "multi-label-classification" == inspection.guess_kind(some, (), None).name
+
+
+def test_numbers_with_fractions_or_a_name_are_measures(tmp_path):
+    rows = [{"text": row["text"], "id": n, "w": n / 7} for n, row in enumerate(TICKETS)]
+    assert (("text",), "w", ()) == guess("text-regression", columns(tmp_path, rows))
+    assert "text-regression" == inspection.guess_kind(columns(tmp_path, rows), (), None).name
+    rows = [{"text": row["text"], "id": n, "score": n} for n, row in enumerate(TICKETS)]
+    assert (("text",), "score", ()) == guess("text-regression", columns(tmp_path, rows))
+    rows = [{"text": row["text"], "id": n} for n, row in enumerate(TICKETS)]
+    with pytest.raises(HarnessError, match=r"no column of text, id can be the number; name it with --label"):
+        guess("text-regression", columns(tmp_path, rows))
 
 
 def test_tags_of_the_model_are_chosen_among_lists(tmp_path):
@@ -395,3 +429,50 @@ def test_bad_input_names_its_flag(words, message, new, tmp_path):
     assert (4, True) == (status, re.search(message, err) is not None), err
     assert before == {*tmp_path.iterdir()}
     assert "mine" == Path("test_there.py").read_text()
+
+
+# Several labels, and numbers
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "labels", "kind"),
+    [
+        ("multi_label_classification", ("rude", "urgent", "late"), "multi-label-classification"),
+        ("regression", ("LABEL_0",), "text-regression"),
+        (None, ("LABEL_0",), "text-regression"),
+        (None, ("x", "y"), "text-classification"),
+    ],
+)
+def test_head_tells_its_kind(tmp_path, problem_type, labels, kind):
+    save(tmp_path / "model", "ForSequenceClassification", labels, problem_type=problem_type)
+    assert [kind] == fit.heads(tmp_path / "model")[2]
+
+
+def test_suite_for_several_labels_is_written(new, tmp_path):
+    save(tmp_path / "model", "ForSequenceClassification", ("rude", "urgent", "late"),
+         problem_type="multi_label_classification")  # fmt: skip
+    save_lines(tmp_path / "rows.jsonl", flagged(TICKETS))
+    status, text = new("--model", "model", "--data", "rows.jsonl")
+    assert 0 == status, text
+    assert "--label late rude urgent: each column has two values, no and yes" in text
+    task, model, gate = suite(tmp_path / "test_rows.py")
+    assert ("multi-label-classification", "f1-micro") == (task.kind.name, task.metric)
+    assert (("late", "rude", "urgent"), ("text",), 0) == (task.label, task.inputs, model.recipe.epochs)
+    assert 0.0 == gate.min_score
+
+
+@pytest.mark.parametrize(("metric", "limit"), [("pearson", {"min_score": 0.0}), ("mae", {"max_score": 20.0})])
+def test_suite_for_a_number_is_written(new, tmp_path, metric, limit):
+    save(tmp_path / "model", "ForSequenceClassification", ("LABEL_0",), problem_type="regression")
+    rows = [{"text": row["text"], "again": f"again {n}", "score": n % 101 / 10} for n, row in enumerate(TICKETS)]
+    save_lines(tmp_path / "rows.jsonl", rows)
+    status, text = new("--model", "model", "--data", "rows.jsonl", "--inputs", "text", "again", "--metric", metric)
+    assert 0 == status, text
+    task, model, gate = suite(tmp_path / "test_rows.py")
+    assert ("text-regression", "score", ("text", "again")) == (task.kind.name, task.label, task.inputs)
+    assert 0 == model.recipe.epochs
+    ((name, value),) = limit.items()
+    assert pytest.approx(value, rel=0.1) == getattr(gate, name)
+    written = (tmp_path / "test_rows.py").read_text()
+    placeholder = f"{gate.limit}: lower" if metric == "mae" else "min_score=0.0: raise"
+    assert f"# Every sound score reaches {placeholder} it to the score that the model must keep." in written

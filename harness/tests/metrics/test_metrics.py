@@ -25,11 +25,15 @@ tags = st.integers(1, 6).flatmap(
     lambda words: st.tuples(*[st.lists(st.sampled_from(TAGS), min_size=words, max_size=words)] * 2)
 )
 labels = st.integers(0, 2)
+sets = st.tuples(st.lists(st.integers(-1, 2), unique=True), st.lists(labels, unique=True))
+numbers = st.tuples(*[st.integers(-20, 20).map(lambda n: n / 4)] * 2)
 PAIRS = {
     "accuracy": st.tuples(st.integers(-2, 2), labels),
     "off-by-one-accuracy": st.tuples(st.integers(-2, 2), labels),
     "f1": st.tuples(st.integers(-2, 1), st.integers(0, 1)),
     "f1-macro": st.tuples(st.integers(-2, 2), labels),
+    "f1-micro": sets,
+    "subset-accuracy": sets,
     "entity-f1": tags,
     "word-accuracy": tags,
     "exact-match": st.tuples(texts, st.lists(texts, max_size=3)),
@@ -40,9 +44,12 @@ PAIRS = {
     "mrr": st.tuples(st.permutations([0, 1, 2]), st.integers(0, 3)),
     "bleu": st.tuples(texts, texts.filter(bool)),
     "chrf": st.tuples(texts, texts.filter(bool)),
+    **dict.fromkeys(("pearson", "spearman", "mae", "rmse", "r2"), numbers),
 }
 """For each metric pairs of a prediction and its truth."""
 EVERY = pytest.mark.parametrize("metric", METRICS)
+IN_POINTS = pytest.mark.parametrize("metric", [name for name, entry in METRICS.items() if entry.in_points])
+"""Metrics from 0 to 1; those of numbers have tests of their own."""
 SETTINGS = {"f1": 1, "off-by-one-accuracy": (0, 1, 2), "entity-f1": "IOB2 prefix", "bleu": "13a"}
 """Settings that the metrics of the rows above need."""
 
@@ -176,7 +183,7 @@ def test_metric_names_equal_their_keys(metric):
     assert metric == instance(metric).key
 
 
-@EVERY
+@IN_POINTS
 @LAW
 @given(data=st.data())
 def test_resampled_rows_score_as_their_sums(metric, data):
@@ -190,7 +197,7 @@ def test_resampled_rows_score_as_their_sums(metric, data):
         assert close(sums_score(metric, resample)) == scores[place]
 
 
-@EVERY
+@IN_POINTS
 @LAW
 @given(data=st.data())
 def test_scores_grow_from_0_to_1_with_the_correct_rows(metric, data):
@@ -202,7 +209,7 @@ def test_scores_grow_from_0_to_1_with_the_correct_rows(metric, data):
         assert close(correct.mean()) == sums_score(metric, (predictions, truths))
     kept = [[row for row, keep in zip(rows, correct, strict=True) if keep] for rows in (predictions, truths)]
     # An F1 over nothing is 0, and BLEU needs texts of at least four words.
-    if metric not in ("entity-f1", "f1", "bleu") and kept[0]:
+    if metric not in ("entity-f1", "f1", "f1-micro", "bleu") and kept[0]:
         assert close(1) == sums_score(metric, kept)
 
 
@@ -237,6 +244,8 @@ def _fewer_resamples(monkeypatch):
 
 
 EXAMPLES = {
+    "f1-micro": ([0, 1], [0, 1], [1]),
+    "subset-accuracy": ([0, 1], [0, 1], [1]),
     "off-by-one-accuracy": (1, 1, -1),
     "entity-f1": (["B-PER", "O", "B-LOC"], ["B-PER", "O", "B-LOC"], ["B-PER", "O", "O"]),
     "word-accuracy": (["B-PER", "O", "B-LOC"], ["B-PER", "O", "B-LOC"], ["B-PER", "O", "O"]),
@@ -264,7 +273,7 @@ def test_rankings_are_compared_as_far_as_the_metric_reads():
         assert equal == (instance(metric).compared_part([1, 2, 3]) == instance(metric).compared_part([1, 3, 2]))
 
 
-@EVERY
+@IN_POINTS
 @pytest.mark.usefixtures("_fewer_resamples")
 def test_a_drop_is_the_difference_of_the_scores(metric):
     own, other, truths = changed(metric)
@@ -274,7 +283,7 @@ def test_a_drop_is_the_difference_of_the_scores(metric):
     assert 0 < drop.estimate
 
 
-@EVERY
+@IN_POINTS
 @pytest.mark.usefixtures("_fewer_resamples")
 def test_drops_are_antisymmetric(metric):
     own, other, truths = changed(metric)
@@ -282,13 +291,13 @@ def test_drops_are_antisymmetric(metric):
     assert tuple(map(close, (-there.high, -there.estimate, -there.low))) == (back.low, back.estimate, back.high)
 
 
-@EVERY
+@IN_POINTS
 def test_equal_predictions_have_the_exact_bounds_of_no_change(metric):
     own, _, truths = changed(metric)
     assert drop_interval(0, 0, len(truths)) == score_drop(metric, own, own, truths)
 
 
-@EVERY
+@IN_POINTS
 @pytest.mark.usefixtures("_fewer_resamples")
 def test_bounds_allow_for_unseen_changes(metric):
     own, other, truths = changed(metric)
@@ -337,7 +346,7 @@ def test_score_intervals_cover_the_truth_in_95_percent(monkeypatch, metric, draw
 
 def test_score_intervals_contain_the_score(monkeypatch):
     monkeypatch.setattr("harness.evaluation.score.bootstrap_interval", partial(bootstrap_interval, resamples=100))
-    for metric in METRICS:
+    for metric in (name for name, entry in METRICS.items() if entry.in_points):
         own, _, truths = changed(metric)
         interval = score_interval(metric, own, truths)
         assert close(score(metric, own, truths)) == interval.estimate

@@ -7,11 +7,12 @@ from factory import GATE
 
 from harness.pipeline.compare import _ends_untimed
 from harness.results.schema import NO_CONSTRAINTS, Constraints
+from harness.spec import Gate
 from harness.util.console import Progress
 
 
-def state(score=0.95, failed=(), backends=("pytorch", "onnxruntime"), constraints=NO_CONSTRAINTS):
-    cases = [SimpleNamespace(gate=GATE, backend=SimpleNamespace(name=name)) for name in backends]
+def state(score=0.95, failed=(), backends=("pytorch", "onnxruntime"), constraints=NO_CONSTRAINTS, gate=GATE):
+    cases = [SimpleNamespace(gate=gate, backend=SimpleNamespace(name=name)) for name in backends]
     return SimpleNamespace(
         prepared={"pytorch": SimpleNamespace(scored=SimpleNamespace(score=score))},
         comparison=SimpleNamespace(cases=cases),
@@ -28,6 +29,11 @@ def state(score=0.95, failed=(), backends=("pytorch", "onnxruntime"), constraint
         (state(backends=("pytorch",)), []),
         (state(score=None), []),
         (state(score=0.75), ["nothing was timed: the reference scores 0.7500, below its min_score=0.9"]),
+        (state(score=0.75, gate=Gate(max_score=0.8, max_drop=0.1)), []),
+        (
+            state(score=0.85, gate=Gate(max_score=0.8, max_drop=0.1)),
+            ["nothing was timed: the reference scores 0.8500, above its max_score=0.8"],
+        ),
         (state(failed=("onnxruntime",)), ["nothing was timed: no other backend gave answers to compare it with"]),
         (state(failed=("onnxruntime",), constraints=Constraints(max_latency_ms=3)), []),
         (state(failed=("onnxruntime",), backends=("pytorch", "onnxruntime", "b")), []),

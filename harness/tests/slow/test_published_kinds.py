@@ -18,6 +18,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForQuestionAnswering,
+    BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
 )
@@ -35,6 +36,8 @@ INPUTS = {
     "fill-mask": ("the [MASK] said that elections were postponed",),
     "question-answering": ("who said ?", TEXTS[0]),
     "feature-extraction": (TEXTS[0],),
+    "multi-label-classification": (TEXTS[0],),
+    "text-regression": (TEXTS[0], TEXTS[1]),
     "translation": (TEXTS[0],),
     "summarization": (TEXTS[1],),
 }
@@ -64,10 +67,17 @@ def model(name, words):
         "fill-mask": BertForMaskedLM,
         "question-answering": BertForQuestionAnswering,
         "feature-extraction": BertModel,
+        "multi-label-classification": BertForSequenceClassification,
+        "text-regression": BertForSequenceClassification,
     }
     config = BertConfig(**size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     config.id2label, config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
-    return heads[name](config)
+    if name == "text-regression":
+        config.num_labels = 1
+    made = heads[name](config)
+    if name == "multi-label-classification":
+        made.classifier.bias.data.fill_(1.0)  # so that it has labels to answer
+    return made
 
 
 @pytest.mark.parametrize("name", sorted(INPUTS))
@@ -106,4 +116,5 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
         answered = answer("optimum", interpreter_environment(resolve(OPTIMUM), os.environ))
     else:
         answered = answer("onnxruntime")
-    assert (pytest.approx(expected, abs=1e-5) if name == "feature-extraction" else expected) == answered
+    is_numeric = name in ("feature-extraction", "text-regression")
+    assert (pytest.approx(expected, abs=1e-5) if is_numeric else expected) == answered

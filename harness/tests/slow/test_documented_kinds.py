@@ -1,0 +1,129 @@
+"""The suites in the documents about several labels and about a number, on tiny models, from rows to verdicts."""
+
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+from users import readme_example
+
+from conftest import Once, Run, Toy
+from harness.commands import cli
+from harness.kinds.common import word_tokenizer
+
+pytest_plugins = "pytester"
+
+SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity'}
+LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
+FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
+ROWS = 1500
+
+
+def complaints() -> pd.DataFrame:
+    rng, rows = random.Random(0), []
+    for number in range(ROWS):
+        own = [label for label in LABELS if rng.random() < 0.4]
+        words = [*(LABELS[label] for label in own), "please", str(number)]
+        rows.append({"text": " ".join(rng.sample(words, len(words)))} | {label: int(label in own) for label in LABELS})
+    return pd.DataFrame(rows)
+
+
+def pairs() -> pd.DataFrame:
+    """Pairs whose score is how often a word of the first is in the second, but for some noise."""
+    rng, rows = random.Random(0), []
+    for number in range(ROWS):
+        degree = rng.randrange(6)
+        words = ["alike"] * degree + ["apart"] * (5 - degree)
+        second, noise = " ".join(rng.sample(words, 5)), rng.gauss(0, 0.1)
+        rows.append({"first": f"alike {number}", "second": second, "score": round(degree + noise, 2)})
+    return pd.DataFrame(rows)
+
+
+def write(folder: Path) -> None:
+    """Write rows, and a model without a head that has learnt nothing."""
+    tables = {"complaints": complaints(), "pairs": pairs()}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike"], 40)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=128, pad_token_id=0, hidden_dropout_prob=0.0,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder / "my-bert")
+    tokenizer.save_pretrained(folder / "my-bert")
+
+
+@pytest.fixture
+def ran(once: Once) -> tuple[Toy, Run]:
+    def make(toy: Toy) -> Run:
+        write(toy.folder)
+        suites = [readme_example(begin, "suites/README.md") for begin in SUITES.values()]
+        # Weights that were never trained need larger steps.
+        text = "\n\n".join(suite.replace("epochs=3", "epochs=8, learning_rate=5e-3") for suite in suites)
+        (toy.folder / "test_toy.py").write_text(_apart(text))
+        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True)
+
+    return once("documented-kinds", make)
+
+
+def _apart(text: str) -> str:
+    """Return two suites as one file, each with names of its own."""
+    first, second = text.split(SUITES["similarity"])
+    for name in ("TASK", "MODELS"):
+        second = second.replace(name, f"OTHER_{name}")
+    return f"{first}\n{SUITES['similarity']}{second}"
+
+
+@pytest.mark.parametrize("task", SUITES)
+def test_documented_suite_reaches_verdicts(ran, task):
+    toy, run = ran
+    assert 0 == run.status, run.text
+    results = {result.backend: result for result in toy.results.values() if result.task == task}
+    assert {*FLOAT, "onnxruntime-int8"} <= set(results)
+    assert {"ok"} == {result.status for result in results.values()}
+    scores = [results[backend].answers.score for backend in FLOAT]
+    assert max(scores) - min(scores) < 1e-3
+    for backend, result in results.items():
+        assert result.answers.drop_bounds.low <= 0 <= result.answers.drop_bounds.high, backend
+        assert result.answers.largest_difference < (1e-3 if backend in FLOAT else 1.0)
+
+
+def test_labels_are_learnt_and_counted_one_by_one(ran):
+    toy, _ = ran
+    answers = toy.results["complaints/mine.onnxruntime-int8.cpu"].answers
+    assert 0.9 < answers.score
+    assert {*LABELS} == {label.label for label in answers.labels}
+    assert all(label.rows > 100 for label in answers.labels)
+
+
+def test_tables_name_the_unit_of_drops(ran):
+    toy, run = ran
+    text = (toy.folder / "results" / "local" / "comparison.md").read_text()
+    labels, numbers = text.split("## similarity")
+    assert "| drop (points) " in labels.replace("  ", "")
+    assert "| drop (mae) " in numbers.replace("  ", "")
+    assert "points" not in numbers
+    table = pd.read_csv(toy.folder / "results" / "local" / "comparison.csv").set_index("task")
+    assert {1.5} == {*table.loc["similarity", "max_score"]}
+    assert table.loc["complaints", "max_score"].isna().all()
+    assert "similarity/mine " in run.text
+
+
+def test_numbers_are_learnt(ran):
+    toy, _ = ran
+    answers = toy.results["similarity/mine.pytorch.cpu"].answers
+    assert answers.score < 0.6
+    assert 0.9 < answers.other_scores["pearson"]
+    assert 0.9 < answers.other_scores["spearman"]
+
+
+@pytest.mark.parametrize(("data", "kind"), [("complaints", "multi-label-classification"), ("pairs", "text-regression")])
+def test_new_writes_a_suite_for_the_same_rows(tmp_path, monkeypatch, capsys, data, kind):
+    write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    inputs = ["--inputs", "first", "second"] if data == "pairs" else []
+    assert 0 == cli.main(["new", "--model", "my-bert", "--data", f"{data}.csv", *inputs]), capsys.readouterr().err
+    assert f'kind="{kind}"' in (tmp_path / f"test_{data}.py").read_text()
