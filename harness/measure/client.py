@@ -203,8 +203,7 @@ class Worker(ChildProcess):
         order |= {"options": dict(target.options), "elsewhere": backend.runs_in is not None}
         order |= {"batches_of": backend.batches_of, "reduction": kind and adapters.reduction_order(kind)}
         order["preprocessing"] = preprocessing and preprocessing.to_json()
-        self.suspends = target.spinning and not alone
-        """Threads that sleep while idle disturb nobody."""
+        self._suspends = target.spinning and not alone  # threads that sleep while idle disturb nobody
         environment = worker_environment(target.threads, target.spinning)
         super().__init__(name or backend.name, "harness.measure.worker", environment, timeout_s, backend.runs_in)
         try:
@@ -216,7 +215,7 @@ class Worker(ChildProcess):
                 self.loaded["settings"]["packages"] = ", ".join(f"{name} {version}" for name, version in packages)
             self.compile_ns = 0
             """Time spent preparing for the first batch; set by `put`."""
-            if self.suspends:
+            if self._suspends:
                 self._suspend()
         except BaseException:
             self.close()
@@ -253,11 +252,11 @@ class Worker(ChildProcess):
     @contextmanager
     def _awake(self, settle_s: float = 0.0) -> Iterator[None]:
         """Let the worker run inside; outside it is suspended, if its idle threads would slow down the others."""
-        if self.suspends:
+        if self._suspends:
             self._signal_group(signal.SIGCONT)
             time.sleep(settle_s)
         yield
-        if self.suspends:
+        if self._suspends:
             self._signal_group(signal.SIGSTOP)
 
     def _suspend(self) -> None:

@@ -68,10 +68,12 @@ def working(artifact: Path, target: Target) -> Session:
 
 
 def multiplying(artifact: Path, target: Target) -> Session:
-    """Do the same in torch, whose idle OpenMP threads sleep or spin as the target says."""
+    """Do the same in torch, whose idle threads sleep; where the target lets them spin, one of them never rests."""
     import torch
 
     torch.set_num_threads(target.threads)
+    if target.spinning:
+        Thread(target=_never_rest, daemon=True).start()
     weights = torch.from_numpy(_weights(int(artifact.name)))
 
     def run(arrays: Arrays) -> Arrays:
@@ -80,6 +82,11 @@ def multiplying(artifact: Path, target: Target) -> Session:
         return {"logits": product[:1, :4].numpy() + arrays["x"]}
 
     return _session(run)
+
+
+def _never_rest() -> None:
+    while True:
+        pass
 
 
 def _weights(size: int) -> Any:
