@@ -153,7 +153,7 @@ def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict
     return _describe("quantize_dynamic", out) | {
         "guards": "onnxruntime-int8",
         "float_layers": ", ".join(sorted(floats)) or "none",
-        "validation": f"{score:.4f} where float scores {float_score:.4f}, {len(rows)} rows",
+        "validation": f"drops {float_score - score:.4f} against float, {len(rows)} rows",
     }
 
 
