@@ -62,7 +62,7 @@ def ran(once: Once) -> tuple[Toy, Run]:
         write(toy.folder)
         suites = [readme_example(begin, "suites/README.md") for begin in SUITES.values()]
         # Weights that were never trained need larger steps.
-        text = "\n\n".join(suite.replace("epochs=3", "epochs=8, learning_rate=5e-3") for suite in suites)
+        text = "\n\n".join(suite.replace("epochs=3", "epochs=16, learning_rate=5e-3") for suite in suites)
         (toy.folder / "test_toy.py").write_text(_apart(text))
         return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True)
 
