@@ -255,7 +255,7 @@ class Gate:
         if self.min_score is not None and (not 0 <= self.min_score <= 1 or not 0 <= self.max_drop < 1):
             raise HarnessError(f"{self}: scores run from 0 to 1; 0.94 is 94 %, and a drop of 0.01 is one point")
         if self.max_score is not None and not (0 <= self.max_score < math.inf and 0 <= self.max_drop < math.inf):
-            raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and not negative")
+            raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and must not be negative")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
 

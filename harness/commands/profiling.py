@@ -77,7 +77,7 @@ def run_profile(options: Namespace) -> int:
     cases, settings = collection.select(options)
     case, folder = collection.single_case("profile", options.suite, cases)
     if reason := _obstacle(case):
-        raise HarnessError(f"{case} cannot be profiled: {reason}")
+        raise HarnessError(f"{case} cannot be profiled; {reason}")
     print("\n".join(_profile_case(case, folder, settings, options.batch)))
     return 0
 
@@ -154,7 +154,8 @@ def _by_runtime(session: Session, arrays: Arrays, calls: int) -> Profile:
     assert session.operators is not None
     _, seconds = timeit.repeat(lambda: session.run(arrays), number=calls, repeat=2)
     if len(answers := session.operators()) != 2 * calls:
-        raise HarnessError(f"the runtime's profile has {len(answers)} of {2 * calls} answers: its buffer is too small")
+        problem = f"{len(answers)} of {2 * calls} answers are in the runtime's profile, whose buffer is full"
+        raise HarnessError(f"{problem}; choose a larger --batch, of which it takes fewer")
     entries = pd.DataFrame(chain(*answers[calls:]), columns=["operator", "s"]).groupby("operator")["s"]
     return Profile(seconds / calls, {str(name): (len(took) / calls, took.sum() / calls) for name, took in entries})
 

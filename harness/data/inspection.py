@@ -151,7 +151,7 @@ def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label)
     for kind in (KINDS[name] for name in [*ROLES][:7] if len(inputs) <= (KINDS[name].most_inputs or 1)):
         try:
             if isinstance(label, tuple) and kind.label != "many":
-                raise HarnessError("it has one label column")
+                raise HarnessError(f"it takes one label column, not {len(label)}")
             guess(kind, columns, (), pair, None if kind.label == "free" else label, [])
             return kind
         except HarnessError as error:

@@ -275,8 +275,8 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
     if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
-        lack = "a word without a label in {}; give each word one" if sort == "each" else "no name for a label in {}"
-        raise HarnessError(f"task {task.name}: row {row} of {split} has {lack.format(column)}")
+        what, add = ("word without a label", "label") if sort == "each" else ("label without a name", "name")
+        raise HarnessError(f"task {task.name}: row {row} of {split} has a {what} in {column}; give it a {add}")
     if sort == "many" and (row := next((n for n, labels in enumerate(lists) if len({*labels}) < len(labels)), -1)) >= 0:
         raise HarnessError(f"task {task.name}: row {row} of {split} has a label twice in {column}; name each once")
     name: Callable[[Any], str] = str

@@ -256,7 +256,10 @@ def test_finished_classifier_is_used_as_it_is(new, tmp_path):
     status, out = new("--model", "my-model", "--data", "tickets.csv")
     assert (0, 21) == (status, len(Path("test_tickets.py").read_text().splitlines()))
     assert "  --label team: its values are the labels of the model\n" in out
-    assert "  max_drop=0.05: the smallest that 90 test rows prove even if one answer in a hundred changes\n" in out
+    assert (
+        "  max_drop=0.05: the smallest round one that 90 test rows prove even if one answer in a hundred changes\n"
+        in out
+    )
     assert out.endswith("Run it: pytest test_tickets.py\n")
     task, model, gate = suite(tmp_path / "test_tickets.py")
     assert (Folder("tickets.csv"), ("text",), "team", "accuracy") == (

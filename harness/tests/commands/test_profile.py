@@ -77,7 +77,7 @@ def test_int8_graph_multiplies_in_int8(exported, tmp_path):
 @pytest.mark.skipif(bool(OPENVINO.unavailable("cpu")), reason=str(OPENVINO.unavailable("cpu")))
 def test_openvino_shows_its_kernels_with_their_format(exported):
     calls = operators(OPENVINO, exported)
-    assert 8 == calls["FullyConnected f32"]
+    assert 0 < calls["FullyConnected f32"] <= 8  # OpenVINO leaves out what takes less than a microsecond
 
 
 @pytest.mark.parametrize(("spinning", "waits"), [(True, None), (False, "passive")])
@@ -120,7 +120,7 @@ def test_answers_before_the_profile_do_not_count():
 
 def test_profile_that_lost_answers_is_refused():
     session = Session(run=lambda arrays: {}, device="cpu", settings={}, operators=lambda: [[("Add", 1.0)]] * 19)
-    with pytest.raises(HarnessError, match="the runtime's profile has 19 of 20 answers"):
+    with pytest.raises(HarnessError, match="19 of 20 answers are in the runtime's profile"):
         profiling._by_runtime(session, {}, 10)
 
 

@@ -137,7 +137,7 @@ REFUSED = {
     "text": ([row | {"labels": "late"} for row in ROWS], "must hold a list of labels per row"),
     "0/1 hint": ([row | {"labels": "late"} for row in ROWS], r"a column of 0 and 1 for each label, as in label=('urg"),
     "twice": ([*ROWS, {"text": "x", "labels": ["late", "late"]}], "row 240 of train has a label twice in labels"),
-    "null": ([*ROWS, {"text": "x", "labels": ["late", None]}], "row 240 of train has no name for a label in labels"),
+    "null": ([*ROWS, {"text": "x", "labels": ["late", None]}], "row 240 of train has a label without a name in labels"),
     "none": ([row | {"labels": row["labels"][:1] and ["late"]} for row in ROWS], "needs at least two"),
     "spelling": ([*ROWS, {"text": "x", "labels": ["Late"]}], "'Late' and 'late' differ in spelling only"),
 }

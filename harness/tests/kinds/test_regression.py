@@ -230,7 +230,7 @@ def test_gate_has_one_limit_of_the_score():
     for limits in ({}, {"min_score": 0.5, "max_score": 0.5}):
         with pytest.raises(HarnessError, match="give either min_score, or max_score if less"):
             Gate(max_drop=0.1, **limits)
-    with pytest.raises(HarnessError, match="max_score and max_drop are in the metric's unit, and not negative"):
+    with pytest.raises(HarnessError, match="max_score and max_drop are in the metric's unit, and must not be"):
         Gate(max_score=-1.0, max_drop=0.1)
     assert 12.0 == Gate(max_score=4000.0, max_drop=12.0).max_drop
 

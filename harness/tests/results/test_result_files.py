@@ -83,7 +83,10 @@ def measured(draw):
 
 
 BY_TYPE[Series] = measured()
-BY_TYPE[Gate] = built(Gate, min_score=st.floats(0, 1), max_drop=st.floats(0, 0.99), min_speedup=st.floats(0.1, 9))
+GATES = {"max_drop": st.floats(0, 0.99), "min_speedup": st.floats(0.1, 9)}
+BY_TYPE[Gate] = built(Gate, min_score=st.floats(0, 1), max_score=st.none(), **GATES) | built(
+    Gate, min_score=st.none(), max_score=st.floats(0, 1e6), **GATES
+)
 BY_TYPE[Environment] = built(Environment, machine=names)
 whole = built(Result, task=names, model=names, backend=names)
 
