@@ -154,7 +154,7 @@ def worker_environment(threads: int, spinning: bool = False) -> dict[str, str]:
         "PYTHONHASHSEED": "0",
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        **({} if spinning else {"OMP_WAIT_POLICY": wait_policy(spinning)}),
+        **({} if spinning else {"OMP_WAIT_POLICY": wait_policy(spinning=False)}),
         "TOKENIZERS_PARALLELISM": "false",
         "NVIDIA_TF32_OVERRIDE": "0",  # fp32 means fp32, also in libraries without a switch of their own
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # the order in which NVML counts devices

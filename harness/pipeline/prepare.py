@@ -122,7 +122,8 @@ def _build(backend: Backend, artifacts: Artifacts, state: State) -> None:
     try:
         source = _prepare_backend(origin, artifacts, state) if backend is not PYTORCH else None
     except Stopped as stopped:
-        message = f"its source {origin.name} {stopped.failure.status}: {stopped.failure.message}"
+        verb = "is" if stopped.failure.status == "unsupported" else "has"
+        message = f"its source {origin.name} {verb} {stopped.failure.status}: {stopped.failure.message}"
         raise Stopped(replace(stopped.failure, message=message), stopped.trace) from stopped
     with stage("environment"):
         resolved = artifacts.resolve(backend)

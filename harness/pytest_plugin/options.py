@@ -105,7 +105,7 @@ def threads(options: Namespace) -> int:
 
 def spinning(options: Namespace) -> bool:
     """Return whether idle threads wait as each runtime's do by default."""
-    return bool(options.ship_wait == WAITS[1])
+    return bool(options.ship_wait == "deployed")
 
 
 def batch_sizes(options: Namespace) -> tuple[int, ...]:

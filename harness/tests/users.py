@@ -8,6 +8,19 @@ from typing import Any
 
 from conftest import REPOSITORY
 
+BAG = """
+import torch
+
+class Bag(torch.nn.Module):
+    def __init__(self, vocab_size, num_labels):
+        super().__init__()
+        self.words = torch.nn.EmbeddingBag(vocab_size, num_labels, padding_idx=0)
+
+    def forward(self, input_ids):
+        return 4 * self.words(input_ids)
+"""
+"""A native module, as the file that a suite names."""
+
 
 def readme_example(begin: str, readme: str = "README.md") -> str:
     """Return the Python block of a README that begins so."""

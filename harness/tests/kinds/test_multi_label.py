@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
+from users import BAG
 
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows
@@ -40,17 +41,6 @@ ROWS = [
 TASK = Task(name="moods", kind="multi-label-classification", dataset=Folder("rows.jsonl"), inputs=("text",),
             label="labels", metric="f1-micro")  # fmt: skip
 MODEL = Model(name="mine", source=Local("model"), max_length=16)
-BAG = """
-import torch
-
-class Bag(torch.nn.Module):
-    def __init__(self, vocab_size, num_labels):
-        super().__init__()
-        self.words = torch.nn.EmbeddingBag(vocab_size, num_labels, padding_idx=0)
-
-    def forward(self, input_ids):
-        return 4 * self.words(input_ids)
-"""
 
 
 @pytest.fixture(autouse=True)

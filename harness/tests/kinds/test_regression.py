@@ -8,6 +8,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers import BertConfig, BertForSequenceClassification
+from users import BAG
 
 from harness.artifacts.cache import HeldOutRows
 from harness.backends import PYTORCH
@@ -31,17 +32,6 @@ TASK = Task(name="stars", kind="text-regression", dataset=Folder("rows.csv"), in
             metric="mae", also=("pearson",))  # fmt: skip
 MODEL = Model(name="mine", source=Local("model"), max_length=16)
 TRAINED = replace(MODEL, recipe=Recipe(epochs=24, learning_rate=1e-2))
-BAG = """
-import torch
-
-class Bag(torch.nn.Module):
-    def __init__(self, vocab_size, num_labels):
-        super().__init__()
-        self.words = torch.nn.EmbeddingBag(vocab_size, num_labels, padding_idx=0)
-
-    def forward(self, input_ids):
-        return 4 * self.words(input_ids)
-"""
 
 
 @pytest.fixture(autouse=True)

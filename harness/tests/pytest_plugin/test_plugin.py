@@ -103,7 +103,7 @@ def test_every_case_has_a_line(passing: tuple[Toy, Run]) -> None:
     assert re.fullmatch(r"pytorch +reference  \S+ ms, score 0\.\d{4}", run.line(MEASURED[-1]))
     fused, of_fused = (run.line(name) for name in reversed(UNSUPPORTED))
     assert fused.startswith("onnxruntime-o2       unsupported  build: ")
-    assert of_fused.startswith("onnxruntime-o2-int8  unsupported  build: its source onnxruntime-o2 unsupported: ")
+    assert of_fused.startswith("onnxruntime-o2-int8  unsupported  build: its source onnxruntime-o2 is unsupported: ")
 
 
 def test_plan_counts_what_runs_and_what_is_skipped_by_reason(passing: tuple[Toy, Run]) -> None:
