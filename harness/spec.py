@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from harness.contracts.backend import CONTROL, DEVICES, REFERENCE, Backend, Device
+from harness.contracts.backend import COMPANIONS, DEVICES, REFERENCE, Backend, Device
 from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
@@ -342,7 +342,7 @@ def _check_backend_names(backends: Iterable[Backend], reference: Backend) -> Non
     for backend in backends:
         link: Backend | None = backend
         while link is not None:
-            if link.name in (REFERENCE, CONTROL) and link is not reference:
+            if link.name in (REFERENCE, *COMPANIONS) and link is not reference:
                 raise HarnessError(f"backend {link.name!r}: this name is reserved for the reference; choose another")
             # Where a backend may run changes no artifact.
             bare = replace(link, source=None, devices=DEVICES, unavailable=None)

@@ -20,6 +20,10 @@ REFERENCE = "pytorch"
 """Name of the backend that every other one is compared with."""
 CONTROL = "control"
 """Name of the reference's second worker."""
+ASLEEP = "asleep"
+"""Name of the reference's worker whose idle threads sleep, beside workers that wait as their runtimes do by default."""
+COMPANIONS = (CONTROL, ASLEEP)
+"""Further workers of the reference, which are no backend of a suite."""
 
 Option = str | int | bool
 Options = Mapping[str, Option]

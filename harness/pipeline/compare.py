@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from harness.contracts.backend import CONTROL, REFERENCE
+from harness.contracts.backend import REFERENCE
 from harness.measure.samples import Arm
 from harness.pipeline import measurement, record
 from harness.pipeline.measurement import Contender, workload
@@ -65,12 +65,14 @@ def _measure(state: State, progress: Progress) -> None:
         prepared, gate = state.prepared[name], gates.get(name)
         arm = Arm(name, prepared.backend, prepared.artifact.path, kind=inputs.kind)
         contenders.append(Contender(arm, prepared.scored, gate.min_speedup if gate else None))
+    if options.spinning:
+        contenders.append(measurement.asleep(contenders[0]))
     workloads = [workload(batch, len(inputs), inputs.batch) for batch in options.batches]
     measured = measurement.measure(contenders, workloads, cases[0].device, options, progress)
     state.measurement = measured
     state.notes += measurement.notes(measured, len(inputs))
     for name, error in measured.failed.items():
-        if name != CONTROL:
+        if name in gates:
             failure = Failure(stage="measure", message=error_text(error))
             state.fail(name, Stopped(failure, error_trace(error)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from harness.contracts.backend import CONTROL, Device
+from harness.contracts.backend import ASLEEP, CONTROL, REFERENCE, Device
 from harness.contracts.kind import Arrays
 from harness.evaluation.answers import check_timed
 from harness.evaluation.predictions import Evaluation
@@ -13,6 +13,8 @@ from harness.measure import gpu, rounds
 from harness.measure.rounds import ORDER_SEED, batch_rows, row_order
 from harness.measure.samples import Arm, Measurement, Samples, WorkloadInputs
 from harness.pipeline.state import Options
+from harness.stats.intervals import format_ratio
+from harness.stats.speedup import speedup
 from harness.util.console import Progress
 from harness.util.store import size_bytes
 from harness.util.text import error_text
@@ -42,7 +44,7 @@ def measure(
     arms = [reference.arm, replace(reference.arm, name=CONTROL), *(contender.arm for contender in others)]
     gpu.check_memory(device, [size_bytes(arm.artifact) for arm in arms])
     scored = {contender.arm.name: contender.scored for contender in contenders} | {CONTROL: reference.scored}
-    min_speedups = {contender.arm.name: contender.min_speedup for contender in others}
+    min_speedups = {contender.arm.name: contender.min_speedup for contender in others if contender.arm.name != ASLEEP}
 
     def check(name: str, rows: Sequence[int], outputs: Arrays) -> None:
         check_timed(name, scored[name], rows, outputs)
@@ -67,4 +69,20 @@ def notes(measurement: Measurement, rows: int) -> list[str]:
     lines += [f"batch {batch}: the test split has {rows} rows, so some occur twice in a batch" for batch in too_large]
     if CONTROL in measurement.failed:
         lines.append(f"the control failed, so the noise is unknown: {error_text(measurement.failed[CONTROL])}")
-    return lines
+    if ASLEEP in measurement.failed:
+        lines.append(f"the reference failed with idle threads asleep: {error_text(measurement.failed[ASLEEP])}")
+    return lines + [_waiting_note(part) for part in measurement.samples if part.has(ASLEEP) and part.has(CONTROL)]
+
+
+def asleep(reference: Contender) -> Contender:
+    """Return another arm of the reference, whose idle threads sleep while all others wait by their own defaults."""
+    backend = reference.arm.backend
+    sleeping = replace(backend, options={**backend.options, "spinning": False})
+    return replace(reference, arm=replace(reference.arm, name=ASLEEP, backend=sleeping))
+
+
+def _waiting_note(samples: Samples) -> str:
+    """Say how far the two ways to wait lie apart."""
+    gain = speedup(samples.ns[ASLEEP], samples.ns[REFERENCE], samples.ns[CONTROL], arms=1)
+    speed = f"{format_ratio(gain)} as fast as asleep while idle"
+    return f"batch {samples.batch}: waiting as deployed, the reference is {speed}"

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.contracts.backend import CONTROL, REFERENCE
+from harness.contracts.backend import COMPANIONS, CONTROL, REFERENCE
 from harness.contracts.sources import Folder, Hub, Local, Row
 from harness.data.inputs import Inputs
 from harness.data.splits import Split
@@ -108,7 +108,7 @@ def series_of(name: str, samples: Samples, measured: Measurement, threads: int, 
         control_ns=frozen(samples.ns[CONTROL]) if samples.has(CONTROL) else (),  # else nothing to pair
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
-        arms=len({arm for arm in samples.ns if samples.has(arm)} - {reference, CONTROL} - measured.failed.keys()),
+        arms=len({arm for arm in samples.ns if samples.has(arm)} - {reference, *COMPANIONS} - measured.failed.keys()),
         tail_ns=tuple(samples.tail_ns.get(name, ())),
     )
 

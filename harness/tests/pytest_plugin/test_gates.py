@@ -38,11 +38,21 @@ def undecided(once: Once) -> tuple[Toy, Run]:
 
 @pytest.fixture
 def broken(once: Once) -> tuple[Toy, Run]:
-    """One launch, which decides no speed, and a backend that answers wrongly."""
+    """One launch, which decides no speed, a backend that answers wrongly, and workers that wait as deployed."""
 
     def make(toy: Toy) -> Run:
         toy.copy(*SUITE)
-        return toy.run("test_toy.py", "-k", "biased or quick", "-m", "not cuda", "--ship-require", "decided")
+        return toy.run(
+            "test_toy.py",
+            "-k",
+            "biased or quick",
+            "-m",
+            "not cuda",
+            "--ship-wait",
+            "deployed",
+            "--ship-require",
+            "decided",
+        )
 
     return once("broken", make)
 
@@ -135,6 +145,14 @@ def test_failing_case_shows_figures_intervals_and_rows(broken: tuple[Toy, Run]) 
     answers = toy.results["toy/slow.biased.cpu"].answers
     assert answers is not None
     assert [f"row {flip.row} " for flip in answers.flips[:5]] == [re.match(r"  (row \d+ )", flip)[1] for flip in flips]
+
+
+def test_waiting_as_deployed_is_compared_with_sleep(broken: tuple[Toy, Run]) -> None:
+    result = broken[0].results["toy/slow.quick.cpu"]
+    assert "default" == result.environment.wait_policy
+    assert 2 == result.series[0].arms  # quick and biased
+    (note,) = [note for note in result.notes if note.startswith("batch 1: waiting as deployed, the reference is ")]
+    assert note.endswith("[too few launches or rounds] as fast as asleep while idle")
 
 
 def test_flips_are_rows_of_the_parquet(broken: tuple[Toy, Run]) -> None:
