@@ -21,7 +21,8 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from harness.contracts.declarations import check_choice
 from harness.contracts.sources import COMMIT, Hub, RepoType
-from harness.data import layout, tables
+from harness.data import layout
+from harness.data.delimited import Dialect
 from harness.errors import HarnessError
 from harness.util.files import write_atomically
 
@@ -58,7 +59,7 @@ class Selection(NamedTuple):
     splits: dict[str, list[str]]
     """Split → its files; empty for images in folders."""
     files: list[str]
-    dialect: tables.Dialect
+    dialect: Dialect
     notes: list[str]
 
 
@@ -280,8 +281,8 @@ def _infer(names: Sequence[str], config: str, entry: Mapping[str, Any], notes: l
     return Selection(config, splits, [name for names in splits.values() for name in names], _dialect(entry), notes)
 
 
-def _dialect(entry: Mapping[str, Any]) -> tables.Dialect:
-    return tables.Dialect(encoding=entry.get("encoding"), separator=entry.get("sep") or entry.get("delimiter"))
+def _dialect(entry: Mapping[str, Any]) -> Dialect:
+    return Dialect(encoding=entry.get("encoding"), separator=entry.get("sep") or entry.get("delimiter"))
 
 
 def _patterns(data_files: Any, split: str = "train") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from harness.data import layout, tables
+from harness.data.delimited import Dialect
 from harness.data.row_checks import spelling_twins
 from harness.errors import HarnessError, brief_error
 from harness.kinds.image_classification import (
@@ -158,7 +159,7 @@ def _labelled_rows(path: Path, images: list[Path]) -> list[tuple[str, Path, Any]
 def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, Path, Any]]:
     """Return split, file and label of each row of a metadata file; ValueError for a row without an image."""
     wanted = SimpleNamespace(columns=("file_name", *filter(None, [task.label])), label=task.label, kind=task.kind)
-    table, _ = tables.read([metadata], "metadata", wanted, tables.Dialect())
+    table, _ = tables.read([metadata], "metadata", wanted, Dialect())
     names = [Path(name or "") for name in table.rows["file_name"]]
     for row, name in enumerate(names):
         if not (metadata.parent / name).is_file() or name.is_absolute() or ".." in name.parts:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
 from harness.data import hub, images, layout, tables
+from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
 from harness.util.identity import tree_sha256
@@ -110,7 +111,7 @@ def _read_package(task: Task, package: Package) -> Dataset:
 
 def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Table], list[str]]:
     """Return split → rows of a file or a folder, and notes."""
-    dialect = tables.Dialect(source.encoding, source.quotes)
+    dialect = Dialect(source.encoding, source.quotes)
     if path.is_file():
         table, notes = tables.read([path], "train", task, dialect)
         return {"train": table}, notes
@@ -153,9 +154,7 @@ def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
     return _hub_splits(source, parts, [*(chosen.splits or parts)]), [*chosen.notes, *notes]
 
 
-def _read_splits(
-    task: Task, splits: dict[str, list[Path]], dialect: tables.Dialect
-) -> tuple[dict[str, Table], list[str]]:
+def _read_splits(task: Task, splits: dict[str, list[Path]], dialect: Dialect) -> tuple[dict[str, Table], list[str]]:
     read = {split: tables.read(files, split, task, dialect) for split, files in splits.items()}
     return {split: table for split, (table, _) in read.items()}, [note for _, notes in read.values() for note in notes]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.report.sentences import origin
-from harness.selftest import accuracy, cheats, deaths, exports, overhead, real, speed
+from harness.selftest import accuracy, cheats, exports, overhead, real, session_deaths, speed, worker_deaths
 from harness.selftest.figures import Figure, Part, Workspace
 from harness.util.console import Progress
 from harness.util.machine import describe, usable_cores
@@ -26,8 +26,8 @@ PARTS: tuple[Part, ...] = (
     speed.power,
     real.real_workers,
     real.unchanged_runs,
-    deaths.worker_deaths,
-    deaths.session_deaths,
+    worker_deaths.worker_deaths,
+    session_deaths.session_deaths,
     overhead.overhead,
     overhead.carry_over,
 )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from harness.contracts.sources import Folder
 from harness.data import reading, tables
+from harness.data.delimited import Dialect
 from harness.errors import HarnessError
 from harness.kinds import question_answering, text_classification, token_classification
 from harness.spec import Task
@@ -493,7 +494,7 @@ SPEC = SimpleNamespace(columns=("text", "topic"), label="topic", kind=SimpleName
 
 
 def columns(path, **options):
-    part, _ = tables.read([path], "train", SPEC, tables.Dialect(**options))
+    part, _ = tables.read([path], "train", SPEC, Dialect(**options))
     return list(zip(part.rows["text"], part.rows["topic"], strict=True))
 
 
