@@ -66,9 +66,9 @@ def collect(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
 
-def local_id(item: pytest.Item) -> str:
-    """Return a test's id as a command in the folder of this one takes it; pytest's own begins at its rootdir."""
-    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+def local_id(item: pytest.Item, folder: Path | None = None) -> str:
+    """Return a test's id as a command in `folder` takes it, by default where this one runs; pytest's is for rootdir."""
+    path = os.path.relpath(item.path, folder or item.config.invocation_params.dir)
     return "::".join((path, *item.nodeid.split("::")[1:]))
 
 
@@ -99,7 +99,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     measured: list[Outcome] = []
 
     def run(case: Case) -> Outcome:
-        reason = sessions.skip_reason(case, ship.options)
+        reason = ship.skip_reason(case)
         if reason is not None:
             properties.append(("ship", reason))
             pytest.skip(reason)
@@ -162,9 +162,11 @@ class Hooks:
     @pytest.hookimpl(trylast=True)  # after the lines about the collection
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select the cases, and check everything that can be checked before anything expensive starts."""
-        selected = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
-        if not selected or session.config.option.collectonly:
+        items = {item: case for item in session.items if (case := case_of(item)) is not None}
+        if not items or session.config.option.collectonly:
             return
+        selected = [(case, item.path.parent) for item, case in items.items()]
+        self.ship.tests = {str(case): local_id(item, self.ship.root) for item, case in items.items()}
         try:
             self.ship.begin(selected)
         except HarnessError as error:

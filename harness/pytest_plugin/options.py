@@ -20,6 +20,11 @@ DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 LOCAL = "local"
 WAITS = ("sleep", "deployed")
+DRIVERS = {
+    *("--ship-ray", "--ship-machine", "--ship-results", "--ship-resume", "--ship-baseline", "--ship-track"),
+    *("--ship-require", "--ship-no-page", "--ship-full", "--ship-backends", "--ship-device"),
+}
+"""Options that no node's session gets: what it runs is named test by test, and the rest is done with its results."""
 CONSTRAINTS = {"max_latency_ms": "more latency", "max_memory_mb": "more memory", "max_size_mb": "a larger artifact"}
 
 
@@ -58,6 +63,8 @@ def declare(add: Callable[..., None]) -> None:
     number("--ship-seeds", default=1, help=spread)
     flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
+    ray = "measure on the nodes of a Ray cluster: auto, ray://host:port, or local for one of this machine"
+    add("--ship-ray", metavar="ADDRESS", help=ray)
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")
 
@@ -79,6 +86,7 @@ def check(options: Namespace, root: Path) -> None:
     batch_sizes(options)
     if options.ship_track:
         check_installed(options.ship_track, f"--ship-track {options.ship_track}")
+    _check_cluster(options)
     if options.ship_tail < 0:
         raise HarnessError(f"--ship-tail {options.ship_tail}: must be 0 or more calls; the 99th percentile needs 459")
     if options.ship_threads and options.ship_threads > usable_cores():
@@ -94,6 +102,16 @@ def check(options: Namespace, root: Path) -> None:
             f"--ship-machine {options.ship_machine}: others rely on named results, and {problem}; commit first, or "
             "leave the machine unnamed"
         )
+
+
+def _check_cluster(options: Namespace) -> None:
+    from harness.util.machine import check_installed
+
+    if options.ship_ray:
+        check_installed("ray", f"--ship-ray {options.ship_ray}")
+    if options.ship_ray and options.ship_artifacts and not options.ship_artifacts.is_absolute():
+        problem = f"--ship-artifacts {options.ship_artifacts}: with --ship-ray, this is a folder of every node"
+        raise HarnessError(f"{problem}; write its whole path, which begins with /")
 
 
 def threads(options: Namespace) -> int:
@@ -144,6 +162,16 @@ def pipeline_options(options: Namespace, artifacts: Path) -> Options:
         constraints=Constraints(**{name: getattr(options, f"ship_{name}") for name in CONSTRAINTS}),
         seeds=options.ship_seeds,
     )
+
+
+def for_nodes(arguments: Sequence[str]) -> list[str]:
+    """Return those of this plug-in's arguments that shape a measurement: the others are the driver's."""
+    groups: list[list[str]] = []
+    for word in arguments:
+        if word.startswith("--ship-"):
+            groups.append([])
+        groups[-1].append(word)
+    return [word for group in groups if group[0].partition("=")[0] not in DRIVERS for word in group]
 
 
 def ship_arguments(options: Namespace, arguments: Sequence[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from harness.util.machine import describe, no_cuda
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.cluster.driver import Cluster
     from harness.pipeline.state import Comparison, Options
     from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
@@ -49,10 +50,12 @@ def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
 
 def skip_reason(case: Case, namespace: Namespace) -> str | None:
     """Return why the case cannot run here, if so."""
-    if case.device == "cuda" and (reason := no_cuda()) is not None:
-        return reason
     if case.reads_hub and not namespace.ship_hub:
         return "reads the Hugging Face Hub; run with --ship-hub"
+    if namespace.ship_ray:  # its node will tell
+        return None
+    if case.device == "cuda" and (reason := no_cuda()) is not None:
+        return reason
     return unavailable_reason(case.backend, case.device)
 
 
@@ -68,6 +71,8 @@ class ShipSession:
     """This plug-in's options as they stand on the command line."""
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
+    tests: dict[str, str] = field(default_factory=dict)
+    """Name → the test's id from the root folder."""
     results: dict[str, Result] = field(default_factory=dict)
     finals: list[Finals] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -80,6 +85,8 @@ class ShipSession:
     """Task, model and device of each comparison so far → its number, name and duration."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Duration of each comparison and finals."""
+    cluster: Cluster | None = None
+    """Measures instead of this machine."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 
@@ -95,7 +102,9 @@ class ShipSession:
         return cls(namespace, root, progress, options.ship_arguments(namespace, arguments))
 
     def close(self) -> None:
-        """Release the terminal, and remove locks that no other process holds."""
+        """Leave the cluster, release the terminal, and remove locks that no other process holds."""
+        if self.cluster is not None:
+            self.cluster.close()
         if self.selected:
             self._sweep()
         for stream in (self.progress.terminal, self.progress.log):
@@ -147,6 +156,8 @@ class ShipSession:
         places = dict.fromkeys(tasks, "--ship-results") | {self.artifacts_folder: "--ship-artifacts"}
         for note in check_cases(runnable, self.progress, places):
             self.progress.say(note)
+        if self.options.ship_ray:
+            self._send()
 
     def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""
@@ -169,6 +180,15 @@ class ShipSession:
             return [text, f"last time they took {format_seconds(took)}", *lines]
         limit = f"each has at most {self.options.ship_budget:g} s of rounds, after training, builds and answers"
         return [text, limit, *lines]
+
+    def skip_reason(self, case: Case) -> str | None:
+        """Return why the case cannot run, if so; with a cluster, once its comparison is over."""
+        reason = skip_reason(case, self.options)
+        if reason is not None or self.cluster is None or str(case) in self.results:
+            return reason
+        self.cluster.wait(str(case))
+        self._head(_place(case), f"on {self.cluster.kept.get(str(case), 'no node')}")
+        return self.cluster.skipped.get(str(case))
 
     def outcome(self, case: Case, node: str) -> Outcome:
         """Return the case's outcome; run its comparison unless this session has. `node` names the test from here."""
@@ -218,6 +238,14 @@ class ShipSession:
         from harness.pytest_plugin import resume
         from harness.results import store
 
+        if self.cluster is not None:
+            self.cluster.finish()
+            self.notes += self.cluster.notes
+            for measured in self.cluster.finals:
+                stamp = resume.finals_fingerprint(self.results.values(), measured.task, measured.device)
+                self.finals.append(replace(measured, fingerprint=stamp))
+                store.save_finals(self.results_folder, self.finals[-1])
+            return
         folder = self.results_folder / self.options.ship_machine
         for lineup in finals.lineups(self.results.values(), self.selected):
             name = f"finals of {lineup.task} on {lineup.device}"
@@ -240,23 +268,60 @@ class ShipSession:
     def _compare(self, case: Case) -> None:
         """Measure the selected cases that share the case's rounds and can run here, or resume them."""
         from harness.pipeline.compare import compare
+
+        place = _place(case)
+        name, settings = _name(place), self.pipeline_options()
+        comparison = self._comparison(place, settings)
+        if self.options.ship_resume and self._resume(name, comparison, settings):
+            self._head(place, "not measured again")
+            return
+        with self.progress.bar(self._numbered(place)) as stage:
+            compare(comparison, settings, self.progress, self._keep)
+        self.seconds[name] = stage.seconds
+        self._head(place, format_seconds(stage.seconds))
+
+    def _head(self, place: tuple[str, str, str], how: str) -> None:
+        """Set the heading of a comparison's lines, once."""
+        self.headings.setdefault(place, f"{self._numbered(place)}, {how}")
+
+    def _numbered(self, place: tuple[str, str, str]) -> str:
+        return f"[{len(self.headings) + 1}/{len(self._places())}] {_name(place)}"
+
+    def _send(self) -> None:
+        """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals."""
+        from harness.cluster import driver
+
+        settings = self.pipeline_options()
+        here = describe(settings.machine, settings.threads, self.root, settings.spinning)
+        words = options.for_nodes(self.arguments)
+        self.cluster = driver.connect(self.options.ship_ray, self.root, words, here, self._keep, self.progress.say)
+        batches: dict[tuple[str, str], driver.Batch] = {}
+        for place in self._places():
+            comparison = self._comparison(place, settings)
+            if self.options.ship_resume and self._resume(_name(place), comparison, settings):
+                self._head(place, "not measured again")
+                continue
+            task, _, device = place
+            batch = batches.setdefault((task, device), driver.Batch(f"{task} on {device}", [], device == "cuda"))
+            tests = {str(case): self.tests[str(case)] for case in comparison.cases}
+            batch.comparisons.append(driver.Comparison(tests, comparison.fingerprint))
+        for batch in batches.values():
+            self.cluster.submit(batch)
+
+    def _places(self) -> list[tuple[str, str, str]]:
+        """Return the task, model and device of every comparison of this session."""
+        cases = (case for case, _ in self.selected.values() if skip_reason(case, self.options) is None)
+        return list(dict.fromkeys(map(_place, cases)))
+
+    def _comparison(self, place: tuple[str, str, str], settings: Options) -> Comparison:
+        """Return the comparison of the selected cases in one place."""
         from harness.pipeline.state import Comparison
         from harness.pytest_plugin import resume
 
-        case, folder = self.selected[str(case)]
-        runnable = [mate for mate, _ in self.selected.values() if skip_reason(mate, self.options) is None]
-        cases = tuple(mate for mate in runnable if _place(mate) == _place(case))
-        name = f"{case.task.name}/{case.model.name} on {case.device}"
-        heading = f"[{len(self.headings) + 1}/{len(set(map(_place, runnable)))}] {name}"
-        settings = self.pipeline_options()
-        comparison = Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
-        if self.options.ship_resume and self._resume(name, comparison, settings):
-            self.headings[_place(case)] = f"{heading}, not measured again"
-            return
-        with self.progress.bar(heading) as stage:
-            compare(comparison, settings, self.progress, self._keep)
-        self.seconds[name] = stage.seconds
-        self.headings[_place(case)] = f"{heading}, {format_seconds(stage.seconds)}"
+        selected = [(case, folder) for case, folder in self.selected.values() if _place(case) == place]
+        cases = tuple(case for case, _ in selected if skip_reason(case, self.options) is None)
+        folder = selected[0][1]
+        return Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
 
     def _resume(self, name: str, comparison: Comparison, settings: Options) -> bool:
         """Take the comparison's results from an earlier session; return whether all of them are still valid."""
@@ -265,7 +330,9 @@ class ShipSession:
         here = describe(settings.machine, settings.threads, comparison.folder, settings.spinning)
         folder = self.results_folder / settings.machine
         try:
-            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
+            # Nodes may be another kind of machine than this one, which has checked that they have its packages.
+            environment = here if self.cluster is None else None
+            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, environment)
         except HarnessError as reason:
             self.notes.append(f"{name}: measured again: {reason}")
             return False
@@ -292,6 +359,12 @@ class ShipSession:
 def _place(case: Case) -> tuple[str, str, str]:
     """Return what the cases of a comparison share."""
     return case.task.name, case.model.name, case.device
+
+
+def _name(place: tuple[str, str, str]) -> str:
+    """Name a comparison in a line."""
+    task, model, device = place
+    return f"{task}/{model} on {device}"
 
 
 def count(number: int, word: str) -> str:

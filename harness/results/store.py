@@ -125,6 +125,11 @@ def parse(raw: bytes, where: str | Path) -> Result:
     return _parse(raw, where, Result)
 
 
+def parse_finals(raw: bytes, where: str | Path) -> Finals:
+    """Return the finals in a file's content; HarnessError as `parse` raises it."""
+    return _parse(raw, where, Finals)
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

@@ -1,0 +1,289 @@
+"""The driver's end: what goes to which node, the results that come back, and nodes that are lost on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.cluster import node
+from harness.cluster.node import Ended, Measured
+from harness.errors import HarnessError
+from harness.results import store
+from harness.results.schema import Finals, Result
+from harness.util.identity import PACKAGE
+from harness.util.machine import Environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESOURCE = "shipbench"
+"""A node offers one of it, and one session takes it: nothing else of ours runs there meanwhile."""
+ATTEMPTS = 3
+"""Nodes on which a comparison is tried before it is given up."""
+SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
+"""Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
+OURS = ("python", "packages")
+"""Fields in which a node must be as the driver is."""
+LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache__", "*_cache"]
+"""Parts of the folder of suites that do not travel, as patterns of a `.gitignore`; Ray applies them to the harness too.
+"""
+LINES = 8
+"""Lines of a session's output in a message."""
+OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
+
+
+class Comparison(NamedTuple):
+    """What is measured together: the test of each of its cases, and its fingerprint as the driver computes it."""
+
+    tests: dict[str, str]
+    fingerprint: str
+
+
+@dataclass
+class Batch:
+    """Comparisons of one task and device, which share a node with the task's finals."""
+
+    name: str
+    comparisons: list[Comparison]
+    gpu: bool
+    attempt: int = 1
+    lost: str = ""
+    """What ended an earlier attempt."""
+
+    @property
+    def cases(self) -> list[str]:
+        """The names of all cases."""
+        return [case for comparison in self.comparisons for case in comparison.tests]
+
+
+@dataclass
+class Cluster:
+    """A connected Ray cluster whose nodes have been checked."""
+
+    options: tuple[str, ...]
+    """Options of the nodes' sessions."""
+    here: Environment
+    """The driver's environment: its commit and machine's name go on record."""
+    keep: Callable[[Result, pd.DataFrame | None, str], None]
+    """Receives each result as soon as its whole comparison has been measured."""
+    say: Callable[[str], None]
+    gpus: bool = False
+    """Whether a node has one."""
+    running: dict[Any, Batch] = field(default_factory=dict)
+    """Stream of a node's session → what it runs."""
+    arrived: dict[str, Measured] = field(default_factory=dict)
+    """Results whose comparison is not complete."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """Case with a result → the node that measured it."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Case that no node can run → the reason."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Case without a result → what happened to it."""
+    finals: list[Finals] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def submit(self, batch: Batch) -> None:
+        """Queue the batch for the next free node."""
+        if batch.gpu and not self.gpus:
+            self.skipped |= dict.fromkeys(batch.cases, "no node of the cluster has a GPU")
+            return
+        import ray
+
+        tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
+        task = ray.remote(node.run).options(
+            num_returns="streaming", num_cpus=0, num_gpus=int(batch.gpu), resources={RESOURCE: 1}, max_retries=0
+        )
+        self.running[task.remote(tests, self.options)] = batch
+
+    def wait(self, case: str) -> None:
+        """Wait until the case has a result or is skipped; HarnessError if it never will."""
+        while not self._is_settled(case):
+            self._advance()
+        if case in self.failed:
+            raise HarnessError(f"{case}: {self.failed[case]}")
+
+    def _is_settled(self, case: str) -> bool:
+        return case in self.kept or case in self.skipped or case in self.failed
+
+    def close(self) -> None:
+        """Leave the cluster, which ends whatever still runs there for this session."""
+        import ray
+
+        ray.shutdown()
+
+    def finish(self) -> None:
+        """Wait for the end of every session: finals come last."""
+        while self.running:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Take what comes next from any node."""
+        import ray
+
+        (stream, *_), _ = ray.wait([*self.running], num_returns=1)
+        batch = self.running[stream]
+        try:
+            piece = ray.get(next(stream))
+        except StopIteration:
+            del self.running[stream]
+        except ray.exceptions.RayError as error:
+            del self.running[stream]
+            self._try_again(batch, _reason(error))
+        else:
+            if isinstance(piece, Ended):
+                self._end(batch, piece)
+            else:
+                self._take(batch, piece)
+
+    def _take(self, batch: Batch, piece: Measured) -> None:
+        """Keep the results of a comparison once all of them are here; a part of them could not be compared again."""
+        self.arrived[store.parse(piece.result, f"result of {batch.name}").name] = piece
+        for comparison in batch.comparisons:
+            if comparison.tests.keys() <= self.arrived.keys():
+                self._keep(batch, comparison, comparison.tests)
+
+    def _keep(self, batch: Batch, comparison: Comparison, cases: Iterable[str]) -> None:
+        import pandas as pd
+
+        for case in cases:
+            piece = self.arrived.pop(case)
+            result = store.parse(piece.result, f"result of {case}")
+            result = replace(
+                result,
+                environment=self._named(result.environment),
+                fingerprint=comparison.fingerprint,
+                notes=(*result.notes, *([f"measured in attempt {batch.attempt}: {batch.lost}"] if batch.lost else [])),
+            )
+            answers = pd.read_parquet(BytesIO(piece.answers)) if piece.answers else None
+            self.keep(result, answers, (piece.log or b"").decode(errors="replace"))
+            self.kept[case] = piece.node
+
+    def _end(self, batch: Batch, end: Ended) -> None:
+        """Settle what is left of a batch whose session is over, and take its finals."""
+        for comparison in batch.comparisons:
+            here = [case for case in comparison.tests if case in self.arrived]
+            self._keep(batch, comparison, here)
+        self.skipped |= {case: reason for case, reason in end.skipped.items() if case not in self.kept}
+        tail = "".join(f"\n  | {line}" for line in end.output.strip().splitlines()[-LINES:])
+        ended = f"the session on its node ended with status {end.status} and left no result{tail}"
+        self.failed |= {case: ended for case in batch.cases if not self._is_settled(case)}
+        if batch.lost and end.finals:
+            self.notes.append(f"no finals of {batch.name}: its comparisons ran on two nodes, because {batch.lost}")
+            return
+        for content in end.finals:
+            finals = store.parse_finals(content, f"finals of {batch.name}")
+            self.finals.append(replace(finals, environment=self._named(finals.environment)))
+
+    def _try_again(self, batch: Batch, why: str) -> None:
+        """Submit what a lost node had not completed, or give it up."""
+        for case in batch.cases:
+            self.arrived.pop(case, None)
+        left = [comparison for comparison in batch.comparisons if not all(map(self._is_settled, comparison.tests))]
+        if not left:
+            return
+        again = replace(batch, comparisons=left, attempt=batch.attempt + 1, lost=f"its node failed: {why}")
+        self.notes.append(f"{batch.name}: {again.lost}")
+        self.say(self.notes[-1])
+        if batch.attempt < ATTEMPTS:
+            self.submit(again)
+        else:
+            self.failed |= dict.fromkeys(again.cases, f"given up after {ATTEMPTS} attempts: {again.lost}")
+
+    def _named(self, environment: Environment) -> Environment:
+        """Return a node's environment under the machine's name and the commit of this session."""
+        return replace(environment, machine=self.here.machine, commit=self.here.commit, dirty=self.here.dirty)
+
+
+def connect(
+    address: str,
+    root: Path,
+    options: Sequence[str],
+    here: Environment,
+    keep: Callable[[Result, pd.DataFrame | None, str], None],
+    say: Callable[[str], None],
+) -> Cluster:
+    """Connect to the cluster at `address`, or start one of this machine alone for "local", and check its nodes.
+
+    The suites under `root` and this very harness travel to every node. HarnessError where no node offers itself, or one
+    has another environment.
+    """
+    import ray
+
+    with _explained(address):
+        ray.init(
+            address=address,
+            resources={RESOURCE: 1} if address == "local" else None,
+            runtime_env={"working_dir": str(root), "py_modules": [str(PACKAGE)], "excludes": LEFT_HERE},
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        alive = [entry for entry in ray.nodes() if entry["Alive"]]
+        offered = [entry for entry in alive if entry["Resources"].get(RESOURCE)]
+        environments = _environments([entry["NodeID"] for entry in offered])
+    if not offered:
+        raise HarnessError(
+            f"--ship-ray {address}: none of {len(alive)} nodes offers itself; start each that may measure with {OFFER}"
+        )
+    names = [entry["NodeManagerHostname"] for entry in offered]
+    _check_alike([("this machine", here), *zip(names, environments, strict=True)], OURS, "install the same there")
+    _check_alike([*zip(names, environments, strict=True)], SAME, "offer nodes of one kind at a time")
+    gpus = any(entry["Resources"].get("GPU") for entry in offered)
+    return Cluster(tuple(options), here, keep, say, gpus)
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn an error of connecting into a HarnessError."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        ray.shutdown()
+        raise HarnessError(
+            f"--ship-ray {address}: cannot connect: {_reason(error)}; name a running cluster "
+            "(auto, or ray://host:10001), or local"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error, or of the one that it brought from a node."""
+    first = getattr(error, "cause", None) or error
+    return f"{type(first).__name__}: {first}".splitlines()[0]
+
+
+def _environments(nodes: Sequence[str]) -> list[Environment]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    tasks = [
+        ray.remote(node.environment).options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=name, soft=False)
+        )
+        for name in nodes
+    ]
+    environments: list[Environment] = ray.get([task.remote() for task in tasks])
+    return environments
+
+
+def _check_alike(nodes: Sequence[tuple[str, Environment]], fields: Sequence[str], advice: str) -> None:
+    """Raise HarnessError that names every field in which a node differs from the first."""
+    (first, expected), *others = nodes
+    for name, environment in others:
+        pairs = ((field, getattr(expected, field), getattr(environment, field)) for field in fields)
+        if differences := [text for pair in pairs for text in _differences(*pair)]:
+            raise HarnessError(f"--ship-ray: node {name} differs from {first}: {'; '.join(differences)}; {advice}")
+
+
+def _differences(field: str, expected: Any, actual: Any) -> Iterator[str]:
+    if isinstance(expected, dict):
+        for key in sorted(expected.keys() | actual.keys()):
+            yield from _differences(f"{field} {key}", expected.get(key), actual.get(key))
+    elif expected != actual:
+        yield f"{field} {actual}, not {expected}"

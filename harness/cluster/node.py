@@ -1,0 +1,112 @@
+"""The work of a node: describe itself, and run a plain pytest session for the tests that it is given."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from harness.results import store
+from harness.util.identity import PACKAGE, python_path
+from harness.util.machine import Environment, describe
+
+POLL_S = 0.2
+"""Time between two looks for new results."""
+TAIL = 4000
+"""Characters of a session's output that are sent back."""
+DROPPED = ("OMP_NUM_THREADS", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "GITHUB_STEP_SUMMARY")
+"""Environment variables that a node's session does without; Ray sets the first to the CPUs that a task asked for."""
+
+
+class Measured(NamedTuple):
+    """One result as it lies on the node."""
+
+    node: str
+    """Name of the node in its network."""
+    result: bytes
+    answers: bytes | None
+    log: bytes | None
+
+
+class Ended(NamedTuple):
+    """The end of a node's session."""
+
+    status: int
+    skipped: dict[str, str]
+    """Case → the reason why it cannot run there."""
+    finals: list[bytes]
+    output: str
+    """The end of what it printed."""
+
+
+def environment() -> Environment:
+    """Return this node's environment; its threads are not yet chosen."""
+    return describe("node", 0, Path.cwd())
+
+
+def artifacts_folder() -> Path:
+    """Return where this node keeps checkpoints and artifacts from one session to the next."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "shipbench"
+
+
+def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | Ended]:
+    """Run the tests, whose files lie in the present folder; yield results as they are written, and the end."""
+    with tempfile.TemporaryDirectory(prefix="shipbench-") as scratch:
+        results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
+        artifacts = [] if any(o.startswith("--ship-artifacts") for o in options) else [artifacts_folder()]
+        words = [
+            *(sys.executable, PACKAGE / "measure" / "lifeline.py", "pytest", *tests, "-q", "-p", "no:cacheprovider"),
+            *("--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),
+            *(f"--ship-artifacts={folder}" for folder in artifacts),
+            *options,
+        ]
+        environ = {name: value for name, value in os.environ.items() if name not in DROPPED}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*map(str, words)],
+                env=environ | {"PYTHONPATH": python_path()},
+                stdin=subprocess.PIPE,  # its lifeline: it ends with this process
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+            with process:
+                yield from _results(process, results)
+        finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
+        text = log.read_text(errors="replace")[-TAIL:]
+        yield Ended(process.returncode, _skipped(junit), finals, text)
+
+
+def _results(process: subprocess.Popen[bytes], folder: Path) -> Iterator[Measured]:
+    """Yield every result once it is written, until the process has ended."""
+    sent = set[Path]()
+    ended = False
+    while not ended:
+        ended = process.poll() is not None  # before the last look
+        for path in sorted(set(folder.rglob("*.json")) - sent):
+            sent.add(path)
+            if not store.is_finals(path):
+                beside = store.answers_path(path), path.with_suffix(".log")
+                yield Measured(platform.node(), path.read_bytes(), *map(_bytes, beside))
+        if not ended:
+            time.sleep(POLL_S)
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _skipped(junit: Path) -> dict[str, str]:
+    """Return the skipped cases of a session and the reasons."""
+    if not junit.exists():
+        return {}
+    document = ElementTree.parse(junit)  # noqa: S314  # pytest wrote it
+    tests = ((test.get("name", ""), test.find("skipped")) for test in document.iter("testcase"))
+    return {name.partition("[")[2][:-1]: skipped.get("message", "") for name, skipped in tests if skipped is not None}
