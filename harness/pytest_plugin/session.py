@@ -282,7 +282,8 @@ class ShipSession:
 
     def _head(self, place: tuple[str, str, str], how: str) -> None:
         """Set the heading of a comparison's lines, once."""
-        self.headings.setdefault(place, f"{self._numbered(place)}, {how}")
+        if place not in self.headings:
+            self.headings[place] = f"{self._numbered(place)}, {how}"
 
     def _numbered(self, place: tuple[str, str, str]) -> str:
         return f"[{len(self.headings) + 1}/{len(self._places())}] {_name(place)}"

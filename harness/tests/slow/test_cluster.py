@@ -1,0 +1,129 @@
+"""Sessions over a real Ray cluster on this machine: two nodes, nodes that die, drivers that die."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import Toy
+
+pytest.importorskip("ray", reason="needs the extra ray")
+pytest_plugins = "pytester"
+
+QUICK = ("-p", "no:randomly", "-p", "toydata.onelook", "--ship-launches=1", "--ship-device=cpu", "--ship-no-page")
+NAMES = ["left/bag.numpy.cpu", "left/bag.pytorch.cpu", "right/bag.numpy.cpu", "right/bag.pytorch.cpu"]
+
+
+@pytest.fixture
+def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A cluster of two nodes that offer themselves, and a head that does not."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(toy.artifacts.parent / "cache"))
+    toy.copy("twins.py", "passing.py", "own.py", "bag.py")
+    short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets have at most 107 bytes
+    monkeypatch.setenv("RAY_TMPDIR", short)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.workers = [cluster.add_node(num_cpus=1, resources={"shipbench": 1}) for _ in range(2)]
+    yield cluster
+    cluster.shutdown()
+    shutil.rmtree(short, ignore_errors=True)
+
+
+def start(toy: Toy, address: str, *options: str) -> subprocess.Popen[str]:
+    """Start a session over the cluster."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *QUICK, f"--ship-ray={address}", *options],
+        cwd=toy.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(session: subprocess.Popen[str]) -> str:
+    """Wait for the session's end and return what it printed."""
+    text, _ = session.communicate(timeout=280)
+    return text
+
+
+def sessions_of_nodes() -> list[psutil.Process]:
+    """The nodes' pytest sessions and their workers that are alive."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = " ".join(process.cmdline())
+            if "lifeline.py pytest" in line or "harness.measure.worker" in line:
+                found.append(process)
+    return found
+
+
+def await_worker(seconds: float = 120) -> None:
+    """Wait until a node measures."""
+    until = time.monotonic() + seconds
+    while not any("harness.measure.worker" in " ".join(p.cmdline()) for p in sessions_of_nodes()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_both_tasks_are_measured_and_resumed(toy: Toy, nodes) -> None:
+    session = start(toy, nodes.address)
+    text = finish(session)
+    assert 0 == session.returncode, text
+    assert NAMES == sorted(toy.results)
+    assert {"ok"} == {result.status for result in toy.results.values()}
+    assert (toy.folder / "results/local/left/bag.numpy.cpu.parquet").exists()
+    assert "[1/2] left/bag on cpu, on " in text
+    again = finish(start(toy, nodes.address, "--ship-resume"))
+    assert "[1/2] left/bag on cpu, not measured again" in again
+
+
+def test_lost_node_is_replaced_and_the_result_says_so(toy: Toy, nodes) -> None:
+    session = start(toy, nodes.address)
+    await_worker()
+    nodes.remove_node(nodes.workers[0], allow_graceful=False)
+    text = finish(session)
+    assert 0 == session.returncode, text
+    assert NAMES == sorted(toy.results)
+    notes = [note for result in toy.results.values() for note in result.notes if "attempt 2" in note]
+    assert 2 == len(notes)
+    assert "its node failed: NodeDiedError" in notes[0]
+
+
+def test_driver_that_dies_leaves_no_process(toy: Toy, nodes) -> None:
+    session = start(toy, nodes.address)
+    await_worker()
+    os.killpg(session.pid, signal.SIGKILL)
+    finish(session)
+    until = time.monotonic() + 10
+    while sessions_of_nodes() and time.monotonic() < until:
+        time.sleep(0.2)
+    assert [] == sessions_of_nodes()
+    text = finish(start(toy, nodes.address, "--ship-resume"))
+    assert NAMES == sorted(toy.results), text
+
+
+@pytest.mark.parametrize("address", ["192.0.2.77:6379", "ray://127.0.0.1:9"])
+def test_address_without_ray_is_refused(toy: Toy, address: str) -> None:
+    toy.copy("twins.py", "passing.py", "own.py", "bag.py")
+    session = start(toy, address)
+    assert f"--ship-ray {address}: cannot connect: " in finish(session)
+    assert 4 == session.returncode
+
+
+def test_cluster_whose_nodes_do_not_offer_themselves_is_refused(toy: Toy, nodes) -> None:
+    for node in nodes.workers:
+        nodes.remove_node(node)
+    text = finish(start(toy, nodes.address))
+    assert "none of 1 nodes offers itself; start each that may measure with ray start --address=…" in text
+    assert not Path(toy.folder, "results").exists()
