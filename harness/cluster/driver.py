@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.cluster import node
 from harness.cluster.node import Ended, Measured
+from harness.contracts.declarations import unknown
 from harness.errors import HarnessError
 from harness.results import store
 from harness.results.schema import Finals, Result
 from harness.util.identity import PACKAGE
-from harness.util.machine import Environment
+from harness.util.machine import LOCAL, Environment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +35,13 @@ LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache_
 """
 LINES = 8
 """Lines of a session's output in a message."""
+LABEL = "machine"
+"""Label of the nodes of one kind: `--ship-machine` with its value takes these nodes alone."""
 OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
 
 
 class Comparison(NamedTuple):
-    """What is measured together: the test of each of its cases, and its fingerprint as the driver computes it."""
+    """Cases that are measured together: the test of each of its cases, and its fingerprint as the driver computes it."""
 
     tests: dict[str, str]
     fingerprint: str
@@ -53,7 +56,7 @@ class Batch:
     gpu: bool
     attempt: int = 1
     lost: str = ""
-    """What ended an earlier attempt."""
+    """The end of an earlier attempt."""
 
     @property
     def cases(self) -> list[str]:
@@ -73,7 +76,9 @@ class Cluster:
     """Receives each result as soon as its whole comparison has been measured."""
     say: Callable[[str], None]
     gpus: bool = False
-    """Whether a node has one."""
+    """True if a node has one."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Label that a node must have."""
     running: dict[Any, Batch] = field(default_factory=dict)
     """Stream of a node's session → what it runs."""
     arrived: dict[str, Measured] = field(default_factory=dict)
@@ -96,7 +101,12 @@ class Cluster:
 
         tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
         task = ray.remote(node.run).options(
-            num_returns="streaming", num_cpus=0, num_gpus=int(batch.gpu), resources={RESOURCE: 1}, max_retries=0
+            num_returns="streaming",
+            num_cpus=0,
+            num_gpus=int(batch.gpu),
+            resources={RESOURCE: 1},
+            label_selector=self.labels,
+            max_retries=0,
         )
         self.running[task.remote(tests, self.options)] = batch
 
@@ -224,17 +234,29 @@ def connect(
             configure_logging=False,
         )
         alive = [entry for entry in ray.nodes() if entry["Alive"]]
-        offered = [entry for entry in alive if entry["Resources"].get(RESOURCE)]
-        environments = _environments([entry["NodeID"] for entry in offered])
+        chosen, labels = _choose(address, alive, here.machine)
+        environments = _environments([entry["NodeID"] for entry in chosen])
+    names = [entry["NodeManagerHostname"] for entry in chosen]
+    _check_alike([("this machine", here), *zip(names, environments, strict=True)], OURS, "install the same there")
+    advice = f"give nodes of one kind a label of their own (--labels={LABEL}=NAME), and name it with --ship-machine"
+    _check_alike([*zip(names, environments, strict=True)], SAME, advice)
+    gpus = any(entry["Resources"].get("GPU") for entry in chosen)
+    return Cluster(tuple(options), here, keep, say, gpus, labels)
+
+
+def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the nodes that may measure for `machine`, and the label that they share; HarnessError if there is none."""
+    offered = [entry for entry in alive if entry["Resources"].get(RESOURCE)]
     if not offered:
         raise HarnessError(
             f"--ship-ray {address}: none of {len(alive)} nodes offers itself; start each that may measure with {OFFER}"
         )
-    names = [entry["NodeManagerHostname"] for entry in offered]
-    _check_alike([("this machine", here), *zip(names, environments, strict=True)], OURS, "install the same there")
-    _check_alike([*zip(names, environments, strict=True)], SAME, "offer nodes of one kind at a time")
-    gpus = any(entry["Resources"].get("GPU") for entry in offered)
-    return Cluster(tuple(options), here, keep, say, gpus)
+    labelled = {name for entry in offered if (name := entry["Labels"].get(LABEL))}
+    if machine in labelled:
+        return [entry for entry in offered if entry["Labels"].get(LABEL) == machine], {LABEL: machine}
+    if labelled and machine != LOCAL:
+        raise HarnessError(f"--ship-machine: {unknown('label of nodes', machine, sorted(labelled))}")
+    return offered, {}
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from harness.pytest_plugin.hooks import case_of, session_of
 from harness.pytest_plugin.preflight import check_cases
 from harness.spec import Case
 from harness.util.console import Progress
-from harness.util.machine import no_cuda, usable_cores
+from harness.util.machine import LOCAL, no_cuda, usable_cores
 
 
 @dataclass
@@ -67,7 +67,7 @@ def select(options: Namespace, budget_s: float = 60.0) -> tuple[list[tuple[Case,
         progress.say(note)
     return collection.cases, Options(
         artifacts=artifacts,
-        machine=pytest_options.LOCAL,
+        machine=LOCAL,
         threads=pytest_options.threads(options),
         spinning=False,
         launches=4,

@@ -13,6 +13,7 @@ from harness.regression.history import read
 from harness.report import files, history, integrations, regressions
 from harness.results.store import remove, result_path
 from harness.util.files import write_atomically
+from harness.util.machine import LOCAL
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.recommendation import last_run
 
@@ -52,7 +53,7 @@ def declare_history(parser: ArgumentParser) -> None:
 def declare_clean(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench clean`."""
     _declare_results(parser)
-    parser.add_argument("--machine", metavar="NAME", default=files.LOCAL, help="its results (default: local)")
+    parser.add_argument("--machine", metavar="NAME", default=LOCAL, help="its results (default: local)")
     parser.add_argument("-k", dest="words", default="", metavar="WORDS", help="only cases with all WORDS in the name")
     parser.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
 

@@ -13,11 +13,10 @@ from harness.results.schema import Finals, Result
 from harness.results.store import load_by_model, load_finals
 from harness.util import text
 from harness.util.files import write_atomically
+from harness.util.machine import LOCAL
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.speed import precompute_speedups
 from harness.verdicts.table import Row, case_rows, to_frame
-
-LOCAL = "local"  # a machine that git ignores; committed tables do not depend on it, so it has only its own
 
 
 class Stale(HarnessError):

@@ -16,6 +16,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 
+LOCAL = "local"
+"""Name of a machine that nobody named: git ignores its results, and nobody else relies on them."""
 PACKAGES = (
     "shipbench", "torch", "transformers", "onnx", "onnxruntime", "onnxruntime-gpu", "datasets", "evaluate", "numpy",
     "openvino", "tensorrt", "torchao",

@@ -58,14 +58,14 @@ def finish(session: subprocess.Popen[str]) -> str:
 
 
 def sessions_of_nodes() -> list[psutil.Process]:
-    """The nodes' pytest sessions and their workers that are alive."""
-    found = []
+    """The nodes' pytest sessions and their workers that are alive, of this test's own cluster."""
+    alive = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             line = " ".join(process.cmdline())
             if "lifeline.py pytest" in line or "harness.measure.worker" in line:
-                found.append(process)
-    return found
+                alive += [process] if process.environ().get("TMPDIR") == os.environ["TMPDIR"] else []
+    return alive
 
 
 def await_worker(seconds: float = 120) -> None:

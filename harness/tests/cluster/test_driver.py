@@ -1,0 +1,145 @@
+"""The driver's books: what arrives, what is missing, what is tried again. A real cluster is in the slow tests."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from factory import HERE, result
+
+from harness.cluster.driver import ATTEMPTS, OURS, SAME, Batch, Cluster, Comparison, _check_alike, _choose
+from harness.cluster.node import Ended, Measured, _skipped
+from harness.errors import HarnessError
+
+CASES = ("toy-task/toy-model.pytorch.cpu", "toy-task/toy-model.onnxruntime.cpu")
+BATCH = Batch(
+    "toy-task on cpu", [Comparison({case: f"test_toy.py::test[{case}]" for case in CASES}, "declared")], False
+)
+
+
+@pytest.fixture
+def cluster():
+    kept = []
+    driver = replace(HERE, machine="c7i", commit="abc", dirty=False)
+    cluster = Cluster((), driver, lambda result, answers, trace: kept.append(result), lambda text: None)
+    cluster.results = kept
+    cluster.submitted = []
+    cluster.submit = cluster.submitted.append
+    return cluster
+
+
+def arrival(case):
+    measured = result(case.split(".")[1], fingerprint="of the node", environment=replace(HERE, machine="local"))
+    return Measured("node-1", msgspec.json.encode(measured), None, None)
+
+
+def test_results_are_kept_once_their_comparison_is_complete(cluster):
+    cluster._take(BATCH, arrival(CASES[0]))
+    assert [] == cluster.results
+    cluster._take(BATCH, arrival(CASES[1]))
+    assert list(CASES) == [result.name for result in cluster.results]
+    assert dict.fromkeys(CASES, "node-1") == cluster.kept
+
+
+def test_results_get_the_drivers_machine_commit_and_fingerprint(cluster):
+    for case in CASES:
+        cluster._take(BATCH, arrival(case))
+    environment = cluster.results[0].environment
+    assert ("c7i", "abc", False, "declared") == (
+        environment.machine, environment.commit, environment.dirty, cluster.results[0].fingerprint
+    )  # fmt: skip
+
+
+def test_case_without_a_result_names_the_end_of_its_session(cluster):
+    cluster._take(BATCH, arrival(CASES[0]))
+    cluster._end(BATCH, Ended(3, {}, [], "collecting\nINTERNALERROR> no disk\n"))
+    cluster.wait(CASES[0])
+    with pytest.raises(
+        HarnessError, match=r"onnxruntime\.cpu: .* status 3 and left no result\n.*\n  \| INTERNALERROR> no"
+    ):
+        cluster.wait(CASES[1])
+
+
+def test_case_that_its_node_skips_keeps_the_reason(cluster):
+    cluster._end(BATCH, Ended(0, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
+    cluster.wait(CASES[0])
+    assert {"openvino is not installed"} == set(cluster.skipped.values())
+
+
+def test_failed_node_is_replaced_for_incomplete_comparisons_only(cluster):
+    done = Comparison({"toy-task/other.pytorch.cpu": "test_toy.py::test[other]"}, "")
+    cluster.kept["toy-task/other.pytorch.cpu"] = "node-1"
+    cluster._take(BATCH, arrival(CASES[0]))
+    cluster._try_again(replace(BATCH, comparisons=[done, *BATCH.comparisons]), "NodeDiedError: gone")
+    (again,) = cluster.submitted
+    assert (BATCH.comparisons, 2) == (again.comparisons, again.attempt)
+    for case in CASES:
+        cluster._take(again, arrival(case))
+    assert {"measured in attempt 2: its node failed: NodeDiedError: gone"} == {r.notes[-1] for r in cluster.results}
+
+
+def test_comparison_is_given_up_after_its_last_attempt(cluster):
+    cluster._try_again(replace(BATCH, attempt=ATTEMPTS), "NodeDiedError: gone")
+    assert [] == cluster.submitted
+    with pytest.raises(HarnessError, match="given up after 3 attempts: its node failed: NodeDiedError: gone"):
+        cluster.wait(CASES[0])
+
+
+def test_finals_of_comparisons_from_two_nodes_are_left_out(cluster):
+    cluster._end(replace(BATCH, lost="its node failed: gone"), Ended(0, {}, [b"{}"], ""))
+    assert [] == cluster.finals
+    assert [
+        "no finals of toy-task on cpu: its comparisons ran on two nodes, because its node failed: gone"
+    ] == cluster.notes
+
+
+def test_gpu_comparison_without_a_gpu_is_skipped(cluster):
+    Cluster.submit(cluster, replace(BATCH, gpu=True))
+    assert dict.fromkeys(CASES, "no node of the cluster has a GPU") == cluster.skipped
+
+
+def test_node_with_other_packages_is_refused_field_by_field():
+    other = replace(HERE, python="3.12.1", packages=HERE.packages | {"torch": "9.9"})
+    with pytest.raises(
+        HarnessError, match=r"node b differs from this machine: python 3\.12\.1, not .*; packages torch 9\.9, not"
+    ):
+        _check_alike([("this machine", HERE), ("a", replace(HERE, cpu="another")), ("b", other)], OURS, "install")
+
+
+def test_nodes_of_two_kinds_are_refused():
+    with pytest.raises(HarnessError, match=r"node b differs from a: cores 64, not \d+; label them"):
+        _check_alike([("a", HERE), ("b", replace(HERE, cores=64))], SAME, "label them")
+
+
+def nodes(*labels):
+    return [{"Resources": {"shipbench": 1}, "Labels": {"machine": label} if label else {}} for label in labels]
+
+
+def test_machine_selects_the_nodes_with_its_label():
+    chosen, labels = _choose("auto", nodes("c7i", "m7a", "c7i"), "c7i")
+    assert (2, {"machine": "c7i"}) == (len(chosen), labels)
+
+
+def test_nodes_without_labels_all_measure():
+    assert (2, {}) == (len(_choose("auto", nodes("", ""), "any")[0]), _choose("auto", nodes("", ""), "any")[1])
+
+
+def test_label_that_no_node_has_is_refused():
+    with pytest.raises(HarnessError, match=r"--ship-machine: unknown label of nodes 'c7'; .* did you mean 'c7i'"):
+        _choose("auto", nodes("c7i", "m7a"), "c7")
+
+
+def test_cluster_without_an_offer_is_refused():
+    with pytest.raises(
+        HarnessError, match="--ship-ray auto: none of 1 nodes offers itself; start each that may measure"
+    ):
+        _choose("auto", [{"Resources": {"CPU": 8.0}, "Labels": {}}], "local")
+
+
+def test_skipped_cases_are_read_from_junit(tmp_path):
+    junit = tmp_path / "junit.xml"
+    junit.write_text(
+        '<testsuites><testsuite><testcase name="test_toy[a/b.c.cpu]"><skipped message="no GPU"/></testcase>'
+        '<testcase name="test_toy[a/b.d.cpu]"/></testsuite></testsuites>'
+    )
+    assert {"a/b.c.cpu": "no GPU"} == _skipped(junit)
+    assert {} == _skipped(tmp_path / "none.xml")
