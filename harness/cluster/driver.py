@@ -41,7 +41,7 @@ OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
 
 
 class Comparison(NamedTuple):
-    """Cases that are measured together: the test of each of its cases, and its fingerprint as the driver computes it."""
+    """Cases that are measured together: the test of each, and their fingerprint as the driver computes it."""
 
     tests: dict[str, str]
     fingerprint: str

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
-from harness.util.machine import LOCAL
 
 if TYPE_CHECKING:
     from harness.pipeline.state import Options
 
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
+LOCAL = "local"  # that of `util.machine`, which only runs with cases import
 WAITS = ("sleep", "deployed")
 DRIVERS = {
     *("--ship-ray", "--ship-machine", "--ship-results", "--ship-resume", "--ship-baseline", "--ship-track"),

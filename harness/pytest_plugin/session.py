@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
 
+Place = tuple[str, str, str]
+"""Task, model and device: what the cases of a comparison share."""
 GROUPS = ("default", "all")
 """Words that `--ship-backends` takes in addition to names."""
 
@@ -71,6 +73,8 @@ class ShipSession:
     """This plug-in's options as they stand on the command line."""
     selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
     """Name → case, and its suite's folder."""
+    places: dict[Place, list[tuple[Case, Path]]] = field(default_factory=dict)
+    """Comparisons that can run here → their cases."""
     tests: dict[str, str] = field(default_factory=dict)
     """Name → the test's id from the root folder."""
     results: dict[str, Result] = field(default_factory=dict)
@@ -81,8 +85,8 @@ class ShipSession:
     """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Option that selects more cases → how many it would add."""
-    headings: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    """Task, model and device of each comparison so far → its number, name and duration."""
+    headings: dict[Place, str] = field(default_factory=dict)
+    """Comparison so far → its number, name and duration."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Duration of each comparison and finals."""
     cluster: Cluster | None = None
@@ -140,6 +144,8 @@ class ShipSession:
                     f"{declared[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
                 )
         runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
+        for case, folder in runnable:
+            self.places.setdefault(_place(case), []).append((case, folder))
         if not runnable:  # saves a session that only skips the imports below
             return
         if self.options.ship_baseline:
@@ -280,13 +286,13 @@ class ShipSession:
         self.seconds[name] = stage.seconds
         self._head(place, format_seconds(stage.seconds))
 
-    def _head(self, place: tuple[str, str, str], how: str) -> None:
+    def _head(self, place: Place, how: str) -> None:
         """Set the heading of a comparison's lines, once."""
         if place not in self.headings:
             self.headings[place] = f"{self._numbered(place)}, {how}"
 
-    def _numbered(self, place: tuple[str, str, str]) -> str:
-        return f"[{len(self.headings) + 1}/{len(self._places())}] {_name(place)}"
+    def _numbered(self, place: Place) -> str:
+        return f"[{len(self.headings) + 1}/{len(self.places)}] {_name(place)}"
 
     def _send(self) -> None:
         """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals."""
@@ -297,7 +303,7 @@ class ShipSession:
         words = options.for_nodes(self.arguments)
         self.cluster = driver.connect(self.options.ship_ray, self.root, words, here, self._keep, self.progress.say)
         batches: dict[tuple[str, str], driver.Batch] = {}
-        for place in self._places():
+        for place in self.places:
             comparison = self._comparison(place, settings)
             if self.options.ship_resume and self._resume(_name(place), comparison, settings):
                 self._head(place, "not measured again")
@@ -309,19 +315,12 @@ class ShipSession:
         for batch in batches.values():
             self.cluster.submit(batch)
 
-    def _places(self) -> list[tuple[str, str, str]]:
-        """Return the task, model and device of every comparison of this session."""
-        cases = (case for case, _ in self.selected.values() if skip_reason(case, self.options) is None)
-        return list(dict.fromkeys(map(_place, cases)))
-
-    def _comparison(self, place: tuple[str, str, str], settings: Options) -> Comparison:
-        """Return the comparison of the selected cases in one place."""
+    def _comparison(self, place: Place, settings: Options) -> Comparison:
+        """Return the comparison in one place."""
         from harness.pipeline.state import Comparison
         from harness.pytest_plugin import resume
 
-        selected = [(case, folder) for case, folder in self.selected.values() if _place(case) == place]
-        cases = tuple(case for case, _ in selected if skip_reason(case, self.options) is None)
-        folder = selected[0][1]
+        cases, folder = tuple(case for case, _ in self.places[place]), self.places[place][0][1]
         return Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
 
     def _resume(self, name: str, comparison: Comparison, settings: Options) -> bool:
@@ -357,12 +356,11 @@ class ShipSession:
         sweep_store(self.artifacts_folder)
 
 
-def _place(case: Case) -> tuple[str, str, str]:
-    """Return what the cases of a comparison share."""
+def _place(case: Case) -> Place:
     return case.task.name, case.model.name, case.device
 
 
-def _name(place: tuple[str, str, str]) -> str:
+def _name(place: Place) -> str:
     """Name a comparison in a line."""
     task, model, device = place
     return f"{task}/{model} on {device}"
