@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,9 @@ OURS = ("python", "packages")
 LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache__", "*_cache"]
 """Parts of the folder of suites that do not travel, as patterns of a `.gitignore`; Ray applies them to the harness too.
 """
+CONNECT_S = 5.0
+"""Time in which an address must answer."""
+ADDRESSES = "expected auto on a node of a running cluster, its HOST:PORT, or local"
 LINES = 8
 """Lines of a session's output in a message."""
 LABEL = "machine"
@@ -224,6 +228,7 @@ def connect(
     """
     import ray
 
+    _check_address(address)
     with _explained(address):
         ray.init(
             address=address,
@@ -259,6 +264,22 @@ def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tupl
     return offered, {}
 
 
+def _check_address(address: str) -> None:
+    """Raise HarnessError where nothing answers; Ray itself would try for minutes, and then end the process."""
+    if "://" in address:
+        raise HarnessError(
+            f"--ship-ray {address}: results are streamed, which Ray's client does not; run pytest on a node of the "
+            "cluster, with --ship-ray auto"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise HarnessError(f"--ship-ray {address}: nothing answers there: {error}; {ADDRESSES}") from error
+
+
 @contextmanager
 def _explained(address: str) -> Iterator[None]:
     """Turn an error of connecting into a HarnessError."""
@@ -268,10 +289,7 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
-        raise HarnessError(
-            f"--ship-ray {address}: cannot connect: {_reason(error)}; name a running cluster "
-            "(auto, or ray://host:10001), or local"
-        ) from error
+        raise HarnessError(f"--ship-ray {address}: cannot connect: {_reason(error)}; {ADDRESSES}") from error
 
 
 def _reason(error: BaseException) -> str:

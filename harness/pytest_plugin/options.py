@@ -63,7 +63,7 @@ def declare(add: Callable[..., None]) -> None:
     number("--ship-seeds", default=1, help=spread)
     flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
-    ray = "measure on the nodes of a Ray cluster: auto, ray://host:port, or local for one of this machine"
+    ray = "measure on the nodes of a Ray cluster: auto, its HOST:PORT, or local for one of this machine"
     add("--ship-ray", metavar="ADDRESS", help=ray)
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")

@@ -6,7 +6,17 @@ import msgspec
 import pytest
 from factory import HERE, result
 
-from harness.cluster.driver import ATTEMPTS, OURS, SAME, Batch, Cluster, Comparison, _check_alike, _choose
+from harness.cluster.driver import (
+    ATTEMPTS,
+    OURS,
+    SAME,
+    Batch,
+    Cluster,
+    Comparison,
+    _check_address,
+    _check_alike,
+    _choose,
+)
 from harness.cluster.node import Ended, Measured, _skipped
 from harness.errors import HarnessError
 
@@ -133,6 +143,22 @@ def test_cluster_without_an_offer_is_refused():
         HarnessError, match="--ship-ray auto: none of 1 nodes offers itself; start each that may measure"
     ):
         _choose("auto", [{"Resources": {"CPU": 8.0}, "Labels": {}}], "local")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            "127.0.0.1:9",
+            r"--ship-ray 127\.0\.0\.1:9: nothing answers there: .*; expected auto on a node of a running cluster",
+        ),
+        ("127.0.0.1:x", "nothing answers there: invalid literal"),
+        ("ray://127.0.0.1:10001", "results are streamed, which Ray's client does not; run pytest on a node"),
+    ],
+)
+def test_address_without_a_cluster_is_refused(address, message):
+    with pytest.raises(HarnessError, match=message):
+        _check_address(address)
 
 
 def test_skipped_cases_are_read_from_junit(tmp_path):

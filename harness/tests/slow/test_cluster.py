@@ -113,14 +113,6 @@ def test_driver_that_dies_leaves_no_process(toy: Toy, nodes) -> None:
     assert NAMES == sorted(toy.results), text
 
 
-@pytest.mark.parametrize("address", ["192.0.2.77:6379", "ray://127.0.0.1:9"])
-def test_address_without_ray_is_refused(toy: Toy, address: str) -> None:
-    toy.copy("twins.py", "passing.py", "own.py", "bag.py")
-    session = start(toy, address)
-    assert f"--ship-ray {address}: cannot connect: " in finish(session)
-    assert 4 == session.returncode
-
-
 def test_cluster_whose_nodes_do_not_offer_themselves_is_refused(toy: Toy, nodes) -> None:
     for node in nodes.workers:
         nodes.remove_node(node)
