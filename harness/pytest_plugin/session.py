@@ -193,7 +193,8 @@ class ShipSession:
         if reason is not None or self.cluster is None or str(case) in self.results:
             return reason
         self.cluster.wait(str(case))
-        self._head(_place(case), f"on {self.cluster.kept.get(str(case), 'no node')}")
+        if node := self.cluster.kept.get(str(case)):
+            self._head(_place(case), f"on {node}")
         return self.cluster.skipped.get(str(case))
 
     def outcome(self, case: Case, node: str) -> Outcome:
@@ -297,11 +298,12 @@ class ShipSession:
     def _send(self) -> None:
         """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals."""
         from harness.cluster import driver
+        from harness.cluster.connect import connect
 
         settings = self.pipeline_options()
         here = describe(settings.machine, settings.threads, self.root, settings.spinning)
         words = options.for_nodes(self.arguments)
-        self.cluster = driver.connect(self.options.ship_ray, self.root, words, here, self._keep, self.progress.say)
+        self.cluster = connect(self.options.ship_ray, self.root, words, here, self._keep, self.progress.say)
         batches: dict[tuple[str, str], driver.Batch] = {}
         for place in self.places:
             comparison = self._comparison(place, settings)

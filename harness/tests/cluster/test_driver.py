@@ -6,17 +6,8 @@ import msgspec
 import pytest
 from factory import HERE, result
 
-from harness.cluster.driver import (
-    ATTEMPTS,
-    OURS,
-    SAME,
-    Batch,
-    Cluster,
-    Comparison,
-    _check_address,
-    _check_alike,
-    _choose,
-)
+from harness.cluster.connect import OURS, SAME, _check_address, _check_alike, _choose
+from harness.cluster.driver import ATTEMPTS, Batch, Cluster, Comparison
 from harness.cluster.node import Ended, Measured, _skipped
 from harness.errors import HarnessError
 

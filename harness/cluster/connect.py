@@ -1,0 +1,145 @@
+"""Connect to a Ray cluster, choose the nodes that may measure, and refuse those whose environment is another."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cluster import node
+from harness.cluster.driver import RESOURCE, Cluster, first_line
+from harness.contracts.declarations import unknown
+from harness.errors import HarnessError
+from harness.results.schema import Result
+from harness.util.identity import PACKAGE
+from harness.util.machine import LOCAL, Environment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
+"""Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
+OURS = ("python", "packages")
+"""Fields in which a node must be as the driver is."""
+LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache__", "*_cache"]
+"""Parts of the folder of suites that do not travel, as patterns of a `.gitignore`; Ray applies them to the harness too.
+"""
+CONNECT_S = 5.0
+"""Time in which an address must answer."""
+ADDRESSES = "expected auto on a node of a running cluster, its HOST:PORT, or local"
+LABEL = "machine"
+"""Label of the nodes of one kind: `--ship-machine` with its value takes these nodes alone."""
+OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
+
+
+def connect(
+    address: str,
+    root: Path,
+    options: Sequence[str],
+    here: Environment,
+    keep: Callable[[Result, pd.DataFrame | None, str], None],
+    say: Callable[[str], None],
+) -> Cluster:
+    """Connect to the cluster at `address`, or start one of this machine alone for "local", and check its nodes.
+
+    The suites under `root` and this very harness travel to every node. HarnessError where no node offers itself, or one
+    has another environment.
+    """
+    import ray
+
+    _check_address(address)
+    with _explained(address):
+        ray.init(
+            address=address,
+            resources={RESOURCE: 1} if address == "local" else None,
+            runtime_env={"working_dir": str(root), "py_modules": [str(PACKAGE)], "excludes": LEFT_HERE},
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        alive = [entry for entry in ray.nodes() if entry["Alive"]]
+        chosen, labels = _choose(address, alive, here.machine)
+        environments = _environments([entry["NodeID"] for entry in chosen])
+    names = [entry["NodeManagerHostname"] for entry in chosen]
+    _check_alike([("this machine", here), *zip(names, environments, strict=True)], OURS, "install the same there")
+    advice = f"give nodes of one kind a label of their own (--labels={LABEL}=NAME), and name it with --ship-machine"
+    _check_alike([*zip(names, environments, strict=True)], SAME, advice)
+    gpus = any(entry["Resources"].get("GPU") for entry in chosen)
+    return Cluster(tuple(options), here, keep, say, gpus, labels)
+
+
+def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the nodes that may measure for `machine`, and the label that they share; HarnessError if there is none."""
+    offered = [entry for entry in alive if entry["Resources"].get(RESOURCE)]
+    if not offered:
+        raise HarnessError(
+            f"--ship-ray {address}: none of {len(alive)} nodes offers itself; start each that may measure with {OFFER}"
+        )
+    labelled = {name for entry in offered if (name := entry["Labels"].get(LABEL))}
+    if machine in labelled:
+        return [entry for entry in offered if entry["Labels"].get(LABEL) == machine], {LABEL: machine}
+    if labelled and machine != LOCAL:
+        raise HarnessError(f"--ship-machine: {unknown('label of nodes', machine, sorted(labelled))}")
+    return offered, {}
+
+
+def _check_address(address: str) -> None:
+    """Raise HarnessError where nothing answers; Ray itself would try for minutes, and then end the process."""
+    if "://" in address:
+        raise HarnessError(
+            f"--ship-ray {address}: results are streamed, which Ray's client does not; run pytest on a node of the "
+            "cluster, with --ship-ray auto"
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise HarnessError(f"--ship-ray {address}: nothing answers there: {error}; {ADDRESSES}") from error
+
+
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn an error of connecting into a HarnessError."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
+        ray.shutdown()
+        raise HarnessError(f"--ship-ray {address}: cannot connect: {first_line(error)}; {ADDRESSES}") from error
+
+
+def _environments(nodes: Sequence[str]) -> list[Environment]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    tasks = [
+        ray.remote(node.environment).options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=name, soft=False)
+        )
+        for name in nodes
+    ]
+    environments: list[Environment] = ray.get([task.remote() for task in tasks])
+    return environments
+
+
+def _check_alike(nodes: Sequence[tuple[str, Environment]], fields: Sequence[str], advice: str) -> None:
+    """Raise HarnessError that names every field in which a node differs from the first."""
+    (first, expected), *others = nodes
+    for name, environment in others:
+        pairs = ((field, getattr(expected, field), getattr(environment, field)) for field in fields)
+        if differences := [text for pair in pairs for text in _differences(*pair)]:
+            raise HarnessError(f"--ship-ray: node {name} differs from {first}: {'; '.join(differences)}; {advice}")
+
+
+def _differences(field: str, expected: Any, actual: Any) -> Iterator[str]:
+    if isinstance(expected, dict):
+        for key in sorted(expected.keys() | actual.keys()):
+            yield from _differences(f"{field} {key}", expected.get(key), actual.get(key))
+    elif expected != actual:
+        yield f"{field} {actual}, not {expected}"
