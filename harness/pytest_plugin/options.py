@@ -57,6 +57,8 @@ def declare(add: Callable[..., None]) -> None:
     spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
     number("--ship-seeds", default=1, help=spread)
     flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
+    shard = "run one of N parts, of about the same length; whole tasks are dealt out, the same in every job of a commit"
+    add("--ship-shard", metavar="I/N", help=shard)
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")
@@ -147,11 +149,14 @@ def pipeline_options(options: Namespace, artifacts: Path) -> Options:
 
 
 def ship_arguments(options: Namespace, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return this plug-in's options as they stand on the command line, each with its value."""
+    """Return this plug-in's options as they stand on the command line, each with its value; without the shard.
+
+    They are for running one case again, which would be dealt out anew.
+    """
     own: list[str] = []
     for at, word in enumerate(arguments):
-        if word.startswith("--ship-"):
-            name, equals, _ = word.partition("=")
+        name, equals, _ = word.partition("=")
+        if name.startswith("--ship-") and name != "--ship-shard":
             is_alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
             own += arguments[at : at + (1 if is_alone else 2)]
     return tuple(own)
