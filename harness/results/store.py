@@ -108,7 +108,7 @@ def load_by_model(folder: Path, at_once: int = 500) -> Iterator[list[Result]]:
 def load_finals(folder: Path) -> Iterator[Finals]:
     """Read every task's finals under a folder, sorted by name."""
     for path in filter(is_finals, sorted(folder.rglob(f"{FINALS}.*.json"))):
-        yield _parse(_read(path), path, Finals)
+        yield parse_finals(_read(path), path)
 
 
 def is_finals(path: Path) -> bool:
@@ -123,6 +123,11 @@ def _paths(folder: Path) -> Iterator[Path]:
 def parse(raw: bytes, where: str | Path) -> Result:
     """Return the result in a file's content; HarnessError, naming `where`, if it is unreadable or of another schema."""
     return _parse(raw, where, Result)
+
+
+def parse_finals(raw: bytes, where: str | Path) -> Finals:
+    """Return the finals in a file's content, as `parse` does a result."""
+    return _parse(raw, where, Finals)
 
 
 def _read(path: Path) -> bytes:

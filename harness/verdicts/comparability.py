@@ -88,9 +88,11 @@ def differences(stored: Result, today: Result) -> list[str]:
     return unequal
 
 
-def environment_differences(stored: Environment, today: Environment) -> list[str]:
+def environment_differences(
+    stored: Environment, today: Environment, names: Sequence[str] = ("stored", "today")
+) -> list[str]:
     """Name every field, and every package, in which two environments differ."""
-    return _unequal(*map(_environment_fields, (stored, today)))
+    return _unequal(_environment_fields(stored), _environment_fields(today), names)
 
 
 def series_length_difference(stored: Sequence[Series], today: Series) -> str:
@@ -123,9 +125,11 @@ def _packages(text: str, place: str) -> dict[str, str]:
     return {f"package {name} {place}": version for name, version in pairs}
 
 
-def _unequal(stored: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
+def _unequal(
+    stored: Mapping[str, Any], today: Mapping[str, Any], names: Sequence[str] = ("stored", "today")
+) -> list[str]:
     return [
-        f"{name} {stored.get(name, 'none')} stored, {today.get(name, 'none')} today"
+        f"{name} {stored.get(name, 'none')} {names[0]}, {today.get(name, 'none')} {names[1]}"
         for name in dict.fromkeys((*stored, *today))
         if stored.get(name) != today.get(name)
     ]
