@@ -31,6 +31,7 @@ from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, 
 from harness.selftest.real import SUITES
 from harness.util.console import Progress
 from harness.util.identity import python_path
+from harness.util.locks import FOLDER
 
 SUITE = Path(__file__).with_name("toy_suite.py")
 SESSION_LIMIT_S = 300.0
@@ -362,7 +363,8 @@ def _session(root: Path, *options: str, kill: tuple[int, float] | None = None) -
     notes, options = root / "begun.txt", ("--ship-budget=0.4", "--ship-artifacts=artifacts", *options)
     notes.write_text("")
     began = time.monotonic()
-    process = run_pytest(root, *options, PYTHONDONTWRITEBYTECODE="1", TMPDIR=str(root / "temp"))
+    own = {"TMPDIR": str(root / "temp"), FOLDER: str(root / "temp")}
+    process = run_pytest(root, *options, PYTHONDONTWRITEBYTECODE="1", **own)
     try:
         begun, delay_s = kill or (0, SESSION_LIMIT_S)
         while process.poll() is None and len(notes.read_text().split()) < begun:
