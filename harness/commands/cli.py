@@ -19,6 +19,7 @@ COMMANDS = {
     "new": ("new", "Write a suite for a model and a data set, and say what was guessed."),
     "setup": ("cli", "Install Optimum's environment ahead, for machines and jobs without an index."),
     "report": ("results", "Rebuild the tables from the results."),
+    "merge": ("merge", "Put the results of several jobs or machines into one folder."),
     "compare": ("results", "Compare two folders of results, and report what regressed."),
     "history": ("results", "Show how the results of each case changed over commits."),
     "clean": ("results", "List results that are not of the last run; remove them with --yes."),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
 from harness.regression import baseline
 from harness.regression.history import read
 from harness.report import files, history, integrations, regressions
+from harness.report.matrix import PRICES, check_price
 from harness.results.store import remove, result_path
 from harness.util.files import write_atomically
 from harness.util.machine import LOCAL
@@ -30,6 +32,10 @@ def declare_report(parser: ArgumentParser) -> None:
         metavar="NAME",
         help="with --html or --short: read only this machine's results (default: all named, else local)",
     )
+    money = partial(parser.add_argument, type=float, metavar="MONEY")
+    hourly = f"with --html or --short: price of the machine for an hour (for several: {PRICES} among the results)"
+    money("--price", help=hourly)
+    money("--max-cost", help="with --html or --short: recommend nothing that takes more for a million requests")
 
 
 def declare_compare(parser: ArgumentParser) -> None:
@@ -64,13 +70,22 @@ def _declare_results(parser: ArgumentParser) -> None:
 
 def run_report(options: Namespace) -> int:
     """Write the tables, or what the options ask for instead; return 1 if a checked table is out of date."""
-    folder, machine = options.ship_results, options.machine
-    if machine and not (options.short or options.html):
-        raise HarnessError("--machine needs --html or --short; tables always cover all machines")
+    folder, machine, price, max_cost = options.ship_results, options.machine, options.price, options.max_cost
+    for option, value in {"--machine": machine, "--price": price, "--max-cost": max_cost}.items():
+        if value is not None and not (options.short or options.html):
+            raise HarnessError(
+                f"{option} needs --html or --short; tables cover all machines, with {PRICES} if it is there"
+            )
+    for option, value in {"--price": price, "--max-cost": max_cost}.items():
+        if value is not None:
+            check_price(option, value)
     if options.short:
-        print(integrations.github_summary(*files.load_results(folder, machine), integrations.run_link(os.environ)))
+        results, finals = files.load_results(folder, machine)
+        prices = files.load_prices(folder, results, price, max_cost)
+        link = integrations.run_link(os.environ)
+        print(integrations.github_summary(results, finals, link, prices=prices, max_cost=max_cost))
     elif options.html is not None:
-        print(files.write_page(folder, options.html, machine))
+        print(files.write_page(folder, options.html, machine, price, max_cost))
     elif options.check:
         try:
             files.check_tables(folder)

@@ -11,18 +11,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from harness.contracts.backend import Backend, Python, Target
+from harness.contracts.backend import Backend, Device, Python, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.environments.interpreters import interpreter_environment
 from harness.errors import Unsupported, WorkerError, worker_error
 from harness.measure import adapters, gpu, protocol, system
 from harness.util.identity import PACKAGE, python_path, symbol_of
-from harness.util.locks import hold
+from harness.util.locks import hold_on_machine
 from harness.util.machine import usable_cores, versions, wait_policy
 
 EXIT_GRACE_S = 2.0
@@ -275,9 +275,18 @@ class Worker(ChildProcess):
         )
 
 
-def machine_lock(say: Callable[[str], None] = lambda _: None) -> AbstractContextManager[None]:
-    """Hold the machine-wide lock, so that two sessions never measure at once; `say` receives who is waited for."""
-    return hold(Path(tempfile.gettempdir()) / "shipbench-measuring.lock", "measure", say, mode=0o666)
+@contextmanager
+def machine_lock(say: Callable[[str], None] = lambda _: None, device: Device = "cpu") -> Iterator[None]:
+    """Hold the machine's lock, so that two sessions never measure at once; `say` receives who is waited for.
+
+    On a GPU that the driver names, sessions on other GPUs may measure meanwhile, but none on the CPU.
+    """
+    own = gpu.device_name() if device == "cuda" else None
+    with ExitStack() as stack:
+        stack.enter_context(hold_on_machine("cpu", "measure", say, shared=own is not None))
+        if own is not None:
+            stack.enter_context(hold_on_machine(own, "measure", say))
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +295,8 @@ class Machine:
 
     start_worker: Callable[..., Any] = Worker
     """(backend, artifact, target, timeout_s, name of the arm, its preprocessing, its kind) → its `Worker`, loaded."""
-    lock: Callable[[Callable[[str], None]], AbstractContextManager[None]] = machine_lock
-    """Held while rounds run; its argument receives a sentence while another session holds it."""
+    lock: Callable[[Callable[[str], None], Device], AbstractContextManager[None]] = machine_lock
+    """Held while rounds run on a device; its first argument receives a sentence while another session holds it."""
     read_counters: Callable[[Iterable[int]], system.Snapshot] = system.read_counters
     """(process ids of the workers) → the machine's counters."""
     read_gpu: Callable[[Iterable[int]], gpu.GpuSnapshot | None] = gpu.read_gpu

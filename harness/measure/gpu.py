@@ -77,9 +77,7 @@ def snapshot(nvml: Any, pids: Sequence[int], visible: str | None) -> GpuSnapshot
         except nvml.NVMLError:  # not every device, driver and container reports everything
             return None
 
-    name = "0" if visible is None else visible.split(",")[0].strip()
-    find = nvml.nvmlDeviceGetHandleByIndex if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID
-    device = ask(lambda: find(int(name) if name.isdigit() else name)) if name else None
+    device = _first_visible(nvml, visible)
     memory = None if device is None else ask(lambda: nvml.nvmlDeviceGetMemoryInfo(device))
     if memory is None:
         return None
@@ -101,6 +99,30 @@ def snapshot(nvml: Any, pids: Sequence[int], visible: str | None) -> GpuSnapshot
         ),
         {pid: size for pid, size in held.items() if pid in pids and size},
     )
+
+
+def _first_visible(nvml: Any, visible: str | None) -> Any | None:
+    """Return the handle of the first device of CUDA_VISIBLE_DEVICES; None if that names no device."""
+    name = "0" if visible is None else visible.split(",")[0].strip()
+    try:
+        if name.isdigit():
+            return nvml.nvmlDeviceGetHandleByIndex(int(name))
+        return nvml.nvmlDeviceGetHandleByUUID(name) if name else None
+    except nvml.NVMLError:
+        return None
+
+
+def device_name() -> str | None:
+    """Return the name that the driver gives the first visible GPU, on the whole machine; None without one."""
+    nvml = driver()
+    device = None if nvml is None else _first_visible(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if nvml is None or device is None:
+        return None
+    try:
+        name = nvml.nvmlDeviceGetUUID(device)
+    except nvml.NVMLError:
+        return None
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def is_steady(mhz: Sequence[int]) -> bool:

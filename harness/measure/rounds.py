@@ -51,7 +51,7 @@ def measure(
     samples of it nor of larger ones; a workload for which the reference runs out of memory is dropped.
     """
     most = settings.looks[-1] + UNGATED_ROUNDS * (len(workloads) - 1)
-    with settings.machine.lock(progress.say), progress.bar(f"rounds, at most {most}") as bar:
+    with settings.machine.lock(progress.say, settings.target.device), progress.bar(f"rounds, at most {most}") as bar:
         run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
             with ExitStack() as stack:

@@ -62,6 +62,8 @@ def declare(add: Callable[..., None]) -> None:
     spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
     number("--ship-seeds", default=1, help=spread)
     flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
+    shard = "run one of N parts, of about the same length; whole tasks are dealt out, the same in every job of a commit"
+    add("--ship-shard", metavar="I/N", help=shard)
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
     ray = "measure on the nodes of a Ray cluster: auto, its HOST:PORT, or local for one of this machine"
     add("--ship-ray", metavar="ADDRESS", help=ray)
@@ -175,11 +177,14 @@ def for_nodes(arguments: Sequence[str]) -> list[str]:
 
 
 def ship_arguments(options: Namespace, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return this plug-in's options as they stand on the command line, each with its value."""
+    """Return this plug-in's options as they stand on the command line, each with its value; without the shard.
+
+    They are for running one case again, which would be dealt out anew.
+    """
     own: list[str] = []
     for at, word in enumerate(arguments):
-        if word.startswith("--ship-"):
-            name, equals, _ = word.partition("=")
+        name, equals, _ = word.partition("=")
+        if name.startswith("--ship-") and name != "--ship-shard":
             is_alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
             own += arguments[at : at + (1 if is_alone else 2)]
     return tuple(own)

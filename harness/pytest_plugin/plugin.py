@@ -45,11 +45,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out cases marked `full`, of those that -k and -m have selected."""
+    """Leave out cases marked `full` and other shards, of what -k and -m have selected."""
     if config.pluginmanager.has_plugin("shipbench-cases"):
         from harness.pytest_plugin import hooks
 
         hooks.leave_out_full(config, items)
+        hooks.take_shard(config, items)
 
 
 def pytest_exception_interact(

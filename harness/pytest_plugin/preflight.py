@@ -27,6 +27,7 @@ from harness.evaluation.score import unseen_change
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training import fit
+from harness.util import locks
 from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
@@ -85,6 +86,7 @@ def _place_checks(places: Mapping[Path, str], tasks: Iterable[Task]) -> Iterator
         if option == "--ship-results" and place.name in by_name:
             yield partial(_check_earlier, place, by_name[place.name])
     yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
+    yield lambda: check_writable(locks.machine_folder(), locks.FOLDER)
     if any(not isinstance(task.dataset, Package) for task in by_name.values()):
         yield _check_cache
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from harness.errors import HarnessError
+from harness.report import matrix
 from harness.report.tables import document, finals_section, section
 from harness.results.schema import Finals, Result
 from harness.results.store import load_by_model, load_finals
@@ -15,6 +16,7 @@ from harness.util import text
 from harness.util.files import write_atomically
 from harness.util.machine import LOCAL
 from harness.verdicts.comparability import comparisons
+from harness.verdicts.machines import Candidate, candidates
 from harness.verdicts.speed import precompute_speedups
 from harness.verdicts.table import Row, case_rows, to_frame
 
@@ -43,11 +45,15 @@ def check_tables(folder: Path) -> None:
         raise Stale(f"{', '.join(map(str, stale))}: differs from the results; run shipbench report and commit")
 
 
-def write_page(folder: Path, path: Path, machine: str | None = None) -> Path:
+def write_page(
+    folder: Path, path: Path, machine: str | None = None, price: float | None = None, max_cost: float | None = None
+) -> Path:
     """Write the page of one machine's results, or of all committed ones, to `path`."""
     from harness.report.page import page
 
-    write_atomically(path, page(*load_results(folder, machine)).encode())
+    results, finals = load_results(folder, machine)
+    prices = load_prices(folder, results, price, max_cost)
+    write_atomically(path, page(results, finals, prices, max_cost).encode())
     return path
 
 
@@ -65,6 +71,26 @@ def load_results(folder: Path, machine: str | None = None) -> tuple[list[Result]
             + (f"it has those of {filled}: name it with --machine" if filled else "run a suite with pytest first")
         )
     return results, [finals for path in wanted for finals in load_finals(path)]
+
+
+def load_prices(
+    folder: Path, results: Iterable[Result], price: float | None = None, max_cost: float | None = None
+) -> dict[str, float]:
+    """Return the prices of the results' machines: those in the folder's file, or the `price` of the only machine."""
+    shown = {result.environment.machine for result in results}
+    if price is not None and len(shown) > 1:
+        raise HarnessError(
+            f"--price {price:g} is of one machine: name it with --machine, or write {folder / matrix.PRICES} with a "
+            f"line for each of {', '.join(sorted(shown))}"
+        )
+    prices = dict.fromkeys(shown, price) if price is not None else _file_prices(folder, shown)
+    if max_cost is not None and not prices:
+        raise HarnessError(f"--max-cost {max_cost:g} needs --price, or {folder / matrix.PRICES}")
+    return prices
+
+
+def _file_prices(folder: Path, shown: Iterable[str]) -> dict[str, float]:
+    return matrix.read_prices(folder, (path.name for path in _machines(folder)), set(shown) - {LOCAL})
 
 
 def _existing(folder: Path) -> set[Path]:
@@ -97,22 +123,29 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
     """Yield path and content of every table that contains `machine`, or of all tables."""
     all_rows: list[Row] = []
     all_sections: list[str] = []
-    for path in _machines(folder, machine):
+    everywhere: list[Candidate] = []
+    machines = [path for path in _machines(folder, machine) if next(path.rglob("*.json"), None)]
+    prices = _file_prices(folder, (path.name for path in machines))
+
+    for path in machines:
         rows: list[Row] = []
         sections: list[str] = []
+        here: list[Candidate] = []
         for group in _stored(path):
             rows += case_rows(group)
             sections.append(section(group))
+            here += candidates(group)
         if not rows:
             continue
         sections += map(finals_section, load_finals(path))
         if machine in (None, path.name):
-            yield from _pair(path, rows, sections)
+            yield from _pair(path, rows, [*matrix.sections(matrix.matrices(here, prices)), *sections])
         if path.name != LOCAL:
             all_rows += rows
             all_sections += sections
+            everywhere += here
     if all_rows:
-        yield from _pair(folder, all_rows, all_sections)
+        yield from _pair(folder, all_rows, [*matrix.sections(matrix.matrices(everywhere, prices)), *all_sections])
 
 
 def _pair(folder: Path, rows: list[Row], sections: list[str]) -> Iterator[tuple[Path, bytes]]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError
+from harness.report.matrix import matrices
 from harness.report.sentences import finals_recommendation
 from harness.report.tables import first_line, is_missing, named_unit, render, section, signed_drop
 from harness.results.schema import Finals, Result
@@ -19,6 +20,7 @@ from harness.training.loops import RUNS
 from harness.util.text import error_text, escape_markdown, one_line
 from harness.verdicts.accuracy import score_drop
 from harness.verdicts.comparability import comparisons
+from harness.verdicts.machines import Prices, candidates
 from harness.verdicts.recommendation import recommend
 from harness.verdicts.speed import own_speedup
 from harness.verdicts.table import first_and_last
@@ -35,17 +37,22 @@ def github_summary(
     finals: Iterable[Finals] = (),
     link: str | None = None,
     regressions: Mapping[str, Sequence[str]] = NO_REGRESSIONS,
+    prices: Prices = MappingProxyType({}),
+    max_cost: float | None = None,
 ) -> str:
     """Return Markdown of at most a screen or two.
 
     `link` is the page of the job that made it; `regressions` maps a case's name to what stored runs prove against it.
     """
-    groups = list(comparisons(results))
+    groups = sorted(comparisons(results), key=lambda group: (group[0].task, group[0].model))
+    several = (one for group in groups for one in candidates(group))
+    choices = [f"{one.title}: {' '.join(one.choices)}" for one in matrices(several, prices, max_cost)]
     view = pd.DataFrame([_row(group) for group in groups]).map(escape_markdown)
     parts = [
         f"### {status_line(groups, regressions)}",
         bullet_list(failures(groups, regressions)),
         render(view, "pipe", left=view.columns) if groups else "",
+        bullet_list(choices, "-"),
         *(f"{e.task} on {e.device}: {escape_markdown(finals_recommendation(e, mark=''))}" for e in finals),
         artifacts_link(link),
     ]

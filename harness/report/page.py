@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -11,12 +12,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.contracts.backend import REFERENCE
-from harness.report import sentences, tables
+from harness.report import matrix, sentences, tables
 from harness.report.charts import inline, pictures
 from harness.report.integrations import failures, status_line
 from harness.results.schema import Finals, Result
 from harness.util.text import one_line
 from harness.verdicts.comparability import batch_sizes, comparisons
+from harness.verdicts.machines import Prices, candidates
 from harness.verdicts.recommendation import recommend
 from harness.verdicts.table import Cells, first_and_last
 
@@ -31,7 +33,12 @@ SIGNS = {
 """Verdicts are marked by more than their colour."""
 
 
-def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
+def page(
+    results: Iterable[Result],
+    finals: Iterable[Finals] = (),
+    prices: Prices = MappingProxyType({}),
+    max_cost: float | None = None,
+) -> str:
     """Return the page of all comparisons as HTML."""
     groups = list(comparisons(results))
     columns, rows = _verdict_table(groups)
@@ -46,6 +53,11 @@ def page(results: Iterable[Result], finals: Iterable[Finals] = ()) -> str:
         filters={name: sorted({row[name] for row in rows}) for name in FILTERS},
         many_machines=len({group[0].environment.machine for group in groups}) > 1,
         comparisons=[_comparison(number, group) for number, group in enumerate(groups)],
+        matrices=[
+            (one.choices, _table(one.title, one.view))
+            for one in matrix.matrices((one for group in groups for one in candidates(group)), prices, max_cost)
+        ],
+        matrix_caption=matrix.CAPTION,
         finals=[_finals(entries) for entries in finals],
     )
 

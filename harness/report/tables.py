@@ -37,6 +37,9 @@ TERMINAL = (
 SUMMARY = ("comparison", "ship", "speed-up", "ms", "drop")
 """Columns of the summary: narrow, so that it fits 80 columns."""
 
+LEFT = ("machine", "device", "backend", "model", "verdict")
+"""Columns of words."""
+
 BUCKETS, FEWEST = 4, 5
 """Ranges of lengths with equally many rounds each, and the fewest rounds in one."""
 
@@ -52,11 +55,11 @@ def section(group: list[Result]) -> str:
     parts = [
         f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}",
         sentences.recommendation(group),
-        _markdown(_case_view(cases)),
-        _bullets([*sentences.explanations(group), *sentences.disturbances(group)]),
+        markdown(_case_view(cases)),
+        bullets([*sentences.explanations(group), *sentences.disturbances(group)]),
     ]
     for title, view in ((THROUGHPUT, throughput(group)), (STARTUP, startup(cases)), (LENGTHS, by_length(group))):
-        parts += [title, _markdown(view)] if len(view) else []
+        parts += [title, markdown(view)] if len(view) else []
     return "\n\n".join(part for part in [*parts, sentences.provenance(group)] if part) + "\n"
 
 
@@ -65,18 +68,20 @@ def finals_section(finals: Finals) -> str:
     parts = [
         f"## {finals.task} on {finals.device}: models, machine {finals.environment.machine}",
         escape_cell(sentences.finals_recommendation(finals)),
-        _markdown(finals_view(finals)),
-        _bullets(sentences.finals_notes(finals)),
+        markdown(finals_view(finals)),
+        bullets(sentences.finals_notes(finals)),
         sentences.origin(finals.environment),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _markdown(view: pd.DataFrame) -> str:
+def markdown(view: pd.DataFrame) -> str:
+    """Return a table in Markdown, its cells escaped."""
     return render(view.map(escape_cell), "pipe")
 
 
-def _bullets(lines: Iterable[str]) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """Return a list in Markdown, its lines escaped."""
     return "\n".join(f"- {escape_cell(line)}" for line in lines)
 
 
@@ -145,7 +150,7 @@ def _proven_drop(high: float, metric: str, sign: str = "≤") -> str:
     return f"{sign} {size}{named_unit(metric)}"
 
 
-def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = ("backend", "model", "verdict")) -> str:
+def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = LEFT) -> str:
     """Return a table in one of tabulate's forms; columns are right-aligned but for those in `left`."""
     aligned = ["left" if name in left else "right" for name in view.columns]
     return view.to_markdown(index=False, tablefmt=form, disable_numparse=True, colalign=aligned)

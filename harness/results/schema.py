@@ -264,6 +264,8 @@ class Result:
     seeds: tuple[Seed, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks for the reader: rounds cut by the budget, a rebuilt artifact, …"""
+    shards: tuple[tuple[str, ...], ...] = ()
+    """Tasks of every shard of its run, if that was split into several; `shipbench merge` misses the absent ones."""
 
     @property
     def name(self) -> str:

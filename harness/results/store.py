@@ -108,7 +108,7 @@ def load_by_model(folder: Path, at_once: int = 500) -> Iterator[list[Result]]:
 def load_finals(folder: Path) -> Iterator[Finals]:
     """Read every task's finals under a folder, sorted by name."""
     for path in filter(is_finals, sorted(folder.rglob(f"{FINALS}.*.json"))):
-        yield _parse(_read(path), path, Finals)
+        yield parse_finals(_read(path), path)
 
 
 def is_finals(path: Path) -> bool:

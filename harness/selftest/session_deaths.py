@@ -19,6 +19,7 @@ from harness.errors import HarnessError
 from harness.selftest import figures
 from harness.selftest.figures import SEED, Figure, Workspace, count, part
 from harness.selftest.toy_sessions import SESSION_LIMIT_S, copy_suite, log_of, run_pytest
+from harness.util.locks import FOLDER
 
 COMPARISONS = 4
 LASTING = (
@@ -129,7 +130,8 @@ def _session(root: Path, *options: str, kill: tuple[int, float] | None = None) -
     notes, options = root / "begun.txt", ("--ship-budget=0.4", "--ship-artifacts=artifacts", *options)
     notes.write_text("")
     began = time.monotonic()
-    process = run_pytest(root, *options, PYTHONDONTWRITEBYTECODE="1", TMPDIR=str(root / "temp"))
+    own = {"TMPDIR": str(root / "temp"), FOLDER: str(root / "temp")}
+    process = run_pytest(root, *options, PYTHONDONTWRITEBYTECODE="1", **own)
     try:
         begun, delay_s = kill or (0, SESSION_LIMIT_S)
         while process.poll() is None and len(notes.read_text().split()) < begun:

@@ -147,7 +147,7 @@ class Simulation:
         self._drifted_ns = 0.0
         self.machine = Machine(
             start_worker=self.start_worker,
-            lock=lambda say: nullcontext(),
+            lock=lambda say, device: nullcontext(),
             read_counters=lambda pids: NO_COUNTERS,
             parallel_starts=1,  # its time and its draws follow the order of the arms
         )

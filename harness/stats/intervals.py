@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
+from scipy.special import stdtrit
 from scipy.stats import beta, binom, norm
 
 CONTINUITY_ROWS = 1.0
@@ -60,6 +61,18 @@ def _sign_rank(n: int, tail: float) -> int:
     """Return the largest k for which P(Binomial(n, 1/2) < k) <= tail."""
     k = int(binom.ppf(tail, n, 0.5))
     return k + 1 if binom.cdf(k, n, 0.5) <= tail else k
+
+
+def spread_interval(estimate: float, parts: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return an estimate with Student's interval from the spread of its logarithm over `parts`, such as launches.
+
+    One part gives an infinite interval.
+    """
+    if len(parts) < 2:
+        return Interval(estimate, 0.0, math.inf)
+    logs = np.log(np.asarray(parts, dtype=float))
+    half = float(stdtrit(len(parts) - 1, (1 + confidence) / 2) * logs.std(ddof=1) / math.sqrt(len(parts)))
+    return Interval(estimate, estimate * math.exp(-half), estimate * math.exp(min(half, 700.0)))
 
 
 def percentile_bound(values: ArrayLike, share: float, confidence: float = 0.99) -> float | None:

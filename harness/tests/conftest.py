@@ -20,6 +20,7 @@ from hypothesis import settings
 from harness.environments.interpreters import FOLDER
 from harness.results import store
 from harness.results.schema import Result
+from harness.util import locks
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -149,9 +150,9 @@ def toy(pytester: pytest.Pytester, shared: Path, installed: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(installed), str(REPOSITORY)]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # there is no such device, on any machine
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # else pytest-benchmark takes the toy for one
-    # The machine-wide lock lies there: toys wait for each other, not for whatever else is measured on this machine.
+    # Toys wait for each other, not for whatever else is measured on this machine.
     (shared / "machine").mkdir(exist_ok=True)
-    monkeypatch.setenv("TMPDIR", str(shared / "machine"))
+    monkeypatch.setenv(locks.FOLDER, str(shared / "machine"))
     folder = pytester.path / "mine"
     folder.mkdir()
     return Toy(folder, shared / "artifacts", pytester)

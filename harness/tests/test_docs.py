@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY
 from harness.commands import cli
@@ -38,6 +39,27 @@ COMMANDS = sorted(
 )
 
 
+WORKFLOWS = [yaml.safe_load(code) for path in DOCUMENTS for code in blocks(path, "yaml")]
+STEPS = [step for workflow in WORKFLOWS for job in workflow["jobs"].values() for step in job["steps"]]
+OPTIONS = re.compile(r"--ship-[a-z-]*[a-z]")
+
+
+def test_workflows_have_jobs_that_run_and_need_each_other() -> None:
+    assert 2 == len(WORKFLOWS)
+    for workflow in WORKFLOWS:
+        assert True in workflow or "on" in workflow  # YAML 1.1 reads `on` as a boolean
+        assert {job.get("needs") for job in workflow["jobs"].values()} <= {None, *workflow["jobs"]}
+    assert all(("run" in step) != ("uses" in step) for step in STEPS)
+
+
+def test_commands_of_workflows_parse() -> None:
+    lines = [line.strip() for step in STEPS for line in step.get("run", "").splitlines()]
+    commands = [re.split(r"[|>]", line)[0].strip() for line in lines if line.startswith("shipbench ")]
+    assert {"merge", "report"} <= {command.split()[1] for command in commands}
+    for command in commands:
+        assert 0 == _parse(shlex.split(command)[1:]), command
+
+
 @pytest.mark.parametrize("code", PYTHON)
 def test_python_example_compiles_and_imports_what_exists(code: str) -> None:
     for node in ast.walk(ast.parse(code)):
@@ -50,7 +72,7 @@ def test_python_example_compiles_and_imports_what_exists(code: str) -> None:
 def test_mentioned_options_exist(path: Path) -> None:
     declared = set()
     options.declare(lambda flag, **_: declared.add(flag))
-    mentioned = set(re.findall(r"--ship-[a-z-]*[a-z]", path.read_text()))
+    mentioned = set(OPTIONS.findall(path.read_text()))
     assert mentioned <= declared | {"--ship"}
 
 

@@ -77,20 +77,28 @@ def differences(stored: Result, today: Result) -> list[str]:
     }.items():
         if before and now:
             unequal += _unequal(_packages(before, place), _packages(now, place))
-    for name, (old, new) in {
-        "test rows": [result.data.sha256.get("test") if result.data else None for result in (stored, today)],
-        "metric": [r.data.readings.get(r.data.metric) if r.data else None for r in (stored, today)],
-        "model source": [result.recipe.get("source") for result in (stored, today)],
-        "model files": [result.recipe.get("source_content") for result in (stored, today)],
-    }.items():
-        if old is not None and new is not None and old != new:
-            unequal.append(f"{name} {old} stored, {new} today")
+    theirs, own = subject(stored), subject(today)
+    for name, old in theirs.items():
+        if old is not None and own[name] is not None and old != own[name]:
+            unequal.append(f"{name} {old} stored, {own[name]} today")
     return unequal
 
 
-def environment_differences(stored: Environment, today: Environment) -> list[str]:
+def subject(result: Result) -> dict[str, Any]:
+    """Return what a case measured: its rows, metric and model; None where a failed case could not record it."""
+    return {
+        "test rows": result.data.sha256.get("test") if result.data else None,
+        "metric": result.data.readings.get(result.data.metric) if result.data else None,
+        "model source": result.recipe.get("source"),
+        "model files": result.recipe.get("source_content"),
+    }
+
+
+def environment_differences(
+    stored: Environment, today: Environment, names: Sequence[str] = ("stored", "today")
+) -> list[str]:
     """Name every field, and every package, in which two environments differ."""
-    return _unequal(*map(_environment_fields, (stored, today)))
+    return _unequal(_environment_fields(stored), _environment_fields(today), names)
 
 
 def series_length_difference(stored: Sequence[Series], today: Series) -> str:
@@ -123,9 +131,11 @@ def _packages(text: str, place: str) -> dict[str, str]:
     return {f"package {name} {place}": version for name, version in pairs}
 
 
-def _unequal(stored: Mapping[str, Any], today: Mapping[str, Any]) -> list[str]:
+def _unequal(
+    stored: Mapping[str, Any], today: Mapping[str, Any], names: Sequence[str] = ("stored", "today")
+) -> list[str]:
     return [
-        f"{name} {stored.get(name, 'none')} stored, {today.get(name, 'none')} today"
+        f"{name} {stored.get(name, 'none')} {names[0]}, {today.get(name, 'none')} {names[1]}"
         for name in dict.fromkeys((*stored, *today))
         if stored.get(name) != today.get(name)
     ]

@@ -56,6 +56,18 @@ def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
     return reference, _why_no_other(eligible, broken)
 
 
+def may_ship(results: Sequence[Result]) -> list[Result]:
+    """Return the results of one comparison that may ship: with that verdict, or the reference; none if nothing may."""
+    if recommend(results)[0] is None:
+        return []
+    return [
+        result
+        for result in results
+        if result.status == "ok" and result.series and (result.backend == REFERENCE or _word(result) == "ship")
+        if not shortfalls(result) and not list(_exceeded_limits(result))
+    ]
+
+
 def last_run(group: Iterable[Result]) -> str:
     """Return the measurement of a comparison's newest results; others were kept from earlier runs."""
     return max(group, key=lambda result: result.created).measurement

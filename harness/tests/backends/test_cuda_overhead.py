@@ -96,7 +96,7 @@ def test_worker_is_within_five_percent_of_a_bare_loop(source, load, tmp_path):
         source.build(checkpoint, artifact, text_classification)
     # In one process: beside an H200, two processes of one program differed by 11 % from launch to launch.
     backend, rng = Backend(name=f"{source.name}-bare", load=load), random.Random(0)
-    with machine_lock():
+    with machine_lock(device="cuda"):
         launches = [log_ratios(backend, artifact, rng) for _ in range(LAUNCHES)]
     interval, control = (launch_interval(list(ratios), []) for ratios in zip(*launches, strict=True))
     for label, log in (("to a bare loop's", interval), ("with a tenth more calls", control)):

@@ -1,7 +1,6 @@
 """Workers that leak memory, remember answers or answer too early are refused; honest ones stay."""
 
 import runpy
-import tempfile
 from itertools import pairwise
 
 import numpy as np
@@ -29,6 +28,7 @@ from harness.measure.client import Worker
 from harness.measure.rounds import measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
 from harness.measure.worker import held_bytes
+from harness.util import locks
 from harness.util.console import Progress
 
 LAW = settings(max_examples=200)
@@ -190,7 +190,7 @@ def toys(tmp_path_factory):
     path = tmp_path_factory.mktemp("toys") / "toy_cheats.py"
     path.write_text(TOYS)
     with pytest.MonkeyPatch.context() as patch:  # a machine-wide lock of this module's own
-        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))
+        patch.setenv(locks.FOLDER, str(tmp_path_factory.mktemp("machine")))
         yield runpy.run_path(str(path))
 
 

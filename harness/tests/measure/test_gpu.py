@@ -2,7 +2,6 @@
 
 import os
 import runpy
-import tempfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,6 +22,7 @@ from harness.measure.samples import Arm, Settings, WorkloadInputs
 from harness.measure.system import Disturbance
 from harness.report import tables
 from harness.results.schema import Result
+from harness.util import locks
 from harness.util.console import Progress
 from harness.verdicts.table import tidy
 
@@ -100,6 +100,33 @@ def test_foreign_is_unknown_where_processes_have_other_numbers(running):
 def test_device_is_the_first_visible_one(visible, free):
     state = snapshot(library(), [OWN], visible)
     assert free == (state and state.reading.free_bytes)
+
+
+@pytest.mark.parametrize(
+    ("visible", "name"),
+    [(None, "uuid of GPU-a"), ("1,0", "uuid of GPU-b"), ("GPU-b", "uuid of GPU-b"), ("", None), ("7", None)],
+)
+def test_device_has_the_name_that_the_driver_gives_it(monkeypatch, visible, name):
+    known = library()
+    monkeypatch.setattr(gpu, "driver", lambda: known)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    for uuid in (lambda device: f"uuid of {device}", lambda device: f"uuid of {device}".encode()):
+        known.nvmlDeviceGetUUID = uuid
+        assert name == gpu.device_name()
+
+
+def test_device_without_a_driver_or_a_name_has_none(monkeypatch):
+    known = library()
+
+    def fail(device):
+        raise ToyError
+
+    known.nvmlDeviceGetUUID = fail
+    for nvml in (None, known):
+        monkeypatch.setattr(gpu, "driver", lambda nvml=nvml: nvml)
+        assert gpu.device_name() is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +218,7 @@ def load(artifact, target):
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """Measure two toys on a device with these clock rates, one per reading, the last of which stays."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(locks.FOLDER, str(tmp_path))
     (tmp_path / "toys.py").write_text(TOYS)
     load = runpy.run_path(str(tmp_path / "toys.py"))["load"]
 

@@ -2,10 +2,9 @@
 
 import re
 import runpy
-import tempfile
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -18,6 +17,7 @@ from harness.measure.client import machine_lock
 from harness.measure.rounds import WARM_UP_BLOCKS, measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
 from harness.pipeline.record import series_of
+from harness.util import locks
 from harness.util.console import Progress
 
 pytestmark = pytest.mark.timeout(60)  # a worker that is not ended would be waited for
@@ -163,7 +163,7 @@ def loaders(tmp_path_factory):
 def _own_lock(tmp_path_factory):
     """Give this module a machine-wide lock of its own, so that it does not wait for a measurement elsewhere."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("machine")))
+        patch.setenv(locks.FOLDER, str(tmp_path_factory.mktemp("machine")))
         yield
 
 
@@ -552,7 +552,7 @@ def test_tail_is_single_calls_after_the_last_round_of_single_rows(run):
 
 
 def test_lock_is_held_while_measuring(run):
-    lock = FileLock(Path(tempfile.gettempdir()) / "shipbench-measuring.lock", timeout=0)
+    lock = FileLock(locks.machine_folder() / "shipbench-cpu.lock", timeout=0)
     refused = []
 
     def check(name, rows, outputs):
@@ -571,4 +571,33 @@ def test_lock_is_released_after_an_error():
     with pytest.raises(KeyboardInterrupt), machine_lock():
         raise KeyboardInterrupt
     with machine_lock():
-        assert (Path(tempfile.gettempdir()) / "shipbench-measuring.lock").exists()
+        assert (locks.machine_folder() / "shipbench-cpu.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        (("cuda", "GPU-a"), ("cuda", "GPU-b"), True),
+        (("cuda", "GPU-a"), ("cuda", "GPU-a"), False),
+        (("cuda", "GPU-a"), ("cpu", None), False),
+        (("cpu", None), ("cuda", "GPU-a"), False),
+        (("cuda", None), ("cuda", "GPU-a"), False),  # a GPU that no driver names may be any
+    ],
+)
+def test_only_other_gpus_measure_at_once(monkeypatch, first, second, both):
+    def refuse(text):
+        raise Refusal(text)
+
+    monkeypatch.setattr(locks, "PATIENCE_S", 0.1)
+    monkeypatch.setattr("harness.measure.gpu.device_name", lambda: first[1])
+    with machine_lock(device=first[0]):
+        monkeypatch.setattr("harness.measure.gpu.device_name", lambda: second[1])
+        with (
+            nullcontext() if both else pytest.raises(Refusal, match="measure: waiting"),
+            machine_lock(refuse, second[0]),
+        ):
+            pass
+
+
+class Refusal(Exception):
+    pass

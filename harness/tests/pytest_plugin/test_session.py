@@ -85,7 +85,7 @@ def test_batch_sizes_default_to_latency_and_throughput(tmp_path):
 def test_session_repeats_only_its_own_arguments(tmp_path):
     line = [
         "suites", "-k", "int8", "--ship-launches", "2", "--ship-wait=deployed", "-q", "--ship-tail=5", "-x",
-        "--ship-require", "decided",
+        "--ship-require", "decided", "--ship-shard", "2/4", "--ship-shard=3/4",
     ]  # fmt: skip
     expected = ("--ship-launches", "2", "--ship-wait=deployed", "--ship-tail=5", "--ship-require", "decided")
     assert expected == session(tmp_path, line).arguments

@@ -10,6 +10,7 @@ import tiny_hub
 
 from conftest import REPOSITORY, Run
 from harness.results import store
+from harness.util import locks
 
 pytest_plugins = "pytester"
 
@@ -42,6 +43,7 @@ def hub_home(server: hubserver.Server, tmp_path: Path, monkeypatch: pytest.Monke
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": str(REPOSITORY),
         "TMPDIR": str(tmp_path),
+        locks.FOLDER: str(tmp_path),
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)

@@ -1,4 +1,4 @@
-"""Tables of thousands of results: bounded memory, and the same rows as from a few."""
+"""Thousands of results: tables in bounded memory, with the same rows as from a few; and merged, each exactly once."""
 
 import subprocess
 import sys
@@ -7,7 +7,8 @@ import factory
 import numpy as np
 import pandas as pd
 
-from harness.results.store import load_all, save
+from harness.commands.cli import main
+from harness.results.store import load_all, result_path, save
 from harness.verdicts.table import COLUMNS, tidy
 
 MODELS = 2_500
@@ -46,3 +47,26 @@ def test_ten_thousand_results_need_half_a_gigabyte(tmp_path):
     own = table[table["model"] == "model-7"]
     for column in ("speedup", "speedup_low", "speedup_high", "noise"):
         np.testing.assert_allclose(own[column], alone[column], rtol=1e-5)
+
+
+def test_ten_thousand_results_are_merged(tmp_path, capsys):
+    samples = list(results_of(0))
+    for number in range(MODELS):
+        job = tmp_path / f"job-{number % 8}"
+        for sample in samples:
+            name = f"model-{number}"
+            path = result_path(job, factory.result(sample.backend, model=name))
+            if number == 0:
+                save(tmp_path / "first", sample)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            raw = result_path(tmp_path / "first", sample).read_bytes()
+            path.write_bytes(raw.replace(b'"model-0"', f'"{name}"'.encode()))
+    command = ["merge", *(str(tmp_path / f"job-{job}") for job in range(8)), "--into", str(tmp_path / "all")]
+    for expected in (
+        "10000 results and finals of toy-machine added, 0",
+        "0 results and finals of toy-machine added, 10",
+    ):
+        assert 0 == main(command)
+        assert expected in capsys.readouterr().out
+    models = [result.model for result in load_all(tmp_path / "all")]
+    assert sorted(f"model-{number}" for number in range(MODELS) for _ in samples) == sorted(models)

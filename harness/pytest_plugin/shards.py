@@ -1,0 +1,112 @@
+"""Shards: the tasks of a run dealt out to several jobs, which share nothing but a commit."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.spec import Case
+
+if TYPE_CHECKING:
+    from harness.results.schema import Result
+
+MOST = 1_000
+"""Shards of a run; more are a slip of the pen."""
+
+Deal = tuple[tuple[str, ...], ...]
+"""Names of the tasks of each shard."""
+
+
+def parse(text: str) -> tuple[int, int]:
+    """Return the shard, counted from 1, and the number of all; HarnessError unless it is one of them."""
+    match = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", text, re.ASCII)
+    shard, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= shard <= count <= MOST:
+        raise HarnessError(
+            f"--ship-shard {text}: must be one of 1/N, 2/N, … N/N, where N is the number of shards, at most {MOST:,}"
+        )
+    return shard, count
+
+
+def deal(costs: Mapping[str, float], count: int) -> Deal:
+    """Deal tasks out to `count` shards that cost about the same; some are empty if tasks are few.
+
+    The costliest task comes first, each to the shard with the least so far (R. L. Graham, SIAM Journal on Applied
+    Mathematics 17, 416-429, 1969), so that no shard exceeds the mean by more than the task it took last.
+    """
+    shards: list[list[str]] = [[] for _ in range(count)]
+    load = [0.0] * count
+    for task in sorted(costs, key=lambda task: (-costs[task], task)):
+        least = min(range(count), key=lambda shard: (load[shard], len(shards[shard])))
+        shards[least].append(task)
+        load[least] += costs[task]
+    return tuple(tuple(sorted(tasks)) for tasks in shards)
+
+
+def task_costs(cases: Iterable[Case], seconds: Mapping[str, float], with_hub: bool) -> dict[str, float]:
+    """Return the cost of each task: the sum of its cases' `seconds`, by name.
+
+    A case without a record costs as much as the mean of the others. One that reads the Hub costs nothing where it is
+    skipped. Nothing depends on this machine: a missing GPU skips cases, too, but other jobs may run elsewhere.
+    """
+    tasks = {str(case): case.task.name for case in cases}
+    idle = {str(case) for case in cases if case.reads_hub and not with_hub}
+    usual = fmean(recorded) if (recorded := [seconds[case] for case in tasks if case in seconds]) else 1.0
+    costs: dict[str, list[float]] = {}
+    for case, task in tasks.items():
+        costs.setdefault(task, []).append(0.0 if case in idle else seconds.get(case, usual))
+    return {task: math.fsum(parts) for task, parts in costs.items()}  # exact, so that no order of cases changes it
+
+
+def recorded_seconds(results: Path) -> dict[str, float]:
+    """Return how long each case took of which HEAD has a result below the folder, the median over machines.
+
+    Files that are not committed do not count: they differ between the jobs of a run. Empty outside a repository.
+    """
+    from harness.results.store import is_finals, parse
+
+    command = ["git", "-C", str(results), "archive", "--format=tar", "HEAD", "--", ":(glob)**/*.json"]
+    try:
+        archive = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):  # no git, no repository, no commit, no results
+        return {}
+    seconds: dict[str, list[float]] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            if member.isfile() and not is_finals(Path(member.name)) and (file := tar.extractfile(member)):
+                try:
+                    result = parse(file.read(), member.name)
+                except HarnessError:  # of an earlier version
+                    continue
+                seconds.setdefault(result.name, []).append(case_seconds(result))
+    return {case: median(several) for case, several in seconds.items()}
+
+
+def case_seconds(result: Result) -> float:
+    """Return about how long a case took: fine-tuning or build, answers to the test rows, and its part of the rounds."""
+    from harness.verdicts.speed import median_ms
+
+    built = result.artifact.seconds if result.artifact else 0.0  # the reference's artifact is the checkpoint
+    rounds = math.fsum(sum(map(sum, series.own_ns)) * series.loops for series in result.series) / 1e9
+    answers = result.answers.rows * median_ms(result.series[0].own_ns) / 1e3 if result.answers and result.series else 0
+    return built + rounds + answers
+
+
+def without_idle(shards: Deal, tasks: Iterable[str]) -> Deal:
+    """Return the shards with those of their tasks that `tasks` names."""
+    kept = set(tasks)
+    return tuple(tuple(task for task in shard if task in kept) for shard in shards)
+
+
+def describe(text: str, own: Sequence[str], tasks: int, by_time: bool) -> str:
+    """Say which tasks a shard has, and by which rule they were dealt out."""
+    rule = "how long they took in the committed results" if by_time else "their number of cases"
+    return f"shard {text}: {', '.join(own) or 'no task'}; {tasks} tasks are dealt out by {rule}"
