@@ -10,7 +10,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.contracts.backend import CONTROL, DEVICES, REFERENCE, Backend, Device
-from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
+from harness.contracts.declarations import (
+    check_batches,
+    check_choice,
+    check_name,
+    check_tuple,
+    explain_arguments,
+    unknown,
+)
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
@@ -18,6 +25,8 @@ from harness.kinds import KINDS
 from harness.metrics import METRICS, less_is_better
 from harness.metrics.entities import SCHEMES, SYNONYMS
 
+BATCHES = (1, 16)
+"""Batch sizes measured by default: latency, which gates judge unless they name another batch, and throughput."""
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
@@ -155,9 +164,12 @@ class Task:
     calibration: int | None = None
     """Number of training rows to hold out for calibration; None takes 10 %, at most 200."""
     split_seed: int = 0
+    batches: tuple[int, ...] = BATCHES
+    """Rows per call of each workload that is measured; `--ship-batch-sizes` replaces them for a run."""
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
+        check_batches(f"task {self.name}: batches", self.batches or None)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
         self._check_columns()
@@ -243,9 +255,11 @@ class Gate:
     max_drop: float
     """Largest drop in score against the reference on the same rows, in the metric's unit."""
     min_speedup: float | None = None
-    """Smallest speed-up against the reference at batch 1; None requires none."""
+    """Smallest speed-up against the reference; None requires none."""
     max_score: float | None = None
     """Largest score on the test rows, in the place of `min_score` for a metric of which less is better, as `mae`."""
+    batch: int = 1
+    """Rows per call at which speed is judged: 1 judges latency, more judge throughput."""
 
     def __post_init__(self) -> None:
         if (self.min_score is None) == (self.max_score is None):
@@ -258,6 +272,7 @@ class Gate:
             raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and must not be negative")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
+        check_batches("Gate: batch", (self.batch,))
 
     @property
     def score_limit(self) -> float:
@@ -299,6 +314,21 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
+
+    def batches(self, chosen: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the batch sizes that a run measures, the judged one first; `chosen` replaces those of the task.
+
+        HarnessError if the gate's is none of them. Without a gate the smallest is judged.
+        """
+        sizes = chosen or self.task.batches
+        judged = self.gate.batch if self.gate else sizes[0]
+        if judged not in sizes:
+            listed = ",".join(map(str, sorted({judged, *sizes})))
+            raise HarnessError(
+                f"{self}: its gate judges speed at batch {judged}, and this run measures {', '.join(map(str, sizes))}; "
+                f"run with --ship-batch-sizes {listed}, or declare Task(batches=({listed.replace(',', ', ')},))"
+            )
+        return (judged, *(size for size in sizes if size != judged))
 
     @property
     def reads_hub(self) -> bool:

@@ -65,7 +65,7 @@ def _measure(state: State, progress: Progress) -> None:
         prepared, gate = state.prepared[name], gates.get(name)
         arm = Arm(name, prepared.backend, prepared.artifact.path, kind=inputs.kind)
         contenders.append(Contender(arm, prepared.scored, gate.min_speedup if gate else None))
-    workloads = [workload(batch, len(inputs), inputs.batch) for batch in options.batches]
+    workloads = [workload(batch, len(inputs), inputs.batch) for batch in cases[0].batches(options.batches)]
     measured = measurement.measure(contenders, workloads, cases[0].device, options, progress)
     state.measurement = measured
     state.notes += measurement.notes(measured, len(inputs))
