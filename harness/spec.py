@@ -37,6 +37,28 @@ CHOICES = {"scheme": (*SCHEMES, *SYNONYMS), "tokenize": TOKENIZERS}
 
 @explain_arguments
 @dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapter that is trained in the place of a pretrained model's own weights, then merged into them."""
+
+    r: int = 8
+    """Rank."""
+    alpha: int = 16
+    """Scale: what the adapter adds is multiplied by `alpha / r`."""
+    dropout: float = 0.05
+    """Probability of dropout before the adapter."""
+    targets: tuple[str, ...] = ()
+    """Layers to adapt, by the end of their names, `"query"` for instance; by default every linear layer of the body."""
+
+    def __post_init__(self) -> None:
+        check_tuple("Lora", "targets", self.targets, "('query', 'value')")
+        if any(type(n) is not int or n < 1 for n in (self.r, self.alpha)) or not 0 <= self.dropout < 1:
+            raise HarnessError(
+                f"{self}: r and alpha must be positive whole numbers, dropout at least 0 and less than 1"
+            )
+
+
+@explain_arguments
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Settings with which a model is fine-tuned."""
 
@@ -49,6 +71,8 @@ class Recipe:
     weight_decay: float = 0.0
     dropout: float | None = None
     """Probability of every dropout while a pretrained model is trained; None keeps the model's own."""
+    lora: Lora | None = None
+    """Adapter to train instead of all weights of a pretrained model; needs the extra `lora`."""
     seed: int = 0
     rows: int | None = None
     """Number of training rows to use; None uses all."""
@@ -72,6 +96,8 @@ class Recipe:
         for name in ("trainer", "report_to"):
             if getattr(self, name) and self.loop == "native":
                 raise HarnessError(f"Recipe: {name}= configures Trainer and needs loop='trainer'")
+        if self.lora is not None and (not isinstance(self.lora, Lora) or self.epochs == 0):
+            raise HarnessError(f"Recipe: lora={self.lora!r} must be a Lora(…) and needs epochs=1 or more to be trained")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise HarnessError(f"Recipe: dropout={self.dropout} must be at least 0 and less than 1")
         counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
@@ -107,6 +133,8 @@ class Model:
             raise HarnessError(
                 f"model {self.name}: Recipe(dropout=…) is for pretrained models; set it in the module or the config"
             )
+        if self.recipe.lora is not None and isinstance(self.source, Native | Scratch):
+            raise HarnessError(f"model {self.name}: Recipe(lora=…) is for pretrained models; leave it out")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 

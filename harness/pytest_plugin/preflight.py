@@ -30,7 +30,7 @@ from harness.training import fit
 from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
-from harness.util.machine import check_installed, check_onnxruntime
+from harness.util.machine import check_installed, check_onnxruntime, missing_module
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -263,6 +263,8 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
     """Return a note if the training rows are very few; HarnessError for arguments that contradict the recipe."""
     for name in model.recipe.report_to:
         check_installed(name, f"model {model.name}: Recipe(report_to=…)")
+    if model.recipe.lora and (reason := missing_module("peft", '"shipbench[lora]"')):
+        raise HarnessError(f"model {model.name}: Recipe(lora=…): {reason}")
     if model.recipe.trainer:
         from transformers import TrainingArguments
 

@@ -23,12 +23,14 @@ import numpy as np
 
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
+from harness.contracts.sources import adapter_base
 from harness.contracts.vetting import offline
 from harness.data import images, reading, splits
 from harness.data.layout import POINTER
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
+from harness.training import lora
 from harness.training.train import label_order
 from harness.util.console import current
 from harness.util.forward import ignored_names
@@ -223,8 +225,8 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
     """Check for parts of a model that are not read: adapters, quantized weights."""
     if (adapter := fit.pretrained / "adapter_config.json").is_file():
         yield (
-            f"{adapter} declares a PEFT adapter, which is not applied: merge it into the model with "
-            "merge_and_unload(), and save that"
+            f"{adapter} declares a PEFT adapter of {adapter_base(fit.pretrained)}, which is not applied: merge it into "
+            "that model with merge_and_unload() and save the whole, or move it to a folder of its own"
         )
     for name in CONFIGS:
         file = fit.pretrained / name
@@ -377,6 +379,12 @@ def _misfits(fit: Fit) -> Iterator[str]:
         label_order(fit.model, fit.pretrained, fit.split.labels)
     if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
         yield f"{fit.pretrained}: {broken[0]} holds NaN or infinity, as do {len(broken)} weights; train it again"
+
+
+def _targets(fit: Fit) -> Iterator[str]:
+    """Check that the model has the layers to which an adapter is to be added."""
+    if fit.model.recipe.lora is not None:
+        yield from lora.misfits(fit.loaded[0], fit.model.recipe.lora)
 
 
 def _padding(fit: Fit) -> Iterator[str]:
@@ -617,7 +625,7 @@ def _padding_notes(fit: Fit) -> Iterator[str]:
 
 FILE_CHECKS: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
 CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _labels_of_head)
-PART_CHECKS: tuple[Check, ...] = (_misfits, _padding)
+PART_CHECKS: tuple[Check, ...] = (_misfits, _targets, _padding)
 ROW_CHECKS: tuple[Check, ...] = (_rows,)
 RUN_CHECKS: tuple[Check, ...] = (_answers,)
 NOTES: tuple[Check, ...] = (_weight_notes, _setting_notes, _row_notes, _padding_notes)
