@@ -192,11 +192,19 @@ class Task:
     calibration: int | None = None
     """Number of training rows to hold out for calibration; None takes 10 %, at most 200."""
     split_seed: int = 0
+    rate: int | None = None
+    """For sound, samples a second that the model is given: that of arrays, to which files of another are resampled.
+    None takes the rate of the files, which must be one."""
     batches: tuple[int, ...] = BATCHES
     """Rows per call of each workload that is measured; `--ship-batch-sizes` replaces them for a run."""
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
+        if self.rate is not None and (self.kind.media != "audio" or type(self.rate) is not int or self.rate < 1):
+            raise HarnessError(
+                f"task {self.name}: rate={self.rate!r} is for kinds of sound, in whole samples a second, as in 16_000; "
+                f"{self.kind.name} reads {self.kind.media or 'text'}"
+            )
         check_batches(f"task {self.name}: batches", self.batches or None)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")

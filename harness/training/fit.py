@@ -25,7 +25,7 @@ from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
 from harness.contracts.sources import adapter_base
 from harness.contracts.vetting import offline
-from harness.data import images, reading, splits
+from harness.data import audio, images, reading, splits
 from harness.data.layout import POINTER
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
@@ -514,8 +514,10 @@ def _rows(fit: Fit) -> Iterator[str]:
         examples = fit.task.kind.encode(fit.processor, rows, fit.task.inputs, fit.model.max_length)
         if not fit.model.is_used_as_is:
             fit.task.kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples))
-        if fit.task.kind.images:
+        if fit.task.kind.media == "image":
             images.check_fit(f"model {fit.model.name}", fit.processor, fit.split, fit.task.inputs[0])
+        elif fit.task.kind.media == "audio":
+            audio.check_fit(f"model {fit.model.name}", fit.processor, fit.split, fit.task)
         return
     limits = {"vocabulary": ("token", scan.vocabulary), "types": ("token_type_ids of", scan.types)}
     for name, (noun, limit) in limits.items():
