@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.contracts.sources import Folder, Hub, Local, Native, Package, Row, Scratch
     from harness.errors import HarnessError, Incomparable, Unsupported, WorkerError
     from harness.pytest_plugin.bench import Bench
-    from harness.spec import Case, Gate, Model, Recipe, Task, cases
+    from harness.spec import Case, Gate, Lora, Model, Recipe, Task, cases
 
 __version__ = "0.2.0.dev0"
 
@@ -29,6 +29,7 @@ __all__ = [
     "Incomparable",
     "Kind",
     "Local",
+    "Lora",
     "Model",
     "Native",
     "Package",
@@ -51,7 +52,7 @@ _MODULES = {
     "contracts.sources": "Folder Hub Local Native Package Row Scratch",
     "errors": "HarnessError Incomparable Unsupported WorkerError",
     "pytest_plugin.bench": "Bench",
-    "spec": "Case Gate Model Recipe Task cases",
+    "spec": "Case Gate Lora Model Recipe Task cases",
 }
 
 

@@ -10,7 +10,14 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from harness.contracts.backend import COMPANIONS, DEVICES, REFERENCE, Backend, Device
-from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
+from harness.contracts.declarations import (
+    check_batches,
+    check_choice,
+    check_name,
+    check_tuple,
+    explain_arguments,
+    unknown,
+)
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
@@ -18,12 +25,36 @@ from harness.kinds import KINDS
 from harness.metrics import METRICS, less_is_better
 from harness.metrics.entities import SCHEMES, SYNONYMS
 
+BATCHES = (1, 16)
+"""Batch sizes measured by default: latency, which gates judge unless they name another batch, and throughput."""
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 """Trainer's names for them, which are also those of their packages."""
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
 """Arguments of a task that say what a metric is to assume → that metric."""
 TOKENIZERS = ("13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores101", "flores200", "none")
 CHOICES = {"scheme": (*SCHEMES, *SYNONYMS), "tokenize": TOKENIZERS}
+
+
+@explain_arguments
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapter that is trained in the place of a pretrained model's own weights, then merged into them."""
+
+    r: int = 8
+    """Rank."""
+    alpha: int = 16
+    """Scale: what the adapter adds is multiplied by `alpha / r`."""
+    dropout: float = 0.05
+    """Probability of dropout before the adapter."""
+    targets: tuple[str, ...] = ()
+    """Layers to adapt, by the end of their names, `"query"` for instance; by default every linear layer of the body."""
+
+    def __post_init__(self) -> None:
+        check_tuple("Lora", "targets", self.targets, "('query', 'value')")
+        if any(type(n) is not int or n < 1 for n in (self.r, self.alpha)) or not 0 <= self.dropout < 1:
+            raise HarnessError(
+                f"{self}: r and alpha must be positive whole numbers, dropout at least 0 and less than 1"
+            )
 
 
 @explain_arguments
@@ -40,6 +71,8 @@ class Recipe:
     weight_decay: float = 0.0
     dropout: float | None = None
     """Probability of every dropout while a pretrained model is trained; None keeps the model's own."""
+    lora: Lora | None = None
+    """Adapter to train instead of all weights of a pretrained model; needs the extra `lora`."""
     seed: int = 0
     rows: int | None = None
     """Number of training rows to use; None uses all."""
@@ -63,6 +96,8 @@ class Recipe:
         for name in ("trainer", "report_to"):
             if getattr(self, name) and self.loop == "native":
                 raise HarnessError(f"Recipe: {name}= configures Trainer and needs loop='trainer'")
+        if self.lora is not None and (not isinstance(self.lora, Lora) or self.epochs == 0):
+            raise HarnessError(f"Recipe: lora={self.lora!r} must be a Lora(…) and needs epochs=1 or more to be trained")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise HarnessError(f"Recipe: dropout={self.dropout} must be at least 0 and less than 1")
         counts = (self.epochs + 1, self.batch_size, 1 if self.rows is None else self.rows)
@@ -98,6 +133,8 @@ class Model:
             raise HarnessError(
                 f"model {self.name}: Recipe(dropout=…) is for pretrained models; set it in the module or the config"
             )
+        if self.recipe.lora is not None and isinstance(self.source, Native | Scratch):
+            raise HarnessError(f"model {self.name}: Recipe(lora=…) is for pretrained models; leave it out")
         if isinstance(self.source, Native) and self.recipe.loop != "native":
             raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
 
@@ -155,9 +192,20 @@ class Task:
     calibration: int | None = None
     """Number of training rows to hold out for calibration; None takes 10 %, at most 200."""
     split_seed: int = 0
+    rate: int | None = None
+    """For sound, samples a second that the model is given: that of arrays, to which files of another are resampled.
+    None takes the rate of the files, which must be one."""
+    batches: tuple[int, ...] = BATCHES
+    """Rows per call of each workload that is measured; `--ship-batch-sizes` replaces them for a run."""
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
+        if self.rate is not None and (self.kind.media != "audio" or type(self.rate) is not int or self.rate < 1):
+            raise HarnessError(
+                f"task {self.name}: rate={self.rate!r} is for kinds of sound, in whole samples a second, as in 16_000; "
+                f"{self.kind.name} reads {self.kind.media or 'text'}"
+            )
+        check_batches(f"task {self.name}: batches", self.batches or None)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
         self._check_columns()
@@ -243,9 +291,11 @@ class Gate:
     max_drop: float
     """Largest drop in score against the reference on the same rows, in the metric's unit."""
     min_speedup: float | None = None
-    """Smallest speed-up against the reference at batch 1; None requires none."""
+    """Smallest speed-up against the reference; None requires none."""
     max_score: float | None = None
     """Largest score on the test rows, in the place of `min_score` for a metric of which less is better, as `mae`."""
+    batch: int = 1
+    """Rows per call at which speed is judged: 1 judges latency, more judge throughput."""
 
     def __post_init__(self) -> None:
         if (self.min_score is None) == (self.max_score is None):
@@ -258,6 +308,7 @@ class Gate:
             raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and must not be negative")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
+        check_batches("Gate: batch", (self.batch,))
 
     @property
     def score_limit(self) -> float:
@@ -299,6 +350,21 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.task.name}/{self.model.name}.{self.backend.name}.{self.device}"
+
+    def batches(self, chosen: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the batch sizes that a run measures, the judged one first; `chosen` replaces those of the task.
+
+        HarnessError if the gate's is none of them. Without a gate the smallest is judged.
+        """
+        sizes = chosen or self.task.batches
+        judged = self.gate.batch if self.gate else sizes[0]
+        if judged not in sizes:
+            listed = ",".join(map(str, sorted({judged, *sizes})))
+            raise HarnessError(
+                f"{self}: its gate judges speed at batch {judged}, and this run measures {', '.join(map(str, sizes))}; "
+                f"run with --ship-batch-sizes {listed}, or declare Task(batches=({listed.replace(',', ', ')},))"
+            )
+        return (judged, *(size for size in sizes if size != judged))
 
     @property
     def reads_hub(self) -> bool:

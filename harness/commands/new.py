@@ -134,11 +134,14 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     if not options.metric:
         why.append(f"--metric {metric}: of {', '.join(kind.metrics)} the one that {METRICS.get(metric, 'is usual')}")
     settings: Any = {n: tuple(v) if n == "order" else v for n in SETTINGS if (v := getattr(options, n))}
+    if kind.media == "audio" and pretrained:
+        settings["rate"] = kind.load_processor(pretrained).sampling_rate
+        why.append(f"rate={settings['rate']}: what the model reads; recordings of another rate are resampled to it")
     task = Task(name=name, kind=kind, dataset=dataset, inputs=inputs, label=label, metric=metric, **settings)
     recipe = Recipe(epochs=epochs) if config else Recipe(epochs=epochs, loop="native", learning_rate=1e-3)
     # Some models leave two of their positions out.
     length = options.max_length or min(LENGTH, (getattr(config, "max_position_embeddings", None) or 512) - 2)
-    if not kind.images and not options.max_length:
+    if not kind.media and not options.max_length:
         why.append(f"--max-length {length}: longer texts are cut")
     labels, model_name = labels or tuple(options.labels), SLUG("-", Path(model_name).resolve().name).strip("-_")
     model = Model(name=model_name or "mine", source=source, recipe=recipe, max_length=length, labels=labels)

@@ -79,7 +79,8 @@ def run_tune(options: Namespace) -> int:
         progress.say(f"only {', '.join(map(str, counts))} threads are tried; tuned(…, threads=N) takes any number")
     choices = variants.variants(default, counts)
     own = format_options({"threads": default.threads, "spinning": default.spinning})
-    head = f"{case}: {len(choices)} settings against the default ({own}), batch 1, {rows} validation rows"
+    head = f"{case}: {len(choices)} settings against the default ({own}), "
+    head += f"batch {subject.workload.batch}, {rows} validation rows"
     print("\n".join([head, *search(subject, choices)]))
     return 0
 
@@ -105,7 +106,7 @@ def _prepare(case: Case, folder: Path, options: Options, progress: Progress) -> 
     scored = answers(prepared.backend)
     return Subject(
         default=Arm(name, prepared.backend, prepared.artifact.path, kind=case.task.kind),
-        workload=workload(1, len(inputs), inputs.batch),
+        workload=workload(case.batches(options.batches)[0], len(inputs), inputs.batch),
         settings=options.settings(case.device),
         check=lambda arm, rows, outputs: check_timed(arm, scored, rows, outputs, "validation"),
         accept=lambda backend: check_parity(answers(backend), scored, name, inputs),

@@ -37,6 +37,13 @@ def check_choice(owner: str, sort: str, value: object, choices: Collection[str])
         raise HarnessError(f"{owner}: {unknown(sort, value, choices)}")
 
 
+def check_batches(owner: str, sizes: object) -> None:
+    """Raise HarnessError unless `sizes` is a tuple of rising batch sizes."""
+    numbers = sizes if isinstance(sizes, tuple) else (0,)
+    if not all(type(size) is int and size > 0 for size in numbers) or list(numbers) != sorted({*numbers}):
+        raise HarnessError(f"{owner}={sizes!r} must be whole numbers of rows that rise, as in (1, 16)")
+
+
 def unknown(sort: str, value: object, choices: Collection[str]) -> str:
     """Return the message for a value that is not one of `choices`, with the closest of them where one is close."""
     close = get_close_matches(str(value), choices, n=1)

@@ -179,8 +179,8 @@ class Kind:
     anything that the kind reads (answers for instance), or no column, where a row contains its own answer."""
     most_inputs: int | None = None
     """Most input columns that a task may name; None admits any number."""
-    images: bool = False
-    """True if the input columns hold images: files, bytes or arrays."""
+    media: Literal["", "image", "audio"] = ""
+    """Contents of the input columns, as files, bytes or arrays; empty for texts and numbers."""
     load_processor: Callable[[Path], Any]
     """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
     new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None

@@ -136,7 +136,10 @@ class Local:
         if not (path / "config.json").is_file():
             advice = "write it with save_pretrained"
             if (path / "adapter_config.json").is_file():
-                advice = "it is a PEFT adapter: merge it into its base with merge_and_unload(), and save that"
+                advice = (
+                    f"it is a PEFT adapter of {adapter_base(path)}, without that model: merge it into it with "
+                    "merge_and_unload() and save the whole, or name that model and train with Recipe(lora=Lora(…))"
+                )
             elif not path.exists():
                 advice = "there is no such folder; the path is relative to the suite's folder"
             raise HarnessError(f"{self!r}: {path} has no config.json; {advice}")
@@ -146,6 +149,15 @@ class Local:
         """Return the hash of the files."""
         self.locate(folder)
         return tree_sha256(folder / self.path)
+
+
+def adapter_base(folder: Path) -> str:
+    """Return the name of the model that the PEFT adapter in a folder belongs to."""
+    try:
+        declared = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8-sig"))
+        return str(declared["base_model_name_or_path"] or "an unnamed model")
+    except (OSError, ValueError, LookupError, TypeError):
+        return "an unnamed model"
 
 
 @explain_arguments

@@ -30,7 +30,7 @@ class Column:
 
     name: str
     sort: str
-    """`value` (a text, number or label), `list` of such, `answers` as SQuAD has them, `image`, or `other`."""
+    """`value` (a text, number or label), `list` of such, `answers` as SQuAD has them, `image`, `audio`, or `other`."""
     values: Sequence[Any] = ()
     """Those of the sampled rows that have one, as text, and the parts of lists; labels by name."""
 
@@ -104,6 +104,7 @@ FLAGS = ({"0", "1"}, {"false", "true"})
 NUMBER = Role("the number", ("score", "similarity", "rating", "target"), lambda column: column.is_measure)
 ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lower() in ("answer", "answers"))
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
+    "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
     "token-classification": ((Role("the list of words", ("token", "word"), lambda one: one.sort == "list"),), TAGS),
     "question-answering": ((QUESTION, CONTEXT), ANSWER),
@@ -120,7 +121,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
 
 def read_columns(dataset: Folder | Hub, folder: Path, names: tuple[str, ...], label: Label) -> list[Column]:
     """Return the columns of the training rows for a suite in `folder`, those called `names`, or all without names."""
-    kind = SimpleNamespace(label="none", images=True)
+    kind = SimpleNamespace(label="none", media="any")
     task: Any = SimpleNamespace(name="new", dataset=dataset, columns=names, label=label, kind=kind)
     rows = reading.read_tables(task, folder)[0]["train"].rows
     sample = rows.shuffle(seed=0).select(range(min(len(rows), SAMPLE)))
@@ -129,10 +130,12 @@ def read_columns(dataset: Folder | Hub, folder: Path, names: tuple[str, ...], la
 
 
 def _column(rows: Any, name: str) -> Column:
-    from datasets import ClassLabel, Image, LargeList, List, Value
+    from datasets import Audio, ClassLabel, Image, LargeList, List, Value
 
     feature = rows.features[name]
     inner = feature.feature if (is_list := isinstance(feature, List | LargeList)) else feature
+    if isinstance(inner, Audio):
+        return Column(name, "audio")
     if isinstance(inner, Image) or (isinstance(inner, dict) and "bytes" in inner) or "binary" in str(inner):
         return Column(name, "image")
     if not isinstance(inner, Value | ClassLabel):
@@ -148,7 +151,7 @@ def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label)
     """Return the first kind whose roles the columns fill, given what is decided; HarnessError if there is none."""
     problems, pair = list[str](), inputs if len(inputs) > 1 else ()
     columns = [column for column in columns if column.name in (*inputs, label) or not (inputs and column.is_text)]
-    for kind in (KINDS[name] for name in [*ROLES][:7] if len(inputs) <= (KINDS[name].most_inputs or 1)):
+    for kind in (KINDS[name] for name in [*ROLES][:8] if len(inputs) <= (KINDS[name].most_inputs or 1)):
         try:
             if isinstance(label, tuple) and kind.label != "many":
                 raise HarnessError(f"it takes one label column, not {len(label)}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import hub, images, layout, tables
+from harness.data import audio, hub, images, layout, media, tables
 from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harness.contracts.sources import Source
     from harness.spec import Task
 
+MEDIA = {"audio": audio.RECORDINGS, "image": images.IMAGES}
+"""A kind's `media` → the files that it reads; one that is not decided yet is "any"."""
 SPLITS = ("train", "validation", "test")
 FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 
@@ -119,11 +121,11 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
     if not files:
         raise HarnessError(f"{path} has no file of rows; expected {', '.join(layout.SUFFIXES)}, or images")
     endings = {layout.suffix_of(file) for file in files}
-    if "" not in endings and endings.isdisjoint({*layout.SUFFIXES, *images.endings()}):
-        expected = f"neither tables ({', '.join(layout.SUFFIXES)}) nor images"
+    if "" not in endings and endings.isdisjoint({*layout.SUFFIXES, *images.endings(), *audio.ENDINGS}):
+        expected = f"neither tables ({', '.join(layout.SUFFIXES)}) nor images nor recordings"
         raise HarnessError(f"{path} holds {', '.join(sorted(endings)[:5])}, {expected}; give a folder with rows")
-    if task.kind.images and images.holds_images(files):
-        return _images(task, path)
+    if medium := media.choose([m for name, m in MEDIA.items() if task.kind.media in (name, "any")], files):
+        return _medium(task, path, medium)
     splits, more = layout.split_files(path, files)
     parts, read = _read_splits(task, splits, dialect)
     if "train" not in parts:
@@ -139,7 +141,7 @@ def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
     path = hub.fetch(source, "dataset")
     chosen = hub.select(source, path)
     if not chosen.splits:
-        parts, notes = _images(task, path)
+        parts, notes = _medium(task, path, MEDIA[task.kind.media or "image"])
     else:
         splits = {split: [path / name for name in names] for split, names in chosen.splits.items()}
         wanted = {*(source.splits.values() or SPLITS), *source.sample}
@@ -159,8 +161,8 @@ def _read_splits(task: Task, splits: dict[str, list[Path]], dialect: Dialect) ->
     return {split: table for split, (table, _) in read.items()}, [note for _, notes in read.values() for note in notes]
 
 
-def _images(task: Task, path: Path) -> tuple[dict[str, Table], list[str]]:
-    parts, notes = images.read_images(task, path)
+def _medium(task: Task, path: Path, medium: media.Medium) -> tuple[dict[str, Table], list[str]]:
+    parts, notes = media.read_files(task, path, medium)
     return {split: Table(rows, []) for split, rows in parts.items()}, notes
 
 
@@ -198,7 +200,7 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
     if not len(rows):
         raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no rows; add some, or leave its file out")
     if not isinstance(task.dataset, Package):
-        for name in task.columns if not task.kind.images else task.label_columns:
+        for name in task.columns if not task.kind.media else task.label_columns:
             rows = _as_text(task, rows, name)
     selected = rows.select_columns(list(task.inputs))
     if task.label is not None:
@@ -209,7 +211,11 @@ def _select_columns(task: Task, split: str, table: Table, listed: list[str], not
         )
         selected = selected.add_column("label", values, feature=feature)
     for name in task.inputs:
-        if task.kind.images or isinstance(selected.features[name], Image):
+        if task.kind.media == "audio":
+            folders = [file.parent for file, count, _ in table.files for _ in range(count)]
+            selected, remarks = audio.check(task, split, selected, name, folders)
+            notes += remarks
+        elif task.kind.media == "image" or isinstance(selected.features[name], Image):
             selected, remarks = images.check_images(task, split, selected, name)
             notes += remarks
     return selected

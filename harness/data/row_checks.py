@@ -171,12 +171,12 @@ def _quote(label: object) -> str:
 
 def row_digests(rows: Dataset, columns: Sequence[str] = ()) -> Iterator[str]:
     """Yield a digest of these columns, or of all, for each row."""
-    from datasets import Image
+    from datasets import Audio, Image
 
     columns = columns or rows.column_names
     for name in columns:
-        if isinstance(rows.features[name], Image):
-            rows = rows.cast_column(name, Image(decode=False))
+        if isinstance(feature := rows.features[name], Audio | Image):
+            rows = rows.cast_column(name, Image(decode=False) if isinstance(feature, Image) else Audio(decode=False))
     return map(_row_digest, by_row(rows, columns))
 
 
@@ -200,12 +200,12 @@ def take(rows: Dataset, numbers: Sequence[int] | NDArray[Any]) -> Dataset:
 
 
 def _row_digest(row: Iterable[Any]) -> str:
-    """Return a digest of values: white space folded in texts, shape and values of arrays, bytes of images."""
+    """Return a digest of values: white space folded in texts, shape and values of arrays, bytes of files."""
     digest = hashlib.sha256()
     for value in row:
         if isinstance(value, str):
             digest.update(json.dumps(" ".join(value.split())).encode())
-        elif isinstance(value, dict) and "bytes" in value:  # an image: `datasets` has its bytes or its path
+        elif isinstance(value, dict) and "bytes" in value:  # a file: `datasets` has its bytes or its path
             digest.update(value["bytes"] or Path(value["path"]).read_bytes())
         elif isinstance(value, dict) or (array := _numbers(value)) is None:
             digest.update(json.dumps(value).encode())

@@ -1,6 +1,7 @@
 """Kinds of task: how rows become tensors, tensors predictions, predictions a score."""
 
 from harness.contracts.kind import Kind
+from harness.kinds.audio_classification import audio_classification as audio_classification
 from harness.kinds.classification import multi_label_classification as multi_label_classification
 from harness.kinds.classification import text_classification as text_classification
 from harness.kinds.feature_extraction import feature_extraction as feature_extraction

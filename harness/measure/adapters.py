@@ -82,7 +82,7 @@ def columns_from_rows(rows: Sequence[Row], inputs: tuple[str, ...]) -> Arrays:
         if array.dtype.kind in "biufU" and array.size:
             columns[name] = array
         else:
-            columns[JSON_PREFIX + name] = np.array([json.dumps(value) for value in values])
+            columns[JSON_PREFIX + name] = np.array([json.dumps(value, default=np.ndarray.tolist) for value in values])
     return columns
 
 

@@ -29,7 +29,7 @@ MAX_GPU_WARM_UP_BLOCKS = 100
 MIN_LATER_LAUNCHES, MAX_LAUNCH_ROUNDS = 2, 40
 """Launches between two looks, and rounds in each of them: more rounds do not reduce the spread between launches."""
 UNGATED_ROUNDS = 16
-"""Rounds of each batch size beyond the gate's. No verdict hangs on them, and launches differ more than rounds."""
+"""Rounds of each batch size other than the gate's. No verdict hangs on them, and launches differ more than rounds."""
 ORDER_SEED = 0
 
 Decides = Callable[[Samples], bool]
@@ -46,9 +46,9 @@ def measure(
 ) -> Measurement:
     """Time every workload on all arms, the first of which is the reference; raise WorkerError when it fails.
 
-    Rounds go on until `decides` returns True at a look, or the budget is spent. Workloads are ordered by batch size,
-    the first being the gate's; the others end at their first look. An arm that runs out of memory at a later one has no
-    samples of it nor of larger ones; a workload for which the reference runs out of memory is dropped.
+    Rounds go on until `decides` returns True at a look, or the budget is spent. The first workload is the gate's; the
+    others rise in batch size and end at their first look. An arm that runs out of memory at a larger batch than the
+    gate's has no samples of it nor of larger ones; a workload for which the reference runs out of memory is dropped.
     """
     most = settings.looks[-1] + UNGATED_ROUNDS * (len(workloads) - 1)
     with settings.machine.lock(progress.say, settings.target.device), progress.bar(f"rounds, at most {most}") as bar:
@@ -87,7 +87,7 @@ class _Run:
         pool.start(arms, self.settings, stack, together=bool(self.pairs[0][1].rows))
         self.measurement.starting_ns += perf_counter_ns() - began_ns
         for workload, samples in self.due():
-            pool.switch_batch(workload.batch, gated=self._gated(workload))
+            pool.switch_batch(workload.batch, gated=workload.batch <= self.pairs[0][0].batch)
             self._run_workload(pool, workload, samples)
             if not self._fits(workload):
                 break
@@ -117,7 +117,7 @@ class _Run:
             return
         if is_look(samples, self.settings):
             samples.decided = self.decides(samples)
-        if self._gated(workload) and not self._due(samples):
+        if samples is self.pairs[0][1] and not self._due(samples):
             self._run_tail(pool, workload, samples)
 
     def _run_rounds(self, pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:
@@ -158,20 +158,17 @@ class _Run:
                 samples.tail_ns.setdefault(name, []).append(pool.last[name].elapsed_ns)
 
     def _rounds_due(self, samples: Samples, launch: int) -> int:
-        """Return the rounds of a launch; larger batches than the gate's have few."""
+        """Return the rounds of a launch; other batches than the gate's have few."""
         if samples is self.pairs[0][1]:
             return launch_plan(self.settings)[launch]
         return math.ceil(min(UNGATED_ROUNDS, self.settings.looks[0]) / self.settings.launches)
-
-    def _gated(self, workload: WorkloadInputs) -> bool:
-        return workload is self.pairs[0][0]
 
     def _fits(self, workload: WorkloadInputs) -> bool:
         """Return False if the reference has run out of memory for it."""
         return self.measurement.fits(self.arms[0].name, workload.batch)
 
     def _due(self, samples: Samples) -> bool:
-        """Return whether the samples get another launch; larger batches than the gate's end at their first look."""
+        """Return whether the samples get another launch; batches other than the gate's end at their first look."""
         is_gated = samples is self.pairs[0][1]
         return (
             is_due(samples, self.settings, len(self.pairs)) if is_gated else len(samples.rows) < self.settings.launches
@@ -220,7 +217,7 @@ def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> No
         call_ns = [pool.last[name].elapsed_ns / loops for name in pool.workers]
         loops = max(1, min(math.ceil(BLOCK_NS / min(call_ns)), int(MAX_BLOCK_NS / max(call_ns))))
         if samples.loops == 1 and pool.ungated_batch is not None:
-            return  # a later launch knows how long calls take, and single rows have warmed the worker up
+            return  # a later launch knows how long calls take, and smaller batches have warmed the worker up
     samples.loops = samples.loops or loops
 
 

@@ -16,9 +16,6 @@ from harness.measure.gpu import GpuReading
 from harness.measure.system import Disturbance
 from harness.stats.speedup import LOOKS
 
-BATCHES = (1, 16)
-"""Batch sizes measured by default: latency, which gates are judged by, and throughput."""
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -88,7 +85,7 @@ class Samples:
     timed_ns: dict[str, int] = field(default_factory=dict)
     """Inside windows."""
     decided: bool = False
-    """Every arm was decided at the last look. Workloads beyond the gate's have one look."""
+    """Every arm was decided at the last look. Workloads other than the gate's have one look."""
     cut_short: bool = False
     """The budget ended the rounds before that."""
 

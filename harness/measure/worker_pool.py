@@ -21,8 +21,8 @@ Check = Callable[[str, list[int], Arrays], None]
 class WorkerPool:
     """One worker per arm. One that fails leaves and the others go on; a failure of the reference is raised.
 
-    At batch sizes beyond the gate's, a worker that runs out of memory leaves without having failed: its arm's results
-    at smaller sizes stand.
+    At batch sizes larger than the gate's, a worker that runs out of memory leaves without having failed: its arm's
+    results at smaller sizes stand.
     """
 
     measurement: Measurement
@@ -38,7 +38,7 @@ class WorkerPool:
     started_alone: bool = True
     """One worker started after another."""
     ungated_batch: int | None = None
-    """The batch size being measured, if it is beyond the gate's."""
+    """The batch size being measured, if it is larger than the gate's."""
 
     @contextmanager
     def guard(self, name: str) -> Iterator[None]:
@@ -57,7 +57,7 @@ class WorkerPool:
                 self.workers.pop(name).close()
 
     def switch_batch(self, batch: int, *, gated: bool) -> None:
-        """Go on with another, larger batch size; arms known to run out of memory at it leave."""
+        """Go on with another batch size; arms known to run out of memory at it leave."""
         self.ungated_batch = None if gated else batch
         for name in [name for name in self.workers if not self.measurement.fits(name, batch)]:
             self.record([name])

@@ -67,7 +67,7 @@ def _measure(state: State, progress: Progress) -> None:
         contenders.append(Contender(arm, prepared.scored, gate.min_speedup if gate else None))
     if options.spinning:
         contenders.append(measurement.asleep(contenders[0]))
-    workloads = [workload(batch, len(inputs), inputs.batch) for batch in options.batches]
+    workloads = [workload(batch, len(inputs), inputs.batch) for batch in cases[0].batches(options.batches)]
     measured = measurement.measure(contenders, workloads, cases[0].device, options, progress)
     state.measurement = measured
     state.notes += measurement.notes(measured, len(inputs))

@@ -23,7 +23,7 @@ from harness.util.console import Progress
 from harness.util.machine import load_average
 from harness.util.store import size_bytes
 from harness.util.text import error_text
-from harness.verdicts.comparability import comparisons
+from harness.verdicts.comparability import comparisons, judged_batch
 from harness.verdicts.recommendation import recommend
 
 OVERALL = "Drops between models are judged over all labels together, not label by label."
@@ -60,11 +60,15 @@ def lineups(results: Iterable[Result], selected: Mapping[str, tuple[Case, Path]]
     for group in comparisons(results):
         groups[group[0].task, group[0].device].append(group)
     for (task, device), compared in groups.items():
-        entrants, absent = [], {}
+        entrants: list[tuple[Case, Path]] = []
+        absent = {}
         for group in sorted(compared, key=lambda group: order.index(group[0].model)):
             recommended, reason = recommend(group)
+            batch, first = judged_batch(group), entrants[0][0].gate if entrants else None
             if recommended is None:
                 absent[group[0].model] = reason
+            elif first and first.batch != batch:
+                absent[group[0].model] = f"its gate judges batch {batch}, that of the first model batch {first.batch}"
             else:
                 entrants.append(selected[recommended.name])
         if len(entrants) > 1:
@@ -84,7 +88,7 @@ def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprin
         return adapters.columns_from_rows([rows[number] for number in numbers], first.task.inputs)
 
     environment = replace(state.environment, load_before=load_average())
-    raw = workload(options.batches[0], len(rows), raw_columns)
+    raw = workload(first.batches(options.batches)[0], len(rows), raw_columns)
     contenders = [entrant.contender for entrant in entrants]
     measured = measurement.measure(contenders, [raw], lineup.device, options, progress)
     return Finals(

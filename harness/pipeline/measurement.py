@@ -29,7 +29,7 @@ class Contender:
     scored: Evaluation
     """Its answers as they were scored: a timed answer that differs from them fails the arm."""
     min_speedup: float | None = None
-    """The gate's, which counts at the first workload only."""
+    """The gate's, which counts at the first workload only: the judged one."""
 
 
 def measure(

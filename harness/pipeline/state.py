@@ -15,7 +15,7 @@ from harness.data.inputs import Inputs
 from harness.data.splits import Split
 from harness.errors import HarnessError, Unsupported
 from harness.evaluation.predictions import Evaluation
-from harness.measure.samples import BATCHES, Measurement, Settings
+from harness.measure.samples import Measurement, Settings
 from harness.results.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 from harness.spec import Case
 from harness.util.machine import Environment
@@ -52,8 +52,8 @@ class Options:
     timeout_s: float
     retrain: bool
     tail: int = 0
-    batches: tuple[int, ...] = BATCHES
-    """Batch size of each workload; gates are judged by the first."""
+    batches: tuple[int, ...] = ()
+    """Batch sizes in the place of those that tasks declare; empty for those."""
     constraints: Constraints = NO_CONSTRAINTS
     seeds: int = 1
     """Number of fine-tunings of each model, the recipe's own seed first; only that one is measured."""

@@ -183,7 +183,7 @@ def _notes(publication: Publication) -> Iterator[str]:
     usage = publication.usage
     if usage is None:
         yield f"The suite that declares {escape_markdown(publication.data.kind)} says what its inputs and outputs are."
-    elif usage.text and "max_length" not in publication.result.recipe:
+    elif not usage.media and "max_length" not in publication.result.recipe:
         yield "The number of tokens at which texts were cut is unknown; it may differ from the tokenizer's own limit."
     if demo.space(publication):
         yield (

@@ -68,7 +68,7 @@ def app(publication: Publication, checkpoint: Path) -> str:
     if labels == OWN_LABELS:
         labels = f"[name for _, name in sorted({OWN_LABELS}.items())]"
         imports.append("from transformers import AutoConfig")
-    mode, size = ("", ()) if usage.text else _image_format(checkpoint)
+    mode, size = _image_format(checkpoint) if usage.media == "image" else ("", ())
     fields = [
         Template(usage.field).substitute(name=repr(name), mode=mode) for name in publication.data.inputs or ("text",)
     ]

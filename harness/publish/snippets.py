@@ -36,7 +36,7 @@ class Usage(NamedTuple):
     """Lines that ask a kind's model; `assets/kinds.toml` explains them."""
 
     answer: str
-    text: bool = True
+    media: str = ""
     loading: str = ""
     preprocess: str = ""
     field: str = ""
@@ -201,7 +201,7 @@ def code(publication: Publication) -> str:
 def packages(publication: Publication, graphs: bool = True) -> str:
     """Return the requirements of `loading`, as pip takes them, and of the processor."""
     usage = publication.usage
-    return loading(publication, graphs).packages + ("" if usage is None or usage.text else " pillow")
+    return loading(publication, graphs).packages + (" pillow" if usage and usage.media == "image" else "")
 
 
 def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:
@@ -226,9 +226,9 @@ def truncation(publication: Publication) -> str:
 
 
 def processor(publication: Publication) -> str:
-    """Return the name of the class that loads the tokenizer or image processor."""
-    if USAGE[publication.data.kind].text:
-        return "AutoTokenizer"
+    """Return the name of the class that loads the tokenizer, image processor or feature extractor."""
+    if (media := USAGE[publication.data.kind].media) != "image":
+        return "AutoFeatureExtractor" if media else "AutoTokenizer"
     # By name, since AutoImageProcessor prefers torchvision's variants, whose pixels differ, where they exist.
     file = publication.folder / "preprocessor_config.json"
     try:

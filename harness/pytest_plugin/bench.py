@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 """Flipped rows in a failure's message; the result holds more."""
-JUDGED = ("verdict", "reasons", "recommended", "pareto", "min_score", "max_drop", "min_speedup", "broken_gate")
+JUDGED = (
+    "verdict", "reasons", "recommended", "pareto", "min_score", "max_drop", "min_speedup", "gate_batch", "broken_gate",
+)  # fmt: skip
 """Columns that a single case does not decide, or that its test judges by itself."""
 
 

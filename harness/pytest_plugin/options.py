@@ -48,7 +48,7 @@ def declare(add: Callable[..., None]) -> None:
     folder("--ship-results", help="folder of results (default: results/ beside the suites)")
     folder("--ship-artifacts", help="folder of checkpoints and artifacts (default: .artifacts/ beside the results)")
     number("--ship-tail", default=0, help="time N single calls after the decision, for percentiles (p99 needs 459)")
-    sizes = "rows per call: 1, by which gates are judged, then larger sizes (default: 1,16)"
+    sizes = "rows per call of each workload, rising, in the place of those that tasks declare (default there: 1,16)"
     add("--ship-batch-sizes", metavar="1,N", help=sizes)
     for name, excess in CONSTRAINTS.items():
         option, unit = f"--ship-{name.replace('_', '-')}", name.rpartition("_")[2].upper()
@@ -129,18 +129,16 @@ def spinning(options: Namespace) -> bool:
 
 
 def batch_sizes(options: Namespace) -> tuple[int, ...]:
-    """Return the batch sizes of the workloads; HarnessError unless they grow from 1."""
-    from harness.measure.samples import BATCHES
-
+    """Return the batch sizes in the place of those that tasks declare, if any; HarnessError unless they rise."""
     text = options.ship_batch_sizes
     if text is None:
-        return BATCHES
+        return ()
     words = text.split(",")
     sizes = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) < 10]
-    if list(map(str, sizes)) != words or sizes[0] != 1 or sizes != sorted(set(sizes)):
+    if list(map(str, sizes)) != words or sizes[0] < 1 or sizes != sorted(set(sizes)):
         raise HarnessError(
-            f"--ship-batch-sizes {text}: must be whole numbers separated by commas, rising from 1, because gates are "
-            "judged by single rows: 1,16,64,256"
+            f"--ship-batch-sizes {text}: must be whole numbers separated by commas, rising, the gate's batch among "
+            "them: 1,16,64,256"
         )
     return tuple(sizes)
 

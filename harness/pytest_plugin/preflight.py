@@ -20,7 +20,7 @@ from packaging.version import Version
 from harness.contracts.backend import Backend
 from harness.contracts.declarations import unknown
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
-from harness.data import images, reading, splits
+from harness.data import audio, images, reading, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.evaluation.score import unseen_change
@@ -31,7 +31,7 @@ from harness.util import locks
 from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
-from harness.util.machine import check_installed, check_onnxruntime
+from harness.util.machine import check_installed, check_onnxruntime, missing_module
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -228,14 +228,14 @@ def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
             if name not in classes:
                 choices = ", ".join(classes)
                 raise HarnessError(f"model {model.name}: {path} has no class {name}; expected one of {choices}")
-            _check_images(task, model, folder)
+            _check_media(task, model, folder)
         case Scratch(config=config):
             from transformers import CONFIG_MAPPING
 
             if (kind := config.get("model_type")) not in CONFIG_MAPPING:
                 problem = unknown("model_type", kind, get_close_matches(str(kind), CONFIG_MAPPING, n=5, cutoff=0))
                 raise HarnessError(f"model {model.name}: Scratch(config=…): {problem}")
-            _check_images(task, model, folder)
+            _check_media(task, model, folder)
         case Package() | Hub() | Local():
             return [f"{task.name}/{model.name}: {note}" for note in fit.check(task, model, folder)]
     return []
@@ -252,19 +252,24 @@ def _check_imports(model: str, path: Path, tree: ast.Module) -> None:
                 raise HarnessError(f"{problem}; move what it needs into it, or install that as a package")
 
 
-def _check_images(task: Task, model: Model, folder: Path) -> None:
-    """Raise HarnessError if a model from scratch has no processor, or the images do not fit it."""
-    if not task.kind.images and isinstance(model.source, Native):
+def _check_media(task: Task, model: Model, folder: Path) -> None:
+    """Raise HarnessError if a model from scratch has no processor, or images or recordings do not fit it."""
+    if not task.kind.media and isinstance(model.source, Native):
         return
     split = splits.load(task, folder)
     processor = task.kind.processor(model.source, None, split.train, task.inputs)
-    images.check_fit(f"model {model.name}", processor, split, task.inputs[0])
+    if task.kind.media == "audio":
+        audio.check_fit(f"model {model.name}", processor, split, task)
+    else:
+        images.check_fit(f"model {model.name}", processor, split, task.inputs[0])
 
 
 def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
     """Return a note if the training rows are very few; HarnessError for arguments that contradict the recipe."""
     for name in model.recipe.report_to:
         check_installed(name, f"model {model.name}: Recipe(report_to=…)")
+    if model.recipe.lora and (reason := missing_module("peft", '"shipbench[lora]"')):
+        raise HarnessError(f"model {model.name}: Recipe(lora=…): {reason}")
     if model.recipe.trainer:
         from transformers import TrainingArguments
 

@@ -160,6 +160,7 @@ class ShipSession:
             earlier, _ = self.selected.setdefault(str(case), (case, folder))
             if earlier != case:
                 raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
+        self._check_batches()
         declared: dict[str, tuple[Task, Path]] = {}
         for case, folder in selected:
             if declared.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
@@ -188,6 +189,17 @@ class ShipSession:
             self.progress.say(note)
         if self.options.ship_ray:
             self._send()
+
+    def _check_batches(self) -> None:
+        """Raise HarnessError unless a run measures what gates judge, and those of one comparison judge one batch."""
+        judged: dict[tuple[str, str, str], int] = {}
+        for case, _ in self.selected.values():
+            batch = case.batches(options.batch_sizes(self.options))[0]
+            if judged.setdefault(_place(case), batch) != batch:
+                raise HarnessError(
+                    f"{case}: its gate judges speed at batch {batch}, that of another backend of its comparison at "
+                    f"batch {judged[_place(case)]}; declare one batch for all backends of a model"
+                )
 
     def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""

@@ -22,12 +22,11 @@ from harness.verdicts.comparability import COMPARISON_KEY, comparisons, differen
 from harness.verdicts.speed import own_speedup, precompute_speedups
 from harness.verdicts.table import Row, case_rows, to_frame
 
-BATCH = 1  # whose speed-up is followed
 GIT = ("git", "-c", "core.quotePath=false", "-c", "log.showSignature=false")
 TYPES = {
     "boolean": ("recommended", "pareto", "in_last_run"),
-    "Int64": ("arms", "batch", "gained", "launches", "lost", "rounds", "rows", "seeds", "source_gained", "source_lost",
-              "threads"),
+    "Int64": ("arms", "batch", "gained", "gate_batch", "launches", "lost", "rounds", "rows", "seeds",
+              "source_gained", "source_lost", "threads"),
     "string": (*COMPARISON_KEY, "backend", "broken_gate", "commit", "committed", "compared_with", "cpu", "created",
                "error", "first_commit", "measurement", "metric", "other_scores", "reasons", "status", "verdict"),
 }  # fmt: skip
@@ -55,7 +54,7 @@ class Point(NamedTuple):
     result: Result
     """Without samples and answers, so that thousands fit into memory."""
     speedup: Interval | None
-    """At batch 1; None for the reference, and without a valid one, for the reason in `why`."""
+    """At the judged batch; None for the reference, and without a valid one, for the reason in `why`."""
     why: str
     score: float | None
     workload: Workload | None
@@ -195,7 +194,7 @@ def _git(folder: Path, *words: str) -> bytes:
 
 def point_of(result: Result) -> Point:
     """Return the part of a result that a history needs."""
-    series = [series for series in result.series if series.workload.batch == BATCH][:1]
+    series = result.series[:1]
     why, is_reference = why_no_speed(result, series), result.backend == REFERENCE
     return Point(
         result=replace(result, series=(), answers=None, reference_process=None, seeds=(), notes=()),

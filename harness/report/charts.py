@@ -25,6 +25,7 @@ from harness.results.schema import Result
 from harness.stats.intervals import Interval, format_ratio
 from harness.util.text import one_line
 from harness.verdicts.accuracy import format_drop, score_drop, unit
+from harness.verdicts.comparability import judged_batch
 from harness.verdicts.recommendation import pareto_front
 from harness.verdicts.speed import break_even, flatten, noise_floor, own_speedup, startup_ms
 
@@ -117,7 +118,7 @@ def plot_speedups(group: Sequence[Result]) -> Picture | None:
 
 
 def plot_tradeoff(group: Sequence[Result]) -> Picture | None:
-    """Plot drop against speed-up at batch 1; None for fewer than two backends with a drop."""
+    """Plot drop against speed-up at the judged batch; None for fewer than two backends with a drop."""
     drops = [(result, drop) for result in group if (drop := score_drop(result)) is not None]
     if len(drops) < 2:
         return None
@@ -149,7 +150,7 @@ def plot_tradeoff(group: Sequence[Result]) -> Picture | None:
         axes.annotate("allowed", (1, allowed), xycoords=("axes fraction", "data"), ha="right", va="bottom")
     axes.invert_yaxis()
     _log_axis(axes, "×")
-    axes.set_xlabel("times the reference's speed, batch 1")
+    axes.set_xlabel(f"times the reference's speed, batch {judged_batch(group)}")
     axes.set_ylabel(f"drop ({unit(metric)})")
     _add_legend(axes)
     names = ", ".join(result.backend for result in best)
@@ -158,7 +159,7 @@ def plot_tradeoff(group: Sequence[Result]) -> Picture | None:
 
 
 def plot_latencies(group: Sequence[Result]) -> Picture:
-    """Plot the distribution of latency over the rounds at batch 1."""
+    """Plot the distribution of latency over the rounds at the judged batch."""
     figure, axes = _canvas(2.6)
     texts = []
     for result in group:
@@ -171,7 +172,8 @@ def plot_latencies(group: Sequence[Result]) -> Picture:
         )  # fmt: skip
         texts.append(f"{result.backend} {ms[0]:.3g}, {median(ms):.3g} and {ms[-1]:.3g} ms")
     _log_axis(axes, "")
-    axes.set_xlabel("ms per call, batch 1" + (", mean of a block" if group[0].series[0].loops > 1 else ""))
+    mean = ", mean of a block" if group[0].series[0].loops > 1 else ""
+    axes.set_xlabel(f"ms per call, batch {judged_batch(group)}{mean}")
     axes.set_ylabel("share of rounds, %")
     _add_legend(axes)
     caption = "share of rounds that took no longer; marks are medians"

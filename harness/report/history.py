@@ -92,7 +92,7 @@ def sentences(history: History, case: CaseHistory) -> Iterator[str]:
         run = f"the run of {result.created[:10]}{measured}, committed in {added}"
         yield f"not comparable with earlier runs: {cause}, since {run}"
     for why, number in Counter(point.why for point in case.points if point.why).items():
-        yield f"{number} of {len(case.points)} runs without a speed-up at batch 1: {first_line(why)}"
+        yield f"{number} of {len(case.points)} runs without a speed-up: {first_line(why)}"
 
 
 def plot_case(case: CaseHistory) -> tuple[Figure, str] | None:
@@ -133,7 +133,7 @@ def _plot_speedups(axes: Any, case: CaseHistory) -> None:
     axes.plot(missing, [0.02] * len(missing), "x", color=FAINT, markersize=4, transform=axes.get_xaxis_transform())
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}×"))
-    axes.set_ylabel("speed-up, batch 1")
+    axes.set_ylabel("speed-up")
 
 
 def _plot_scores(axes: Any, scores: list[tuple[int, float]]) -> None:

@@ -19,11 +19,11 @@ from harness.stats.intervals import Interval, lead_with_bound
 from harness.training.loops import RUNS
 from harness.util.text import error_text, escape_markdown, one_line
 from harness.verdicts.accuracy import score_drop
-from harness.verdicts.comparability import comparisons
+from harness.verdicts.comparability import comparisons, judged_batch
 from harness.verdicts.machines import Prices, candidates
 from harness.verdicts.recommendation import recommend
 from harness.verdicts.speed import own_speedup
-from harness.verdicts.table import first_and_last
+from harness.verdicts.table import shown_rows
 from harness.verdicts.verdict import shortfalls, verdict
 
 TITLE = "comparison"
@@ -79,8 +79,9 @@ def _row(group: Sequence[Result]) -> dict[str, str]:
     return {
         "task / model": f"{first.task} / {first.model}",
         "on": f"{first.device}, {first.environment.machine}",
+        "batch": str(judged_batch(group)),
         "ship": best.backend if best else f"nothing: {reason}",
-        "speed-up, batch 1": lead_with_bound(gain) if gain else "1x" if best else "",
+        "speed-up": lead_with_bound(gain) if gain else "1x" if best else "",
         "drop (points)": f"{signed_drop(drop, metric)}{named_unit(metric)}" if drop else "",
         "other backends": ", ".join(others),
     }
@@ -152,7 +153,7 @@ def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iter
         folder = artifacts / RUNS / f"{name}.{first.created.replace(':', '-')}"
         figures = {
             f"{figure}/{cells['backend']}": float(cells[figure])
-            for cells, _ in first_and_last(group)
+            for cells, *_ in shown_rows(group)
             for figure in FIGURES
             if not is_missing(cells[figure])
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
@@ -17,10 +17,10 @@ from harness.report.charts import inline, pictures
 from harness.report.integrations import failures, status_line
 from harness.results.schema import Finals, Result
 from harness.util.text import one_line
-from harness.verdicts.comparability import batch_sizes, comparisons
+from harness.verdicts.comparability import comparisons, judged_batch
 from harness.verdicts.machines import Prices, candidates
 from harness.verdicts.recommendation import recommend
-from harness.verdicts.table import Cells, first_and_last
+from harness.verdicts.table import Cells, Shown, shown_batches, shown_rows
 
 ASSETS = resources.files("harness.report") / "assets"
 
@@ -91,22 +91,24 @@ def _verdict_table(groups: Sequence[list[Result]]) -> tuple[list[str], list[dict
     for row in rows:
         row["cells"] = [row["cells"][at] for at in shown]
     metrics = (result.data.metric for group in groups for result in group if result.data)
+    pairs = [shown_batches(group) for group in groups]
     units = {
-        "batch": _largest_batch(groups),
+        "judged": _named_batch({judged for judged, _ in pairs} or {1}, "judged"),
+        "other": _named_batch({other for judged, other in pairs if other != judged} or {16}, "other"),
         "unit": "points, or as named" if any(map(tables.named_unit, metrics)) else "points",
     }
     return [tables.COLUMNS[at].title.format(**units) for at in shown], rows
 
 
-def _largest_batch(groups: Iterable[list[Result]]) -> str:
-    """Name the largest batch, which may differ between comparisons."""
-    sizes = sorted({max(sizes) for group in groups if (sizes := batch_sizes(group))} - {1}) or [16]
-    return f"batch {sizes[0]}" if len(sizes) == 1 else f"largest batch ({sizes[0]} to {sizes[-1]})"
+def _named_batch(sizes: Collection[int], which: str) -> str:
+    """Name a batch, which may differ between comparisons."""
+    return f"batch {min(sizes)}" if len(sizes) == 1 else f"{which} batch ({min(sizes)} to {max(sizes)})"
 
 
 def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
     """Yield a row of the verdict table per case; a cell has a text and a value to sort by."""
-    for first, last in first_and_last(group):
+    for shown in shown_rows(group):
+        first = shown.judged
         word = first["verdict"]
         yield {name: first[name] for name in ("machine", "task", "model", "device", "backend")} | {
             "anchor": _anchor(group),
@@ -115,13 +117,13 @@ def _rows(group: list[Result]) -> Iterator[dict[str, Any]]:
             "sign": SIGNS[word],
             "broken_gate": first["broken_gate"] or "",
             "why": _why_not(first),
-            "cells": [_cell(column, first, last) for column in tables.COLUMNS],
+            "cells": [_cell(column, shown) for column in tables.COLUMNS],
         }
 
 
-def _cell(column: tables.Column, first: Cells, last: Cells) -> dict[str, str]:
-    cells = last if column.largest else first
-    repeats = column.name == "speedup" and column.largest and last is first  # only one batch size was measured
+def _cell(column: tables.Column, shown: Shown) -> dict[str, str]:
+    cells: Cells = getattr(shown, column.of)
+    repeats = column.of == "other" and shown.other is shown.judged  # only one batch size was measured
     text, value = "" if repeats else column.text(cells), cells[column.name]
     text += tables.named_unit(cells["metric"]) if column.name == "drop" and text else ""
     return {"text": text, "value": "" if tables.is_missing(value) else f"{value:.6g}"}
@@ -157,8 +159,8 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "created": sorted({result.created for result in group}),
         "throughput": _table(tables.THROUGHPUT, tables.throughput(group)),
         "details": [
-            _table(tables.STARTUP, tables.startup(first_and_last(group))),
-            _table(tables.LENGTHS, tables.by_length(group)),
+            _table(tables.STARTUP.format(batch=judged_batch(group)), tables.startup(shown_rows(group))),
+            _table(tables.LENGTHS.format(batch=judged_batch(group)), tables.by_length(group)),
         ],
         "data": _data(group),
     }

@@ -12,6 +12,7 @@ from harness.results.schema import Finals, Result, Seed, Series
 from harness.stats.intervals import format_bounds, format_ratio, join_names
 from harness.util.machine import Environment
 from harness.verdicts.accuracy import collapse_sentence, is_collapsed, score_drop, sound_scores
+from harness.verdicts.comparability import judged_batch
 from harness.verdicts.recommendation import pareto_front, recommend, slower_batches, winner
 from harness.verdicts.remedy import remedies
 from harness.verdicts.speed import flatten, launch_spread, noise_floor, speedup_over
@@ -38,8 +39,10 @@ def obstacle(group: list[Result]) -> str:
 
 
 def place(group: list[Result]) -> str:
-    """Name a comparison in a few words."""
-    return f"{group[0].task}/{group[0].model}{f' on {group[0].device}' if group[0].device != 'cpu' else ''}"
+    """Name a comparison in a few words: with its device and the judged batch, unless these are the usual ones."""
+    device, batch = group[0].device, judged_batch(group)
+    name = f"{group[0].task}/{group[0].model}{f' on {device}' if device != 'cpu' else ''}"
+    return f"{name} at batch {batch}" if batch > 1 else name
 
 
 def finals_recommendation(finals: Finals, mark: str = "**") -> str:
@@ -76,13 +79,13 @@ def explanations(group: list[Result]) -> list[str]:
     texts = ", ".join(f"{name} {100 * spread:.1f} %" for name, spread in spreads.items() if spread is not None)
     launches = [f"Standard deviation of speed-ups between launches: {texts}."] if texts else []
     return [
-        *reasons, *larger_batches(group), *metric_readings(group), *other_scores(group), *float_layers(group),
+        *reasons, *other_batches(group), *metric_readings(group), *other_scores(group), *float_layers(group),
         *exporters(group), *pareto, *spread_of_seeds(group), *launches,
     ]  # fmt: skip
 
 
-def larger_batches(group: list[Result]) -> list[str]:
-    """Name backends that are proven slower at larger batches only; the recommendation says so of its own."""
+def other_batches(group: list[Result]) -> list[str]:
+    """Name backends proven slower at other batches than the judged one; the recommendation says so of its own."""
     best = recommend(group)[0]
     others = [
         (r, phrases) for r in group if r is not best and r.backend != REFERENCE and (phrases := slower_batches(r))
@@ -124,7 +127,7 @@ def float_layers(group: list[Result]) -> list[str]:
         cost = ""
         if plain and result.series:
             gain = format_ratio(speedup_over(plain[0], result.series[0]))
-            cost = f"; at batch 1 it is {gain} as fast as {info['guards']}"
+            cost = f"; at batch {result.series[0].workload.batch} it is {gain} as fast as {info['guards']}"
         sentences.append(f"{result.backend} keeps layers in float: {', '.join(layers[:LAYERS_SHOWN])}{more}{cost}.")
     return sentences
 

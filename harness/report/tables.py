@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,17 @@ from harness.results.schema import Finalist, Finals, Result, Series
 from harness.stats.intervals import Interval, format_bounds
 from harness.util.text import escape_cell, one_line
 from harness.verdicts.accuracy import own_decimals, unit
-from harness.verdicts.comparability import batch_sizes, comparisons
+from harness.verdicts.comparability import batch_sizes, comparisons, judged_batch
 from harness.verdicts.recommendation import standing, winner
 from harness.verdicts.speed import flatten, median_ms, startup_ms
-from harness.verdicts.table import Cells, first_and_last, rows_per_s
+from harness.verdicts.table import Shown, rows_per_s, shown_batches, shown_rows
 
 THROUGHPUT = "Rows/s by batch size; empty where not measured or out of memory:"
-STARTUP = "Startup in ms, median over fresh processes, and upper bounds of latency percentiles, batch 1:"
-LENGTHS = "Median ms at batch 1, and speed-up, by length of a row's first input:"
+STARTUP = "Startup in ms, median over fresh processes, and upper bounds of latency percentiles, batch {batch}:"
+LENGTHS = "Median ms at batch {batch}, and speed-up, by length of a row's first input:"
 
 TERMINAL = (
-    sentences.larger_batches, sentences.metric_readings, sentences.other_scores, sentences.float_layers,
+    sentences.other_batches, sentences.metric_readings, sentences.other_scores, sentences.float_layers,
     sentences.exporters, sentences.spread_of_seeds, sentences.disturbances, sentences.noise,
 )  # fmt: skip
 """Sentences that the terminal shows of a comparison; files have more."""
@@ -51,15 +51,15 @@ def document(sections: Iterable[str]) -> str:
 
 def section(group: list[Result]) -> str:
     """Return one comparison in Markdown: recommendation, tables, explanations, provenance."""
-    first, cases = group[0], list(first_and_last(group))
+    first, cases = group[0], list(shown_rows(group))
     parts = [
         f"## {first.task} / {first.model} on {first.device}, machine {first.environment.machine}",
         sentences.recommendation(group),
-        markdown(_case_view(cases)),
+        markdown(_case_view(group, cases)),
         bullets([*sentences.explanations(group), *sentences.disturbances(group)]),
     ]
     for title, view in ((THROUGHPUT, throughput(group)), (STARTUP, startup(cases)), (LENGTHS, by_length(group))):
-        parts += [title, markdown(view)] if len(view) else []
+        parts += [title.format(batch=judged_batch(group)), markdown(view)] if len(view) else []
     return "\n\n".join(part for part in [*parts, sentences.provenance(group)] if part) + "\n"
 
 
@@ -89,7 +89,7 @@ def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> s
     """Return comparisons and finals for the terminal: fewer columns, verdicts in one word."""
     parts = []
     for group in comparisons(results):
-        view = _case_view(list(first_and_last(group))).drop(columns=["MB", "peak RSS (MB)"])
+        view = _case_view(group, list(shown_rows(group))).drop(columns=["MB", "peak RSS (MB)"])
         view["verdict"] = view["verdict"].str.partition(":")[0]
         by_batch = throughput(group)
         parts += [
@@ -108,7 +108,7 @@ def terminal_text(results: Iterable[Result], finals: Iterable[Finals] = ()) -> s
 
 
 def summary_table(groups: Iterable[list[Result]], finals: Iterable[Finals] = ()) -> str:
-    """Return a table of one row per comparison and finals: what to ship, and what is proven of it at batch 1."""
+    """Return a table of one row per comparison and finals: what to ship, and what is proven of it."""
     rows = [SUMMARY, *map(_summary_row, groups), *map(_finals_summary, finals)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = ("<", "<", *">" * (len(SUMMARY) - 2))
@@ -118,7 +118,7 @@ def summary_table(groups: Iterable[list[Result]], finals: Iterable[Finals] = ())
 
 def _summary_row(group: list[Result]) -> tuple[str, ...]:
     name = sentences.place(group)
-    best = next((first for first, _ in first_and_last(group) if first["recommended"]), None)
+    best = next((shown.judged for shown in shown_rows(group) if shown.judged["recommended"]), None)
     if best is None:
         return name, "nothing", "", "", ""
     drop = "0" if best["backend"] == REFERENCE else _proven_drop(best["drop_high"], best["metric"])
@@ -158,10 +158,11 @@ def render(view: pd.DataFrame, form: str = "simple", left: Collection[str] = LEF
 
 def case_line(result: Result) -> str:
     """Summarise one case in some fifty characters: its verdict, and what is proven."""
-    ((cells, _),) = first_and_last([result])
+    ((cells, *_),) = shown_rows([result])
     if result.error is not None:
         return f"{result.status:9}  {result.error.stage}: {first_line(result.error.message)}"
-    speed = [_proven_speedup(cells), f"{number(cells['median_ms'], 3)} ms"] if cells["batch"] else ["not timed"]
+    batch = f" at batch {cells['batch']}" if (cells["batch"] or 1) > 1 else ""
+    speed = [_proven_speedup(cells), f"{number(cells['median_ms'], 3)} ms{batch}"] if cells["batch"] else ["not timed"]
     if result.backend == REFERENCE or is_missing(cells["drop"]):
         parts = [*speed[-1:], f"score {score_text(cells['score'], cells['metric']) or 'undefined'}"]
     else:
@@ -175,17 +176,17 @@ class Column(NamedTuple):
     """A figure of a case."""
 
     title: str
-    """`{batch}` stands for the largest batch, `{unit}` for that of drops."""
+    """`{judged}` and `{other}` stand for batches, `{unit}` for that of drops."""
     name: str
     """In the tidy table."""
     text: Callable[[Mapping[str, Any]], str]
-    largest: bool = False
-    """Taken at the largest batch instead of batch 1."""
+    of: Literal["judged", "other", "largest"] = "judged"
+    """Row of `Shown` that it is taken from."""
     optional: bool = False
     """Left out where no case has it."""
 
 
-def _numeric(title: str, name: str, digits: int = 3, decimals: int | None = None, **changed: bool) -> Column:
+def _numeric(title: str, name: str, digits: int = 3, decimals: int | None = None, **changed: Any) -> Column:
     return Column(title, name, lambda cells: number(cells[name], digits, decimals), **changed)
 
 
@@ -227,11 +228,11 @@ def named_unit(metric: str | None) -> str:
 _proven_speedup = partial(_interval_cell, name="speedup", of_reference="1×", write=_proven_ratio)
 
 COLUMNS = (
-    Column("speed-up, batch 1", "speedup", speedup_cell),
+    Column("speed-up, {judged}", "speedup", speedup_cell),
     _numeric("ms", "median_ms"),
-    Column("speed-up, {batch}", "speedup", speedup_cell, largest=True),
-    _numeric("rows/s", "rows_per_s", largest=True),
-    _numeric("tokens/s", "tokens_per_s", largest=True, optional=True),
+    Column("speed-up, {other}", "speedup", speedup_cell, of="other"),
+    _numeric("rows/s", "rows_per_s", of="largest"),
+    _numeric("tokens/s", "tokens_per_s", of="largest", optional=True),
     Column("score", "score", lambda cells: score_text(cells["score"], cells["metric"])),
     Column("drop ({unit})", "drop", drop_cell),
     _numeric("MB", "size_mb"),
@@ -241,16 +242,16 @@ COLUMNS = (
 """Figures that tables and the page show of a case."""
 
 
-def _case_view(cases: Sequence[tuple[Cells, Cells]]) -> pd.DataFrame:
+def _case_view(group: list[Result], cases: Sequence[Shown]) -> pd.DataFrame:
     """Return one row per case; `*` marks the recommended one."""
-    largest = max((last["batch"] for _, last in cases if last["batch"]), default=16)
-    metric = next((first["metric"] for first, _ in cases if first["metric"]), "")
-    titles = {column: column.title.format(batch=f"batch {largest}", unit=unit(metric)) for column in COLUMNS}
+    judged, other = (f"batch {size}" for size in shown_batches(group))
+    metric = next((shown.judged["metric"] for shown in cases if shown.judged["metric"]), "")
+    titles = {column: column.title.format(judged=judged, other=other, unit=unit(metric)) for column in COLUMNS}
     view = pd.DataFrame(
-        {"backend": f"{first['backend']}{' *' if first['recommended'] else ''}"}
-        | {title: column.text(last if column.largest else first) for column, title in titles.items()}
-        | {"verdict": _verdict_cell(first)}
-        for first, last in cases
+        {"backend": f"{shown.judged['backend']}{' *' if shown.judged['recommended'] else ''}"}
+        | {title: column.text(getattr(shown, column.of)) for column, title in titles.items()}
+        | {"verdict": _verdict_cell(shown.judged)}
+        for shown in cases
     )
     return view.drop(columns=[c.title for c in COLUMNS if c.optional and not view[c.title].any()])
 
@@ -278,7 +279,7 @@ def throughput(group: list[Result]) -> pd.DataFrame:
     )
 
 
-def startup(cases: Iterable[tuple[Cells, Cells]]) -> pd.DataFrame:
+def startup(cases: Iterable[Shown]) -> pd.DataFrame:
     """Return the phases of each backend's startup, when it pays off, and bounds of its latency's percentiles."""
     return pd.DataFrame(
         {
@@ -290,13 +291,13 @@ def startup(cases: Iterable[tuple[Cells, Cells]]) -> pd.DataFrame:
             "pays off after (requests)": requests(cells["break_even_requests"]),
             **{f"p{share} ≤": number(cells[f"p{share}_bound_ms"], 3) for share in (90, 95, 99)},
         }
-        for cells, _ in cases
+        for cells, *_ in cases
         if cells["startup_ms"] is not None
     )
 
 
 def by_length(group: list[Result]) -> pd.DataFrame:
-    """Return median ms and speed-up at batch 1, a column for each range of input lengths.
+    """Return median ms and speed-up at the judged batch, a column for each range of input lengths.
 
     Empty where all rows have one length, or rounds are too few to fill several ranges.
     """

@@ -103,8 +103,8 @@ def test_attribute_docstrings_are_checked_too():
 
 def test_code_outside_tests_stays_small():
     paths = modules("tests/").values()
-    assert len(paths) <= 168
-    assert sum(len(path.read_text().splitlines()) for path in paths) <= 26_480
+    assert len(paths) <= 172
+    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_100
 
 
 def test_readme_is_short():

@@ -23,12 +23,14 @@ import numpy as np
 
 from harness import checkpoint
 from harness.contracts.kind import EncodedRows, omit
+from harness.contracts.sources import adapter_base
 from harness.contracts.vetting import offline
-from harness.data import images, reading, splits
+from harness.data import audio, images, reading, splits
 from harness.data.layout import POINTER
 from harness.errors import HarnessError, brief_error
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS, settings_of
+from harness.training import lora
 from harness.training.train import label_order
 from harness.util.console import current
 from harness.util.forward import ignored_names
@@ -223,8 +225,8 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
     """Check for parts of a model that are not read: adapters, quantized weights."""
     if (adapter := fit.pretrained / "adapter_config.json").is_file():
         yield (
-            f"{adapter} declares a PEFT adapter, which is not applied: merge it into the model with "
-            "merge_and_unload(), and save that"
+            f"{adapter} declares a PEFT adapter of {adapter_base(fit.pretrained)}, which is not applied: merge it into "
+            "that model with merge_and_unload() and save the whole, or move it to a folder of its own"
         )
     for name in CONFIGS:
         file = fit.pretrained / name
@@ -379,6 +381,12 @@ def _misfits(fit: Fit) -> Iterator[str]:
         yield f"{fit.pretrained}: {broken[0]} holds NaN or infinity, as do {len(broken)} weights; train it again"
 
 
+def _targets(fit: Fit) -> Iterator[str]:
+    """Check that the model has the layers to which an adapter is to be added."""
+    if fit.model.recipe.lora is not None:
+        yield from lora.misfits(fit.loaded[0], fit.model.recipe.lora)
+
+
 def _padding(fit: Fit) -> Iterator[str]:
     """Check the token that fills batches up, which no row holds."""
     model, pad = fit.loaded[0], getattr(fit.processor, "pad_token_id", None)
@@ -506,8 +514,10 @@ def _rows(fit: Fit) -> Iterator[str]:
         examples = fit.task.kind.encode(fit.processor, rows, fit.task.inputs, fit.model.max_length)
         if not fit.model.is_used_as_is:
             fit.task.kind.targets(EncodedRows(fit.processor, rows, fit.task.inputs, examples))
-        if fit.task.kind.images:
+        if fit.task.kind.media == "image":
             images.check_fit(f"model {fit.model.name}", fit.processor, fit.split, fit.task.inputs[0])
+        elif fit.task.kind.media == "audio":
+            audio.check_fit(f"model {fit.model.name}", fit.processor, fit.split, fit.task)
         return
     limits = {"vocabulary": ("token", scan.vocabulary), "types": ("token_type_ids of", scan.types)}
     for name, (noun, limit) in limits.items():
@@ -617,7 +627,7 @@ def _padding_notes(fit: Fit) -> Iterator[str]:
 
 FILE_CHECKS: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
 CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _labels_of_head)
-PART_CHECKS: tuple[Check, ...] = (_misfits, _padding)
+PART_CHECKS: tuple[Check, ...] = (_misfits, _targets, _padding)
 ROW_CHECKS: tuple[Check, ...] = (_rows,)
 RUN_CHECKS: tuple[Check, ...] = (_answers,)
 NOTES: tuple[Check, ...] = (_weight_notes, _setting_notes, _row_notes, _padding_notes)

@@ -258,8 +258,9 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
     from transformers import Trainer
 
     recipe, decaying = job.model.recipe, set(Trainer.get_decay_parameter_names(None, job.module))
-    weights = [parameter for name, parameter in job.module.named_parameters() if name in decaying]
-    others = [parameter for name, parameter in job.module.named_parameters() if name not in decaying]
+    trained = [(name, parameter) for name, parameter in job.module.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in trained if name in decaying]
+    others = [parameter for name, parameter in trained if name not in decaying]
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 

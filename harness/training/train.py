@@ -16,6 +16,7 @@ from harness.data import reading, splits
 from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, brief_error
+from harness.training import lora
 from harness.training.loops import Job, native_loop, trainer_loop
 from harness.util.console import quiet
 from harness.util.forward import check_native, ignored_names
@@ -81,6 +82,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             count = 1 if kind.label == "number" else len(split.labels)
             check_native(f"model {model.name}", module, tensors, count, rank)
         if not model.is_used_as_is:
+            adapter = lora.attach(f"model {model.name}", module, model.recipe.lora) if model.recipe.lora else None
             _check_trainable(f"model {model.name}", module)
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
@@ -101,6 +103,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             if job.drops_last:
                 info["notes"].append("one training row of each epoch is left out: it would be a batch of its own")
             info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
+            if adapter is not None:
+                info["notes"].append(lora.merge(adapter, model.source, out))
         if reason := _fixed_length(probed, module.cpu()):
             info |= {"fixed_length": True}
             info["notes"].append(

@@ -41,8 +41,14 @@ def batch_sizes(group: Iterable[Result]) -> list[int]:
     return sorted({series.workload.batch for result in group for series in result.series})
 
 
+def judged_batch(group: Iterable[Result]) -> int:
+    """Return the batch size at which the newest of the timed cases was judged; 1 if none was timed."""
+    timed = max((result for result in group if result.series), key=lambda result: result.created, default=None)
+    return timed.series[0].workload.batch if timed else 1
+
+
 def check_comparable(results: Iterable[Result]) -> None:
-    """Raise Incomparable, naming the fields, if environments, test rows or checkpoints differ."""
+    """Raise Incomparable, naming the fields, if environments, test rows, checkpoints or the gates' batches differ."""
     first, *others = results
     own = _identity(first)
     for other in others:
@@ -56,6 +62,7 @@ def _identity(result: Result) -> dict[str, Any]:
     fields = {f"environment {name}": value for name, value in result.environment.comparable().items()}
     return fields | {
         "test rows": result.data.sha256.get("test") if result.data else None,
+        "batch of the gate": result.gate.batch if result.gate else 1,
         "checkpoint": result.checkpoint.info.get("weights_sha256") if result.checkpoint else None,
     }
 

@@ -74,7 +74,7 @@ def last_run(group: Iterable[Result]) -> str:
 
 
 def slower_batches(result: Result) -> list[str]:
-    """Return a phrase for each batch beyond the first at which the backend is proven slower than the reference."""
+    """Return a phrase for each batch but the judged one at which the backend is proven slower than the reference."""
     return [
         f"{lead_with_bound(gains[0])} at batch {series.workload.batch}"
         for series in result.series[1:]
@@ -85,7 +85,7 @@ def slower_batches(result: Result) -> list[str]:
 def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
     best = max(shippable, key=lambda result: own_speedup(result.series[0]).estimate)
     gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
-    reason = f"{lead_with_bound(gain)} the reference's speed at batch 1"
+    reason = f"{lead_with_bound(gain)} the reference's speed at batch {best.series[0].workload.batch}"
     if drop is not None and best.data is not None and gate is not None:
         metric, allowed = best.data.metric, format_allowed(gate.max_drop, best.data.metric)
         subject = metric if in_points(metric) else "score"
@@ -113,6 +113,7 @@ def _why_no_other(eligible: Sequence[Result], broken: Sequence[str]) -> str:
     words = ", ".join(f"{result.backend}: {_word(result)}" for result in contenders)
     gate = contenders[0].gate
     aim = f"to reach min_speedup={gate.min_speedup:g}" if gate and gate.min_speedup is not None else "faster"
+    aim += f" at batch {gate.batch}" if gate and gate.batch > 1 else ""
     reason = f"no other backend is proven {aim} within the allowed drop ({words})"
     return f"{reason}; these break their gate{_in_brackets(broken)}" if broken else reason
 
@@ -134,7 +135,7 @@ def _word(result: Result) -> str | None:
 
 
 def _speed(result: Result) -> Interval:
-    """Return the speed-up at batch 1; the reference's is 1 with the bounds of the control."""
+    """Return the speed-up at the judged batch; the reference's is 1 with the bounds of the control."""
     if result.backend == REFERENCE:
         noise = noise_floor(result.series[0])
         return Interval(1.0, min(1.0, noise.low), max(1.0, noise.high))

@@ -133,7 +133,7 @@ def why_invalid(series: Series) -> str | None:
 
 
 def break_even(result: Result) -> float | None:
-    """Return the requests at batch 1 after which a slower startup has paid for itself; None if not measured.
+    """Return the requests of the judged batch after which a slower startup has paid for itself; None if not measured.
 
     Infinite if the backend answers no faster; else zero if it starts no later.
     """

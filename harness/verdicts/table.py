@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,12 +16,15 @@ from harness.results.schema import Result, Series
 from harness.stats.intervals import Interval, percentile_bound
 from harness.verdicts import speed
 from harness.verdicts.accuracy import counts_rows, provable_drop, score_drop
-from harness.verdicts.comparability import COMPARISON_KEY, batch_sizes, comparisons
+from harness.verdicts.comparability import COMPARISON_KEY, batch_sizes, comparisons, judged_batch
 from harness.verdicts.recommendation import last_run, memory_mb, pareto_front, recommend, size_mb
 from harness.verdicts.verdict import shortfalls, verdict
 
-TIMED = ("batch", "speedup", "speedup_low", "speedup_high", "rows_per_s", "tokens_per_s")
-"""Columns that tables show of the largest batch."""
+TIMED = (
+    "batch", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms", "rows_per_s", "tokens_per_s", "speedup",
+    "speedup_low", "speedup_high",
+)  # fmt: skip
+"""Columns that tables show of a batch size."""
 
 ANSWERS = (
     "score", "rows", "lost", "gained", "agreement", "compared_with", "source_lost", "source_gained", "source_agreement",
@@ -32,12 +35,13 @@ ANSWERS = (
 COLUMNS = [
     *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "in_last_run", "batch",
     "rounds", "launches", "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms",
-    "rows_per_s", "tokens_per_s", "speedup", "speedup_low", "speedup_high", "min_speedup", "noise", "noise_low",
-    "noise_high", "metric", "score", "other_scores", "min_score", "max_score", "rows", "drop", "drop_low", "drop_high",
-    "max_drop", "provable_drop", "broken_gate", "lost", "gained", "agreement", "compared_with", "source_lost",
-    "source_gained", "source_agreement", "largest_difference", "size_mb", "peak_rss_mb", "peak_vram_mb",
-    "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms", "break_even_requests", "seeds",
-    "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created", "commit", "error",
+    "rows_per_s", "tokens_per_s", "speedup", "speedup_low", "speedup_high", "min_speedup", "gate_batch", "noise",
+    "noise_low", "noise_high", "metric", "score", "other_scores", "min_score", "max_score", "rows", "drop",
+    "drop_low", "drop_high", "max_drop", "provable_drop", "broken_gate", "lost", "gained", "agreement",
+    "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
+    "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms",
+    "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created",
+    "commit", "error",
 ]  # fmt: skip
 
 UNITY = Interval(1.0, 1.0, 1.0)
@@ -99,13 +103,32 @@ def noise_levels(group: Iterable[Result]) -> dict[tuple[str, int], Series]:
     }
 
 
-def first_and_last(group: list[Result]) -> Iterator[tuple[Cells, Cells]]:
-    """Yield each case's row at the gate's workload and at the comparison's largest batch, empty if not timed there."""
-    largest = max(batch_sizes(group), default=None)
+class Shown(NamedTuple):
+    """The rows of a case that tables show; figures of a batch at which it was not timed are None."""
+
+    judged: Cells
+    """At the batch that the gate judges."""
+    other: Cells
+    """At the largest other batch, or the smallest if the judged one is the largest."""
+    largest: Cells
+    """The one of the two with more rows per call."""
+
+
+def shown_batches(group: Iterable[Result]) -> tuple[int, int]:
+    """Return the judged batch size, and the other one that tables show; twice the same if there is no other."""
+    group = list(group)
+    judged, sizes = judged_batch(group), batch_sizes(group) or [1, 16]
+    return judged, sizes[-1] if sizes[-1] != judged else sizes[0]
+
+
+def shown_rows(group: list[Result]) -> Iterator[Shown]:
+    """Yield the rows of each case."""
+    judged, other = shown_batches(group)
     for _, rows in groupby(case_rows(group), itemgetter(COLUMNS.index("backend"))):
         cells = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-        first, last = cells[0], cells[-1]
-        yield first, last if last["batch"] == largest else last | dict.fromkeys(TIMED)
+        by_batch, empty = {row["batch"]: row for row in cells}, cells[0] | dict.fromkeys(TIMED)
+        first, second = by_batch.get(judged, empty), by_batch.get(other, empty)
+        yield Shown(first, second, max((judged, first), (other, second), key=itemgetter(0))[1])
 
 
 def rows_per_s(series: Series) -> float:
@@ -154,6 +177,7 @@ def _gate(result: Result) -> Cells:
         return {}
     return {
         **{name: getattr(result.gate, name) for name in ("min_score", "max_score", "max_drop", "min_speedup")},
+        "gate_batch": result.gate.batch,
         "broken_gate": ("; ".join(shortfalls(result)) if result.status == "ok" else "") or None,
     }
 

@@ -138,7 +138,8 @@ def _broken_limits(result: Result) -> Iterator[tuple[Word, str]]:
     if gate.min_speedup is not None and result.series and why_invalid(result.series[0]) is None:
         gains = own_speedups(result.series[0])
         if all_reach(gains, gate.min_speedup) is False:
-            yield "below", f"speed-up {_both_workers(gains)} is below min_speedup={gate.min_speedup:g}"
+            limit = f"min_speedup={gate.min_speedup:g} (batch {result.series[0].workload.batch})"
+            yield "below", f"speed-up {_both_workers(gains)} is below {limit}"
 
 
 def _poor_score(result: Result, answers: Answers, gate: Gate) -> str:

@@ -387,6 +387,7 @@ READERS = {
     "labels": checkpoint.read_labels,
     "checkpoint": checkpoint.load,
     "images": KINDS["image-classification"].load_processor,
+    "sounds": KINDS["audio-classification"].load_processor,
     "tokenizer": load_tokenizer,
     "model": partial(checkpoint.read_model, AutoModel),
     "new head": lambda path: checkpoint.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
@@ -398,7 +399,8 @@ READERS = {
 def test_models_are_read_without_the_network(tmp_path, attempts, monkeypatch, read):
     tokenizer(tmp_path)
     BertModel(BertConfig(**SIZES)).save_pretrained(tmp_path)
-    write(tmp_path, "preprocessor_config.json", image_processor_type="ViTImageProcessor")
+    types = {"image_processor_type": "ViTImageProcessor", "feature_extractor_type": "Wav2Vec2FeatureExtractor"}
+    write(tmp_path, "preprocessor_config.json", **types)
     opened, cached_files = [], transformers.utils.hub.cached_files
 
     def ask(*args, **kwargs):  # as a Transformers that asks the Hub about every file that it opens

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness.contracts.sources import Folder
-from harness.data import images, reading, splits
+from harness.data import images, media, reading, splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
 from harness.kinds.image_classification import load_image
@@ -205,7 +205,7 @@ def test_metadata_of_a_missing_image_is_refused(tmp_path):
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12).filter(
-    lambda name: name not in (".", "..") and not images.LEFTOVER.fullmatch(name)
+    lambda name: name not in (".", "..") and not media.LEFTOVER.fullmatch(name)
 )
 
 
@@ -215,10 +215,10 @@ def test_files_of_any_name_are_rows(tmp_path_factory, names):
     fill(folder, count=1)
     png, expected = (folder / "cat" / "0.png").read_bytes(), 1
     for name in names:
-        if not images.METADATA.fullmatch(name):
+        if not media.METADATA.fullmatch(name):
             (folder / "cat" / name).write_bytes(png)
             expected += name != "0.png"
-    tables, notes = images.read_images(task(), folder)
+    tables, notes = media.read_files(task(), folder, images.IMAGES)
     assert {"cat": expected, "dog": 1} == labels(tables["train"])
     assert not notes
 
@@ -506,8 +506,8 @@ def test_reading_every_image_is_shown(tmp_path):
 
 def test_time_to_list_images_grows_with_their_number(tmp_path, monkeypatch):
     rows = [("train", tmp_path / f"{number}.png", "ab"[number % 2]) for number in range(20_000)]
-    monkeypatch.setattr(images, "_labelled_rows", lambda *_: rows)
+    monkeypatch.setattr(media, "_labelled_rows", lambda *_: rows)
     begin = time.process_time()
-    parts, _ = images.read_images(task(), tmp_path)
+    parts, _ = media.read_files(task(), tmp_path, images.IMAGES)
     assert 20_000 == len(parts["train"])
     assert time.process_time() - begin < 20  # to go through all rows for each takes minutes

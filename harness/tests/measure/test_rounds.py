@@ -450,6 +450,16 @@ def test_larger_batches_are_warmed_up_once_after_the_first_launch(run):
     assert [1, 1, 1, 4, 4, 4, 1, 1, 1, 4, 4] == [len(rows) for _, rows, _ in recorder.blocks]
 
 
+def test_batch_of_the_gate_may_be_the_larger_one(run):
+    decides, looks = recording(lambda samples: False)
+    workloads, recorder = [workload(batch=4), workload()], Recorder()
+    options = {"looks": (1, 3), "launches": 1, "options": {"tail": 2}}
+    judged, other = run(check=recorder, decides=decides, workloads=workloads, pytorch="ok", **options).samples
+    assert [(4, 1, 1), (1, 1, 1), (4, 3, 3)] == looks
+    assert ([1, 1, 1], [1]) == (counts(judged)["pytorch"], counts(other)["pytorch"])
+    assert ([2], []) == ([len(ns) for ns in judged.tail_ns.values()], [*other.tail_ns])
+
+
 # Budget
 
 
@@ -534,6 +544,13 @@ def test_arm_without_memory_for_a_row_has_failed(run):
     measurement = sweep(run, pytorch="ok", control="ok", toy="no_memory")
     assert str(measurement.failed["toy"]).startswith("toy: MemoryError: cannot hold a row")
     assert [True] * 4 == [samples.has("pytorch") for samples in measurement.samples]
+
+
+def test_arm_without_memory_below_the_batch_of_the_gate_has_failed(run):
+    workloads = [workload(batch=batch) for batch in (16, 4, 32)]
+    measurement = run(workloads=workloads, launches=1, rounds=2, pytorch="ok", control="ok", toy="smaller")
+    assert ["toy"] == [*measurement.failed]
+    assert {} == measurement.memory_limits
 
 
 # Tail and lock

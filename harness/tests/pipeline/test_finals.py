@@ -10,9 +10,11 @@ from harness.errors import HarnessError
 from harness.pipeline.finals import OVERALL, lineups
 from harness.report.sentences import finals_notes
 from harness.results.schema import Bounds, Finalist, Finals
+from harness.spec import Gate
 from harness.verdicts.recommendation import standing, winner
 
 ROWS = 1000
+LIMITS = {"min_score": 0.5, "max_drop": 0.01}
 FIRST = "1" * 900 + "0" * 100
 
 
@@ -37,12 +39,26 @@ def test_only_tasks_with_two_recommended_models_have_finals():
     results += [replace(result(), task="two", model="c", measurement="c", status="failed")]
     names = [f"{each.task}/{each.model}" for each in results]
     selected = {
-        each.name: (SimpleNamespace(model=SimpleNamespace(name=each.model), name=name), "folder")
+        each.name: (SimpleNamespace(model=SimpleNamespace(name=each.model), name=name, gate=each.gate), "folder")
         for each, name in zip(results, names, strict=True)
     }
     (lineup,) = lineups(results, selected)
     assert ("two", "cpu", ["c"]) == (lineup.task, lineup.device, list(lineup.absent))
     assert ["two/a", "two/b"] == [case.name for case, _ in lineup.entrants]
+
+
+def test_models_judged_at_another_batch_than_the_first_are_absent():
+    one, other = (
+        (result(model=model, measurement=model, series=(series(None, batch=batch),)), Gate(**LIMITS, batch=batch))
+        for model, batch in (("a", 1), ("b", 16))
+    )
+    third = (replace(one[0], model="c", measurement="c"), one[1])
+    selected = {
+        each.name: (SimpleNamespace(model=SimpleNamespace(name=each.model), gate=gate), "folder")
+        for each, gate in (one, other, third)
+    }
+    (lineup,) = lineups([one[0], other[0], third[0]], selected)
+    assert {"b": "its gate judges batch 16, that of the first model batch 1"} == lineup.absent
 
 
 def test_fastest_entry_proven_faster_and_safe_wins():

@@ -177,3 +177,30 @@ def test_command_to_repeat_reproduces_the_failure(broken: tuple[Toy, Run]) -> No
     assert pytest.ExitCode.TESTS_FAILED == again.status
     assert "1 failed" in again.text
     assert failure(run)[:-1] == failure(again)[:-1]
+
+
+# Batches
+
+
+def test_gate_judges_the_batch_that_it_names(toy: Toy) -> None:
+    toy.copy("crowded.py", *SUITE)
+    run = toy.run("test_toy.py", "-m", "not cuda", "--ship-launches=4", undecided=False)
+    assert 0 == run.status
+    assert re.match(r"crowd +ship +≥ .* ms at batch 16,", run.line("crowded/slow.crowd.cpu"))
+    assert re.search(r"^crowded/slow at batch 16 +crowd +≥ ", run.text, re.MULTILINE)
+    assert re.search(
+        r"reference's speed at batch 16, .*; but slower than the reference, .* at batch 1$", run.text, re.MULTILINE
+    )
+    judged, other = toy.results["crowded/slow.crowd.cpu"].series
+    assert (16, 1) == (judged.workload.batch, other.workload.batch)
+    assert (30, 16) == (sum(map(len, judged.own_ns)), sum(map(len, other.own_ns)))
+
+
+def test_batch_that_a_run_leaves_out_is_refused_before_work(toy: Toy) -> None:
+    toy.copy("crowded.py", *SUITE)
+    run = toy.run("test_toy.py", "-m", "not cuda", "--ship-batch-sizes=1,4")
+    assert 4 == run.status
+    assert (
+        "its gate judges speed at batch 16, and this run measures 1, 4; run with --ship-batch-sizes 1,4,16" in run.text
+    )
+    assert {} == toy.results

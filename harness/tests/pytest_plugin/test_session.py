@@ -51,7 +51,7 @@ def test_options_repeat_names_that_they_cannot_import():
         ("threads", 4096, "--ship-threads 4096: must be at most "),
         ("seeds", 0, "--ship-seeds 0: must be positive"),
         ("tail", -1, "--ship-tail -1: must be 0 or more calls"),
-        ("batch_sizes", "16", "--ship-batch-sizes 16: must be whole numbers"),
+        ("batch_sizes", "0,16", "--ship-batch-sizes 0,16: must be whole numbers"),
         ("batch_sizes", "1,16,4", "--ship-batch-sizes 1,16,4: must be whole numbers"),
         ("batch_sizes", "1,1", "--ship-batch-sizes 1,1: must be whole numbers"),
         ("batch_sizes", "1,-4", "--ship-batch-sizes 1,-4: must be whole numbers"),
@@ -76,10 +76,20 @@ def test_option_that_makes_sense_is_accepted(tmp_path, name, value):
     session(tmp_path, **{f"ship_{name}": value}).begin([])
 
 
-def test_batch_sizes_default_to_latency_and_throughput(tmp_path):
-    given = (None, "1", "1,8,64")
+def test_batch_sizes_are_the_tasks_unless_a_run_names_others(tmp_path):
+    given = (None, "1", "1,8,64", "16")
     batches = [session(tmp_path, ship_batch_sizes=text).pipeline_options().batches for text in given]
-    assert [(1, 16), (1,), (1, 8, 64)] == batches
+    assert [(), (1,), (1, 8, 64), (16,)] == batches
+
+
+def test_gates_of_one_comparison_judge_one_batch(tmp_path):
+    task = Task(name="t", kind="text-classification", dataset=Folder("t.csv"), inputs=("a",), label="b",
+                metric="accuracy")  # fmt: skip
+    gates = [Gate(min_score=0.5, max_drop=0.1, batch=batch) for batch in (1, 16)]
+    first, second = (cases(task, {Model(name="m", source=Local("m")): gate}) for gate in gates)
+    selected = [(case, tmp_path) for case in (*first[:1], *second[1:2])]
+    with pytest.raises(HarnessError, match=r"judges speed at batch 16, that of another .* at batch 1; declare one"):
+        session(tmp_path).begin(selected)
 
 
 def test_session_repeats_only_its_own_arguments(tmp_path):

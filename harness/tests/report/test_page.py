@@ -59,7 +59,7 @@ def test_flips_stand_between_table_and_disturbances():
     [
         (((1,), (1,)), "speed-up, batch 16"),
         (((1, 64), (1, 64)), "speed-up, batch 64"),
-        (((1, 16), (1, 64, 256)), "speed-up, largest batch (16 to 256)"),
+        (((1, 16), (1, 64, 256)), "speed-up, other batch (16 to 256)"),
     ],
 )
 def test_heading_names_the_largest_batch(sizes, expected):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report.tables import by_length, case_line, document, section, terminal_text
+from harness.report.tables import by_length, case_line, document, section, summary_table, terminal_text
 from harness.results.schema import Flip, Seed
+from harness.spec import Gate
 from harness.verdicts.comparability import comparisons
 from harness.verdicts.verdict import verdict
 
@@ -81,6 +82,20 @@ def test_largest_batch_is_the_comparisons_not_the_cases():
     assert ["1×", "64,000"] == reference[3:5]
     assert ["2.00× [2.00, 2.00]", "", ""] == [small[1], *small[3:5]]
     assert ["2.00× [2.00, 2.00]", "128,000"] == large[3:5]
+
+
+def test_batch_of_the_gate_leads_the_tables():
+    gate = Gate(min_score=0.9, max_drop=0.01, batch=16)
+    group = [result(gate=gate, series=(series(None, batch=16), series(None)))]
+    group += [result("onnxruntime", gate=gate, series=(series(2.0, batch=16), series(0.5)))]
+    text = markdown_text(group)
+    head, _, reference, other = main_table(text)
+    assert ["speed-up, batch 16", "ms", "speed-up, batch 1", "rows/s"] == head[1:5]
+    assert ["1×", "1.00", "1×", "16,000"] == reference[1:5]
+    assert ("2.00", "0.500", "0.50", "32,0") == (other[1][:4], other[2], other[3][:4], other[4][:4])
+    assert "percentiles, batch 16:" in text
+    assert "toy-task/toy-model at batch 16" in summary_table([group])
+    assert case_line(group[1]).startswith("ship       ≥ 2.00×, 0.500 ms at batch 16, drop")
 
 
 def test_single_rows_have_one_speedup_column():

@@ -83,7 +83,7 @@ def measured(draw):
 
 
 BY_TYPE[Series] = measured()
-GATES = {"max_drop": st.floats(0, 0.99), "min_speedup": st.floats(0.1, 9)}
+GATES = {"max_drop": st.floats(0, 0.99), "min_speedup": st.floats(0.1, 9), "batch": st.integers(1, 1024)}
 BY_TYPE[Gate] = built(Gate, min_score=st.floats(0, 1), max_score=st.none(), **GATES) | built(
     Gate, min_score=st.none(), max_score=st.floats(0, 1e6), **GATES
 )
@@ -231,10 +231,11 @@ def test_other_schema_is_refused_by_name(schema):
         ({"device": "tpu"}, r"Invalid enum value 'tpu' - at `\$\.device`; run the case again"),
         ({"recipe": None}, r"Expected `object`, got `null` - at `\$\.recipe`"),
         ({"series": [{}]}, r"Object missing required field `workload` - at `\$\.series\[0\]`"),
+        ({"gate": {"min_score": 0.5, "max_drop": 0.1, "batch": 0}}, r"Gate: batch=.*run the case again"),
         ({"gate": {"min_score": 2, "max_drop": 0.1}}, r"Gate\(min_score=2.*run the case again"),
         ({"model": "../x"}, r"invalid name '\.\./x'"),
     ],
-    ids=["status", "device", "type", "missing", "gate", "name"],
+    ids=["status", "device", "type", "missing", "batch", "gate", "name"],
 )
 def test_wrong_field_is_named(changed, problem):
     with pytest.raises(HarnessError, match=rf"case\.json: unreadable: {problem}"):

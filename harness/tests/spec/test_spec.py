@@ -282,7 +282,42 @@ def test_gates_beyond_0_to_1_are_refused(limits):
         Gate(min_score=min_score, max_drop=max_drop)
 
 
+@pytest.mark.parametrize("batch", [0, -1, 1.0, True, "16", None])
+def test_gates_judge_whole_batches(batch):
+    with pytest.raises(HarnessError, match="must be whole numbers of rows that rise"):
+        Gate(min_score=0.9, max_drop=0.01, batch=batch)
+
+
+@pytest.mark.parametrize("batches", [(), 16, [1, 16], (16, 1), (1, 1), (0, 1), ("1",)])
+def test_batch_sizes_of_a_task_rise(batches):
+    with pytest.raises(HarnessError, match=r"task toy-task: batches=.* must be whole numbers of rows that rise"):
+        task(batches=batches)
+
+
 # Cases
+
+
+@pytest.mark.parametrize(
+    ("declared", "chosen", "gate", "expected"),
+    [
+        ({}, (), None, (1, 16)),
+        ({}, (), 16, (16, 1)),
+        ({"batches": (4, 8)}, (), None, (4, 8)),
+        ({"batches": (1, 8, 64)}, (), 8, (8, 1, 64)),
+        ({"batches": (1, 8)}, (1, 32), 32, (32, 1)),
+    ],
+)
+def test_batch_of_the_gate_is_measured_first(declared, chosen, gate, expected):
+    gates = {model(): Gate(min_score=0.9, max_drop=0.01, batch=gate)} if gate else [model()]
+    assert expected == cases(task(**declared), gates, [backend()])[0].batches(chosen)
+
+
+def test_batch_that_is_not_measured_is_refused():
+    (case, _) = cases(task(), {model(): Gate(min_score=0.9, max_drop=0.01, batch=32)}, [backend()])
+    with pytest.raises(HarnessError, match=r"judges speed at batch 32, and this run measures 1, 16; .*=\(1, 16, 32,\)"):
+        case.batches()
+    with pytest.raises(HarnessError, match=r"measures 1, 8; run with --ship-batch-sizes 1,8,32"):
+        case.batches((1, 8))
 
 
 def test_case_names_have_four_parts():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.report import sentences
 from harness.results.schema import Built, Constraints
+from harness.spec import Gate
 from harness.stats.intervals import Interval, lead_with_bound
 from harness.verdicts.accuracy import score_drop
 from harness.verdicts.recommendation import pareto_front, recommend
@@ -102,12 +103,19 @@ def test_wide_interval_leads_with_what_is_proven():
     assert "1.20x [0.80, 1.90]" == lead_with_bound(Interval(1.2, 0.8, 1.9))
 
 
+def test_cases_that_are_judged_at_different_batches_are_incomparable():
+    gate = Gate(min_score=0.9, max_drop=0.01, batch=16)
+    best, reason = recommend([result(), result("x", gate=gate, series=(series(2.0, batch=16), series(0.5)))])
+    assert best is None
+    assert "differ in batch of the gate: 1 and 16; run both again" in reason
+
+
 def test_recommended_backend_that_is_slower_in_batches_says_so():
     one = result("x", series=(series(3.0), series(0.18, batch=16)))
     _, reason = recommended(one)
     assert "; but slower than the reference, 0.18x [0.18, 0.18] at batch 16" in reason
     faster = result("y", 4.0)
-    (sentence,) = sentences.larger_batches([result(), one, faster])
+    (sentence,) = sentences.other_batches([result(), one, faster])
     assert "x is slower than the reference, 0.18x [0.18, 0.18] at batch 16." == sentence
 
 

@@ -50,6 +50,15 @@ def test_every_verdict_has_reasons(expected):
     assert WORST_FIRST == tuple(EXAMPLES)
 
 
+def test_speed_is_judged_at_the_batch_of_the_gate():
+    gate = Gate(min_score=0.9, max_drop=0.01, min_speedup=3, batch=16)
+    one = contender(series=(series(2.0, batch=16), series(4.0)), gate=gate)
+    assert "below" == verdict(one).word
+    assert verdict(one).reasons[0].endswith("is below min_speedup=3 (batch 16)")
+    (text,) = (text for text in verdict(replace(one, gate=replace(gate, min_speedup=None))).reasons if "speed" in text)
+    assert text.endswith("against the control (batch 16)")
+
+
 FASTER = {"slower": 0.5, "same": 1.0, "ship": 2.0}
 LOST = {"worse": 60, "undecided": 9, "ship": 0}
 
@@ -140,7 +149,7 @@ def test_min_speedup_missed_breaks_the_gate_of_a_faster_backend():
     (problem,) = shortfalls(one)
     assert problem.startswith("speed-up 2.00x [")
     assert "] against the reference, 2.00x [" in problem
-    assert problem.endswith("] against the control is below min_speedup=2.5")
+    assert problem.endswith("] against the control is below min_speedup=2.5 (batch 1)")
     assert ("below", (problem,)) == (word(one), verdict(one).reasons)
     assert [] == shortfalls(contender(2.0, control=1.2, min_speedup=3.0))
 
