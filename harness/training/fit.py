@@ -89,7 +89,10 @@ class Fit:
         """The model, and how its weights fitted."""
         import transformers
 
-        return checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+        model, info = checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+        if self.task.kind.tokens is not None:
+            checkpoint.state_length(model, self.processor, self.model.new_tokens)
+        return model, info
 
     @cached_property
     def split(self) -> splits.Split:

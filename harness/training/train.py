@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             module = checkpoint.create(
                 *(model.source, kind, workspace.folder, pretrained, split.labels, processor), model.recipe.dropout
             )
+        if kind.tokens is not None:
+            checkpoint.state_length(module, processor, model.new_tokens)
         examples = kind.encode(processor, first, task.inputs, model.max_length)
         probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
         batch = probed.batch(range(len(first)))
@@ -83,6 +86,9 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         if not model.is_used_as_is:
             _check_trainable(f"model {model.name}", module)
             encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
+            padding = copy(processor)
+            if kind.continues:
+                padding.padding_side = "right"  # as targets are padded
             validation = encoder.encode(split.validation, f"{workspace.content} validation")
             job = Job(
                 task=task,
@@ -90,7 +96,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
                 module=module,
                 train=encoder.encode_targets(rows, f"{workspace.content} train"),
                 validation=Inputs(kind, validation, split.labels, metrics=split.metrics),
-                collate=lambda examples: _collate(kind, processor, examples, ignored),
+                collate=lambda examples: _collate(kind, padding, examples, ignored),
                 progress=workspace.progress,
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 artifacts=workspace.store.root,
