@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import checkpoint
 from harness.contracts.kind import IGNORE_INDEX, Arrays, EncodedRows, Example, Kind, row_labels
 from harness.contracts.sources import Row
 from harness.errors import HarnessError
@@ -30,7 +31,8 @@ def _load_tokenizer(folder: Path) -> Any:
             f"{folder}: {type(tokenizer).__name__} writes no attention_mask, without which padding would be part of a "
             'prompt; save it with model_input_names=["input_ids", "attention_mask"]'
         )
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    names = ["input_ids", "attention_mask"]
+    tokenizer.model_input_names = tokenizer.init_kwargs["model_input_names"] = names
     return tokenizer
 
 
@@ -42,6 +44,13 @@ def _load_chat_tokenizer(folder: Path) -> Any:
             "that the model was trained with, or write whole prompts into the rows and choose text-generation"
         )
     return tokenizer
+
+
+def has_template(folder: Path) -> bool:
+    """Return whether a model's folder has a chat template: a file of its own, or an entry of the tokenizer's."""
+    file = folder / "tokenizer_config.json"
+    declared = checkpoint.read_json(file) if file.is_file() else {}
+    return (folder / "chat_template.jinja").is_file() or bool(declared.get("chat_template"))
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
@@ -105,9 +114,9 @@ def _count_tokens(tokenizer: Any, outputs: Arrays) -> int:
     return int(common.output(outputs, "sequences").shape[1])
 
 
-def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
+def _remark(folder: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
     """Return how many tokens are written, how many answers end before, and by which token batches are padded."""
-    limits = read_limits(checkpoint)
+    limits = read_limits(folder)
     assert limits is not None
     ended = sum(bool({*limits.ends} & {*common.output(row, "sequences")[0].tolist()}) for row in outputs)
     lengths = sorted(len(encoded.examples[row][0]["input_ids"]) for row in range(len(outputs)))
@@ -126,7 +135,7 @@ text_generation = Kind(
     name="text-generation",
     auto_class="AutoModelForCausalLM",
     export="text-generation-with-past",
-    metrics=("rougeL", "rouge1", "rouge2", "exact-match", "token-f1", "bleu", "chrf"),
+    metrics=("rougeL", "chrf", "bleu", "rouge1", "rouge2", "exact-match", "token-f1"),
     label="free",
     most_inputs=1,
     load_processor=_load_tokenizer,
