@@ -38,6 +38,7 @@ PAIRS = {
     "word-accuracy": tags,
     "exact-match": st.tuples(texts, st.lists(texts, max_size=3)),
     "token-f1": st.tuples(texts, st.lists(texts, max_size=3)),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), st.tuples(texts, texts)),
     "top-1": st.tuples(st.permutations(["a", "b", "c"]), st.sampled_from("abcd")),
     "top-5": st.tuples(st.permutations(list("abcdef")), st.sampled_from("abcdefg")),
     "accuracy@1": st.tuples(st.permutations([0, 1, 2]), st.integers(0, 3)),
