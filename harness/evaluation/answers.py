@@ -113,7 +113,7 @@ def compare_answers(
         score_bounds=_bounds(score_interval(metric, own.predictions, truths)) if needs_bounds else None,
         other_scores=own.other_scores,
         tokens=inputs.tokens(own.single),
-        parted=parting_places(own, reference) if inputs.kind.tokens else (),
+        parted=parting_places(own, reference) if inputs.kind.tokens else None,
         labels=label_rows(own, reference, inputs, metric),
         constant=find_constant(own, inputs),
         reference_constant=find_constant(reference, inputs),

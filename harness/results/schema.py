@@ -153,8 +153,9 @@ class Answers:
     """Metric → score, for the task's further metrics."""
     tokens: tuple[int, ...] = ()
     """Tokens generated for each test row; empty where nothing is generated."""
-    parted: tuple[int, ...] = ()
-    """Of each test row whose tokens part from the reference's, the place of the first that differs, from 1 on."""
+    parted: tuple[int, ...] | None = None
+    """Place of the first token, from 1 on, that is not the reference's; one entry a test row that has such. None where
+    no text is generated, and in older results."""
     labels: tuple[LabelRows, ...] = ()
     """One entry a label that some test row has or some answer gives; empty for kinds without labels, and in older
     results."""

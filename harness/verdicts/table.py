@@ -146,7 +146,7 @@ def _accuracy(result: Result) -> Cells:
         **{name: getattr(answers, name) for name in ANSWERS},
         **(_interval("drop", drop) if drop else {}),
         "other_scores": "; ".join(f"{name} {value:.4f}" for name, value in answers.other_scores.items()) or None,
-        **({"parted": len(answers.parted) / answers.rows} if answers.tokens else {}),
+        "parted": None if answers.parted is None else len(answers.parted) / answers.rows,
         "parted_at": median(answers.parted) if answers.parted else None,
         "provable_drop": provable_drop(answers) if result.data and counts_rows(result.data.metric) else None,
     }

@@ -257,7 +257,10 @@ EXAMPLES = {
     "accuracy@1": (1, [1, 2], [2, 1]),
     "mrr": (1, [1, 2], [2, 1]),
     "bleu": ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
-    "chrf": ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
+    **dict.fromkeys(
+        ("chrf", "rouge1", "rouge2", "rougeL"),
+        ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
+    ),
 }
 """For each metric a truth, a correct and a wrong prediction; 1, 1 and 0 for metrics that are not named."""
 
