@@ -21,17 +21,17 @@ def byte_tokenizer(**settings: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, **settings)
 
 
-def save_writer(out: Path, family: str = "llama", **settings: str) -> Path:
+def save_writer(out: Path, family: str = "llama", positions: int = POSITIONS, **settings: str) -> Path:
     """Save a model of one layer for bytes; return its folder."""
     torch.manual_seed(0)
     tokenizer = byte_tokenizer(**settings)
     ends = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0, "initializer_range": WIDE}
     if family == "gpt2":
-        config = GPT2Config(**ends, n_embd=32, n_layer=1, n_head=4, n_positions=POSITIONS)
+        config = GPT2Config(**ends, n_embd=32, n_layer=1, n_head=4, n_positions=positions)
         model: torch.nn.Module = GPT2LMHeadModel(config)
     else:
         sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-        config = LlamaConfig(**ends, **sizes, num_key_value_heads=2, max_position_embeddings=POSITIONS)
+        config = LlamaConfig(**ends, **sizes, num_key_value_heads=2, max_position_embeddings=positions)
         model = LlamaForCausalLM(config)
     model.eval().save_pretrained(out)
     tokenizer.save_pretrained(out)
