@@ -249,6 +249,8 @@ ONNXRUNTIME_INT8 = replace(_INT8, name="onnxruntime-int8", build=int8.quantise)
 
 ONNXRUNTIME_O2_INT8 = replace(_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=int8.quantise_optimised)
 
+ONNXRUNTIME_INT4 = replace(_INT8, name="onnxruntime-int4", build=int8.quantise_to_4_bits)
+
 ONNXRUNTIME_INT8_STATIC = replace(_INT8, name="onnxruntime-int8-static", calibrate=int8.calibrate_by_range)
 
 ONNXRUNTIME_INT8_PERCENTILE = replace(_INT8, name="onnxruntime-int8-percentile", calibrate=int8.calibrate_by_percentile)

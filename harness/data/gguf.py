@@ -33,8 +33,9 @@ def convert(file: Path, sha256: str) -> Path:
                 f"{file}: Transformers reads no model from it: {brief_error(error)}; give the folder of the model from "
                 "which it was made"
             ) from error
-        shutil.rmtree(folder)
-        (Path(scratch) / "model").replace(folder)
+        if not (folder / "config.json").is_file():  # of another session
+            shutil.rmtree(folder)
+            (Path(scratch) / "model").replace(folder)
     return folder
 
 

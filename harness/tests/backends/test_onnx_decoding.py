@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from harness import checkpoint
 from harness.backends import (
     ONNXRUNTIME,
+    ONNXRUNTIME_INT4,
     ONNXRUNTIME_INT8,
     ONNXRUNTIME_INT8_STATIC,
     ONNXRUNTIME_O2,
@@ -64,12 +65,15 @@ def test_graphs_write_what_pytorch_writes(tmp_path, family):
             assert expected[row].tolist() == run(alone)["sequences"][0].tolist(), form
 
 
-def test_int8_writes_as_many_tokens(tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "operator"), [(ONNXRUNTIME_INT8, "MatMulInteger"), (ONNXRUNTIME_INT4, "MatMulNBits")]
+)
+def test_lossy_forms_write_as_many_tokens(tmp_path, backend, operator):
     batch = save(tmp_path / "model")
     build(ONNXRUNTIME, tmp_path / "model", tmp_path / "float", text_generation)
-    settings = build(ONNXRUNTIME_INT8, tmp_path / "float", tmp_path / "int8", text_generation)
-    assert "MatMulInteger" in settings["operators"]
-    answer = onnxruntime.load(tmp_path / "int8", CPU).run(batch)
+    settings = build(backend, tmp_path / "float", tmp_path / "lossy", text_generation)
+    assert operator in settings["operators"]
+    answer = onnxruntime.load(tmp_path / "lossy", CPU).run(batch)
     assert (len(PROMPTS), NEW_TOKENS) == answer["sequences"].shape
 
 
