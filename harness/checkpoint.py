@@ -19,6 +19,7 @@ from harness.contracts.kind import Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
 from harness.contracts.vetting import offline
 from harness.errors import HarnessError, brief_error
+from harness.util import decoding
 from harness.util.forward import accepted_names, pick_logits
 from harness.util.identity import load_symbol
 
@@ -282,6 +283,8 @@ def make_run(model: Any, device: str, dtype: torch.dtype | None = None) -> Calla
     import torch
 
     accepted, call = accepted_names(model), model
+    if generates(model) and not model.config.is_encoder_decoder:
+        return _make_writer(model, device)
     if generates(model):
         dtype = None  # tokens in, tokens out
         call = partial(model.generate, do_sample=False, num_return_sequences=1, return_dict_in_generate=False)
@@ -311,9 +314,44 @@ def make_run(model: Any, device: str, dtype: torch.dtype | None = None) -> Calla
     return run
 
 
+def _make_writer(model: Any, device: str) -> Callable[[Arrays], Arrays]:
+    """Return a function from prompts, padded on the left, to the tokens that a decoder writes after them."""
+    import torch
+
+    limits = decoding.limits(model.generation_config.to_dict())
+    assert limits is not None
+
+    def write(arrays: Arrays) -> Arrays:
+        watch, prompts = decoding.Watch(), arrays["input_ids"]
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(arrays[name]).to(device) for name in ("input_ids", "attention_mask")}
+            # It writes on after an end: every call has the same length.
+            written = model.generate(**inputs, do_sample=False, eos_token_id=None, stopping_criteria=[watch])
+        return limits.answer(written[:, prompts.shape[1] :].cpu().numpy(), watch.first_ns)
+
+    return write
+
+
 def generates(model: Any) -> bool:
-    """Return whether a model answers with generated text; an encoder-decoder under a head of labels does not."""
-    return getattr(model, "can_generate", lambda: False)() and model.config.is_encoder_decoder
+    """Return whether a model answers with generated text: an encoder-decoder with such a head, or a decoder whose
+    settings state how many tokens it writes.
+    """
+    if not getattr(model, "can_generate", lambda: False)():
+        return False
+    return model.config.is_encoder_decoder or model.generation_config.max_new_tokens is not None
+
+
+def state_length(model: Any, tokenizer: Any, new_tokens: int | None) -> None:
+    """Have a model write `new_tokens` tokens; a decoder by greedy search, whatever else its own settings say."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    if not model.config.is_encoder_decoder:
+        end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+        tokens = {"bos_token_id": own.bos_token_id, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
+        model.generation_config = GenerationConfig(**tokens, max_new_tokens=new_tokens)
+    elif new_tokens is not None:
+        own.max_new_tokens = new_tokens
 
 
 def _create_native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:

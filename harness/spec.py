@@ -118,6 +118,9 @@ class Model:
     """By default the model is used as it is."""
     max_length: int = 128
     """Longest text in tokens. Longer texts are cut, or for question answering split into windows."""
+    new_tokens: int | None = None
+    """Tokens that are written after a prompt, neither more nor less; of translation and summarization the most, where
+    None leaves it to the model's generation settings."""
     labels: tuple[str, ...] | Mapping[str, str] = field(default=(), hash=False)
     """The task's names for the labels of a model used as it is, where they differ: all in its order, or a mapping."""
 
@@ -125,6 +128,8 @@ class Model:
         check_name("model", self.name)
         if self.max_length < 1:
             raise HarnessError(f"model {self.name}: max_length={self.max_length} must be positive")
+        if self.new_tokens is not None and self.new_tokens < 1:
+            raise HarnessError(f"model {self.name}: new_tokens={self.new_tokens} must be positive")
         if self.is_used_as_is and isinstance(self.source, Native | Scratch):
             raise HarnessError(f"model {self.name}: its weights are random, so it needs a Recipe with epochs")
         if self.labels and not self.is_used_as_is:
@@ -341,6 +346,13 @@ class Case:
     """True if it runs only where `--ship-backends` names its backend."""
 
     def __post_init__(self) -> None:
+        kind, new_tokens = self.task.kind, self.model.new_tokens
+        if kind.continues and new_tokens is None:
+            raise HarnessError(
+                f"model {self.model.name}: {kind.name} needs new_tokens=, the number of tokens to write after a prompt"
+            )
+        if kind.tokens is None and new_tokens is not None:
+            raise HarnessError(f"model {self.model.name}: new_tokens={new_tokens}: {kind.name} writes no text; omit it")
         if self.gate is not None and (self.gate.max_score is not None) != less_is_better(self.task.metric):
             limit, sense = ("max_score", "less") if less_is_better(self.task.metric) else ("min_score", "more")
             raise HarnessError(

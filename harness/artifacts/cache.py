@@ -120,7 +120,8 @@ class Artifacts:
 
     def resolve(self, backend: Backend) -> Backend:
         """Return the backend with an interpreter for each environment that this task's cases need."""
-        if self.task.kind.tokens is not None and backend.runs_in is None:
+        kind = self.task.kind
+        if kind.tokens is not None and not kind.continues and backend.runs_in is None:
             backend = replace(backend, runs_in=backend.generates_in)
         return resolve_environments(backend, self.store, self.progress)
 

@@ -19,6 +19,7 @@ from harness.contracts.backend import Python, Route
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
+from harness.util.decoding import read_limits
 
 FILE = "model.onnx"
 
@@ -31,7 +32,7 @@ MAX_BYTES = 2**31 - 2**20
 """Most weights in one file: protobuf's limit, less room for the graph itself."""
 
 ENCODER = "encoder_model.onnx"
-"""The encoder's graph; only a model that generates text has it."""
+"""The encoder's graph, of a model that answers a text with a text; one that continues a text has FILE alone."""
 
 
 OPTIMUM = Python(
@@ -338,7 +339,7 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     with quiet():
         try:
             model: Any = source
-            if is_generating(source):
+            if (source / ENCODER).exists():
                 model = ORTModelForSeq2SeqLM.from_pretrained(source, use_merged=False, local_files_only=True)
             optimizer = ORTOptimizer.from_pretrained(model)
             optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
@@ -381,4 +382,4 @@ def copy_settings(source: Path, out: Path) -> None:
 
 def is_generating(artifact: Path) -> bool:
     """Return whether the artifact is of a model that generates text."""
-    return (artifact / ENCODER).exists()
+    return (artifact / ENCODER).exists() or read_limits(artifact) is not None

@@ -31,7 +31,7 @@ from harness.errors import Unsupported
 from harness.util.console import quiet
 from harness.util.machine import cpu_flags
 
-INTEGER = re.compile("Integer|Quantize|QAttention|QEmbed|QLinear|QGemm")
+INTEGER = re.compile("Integer|NBits|Quantize|QAttention|QEmbed|QLinear|QGemm")
 """Operators that only a quantised graph has."""
 
 CALIBRATED = ("MatMul", "Gemm", "Conv")
@@ -49,6 +49,9 @@ VNNI = frozenset(("avx512_vnni", "avx512vnni", "avx_vnni", "amx_int8"))
 
 BRANCHES = ("If", "Loop", "Scan", "SequenceMap")
 """Operators with graphs of their own."""
+
+BLOCK = 32
+"""Weights in 4 bits that share a scale."""
 
 RANKING_ROWS = 32
 """Validation rows by which layers are ranked; the decision uses all of them."""
@@ -92,6 +95,23 @@ def quantise_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str,
         quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig())
         save_program(quantizer.quantize(OnnxExporter.load_program(source / FILE), {}, ExportFormat.ONNX), out)
     return {"quantizer": transformers_name("OnnxRuntimeQuantizer dynamic"), "operators": quantised_operators(out)}
+
+
+def quantise_to_4_bits(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Write the weights of matrix products in 4 bits; the products round activations to 8 bits by block."""
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    with quiet():
+        for file in sorted(source.glob("*.onnx")):
+            quantizer = MatMulNBitsQuantizer(onnx.load(file), block_size=BLOCK, is_symmetric=True, accuracy_level=4)
+            quantizer.process()
+            onnx.save(quantizer.model.model, out / file.name)
+    copy_settings(source, out)
+    if not (operators := quantised_operators(out)):
+        raise Unsupported("the graph has no product with a matrix of weights, which alone have a form in 4 bits")
+    quantizer_name = f"MatMulNBits, 4 bits in blocks of {BLOCK}, onnxruntime {version('onnxruntime')}"
+    return {"quantizer": quantizer_name, "operators": operators}
 
 
 def calibrate_by_range(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:

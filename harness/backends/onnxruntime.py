@@ -18,9 +18,11 @@ from typing import Any
 from harness import checkpoint
 from harness.backends import onnx_export
 from harness.backends import onnx_quantization as int8
+from harness.backends.onnx_decoding import make_writer
 from harness.contracts.backend import PROFILE, Backend, Device, Option, Python, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.util.console import quiet
+from harness.util.decoding import Limits, read_limits
 from harness.util.machine import versions
 
 Provider = tuple[str, dict[str, str]]
@@ -73,14 +75,21 @@ def load_on(providers: list[Provider], artifact: Path, target: Target) -> Sessio
     if target.device == "cuda":
         onnxruntime.preload_dlls()
     options = _session_options(target)
-    if onnx_export.is_generating(artifact):
+    if (artifact / onnx_export.ENCODER).exists():
         run, session = _load_generating(artifact, options, providers[0], target)
     else:
         session = onnxruntime.InferenceSession(str(artifact / onnx_export.FILE), options, providers=providers)
-        run = onnx_export.host_run(session) if target.device == "cpu" else bound_run(session, target.device)
+        run = _runner(session, target.device, read_limits(artifact))
     device = "cuda" if session.get_providers()[0].startswith(("CUDA", "Tensorrt")) else "cpu"
     operators = partial(_profiled, session) if PROFILE in target.options else None
     return Session(run=run, device=device, settings=_settings(session, options), operators=operators)
+
+
+def _runner(session: Any, device: Device, limits: Limits | None) -> Callable[[Arrays], Arrays]:
+    """Return a function from a batch to its answer: the graph's outputs, or what a decoder writes within `limits`."""
+    if limits is not None:
+        return make_writer(session, device, limits)
+    return onnx_export.host_run(session) if device == "cpu" else bound_run(session, device)
 
 
 def _session_options(target: Target) -> Any:
@@ -239,6 +248,8 @@ _INT8 = replace(_DERIVED, lossy=True, devices=("cpu",))
 ONNXRUNTIME_INT8 = replace(_INT8, name="onnxruntime-int8", build=int8.quantise)
 
 ONNXRUNTIME_O2_INT8 = replace(_INT8, name="onnxruntime-o2-int8", source=ONNXRUNTIME_O2, build=int8.quantise_optimised)
+
+ONNXRUNTIME_INT4 = replace(_INT8, name="onnxruntime-int4", build=int8.quantise_to_4_bits)
 
 ONNXRUNTIME_INT8_STATIC = replace(_INT8, name="onnxruntime-int8-static", calibrate=int8.calibrate_by_range)
 

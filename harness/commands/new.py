@@ -34,7 +34,7 @@ from harness.util.files import write_atomically
 DROPS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)  # of max_drop, to choose from
 METRICS = {"chrf": "suits every script and length", "word-accuracy": "suits tags without O"}
 """Metric that is not its kind's usual one → its advantage."""
-EPOCHS, LENGTH = 3, 128
+EPOCHS, LENGTH, PROMPT, NEW_TOKENS = 3, 128, 1024, 32
 SLUG = re.compile(r"[^A-Za-z0-9_-]+").sub
 SUITE = '''"""{name}: {kind}, written by shipbench new."""
 
@@ -69,6 +69,7 @@ def declare_new(parser: ArgumentParser) -> None:
         add(f"--{name}", nargs="+" if name == "order" else None, help=f"as in Task({name}=…)")
     add("--epochs", type=int, metavar="N", help="fine-tune the model, as in Recipe(epochs=…); 0 uses it as it is")
     add("--max-length", type=int, metavar="N", help="longest text in tokens, as in Model(max_length=…)")
+    add("--new-tokens", type=int, metavar="N", help="tokens to write after a prompt, as in Model(new_tokens=…)")
     add("--encoding", help="encoding of text files, as in Folder(encoding=…)")
     add("--quotes", choices=("yes", "no"), help="whether quotation marks enclose cells, as in Folder(quotes=…)")
     add("--splits", nargs="+", default=(), metavar="PART=SPLIT", help="of the Hub: train=train test=validation")
@@ -140,11 +141,17 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     task = Task(name=name, kind=kind, dataset=dataset, inputs=inputs, label=label, metric=metric, **settings)
     recipe = Recipe(epochs=epochs) if config else Recipe(epochs=epochs, loop="native", learning_rate=1e-3)
     # Some models leave two of their positions out.
-    length = options.max_length or min(LENGTH, (getattr(config, "max_position_embeddings", None) or 512) - 2)
+    new_tokens = options.new_tokens or (NEW_TOKENS if kind.continues else None)
+    longest = PROMPT if kind.continues else LENGTH
+    positions = (getattr(config, "max_position_embeddings", None) or 512) - 2 - (new_tokens or 0)
+    length = options.max_length or min(longest, positions)
     if not kind.media and not options.max_length:
-        why.append(f"--max-length {length}: longer texts are cut")
+        why.append(f"--max-length {length}: longer {'prompts are refused' if kind.continues else 'texts are cut'}")
+    if new_tokens != options.new_tokens:
+        why.append(f"--new-tokens {new_tokens}: every answer is so long")
     labels, model_name = labels or tuple(options.labels), SLUG("-", Path(model_name).resolve().name).strip("-_")
-    model = Model(name=model_name or "mine", source=source, recipe=recipe, max_length=length, labels=labels)
+    settings = {"max_length": length, "new_tokens": new_tokens, "labels": labels}
+    model = Model(name=model_name or "mine", source=source, recipe=recipe, **settings)
     gate = _gate(task, splits.load(task, folder), why)
     return Case(task=task, model=model, backend=PYTORCH, device="cpu", gate=gate)
 

@@ -217,6 +217,11 @@ class Kind:
     """Prefixes of weight names that no answer depends on: a checkpoint used as it is may lack them."""
 
     @property
+    def continues(self) -> bool:
+        """True if answers continue a prompt, as long as the model's `new_tokens` states."""
+        return self.tokens is not None and self.auto_class == "AutoModelForCausalLM"
+
+    @property
     def names_labels(self) -> bool:
         """True if answers are labels, known by name."""
         return self.label in ("one", "each", "many")

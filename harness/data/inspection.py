@@ -103,6 +103,9 @@ NAMES = Role("the list of labels", ("label", "tag"), lambda column: column.sort 
 FLAGS = ({"0", "1"}, {"false", "true"})
 NUMBER = Role("the number", ("score", "similarity", "rating", "target"), lambda column: column.is_measure)
 ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lower() in ("answer", "answers"))
+PROMPT = Role("the prompt", ("prompt", "instruction", "request", "input", "question", "text"))
+REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "target", "headline", "summary", "label")
+REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
@@ -115,6 +118,8 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "fill-mask": ((TEXT,), None),
     "translation": ((SOURCE,), TARGET),
     "summarization": ((SOURCE,), TARGET),
+    "text-generation": ((PROMPT,), REFERENCE),
+    "chat-completion": ((PROMPT,), REFERENCE),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 

@@ -260,7 +260,7 @@ def _unspaced(texts: Iterable[str]) -> tuple[float, str]:
 def _squad(rows: _Rows, name: str) -> tuple[Metric, str]:
     from harness.metrics.texts import normalize_answer  # which imports datasets
 
-    references = rows.references
+    references = [[text] if isinstance(text, str) else text for text in rows.references]
     emptied = [
         row for row, answers in enumerate(references) if any(answers) and not any(map(normalize_answer, answers))
     ]
@@ -274,6 +274,20 @@ def _squad(rows: _Rows, name: str) -> tuple[Metric, str]:
     if name == "token-f1" and _unspaced(text for answers in references for text in answers)[0] > UNSPACED_SHARE:
         notes.append("splits words at spaces, which the script of the answers does not have: it is nearly exact-match")
     return Metric(name), "; it ".join(notes)
+
+
+def _rouge(rows: _Rows, name: str) -> tuple[Metric, str]:
+    from harness.metrics.texts import WORD  # which imports datasets
+
+    fewest = 2 if name == "rouge2" else 1
+    short = [row for row, text in enumerate(rows.references) if len(WORD.findall(text.lower())) < fewest]
+    if not short:
+        return Metric(name), ""
+    text = f"counts words of the letters a to z and digits, of which {len(short):,} of {len(rows.references):,} test "
+    text += f"references have fewer than {fewest}, the first in row {short[0]}"
+    if 2 * len(short) > len(rows.references):
+        raise rows.error(f"{name} {text}; take chrf, which counts the characters of every script")
+    return Metric(name), f"{text}: these rows score 0"
 
 
 def _retrieval(rows: _Rows, name: str) -> tuple[Metric, str]:
@@ -296,5 +310,6 @@ SETTLE: dict[str, Callable[[_Rows], tuple[Metric, str]]] = {
     "entity-f1": _entity_f1,
     "bleu": _bleu,
     **{name: partial(_squad, name=name) for name in ("exact-match", "token-f1")},
+    **{name: partial(_rouge, name=name) for name in ("rouge1", "rouge2", "rougeL")},
     **{name: partial(_retrieval, name=name) for name in ("accuracy@1", "mrr")},
 }

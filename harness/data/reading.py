@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import audio, hub, images, layout, media, tables
+from harness.data import audio, gguf, hub, images, layout, media, tables
 from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -37,6 +37,8 @@ def pretrained(source: Source, folder: Path) -> Path | None:
     match source:
         case Package() | Hub():
             path = locate(source) if isinstance(source, Package) else hub.fetch(source, "model")
+            if isinstance(source, Package) and path.suffix == gguf.SUFFIX:
+                path = gguf.convert(path, source.sha256)
             vet(path, pinned=True)
             return path
         case Local():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import ELEMENTWISE, Arrays, Tolerance
+from harness.contracts.kind import ELEMENTWISE, TOKENS, Arrays, Tolerance
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.score import compared_parts, correct_rows, score, score_drop, score_interval
 from harness.results.schema import Answers, Bounds, Constant, LabelRows, Seed
@@ -113,10 +113,24 @@ def compare_answers(
         score_bounds=_bounds(score_interval(metric, own.predictions, truths)) if needs_bounds else None,
         other_scores=own.other_scores,
         tokens=inputs.tokens(own.single),
+        parted=parting_places(own, reference) if inputs.kind.tokens else None,
         labels=label_rows(own, reference, inputs, metric),
         constant=find_constant(own, inputs),
         reference_constant=find_constant(reference, inputs),
     )
+
+
+def parting_places(own: Evaluation, other: Evaluation) -> tuple[int, ...]:
+    """Return, for each row whose tokens part, the place of the first that differs, from 1 on."""
+    places = []
+    for mine, theirs in zip(own.single, other.single, strict=True):
+        for output, tokens in mine.items():
+            pair = (tokens.ravel(), theirs[output].ravel())
+            width = min(map(len, pair))
+            differing = np.flatnonzero(pair[0][:width] != pair[1][:width])
+            if len(differing) or TOKENS.distance(tokens, theirs[output]):
+                places.append(int(differing[0] if len(differing) else width) + 1)
+    return tuple(places)
 
 
 def label_rows(own: Evaluation, reference: Evaluation, inputs: Inputs, metric: Metric) -> tuple[LabelRows, ...]:

@@ -11,6 +11,8 @@ from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
+from harness.kinds.text_generation import chat_completion as chat_completion
+from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(vars().values()) if isinstance(kind, Kind)}

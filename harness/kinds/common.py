@@ -59,6 +59,11 @@ def word_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
 
 def load_tokenizer(folder: Path, **settings: Any) -> Any:
     """Return the tokenizer in `folder`; HarnessError unless it can pad a batch."""
+    return check_padding(folder, read_tokenizer(folder, **settings))
+
+
+def read_tokenizer(folder: Path, **settings: Any) -> Any:
+    """Return the tokenizer in `folder`, with or without a token to pad with."""
     cls, declared = _tokenizer_class(folder)
     patterns = ("token*", "vocab*", "*.model", "*.spm")
     files = sorted(path for pattern in patterns for path in folder.glob(pattern))
@@ -73,6 +78,11 @@ def load_tokenizer(folder: Path, **settings: Any) -> Any:
         raise HarnessError(f"{folder}: no usable tokenizer; save one beside the model: {reason}") from error
     # Texts are encoded once and padded batch by batch, of which Transformers would warn.
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
+    return tokenizer
+
+
+def check_padding(folder: Path, tokenizer: Any) -> Any:
+    """Return the tokenizer; HarnessError unless it has a token to pad with."""
     if tokenizer.pad_token_id is None:
         raise HarnessError(
             f"{folder}: the tokenizer has no padding token, so texts cannot share a batch; set one with "

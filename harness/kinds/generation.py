@@ -34,7 +34,8 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
     return [[{"labels": ids}] for ids in tokens]
 
 
-def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
+def decode_sequences(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[Any]:
+    """Return the generated text of each row."""
     sequences = [common.output(row, "sequences")[0].tolist() for row in outputs]
     return [encoded.processor.decode(tokens, skip_special_tokens=True).strip() for tokens in sequences]
 
@@ -65,14 +66,14 @@ translation = Kind(
     name="translation",
     auto_class="AutoModelForSeq2SeqLM",
     export="text2text-generation-with-past",
-    metrics=("bleu", "chrf"),
+    metrics=("bleu", "chrf", "rougeL", "rouge1", "rouge2"),
     label="free",
     most_inputs=1,
     load_processor=common.load_tokenizer,
     encode=_encode,
     collate=common.collate,
     targets=_targets,
-    predict=_predict,
+    predict=decode_sequences,
     tokens=_count_tokens,
     remark=_remark,
 )

@@ -174,6 +174,8 @@ class Answer:
     """Involuntary context switches: a thread of the worker lost a CPU that it still wanted."""
     peak_rss_bytes: int
     outputs: Arrays
+    first_token_ns: int = 0
+    """Time of the last call until the first token of a text was chosen; 0 where none is written step by step."""
 
     @property
     def elapsed_ns(self) -> int:

@@ -129,6 +129,7 @@ class _Run:
         samples.lengths.append([])
         for name in pool.workers:
             samples.ns.setdefault(name, []).append([])
+            samples.first_token_ns.setdefault(name, []).append([])
         began_ns = samples.last_ns = 0
         for number in range(first, first + self._rounds_due(samples, launch)):
             if samples.last_ns > limit_ns:
@@ -141,6 +142,7 @@ class _Run:
             for name in pool.workers:
                 block_ns = pool.last[name].elapsed_ns
                 samples.ns[name][-1].append(block_ns // samples.loops)
+                samples.first_token_ns[name][-1].append(pool.last[name].first_token_ns)
                 samples.timed_ns[name] = samples.timed_ns.get(name, 0) + block_ns
             samples.rows[-1].append(rows[0])
             samples.lengths[-1].append(next(iter(batch.values()))[0].size)

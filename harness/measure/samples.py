@@ -76,6 +76,8 @@ class Samples:
     lengths: list[list[int]] = field(default_factory=list)
     """Elements of that row."""
     ns: dict[str, list[list[int]]] = field(default_factory=dict)
+    first_token_ns: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Time of the last call of a block until the first token; 0 where no text is written step by step."""
     tail_ns: dict[str, list[int]] = field(default_factory=dict)
     """Single calls."""
     spent_ns: int = 0

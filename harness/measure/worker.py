@@ -25,6 +25,7 @@ from harness.errors import Unsupported, describe_error
 from harness.measure import protocol
 from harness.measure.adapters import with_length_sorting, with_preprocessing, with_reduction
 from harness.measure.lifeline import end_with_parent
+from harness.util.decoding import FIRST_NS
 from harness.util.identity import load_symbol
 
 STATUS = Path("/proc/self/status")
@@ -108,6 +109,7 @@ def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any]
     usage, cpu_ns = resource.getrusage(resource.RUSAGE_SELF), process_time_ns()
     began_ns = perf_counter_ns()
     for _ in range(loops):
+        call_ns = perf_counter_ns()
         outputs = session.run(arrays)
     ended_ns = perf_counter_ns()
     header = {
@@ -117,6 +119,8 @@ def _timed(session: Session, arrays: Arrays, loops: int) -> tuple[dict[str, Any]
         "switches": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - usage.ru_nivcsw,
     }
     _check(outputs)
+    first_ns = outputs.pop(FIRST_NS, None)
+    header["first_token_ns"] = 0 if first_ns is None else int(first_ns.max()) - call_ns
     kept = session.keep(outputs) if session.keep else outputs
     # Copied, so that an answer still being written is sent unfinished; after `keep`, which may leave little to copy.
     return header, {name: np.array(array, order="C") for name, array in kept.items()}

@@ -1,4 +1,4 @@
-"""Metrics of texts: generated text by sacrebleu (1.0 is its 100), and answers to questions as SQuAD counts them."""
+"""Metrics of texts: generated text by sacrebleu (1.0 is its 100) and ROUGE, and answers as SQuAD counts them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from datasets import List, Value
@@ -17,6 +17,8 @@ from harness.metrics.base import MeanMetric, SummedMetric
 TEXTS = {"predictions": Value("string"), "references": Value("string")}
 ANSWERS = {"predictions": Value("string"), "references": List(Value("string"))}
 """Several correct answers a row, of which the nearest counts; where a row has none, the empty text is correct."""
+WORD = re.compile("[a-z0-9]+")
+"""A word, in lower case, as ROUGE counts them; other letters part words."""
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -65,13 +67,55 @@ class ChrF(Bleu):
         return sacrebleu.metrics.CHRF()
 
 
+class Rouge1(MeanMetric):
+    """Mean over rows of the F1 of a text's words against those of its reference, without stemming."""
+
+    key, columns = "rouge1", TEXTS
+    order: ClassVar[int] = 1
+
+    def _row_score(self, prediction: Any, reference: Any) -> float:
+        words, expected = (WORD.findall(text.lower()) for text in (prediction, reference))
+        return self._compare(words, expected)
+
+    def _compare(self, words: list[str], expected: list[str]) -> float:
+        own, truth = (
+            Counter(zip(*(text[at:] for at in range(self.order)), strict=False)) for text in (words, expected)
+        )
+        return _f1((own & truth).total(), own.total(), truth.total())
+
+
+class Rouge2(Rouge1):
+    """Mean over rows of the F1 of a text's pairs of words against those of its reference."""
+
+    key, order = "rouge2", 2
+
+
+class RougeL(Rouge1):
+    """Mean over rows of the F1 of the longest words that a text and its reference have in the same order."""
+
+    key = "rougeL"
+
+    def _compare(self, words: list[str], expected: list[str]) -> float:
+        longest = [0] * (len(expected) + 1)  # of the words so far and each beginning of the reference
+        for word in words:
+            before = longest
+            longest = [0]
+            for at, other in enumerate(expected):
+                longest.append(before[at] + 1 if word == other else max(before[at + 1], longest[at]))
+        return _f1(longest[-1], len(words), len(expected))
+
+
+def _f1(hits: int, predicted: int, expected: int) -> float:
+    return 2 * hits / (predicted + expected) if hits else 0.0
+
+
 class TokenF1(MeanMetric):
     """Mean over rows of the F1 of an answer's words against the nearest correct answer."""
 
-    key, columns = "token-f1", ANSWERS
+    key, columns, other_columns = "token-f1", ANSWERS, (TEXTS,)
 
     def _row_score(self, prediction: Any, reference: Any) -> float:
-        answer = normalize_answer(prediction)
+        answer, reference = normalize_answer(prediction), [reference] if isinstance(reference, str) else reference
         # As SQuAD is read: an answer that consists of articles only is no answer.
         return max(self._compare(answer, truth) for truth in [*filter(None, map(normalize_answer, reference))] or [""])
 
@@ -79,7 +123,7 @@ class TokenF1(MeanMetric):
         words, expected = answer.split(), truth.split()
         if not words or not expected:
             return float(words == expected)
-        return 2 * (Counter(words) & Counter(expected)).total() / (len(words) + len(expected))
+        return _f1((Counter(words) & Counter(expected)).total(), len(words), len(expected))
 
 
 class ExactMatch(TokenF1):

@@ -82,7 +82,9 @@ def bare_result(case: Case, state: State, failure: Failure | None) -> Result:
         fingerprint=state.comparison.fingerprint,
         created=state.created,
         environment=state.environment,
-        recipe=canonical(model.recipe) | {"max_length": model.max_length, "source": canonical(model.source)},
+        recipe=canonical(model.recipe)
+        | {"max_length": model.max_length, "source": canonical(model.source)}
+        | ({} if model.new_tokens is None else {"new_tokens": model.new_tokens}),
         gate=case.gate,
     )
 
@@ -109,6 +111,7 @@ def series_of(name: str, samples: Samples, measured: Measurement, threads: int, 
         rows=frozen(samples.rows),
         lengths=frozen(samples.lengths),
         arms=len({arm for arm in samples.ns if samples.has(arm)} - {reference, *COMPANIONS} - measured.failed.keys()),
+        first_token_ns=frozen(first) if any(map(any, first := samples.first_token_ns.get(name, []))) else (),
         tail_ns=tuple(samples.tail_ns.get(name, ())),
     )
 

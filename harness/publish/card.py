@@ -11,7 +11,7 @@ from string import Template
 from typing import Any, Literal, NamedTuple
 
 from harness.contracts.sources import COMMIT
-from harness.kinds import KINDS
+from harness.kinds import KINDS, text_generation
 from harness.metrics import in_points
 from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
@@ -75,6 +75,7 @@ def _metadata(publication: Publication) -> dict[str, Any]:
     source, kind = result.recipe.get("source") or {}, KINDS.get(data.kind)
     # The Hub counts several labels, and a number, as text classification, as exporters do.
     hub_task = kind.export if kind and kind.problem_type else data.kind
+    hub_task = text_generation.name if kind and kind.continues else hub_task
     licence = base_model(result.recipe)[1]
     assert answers is not None
     arguments: dict[str, Any] = {"rows": answers.rows}

@@ -105,6 +105,8 @@ class Loading(NamedTuple):
     """Expression for the answer to `inputs`."""
     outputs: str = "model(**inputs)"
     """Expression for all outputs, in their order."""
+    written: str = "model.generate(**inputs, do_sample=False)[0, inputs.input_ids.shape[1]:]"
+    """Expression for the tokens that continue `inputs`."""
     by_path: bool = False
     """They need a folder; other lines also take a repository's name."""
 
@@ -127,6 +129,30 @@ SESSION = Loading(
 )
 
 
+DECODER = SESSION._replace(
+    imports=["import numpy", "import onnxruntime", "from transformers import GenerationConfig"],
+    lines=[
+        SESSION.lines[0],
+        "nodes = {node.name: node.shape for node in session.get_inputs()}",
+        'empty = {n: numpy.zeros((1, s[1], 0, s[3]), "float32") for n, s in nodes.items() if n.startswith("past")}',
+        "settings = GenerationConfig.from_pretrained(path)",
+        "",
+        "",
+        "def write(ids):  # greedily; the cache holds what was read before",
+        "    cache, written, total = empty, [], 0",
+        "    ends = numpy.atleast_1d(settings.eos_token_id)",
+        "    while len(written) < settings.max_new_tokens and (not written or written[-1] not in ends):",
+        "        places, total = numpy.arange(total, total + ids.shape[1])[None], total + ids.shape[1]",
+        '        given = {"input_ids": ids, "attention_mask": numpy.ones((1, total), "int64"), "position_ids": places}',
+        "        logits, *values = session.run(None, {n: given[n] for n in nodes if n in given} | cache)",
+        "        cache, ids = dict(zip(empty, values)), logits[:, -1:].argmax(-1)",
+        "        written.append(ids.item())",
+        "    return written",
+    ],
+    written='write(inputs["input_ids"])',
+)
+
+
 def check_graphs(artifact: Path) -> None:
     """Raise HarnessError if no lines can load the artifact."""
     if not (artifact / FILE).exists() and not (artifact / ENCODER).exists():
@@ -142,7 +168,9 @@ def loading(publication: Publication, graphs: bool = True) -> Loading:
     folder, kind = publication.folder, KINDS.get(publication.data.kind)
     native, auto_class = checkpoint.is_native(folder), kind.auto_class if kind else "AutoModel"
     if graphs and (folder / GRAPHS).exists():
-        return _optimum(auto_class) if (folder / GRAPHS / ENCODER).exists() else SESSION
+        if (folder / GRAPHS / ENCODER).exists():
+            return _optimum(auto_class)
+        return DECODER if kind and kind.continues else SESSION
     if native:
         return _module(folder, publication.inputs)
     return Loading(
@@ -193,9 +221,10 @@ def code(publication: Publication) -> str:
     lines += [*config, f"from transformers import {loader}", "", path]
     lines += [f"processor = {loader}.from_pretrained(path{usage.loading})"]
     lines += [f"labels = {labels}"] if is_named else []
-    places = {"tensors": run.tensors, "logits": run.logits, "outputs": run.outputs, "cut": truncation(publication),
-              "length": length(publication) or "processor.model_max_length"}  # fmt: skip
-    return "\n".join([*lines, *run.lines, "", "", Template(usage.answer).substitute(places)])
+    expressions = {name: getattr(run, name) for name in ("tensors", "logits", "outputs", "written")}
+    longest = length(publication) or "processor.model_max_length"
+    answer = Template(usage.answer).substitute(expressions, cut=truncation(publication), length=longest)
+    return "\n".join([*lines, *run.lines, "", "", answer])
 
 
 def packages(publication: Publication, graphs: bool = True) -> str:

@@ -225,6 +225,14 @@ def named_unit(metric: str | None) -> str:
     return "" if metric is None or in_points(metric) else f" {metric}"
 
 
+def _parted(cells: Mapping[str, Any]) -> str:
+    """Write the share of rows whose tokens part from the reference's, and the median place of the first."""
+    if is_missing(cells["parted"]) or cells["backend"] == REFERENCE:
+        return ""
+    place = "" if is_missing(cells["parted_at"]) else f", at token {cells['parted_at']:g}"
+    return f"{100 * cells['parted']:.3g} %{place}"
+
+
 _proven_speedup = partial(_interval_cell, name="speedup", of_reference="1×", write=_proven_ratio)
 
 COLUMNS = (
@@ -233,8 +241,11 @@ COLUMNS = (
     Column("speed-up, {other}", "speedup", speedup_cell, of="other"),
     _numeric("rows/s", "rows_per_s", of="largest"),
     _numeric("tokens/s", "tokens_per_s", of="largest", optional=True),
+    _numeric("first token (ms)", "first_token_ms", optional=True),
+    _numeric("further token (ms)", "token_ms", optional=True),
     Column("score", "score", lambda cells: score_text(cells["score"], cells["metric"])),
     Column("drop ({unit})", "drop", drop_cell),
+    Column("rows whose tokens part", "parted", _parted, optional=True),
     _numeric("MB", "size_mb"),
     _numeric("peak RSS (MB)", "peak_rss_mb"),
     _numeric("peak VRAM (MB)", "peak_vram_mb", optional=True),

@@ -43,6 +43,8 @@ class Series:
     """Elements of one row of the batch's first input: padded tokens of a text, values of an image."""
     arms: int
     """Backends compared with the reference in these rounds; the error rate is split over them."""
+    first_token_ns: PerLaunch = ()
+    """Time until the first token of one call a round; empty unless text is written step by step."""
     tail_ns: tuple[int, ...] = ()
     """Single calls timed after the decision, for percentiles; only with `--ship-tail`."""
 
@@ -151,6 +153,9 @@ class Answers:
     """Metric → score, for the task's further metrics."""
     tokens: tuple[int, ...] = ()
     """Tokens generated for each test row; empty where nothing is generated."""
+    parted: tuple[int, ...] | None = None
+    """Place of the first token, from 1 on, that is not the reference's; one entry a test row that has such. None where
+    no text is generated, and in older results."""
     labels: tuple[LabelRows, ...] = ()
     """One entry a label that some test row has or some answer gives; empty for kinds without labels, and in older
     results."""

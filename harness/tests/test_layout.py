@@ -12,9 +12,11 @@ import harness
 HERE = Path(harness.__file__).parent
 ROOT = HERE.parent
 CLOCKS = {
+    "backends/onnx_decoding.py": "notes when the first token of an answer is chosen",
     "measure/rounds.py": "tells how long workers took to start, in a note",
     "measure/worker.py": "times answers; no other module does",
     "pipeline/state.py": "dates a measurement",
+    "util/decoding.py": "notes the same of PyTorch's answers",
     "util/console.py": "tells how long a stage takes while it runs, between timed calls",
     "util/store.py": "records how long a build took, which is shown but never compared",
 }
@@ -103,8 +105,8 @@ def test_attribute_docstrings_are_checked_too():
 
 def test_code_outside_tests_stays_small():
     paths = modules("tests/").values()
-    assert len(paths) <= 172
-    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_100
+    assert len(paths) <= 176
+    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_720
 
 
 def test_readme_is_short():

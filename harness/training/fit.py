@@ -28,8 +28,9 @@ from harness.contracts.vetting import offline
 from harness.data import audio, images, reading, splits
 from harness.data.layout import POINTER
 from harness.errors import HarnessError, brief_error
-from harness.kinds import KINDS
+from harness.kinds import KINDS, chat_completion, text_generation
 from harness.kinds.feature_extraction import SETTINGS, settings_of
+from harness.kinds.text_generation import has_template
 from harness.training import lora
 from harness.training.train import label_order
 from harness.util.console import current
@@ -91,7 +92,10 @@ class Fit:
         """The model, and how its weights fitted."""
         import transformers
 
-        return checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+        model, info = checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+        if self.task.kind.tokens is not None:
+            checkpoint.state_length(model, self.processor, self.model.new_tokens)
+        return model, info
 
     @cached_property
     def split(self) -> splits.Split:
@@ -289,6 +293,31 @@ def _head(fit: Fit) -> Iterator[str]:
         )
 
 
+def _direction(fit: Fit) -> Iterator[str]:
+    """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
+    if not fit.task.kind.continues:
+        return
+    name, file = fit.config.model_type, fit.pretrained / "config.json"
+    if fit.config.is_encoder_decoder:
+        yield f"{file}: a {name} answers a text with another text; choose the kind translation or summarization"
+    elif _classes(fit.config, KINDS["fill-mask"]) and not getattr(fit.config, "is_decoder", False):
+        yield (
+            f"{file}: a {name} is an encoder: it reads whole texts and continues none; give a causal language model, "
+            f"as GPT-2 or Llama are, for {fit.task.kind.name}"
+        )
+
+
+def _context(fit: Fit) -> Iterator[str]:
+    """Check that the longest prompt and what is written after it fit into what the model reads."""
+    most, new_tokens = getattr(fit.config, "max_position_embeddings", None), fit.model.new_tokens
+    if fit.task.kind.continues and most and new_tokens and fit.model.max_length + new_tokens > most:
+        mend = f"set max_length={most - new_tokens} or less" if most > new_tokens else f"set new_tokens below {most}"
+        yield (
+            f"max_length={fit.model.max_length} and new_tokens={new_tokens} together exceed the {most} tokens that "
+            f"{fit.pretrained} reads; {mend}"
+        )
+
+
 @offline()
 def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
     """Return a checkpoint's labels, its configuration, and the kinds for which it has a head; its card may choose."""
@@ -303,6 +332,8 @@ def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
     problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
     sort = problem_type if problem_type in READ_BY else None
     names = [name for name in names if KINDS[name].problem_type == sort] or names
+    if chat_completion.name in names:
+        names = [(chat_completion if has_template(pretrained) else text_generation).name]
     tags = re.findall(rb"^pipeline_tag: *([\w-]+)", card.read_bytes(), re.MULTILINE) if card.is_file() else []
     return labels, config, [name for name in names if name.encode() in tags] or names
 
@@ -626,7 +657,7 @@ def _padding_notes(fit: Fit) -> Iterator[str]:
 
 
 FILE_CHECKS: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
-CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _labels_of_head)
+CONFIG_CHECKS: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _direction, _context, _labels_of_head)
 PART_CHECKS: tuple[Check, ...] = (_misfits, _targets, _padding)
 ROW_CHECKS: tuple[Check, ...] = (_rows,)
 RUN_CHECKS: tuple[Check, ...] = (_answers,)

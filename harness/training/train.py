@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from harness.util.identity import file_sha256
 
 if TYPE_CHECKING:
     import torch
+    from datasets import Dataset
 
     from harness.contracts.kind import Arrays, Example, Kind
     from harness.spec import Model, Task
@@ -62,15 +64,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         processor = kind.processor(model.source, pretrained, rows, task.inputs)
         info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained), "notes": []}
         first = list(rows.select(range(min(2, len(rows)))))
-        if model.is_used_as_is:
-            assert pretrained is not None
-            module = checkpoint.load_as_is(kind, pretrained)
-            if split.labels:
-                info["order"] = label_order(model, pretrained, split.labels)
-        else:
-            module = checkpoint.create(
-                *(model.source, kind, workspace.folder, pretrained, split.labels, processor), model.recipe.dropout
-            )
+        module = _module(task, model, split, workspace, pretrained, processor, info)
         examples = kind.encode(processor, first, task.inputs, model.max_length)
         probed = Inputs(kind, EncodedRows(processor, first, task.inputs, examples, model.max_length))
         batch = probed.batch(range(len(first)))
@@ -82,29 +76,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
             count = 1 if kind.label == "number" else len(split.labels)
             check_native(f"model {model.name}", module, tensors, count, rank)
         if not model.is_used_as_is:
-            adapter = lora.attach(f"model {model.name}", module, model.recipe.lora) if model.recipe.lora else None
-            _check_trainable(f"model {model.name}", module)
-            encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
-            validation = encoder.encode(split.validation, f"{workspace.content} validation")
-            job = Job(
-                task=task,
-                model=model,
-                module=module,
-                train=encoder.encode_targets(rows, f"{workspace.content} train"),
-                validation=Inputs(kind, validation, split.labels, metrics=split.metrics),
-                collate=lambda examples: _collate(kind, processor, examples, ignored),
-                progress=workspace.progress,
-                device="cuda" if torch.cuda.is_available() else "cpu",
-                artifacts=workspace.store.root,
-                out=out,
-            )
-            loop = trainer_loop if model.recipe.loop == "trainer" else native_loop
-            job.check_single_rows()
-            if job.drops_last:
-                info["notes"].append("one training row of each epoch is left out: it would be a batch of its own")
-            info |= {"rows": len(rows), "validation": loop(job), "steps": job.steps, "device": job.device}
-            if adapter is not None:
-                info["notes"].append(lora.merge(adapter, model.source, out))
+            info |= _train(task, model, split, rows, workspace, processor, module, ignored, out, info["notes"])
         if reason := _fixed_length(probed, module.cpu()):
             info |= {"fixed_length": True}
             info["notes"].append(
@@ -114,6 +86,74 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         if isinstance(model.source, Native):
             _check_saved(f"model {model.name}", module, out, example)
     return {**info, "threads": workspace.threads, "weights_sha256": file_sha256(out / checkpoint.WEIGHTS)}
+
+
+def _module(
+    task: Task,
+    model: Model,
+    split: splits.Split,
+    workspace: Workspace,
+    pretrained: Path | None,
+    processor: Any,
+    info: dict[str, Any],
+) -> torch.nn.Module:
+    """Return the model to train, or the one that is used as it is, whose order of labels goes into `info`."""
+    kind = task.kind
+    if model.is_used_as_is:
+        assert pretrained is not None
+        module = checkpoint.load_as_is(kind, pretrained)
+        if split.labels:
+            info["order"] = label_order(model, pretrained, split.labels)
+    else:
+        names = (model.source, kind, workspace.folder, pretrained, split.labels, processor)
+        module = checkpoint.create(*names, model.recipe.dropout)
+    if kind.tokens is not None:
+        checkpoint.state_length(module, processor, model.new_tokens)
+    return module
+
+
+def _train(
+    task: Task,
+    model: Model,
+    split: splits.Split,
+    rows: Dataset,
+    workspace: Workspace,
+    processor: Any,
+    module: torch.nn.Module,
+    ignored: list[str],
+    out: Path,
+    notes: list[str],
+) -> dict[str, Any]:
+    """Run the recipe's loop on the rows, and return its part of the record; `notes` receives what a reader must hear."""
+    import torch
+
+    kind, recipe = task.kind, model.recipe
+    adapter = lora.attach(f"model {model.name}", module, recipe.lora) if recipe.lora else None
+    _check_trainable(f"model {model.name}", module)
+    encoder = Encoder(kind, processor, task.inputs, model.max_length, workspace.store)
+    padding = copy(processor)
+    if kind.continues:
+        padding.padding_side = "right"  # as targets are padded
+    validation = encoder.encode(split.validation, f"{workspace.content} validation")
+    job = Job(
+        task=task,
+        model=model,
+        module=module,
+        train=encoder.encode_targets(rows, f"{workspace.content} train"),
+        validation=Inputs(kind, validation, split.labels, metrics=split.metrics),
+        collate=lambda examples: _collate(kind, padding, examples, ignored),
+        progress=workspace.progress,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        artifacts=workspace.store.root,
+        out=out,
+    )
+    job.check_single_rows()
+    if job.drops_last:
+        notes.append("one training row of each epoch is left out: it would be a batch of its own")
+    score = (trainer_loop if recipe.loop == "trainer" else native_loop)(job)
+    if adapter is not None:
+        notes.append(lora.merge(adapter, model.source, out))
+    return {"rows": len(rows), "validation": score, "steps": job.steps, "device": job.device}
 
 
 def _check_trainable(owner: str, module: torch.nn.Module) -> None:

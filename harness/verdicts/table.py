@@ -35,13 +35,13 @@ ANSWERS = (
 COLUMNS = [
     *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "in_last_run", "batch",
     "rounds", "launches", "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms",
-    "rows_per_s", "tokens_per_s", "speedup", "speedup_low", "speedup_high", "min_speedup", "gate_batch", "noise",
-    "noise_low", "noise_high", "metric", "score", "other_scores", "min_score", "max_score", "rows", "drop",
-    "drop_low", "drop_high", "max_drop", "provable_drop", "broken_gate", "lost", "gained", "agreement",
-    "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "size_mb",
-    "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms", "startup_ms",
-    "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement", "created",
-    "commit", "error",
+    "rows_per_s", "tokens_per_s", "first_token_ms", "token_ms", "speedup", "speedup_low", "speedup_high",
+    "min_speedup", "gate_batch", "noise", "noise_low", "noise_high", "metric", "score", "other_scores", "min_score",
+    "max_score", "rows", "drop", "drop_low", "drop_high", "max_drop", "provable_drop", "broken_gate", "lost", "gained",
+    "agreement", "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "parted",
+    "parted_at", "size_mb", "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms",
+    "startup_ms", "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement",
+    "created", "commit", "error",
 ]  # fmt: skip
 
 UNITY = Interval(1.0, 1.0, 1.0)
@@ -168,6 +168,8 @@ def _accuracy(result: Result) -> Cells:
         **{name: getattr(answers, name) for name in ANSWERS},
         **(_interval("drop", drop) if drop else {}),
         "other_scores": "; ".join(f"{name} {value:.4f}" for name, value in answers.other_scores.items()) or None,
+        "parted": None if answers.parted is None else len(answers.parted) / answers.rows,
+        "parted_at": median(answers.parted) if answers.parted else None,
         "provable_drop": provable_drop(answers) if result.data and counts_rows(result.data.metric) else None,
     }
 
@@ -226,10 +228,16 @@ def _interval(name: str, interval: Interval) -> Cells:
 
 
 def _generation(series: Series, tokens: Sequence[int]) -> Cells:
-    """Return how many tokens per second were generated, if any were."""
+    """Return tokens per second, where any were generated, and the times of the first and of a further one."""
     if not tokens:
         return {}
     order, batch = row_order(len(tokens), series.workload.order_seed), series.workload.batch
     places = {row: place for place, row in enumerate(order)}
     rows = (row for first in speed.flatten(series.rows) for row in batch_rows(order, places[first], batch))
-    return {"tokens_per_s": sum(tokens[row] for row in rows) / (sum(speed.flatten(series.own_ns)) / 1e9)}
+    own = speed.flatten(series.own_ns)
+    cells = {"tokens_per_s": sum(tokens[row] for row in rows) / (sum(own) / 1e9)}
+    if first := speed.flatten(series.first_token_ns):
+        cells["first_token_ms"] = median(first) / 1e6
+        if further := tokens[0] - 1:  # of every row, where text is written step by step
+            cells["token_ms"] = median(call - start for call, start in zip(own, first, strict=True)) / further / 1e6
+    return cells

@@ -14,6 +14,7 @@ import toy_hub
 import transformers
 from PIL import Image
 from ticket_suite import save_suite
+from tiny_writers import save_writer
 
 from harness.commands import cli
 from harness.commands.new import _code
@@ -323,6 +324,17 @@ def test_writing_model_needs_its_kind_or_a_card(new, tmp_path):
     assert 0 == new("--model", "writer", "--data", "desks.jsonl")[0]
     task, *_ = suite(tmp_path / "test_desks.py")
     assert ("summarization", "chrf", "summary") == (task.kind.name, task.metric, task.label)
+
+
+def test_causal_model_is_used_as_it_is(new, tmp_path):
+    save_writer(tmp_path / "writer")
+    save_lines(tmp_path / "sums.jsonl", [{"prompt": f"{n} and {n} is", "answer": str(2 * n)} for n in range(120)])
+    status, out = new("--model", "writer", "--data", "sums.jsonl")
+    assert 0 == status, out
+    assert "--new-tokens 32: every answer is so long" in out
+    task, model, _ = suite(tmp_path / "test_sums.py")
+    assert ("text-generation", "chrf", "answer") == (task.kind.name, task.metric, task.label)
+    assert (0, 30, 32) == (model.recipe.epochs, model.max_length, model.new_tokens)
 
 
 def test_native_module_is_trained_by_the_native_loop(new, tmp_path):

@@ -173,6 +173,13 @@ def sleeps(arrays):
     return {}
 
 
+def writes(arrays):
+    time.sleep(0.02)
+    first_ns = time.perf_counter_ns()
+    time.sleep(0.02)
+    return {"sequences": arrays["x"], "first_token_ns": np.array([first_ns, first_ns - 5])}
+
+
 def leaves_quietly(arrays):
     os._exit(0)
 
@@ -186,7 +193,7 @@ def in_run(function):
 
 
 for function in (raises, is_killed, crashes, hangs, answers_lists, answers_a_tuple, answers_objects, answers_a_scalar,
-                 answers_nothing, answers_a_lazy_array, answers_too_early, works, sleeps, leaves_quietly):
+                 answers_nothing, answers_a_lazy_array, answers_too_early, works, sleeps, writes, leaves_quietly):
     globals()[f"in_run_{function.__name__}"] = in_run(function)
 
 
@@ -425,6 +432,13 @@ def test_work_takes_cpu_time_and_sleep_takes_none(start, name, least, most):
     assert answer.elapsed_ns >= 49_000_000
     assert least <= answer.cpu_ns <= most
     assert answer.switches >= 0
+
+
+def test_first_token_is_a_figure_and_no_output(start):
+    answer = ask(start, "in_run_writes")
+    assert ["sequences"] == list(answer.outputs)
+    assert 19_000_000 <= answer.first_token_ns <= answer.elapsed_ns - 19_000_000
+    assert 0 == ask(start, "in_run_sleeps").first_token_ns
 
 
 @pytest.mark.parametrize("name", ["clock_that_stops", "clock_that_steps", "clock_before_time"])

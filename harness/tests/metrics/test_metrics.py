@@ -38,6 +38,7 @@ PAIRS = {
     "word-accuracy": tags,
     "exact-match": st.tuples(texts, st.lists(texts, max_size=3)),
     "token-f1": st.tuples(texts, st.lists(texts, max_size=3)),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), st.tuples(texts, texts)),
     "top-1": st.tuples(st.permutations(["a", "b", "c"]), st.sampled_from("abcd")),
     "top-5": st.tuples(st.permutations(list("abcdef")), st.sampled_from("abcdefg")),
     "accuracy@1": st.tuples(st.permutations([0, 1, 2]), st.integers(0, 3)),
@@ -256,7 +257,10 @@ EXAMPLES = {
     "accuracy@1": (1, [1, 2], [2, 1]),
     "mrr": (1, [1, 2], [2, 1]),
     "bleu": ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
-    "chrf": ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
+    **dict.fromkeys(
+        ("chrf", "rouge1", "rouge2", "rougeL"),
+        ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
+    ),
 }
 """For each metric a truth, a correct and a wrong prediction; 1, 1 and 0 for metrics that are not named."""
 

@@ -279,6 +279,14 @@ def test_generated_tokens_have_a_column_only_where_text_is_generated():
     assert "tokens/s" not in markdown_text([result()])
 
 
+def test_parting_tokens_are_shown_of_all_but_the_reference():
+    written = answers(tokens=(5,) * 1000, parted=(2, 5, 4))
+    text = markdown_text([result(answers=replace(written, parted=())), result("onnxruntime", 2.0, answers=written)])
+    assert "rows whose tokens part" in text
+    assert "0.3 %, at token 4" in text
+    assert "0 %, at" not in markdown_text([result(answers=replace(written, parted=()))])
+
+
 def test_layers_kept_in_float_are_named_with_their_cost():
     plain = result("onnxruntime-int8", 3.0)
     kept = {"float_layers": "first, second", "guards": "onnxruntime-int8"}

@@ -1,11 +1,14 @@
-"""The suites in the documents about several labels and about a number, on tiny models, from rows to verdicts."""
+"""The suites in the documents about several labels, a number and a text, on tiny models, from rows to verdicts."""
 
 import random
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from tiny_writers import save_writer
 from transformers import BertConfig, BertModel
 from users import readme_example
 
@@ -15,7 +18,7 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity'}
+SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies'}
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -41,9 +44,16 @@ def pairs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def replies() -> pd.DataFrame:
+    words = {"parcel": "we look for it", "invoice": "we send another", "price": "it is the same"}
+    rows = [{"ticket": f"{number} {word}:", "reply": words[word]} for number, word in enumerate([*words] * 200)]
+    return pd.DataFrame(rows)
+
+
 def write(folder: Path) -> None:
-    """Write rows, and a model without a head that has learnt nothing."""
-    tables = {"complaints": complaints(), "pairs": pairs()}
+    """Write rows, and two models that have learnt nothing, one of them without a head."""
+    tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies()}
+    save_writer(folder / "my-llama", positions=512)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
     tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike"], 40)
@@ -62,19 +72,16 @@ def ran(once: Once) -> tuple[Toy, Run]:
         write(toy.folder)
         suites = [readme_example(begin, "suites/README.md") for begin in SUITES.values()]
         # Weights that were never trained need larger steps.
-        text = "\n\n".join(suite.replace("epochs=3", "epochs=16, learning_rate=5e-3") for suite in suites)
-        (toy.folder / "test_toy.py").write_text(_apart(text))
+        trained = (suite.replace("epochs=3", "epochs=16, learning_rate=5e-3") for suite in suites)
+        (toy.folder / "test_toy.py").write_text(_apart(trained))
         return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True)
 
     return once("documented-kinds", make)
 
 
-def _apart(text: str) -> str:
-    """Return two suites as one file, each with names of its own."""
-    first, second = text.split(SUITES["similarity"])
-    for name in ("TASK", "MODELS"):
-        second = second.replace(name, f"OTHER_{name}")
-    return f"{first}\n{SUITES['similarity']}{second}"
+def _apart(suites: Iterable[str]) -> str:
+    """Return suites as one file, each with names of its own."""
+    return "\n\n".join(re.sub(r"\b(TASK|MODELS)\b", rf"\1_{at}", suite) for at, suite in enumerate(suites))
 
 
 @pytest.mark.parametrize("task", SUITES)
@@ -102,7 +109,7 @@ def test_labels_are_learnt_and_counted_one_by_one(ran):
 def test_tables_name_the_unit_of_drops(ran):
     toy, run = ran
     text = (toy.folder / "results" / "local" / "comparison.md").read_text()
-    labels, numbers = text.split("## similarity")
+    labels, numbers = text.split("## replies")[0], text.split("## similarity")[1]
     assert "| drop (points) " in labels.replace("  ", "")
     assert "| drop (mae) " in numbers.replace("  ", "")
     assert "points" not in numbers
@@ -118,6 +125,19 @@ def test_numbers_are_learnt(ran):
     assert answers.score < 0.6
     assert 0.9 < answers.other_scores["pearson"]
     assert 0.9 < answers.other_scores["spearman"]
+
+
+def test_written_text_has_figures_of_its_tokens(ran):
+    toy, _ = ran
+    table = pd.read_csv(toy.folder / "results" / "local" / "comparison.csv").set_index(["task", "backend", "batch"])
+    rows = table.loc["replies"].xs(1, level="batch")
+    assert rows["first_token_ms"].gt(0).all()
+    assert rows["token_ms"].gt(0).all()
+    calls = rows["first_token_ms"] + 31 * rows["token_ms"]
+    assert (calls / rows["median_ms"]).between(0.7, 1.4).all()
+    assert {0.0} == {*rows.loc[list(FLOAT), "parted"]}
+    assert 0.9 < toy.results["replies/mine.pytorch.cpu"].answers.score
+    assert "every call writes 32 tokens" in "".join(toy.results["replies/mine.pytorch.cpu"].notes)
 
 
 @pytest.mark.parametrize(("data", "kind"), [("complaints", "multi-label-classification"), ("pairs", "text-regression")])

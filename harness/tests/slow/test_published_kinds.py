@@ -12,6 +12,7 @@ import tiny_kinds
 import torch
 from safetensors.numpy import save_file
 from tiny_models import build, resolve
+from tiny_writers import TEMPLATE, WIDE
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
@@ -21,6 +22,8 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
 )
 
 from harness.backends import ONNXRUNTIME
@@ -40,8 +43,11 @@ INPUTS = {
     "text-regression": (TEXTS[0], TEXTS[1]),
     "translation": (TEXTS[0],),
     "summarization": (TEXTS[1],),
+    "text-generation": (TEXTS[0],),
+    "chat-completion": (TEXTS[1],),
 }
 GENERATION = ("translation", "summarization")
+CONTINUING = ("text-generation", "chat-completion")
 
 
 def model(name, words):
@@ -62,6 +68,11 @@ def model(name, words):
         # An untrained model would write special tokens only.
         writer.generation_config.update(max_length=8, min_new_tokens=4, suppress_tokens=[0, 1, 2, 4])
         return writer
+    if name in CONTINUING:
+        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        continuer = LlamaForCausalLM(LlamaConfig(**size, **sizes, initializer_range=WIDE, eos_token_id=3))
+        continuer.generation_config.update(max_new_tokens=6)
+        return continuer
     heads = {
         "token-classification": BertForTokenClassification,
         "fill-mask": BertForMaskedLM,
@@ -82,8 +93,9 @@ def model(name, words):
 
 @pytest.mark.parametrize("name", sorted(INPUTS))
 def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
-    typed = [] if name in GENERATION else ["token_type_ids"]
+    typed = [] if name in GENERATION + CONTINUING else ["token_type_ids"]
     tokenizer = tiny_kinds._tokenizer(TEXTS, ["input_ids", *typed, "attention_mask"])
+    tokenizer.chat_template = TEMPLATE if name == "chat-completion" else None
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
     save_file(dict(tokenizer(TEXTS, return_tensors="np", padding=True)), tmp_path / EXAMPLE)

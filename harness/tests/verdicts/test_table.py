@@ -123,3 +123,23 @@ def test_tokens_are_counted_over_the_rows_of_each_call():
     two = series(None, rounds=1, launches=1, noise=0, rows=((2,),), batch=2)
     rates = tidy([result(answers=generated, series=(one, two))])["tokens_per_s"].tolist()
     assert [100_000, (100 + 10**following) * 1000] == pytest.approx(rates)
+
+
+def test_first_and_further_tokens_have_times_of_their_own():
+    # A call of the reference takes a millisecond, of which the first of five tokens takes 0.2.
+    one = series(None, rounds=2, launches=1, noise=0, rows=((0, 1),), first_token_ns=((200_000, 200_000),))
+    row = tidy([result(answers=answers(rows=4, tokens=(5,) * 4), series=(one,))]).iloc[0]
+    assert (pytest.approx(0.2), pytest.approx(0.2)) == (row["first_token_ms"], row["token_ms"])
+    assert tidy([result()])[["first_token_ms", "token_ms", "parted"]].isna().all(axis=None)
+
+
+def test_single_token_has_no_further_one():
+    one = series(None, rounds=1, launches=1, noise=0, rows=((0,),), first_token_ns=((200_000,),))
+    row = tidy([result(answers=answers(rows=4, tokens=(1,) * 4), series=(one,))]).iloc[0]
+    assert pytest.approx(0.2) == row["first_token_ms"]
+    assert row["token_ms"] is None
+
+
+def test_rows_that_part_are_a_share_and_a_place():
+    row = tidy([result("onnxruntime", answers=answers(rows=8, tokens=(5,) * 8, parted=(2, 5, 3)))]).iloc[0]
+    assert (0.375, 3) == (row["parted"], row["parted_at"])
