@@ -124,7 +124,7 @@ def _train(
     out: Path,
     notes: list[str],
 ) -> dict[str, Any]:
-    """Run the recipe's loop on the rows, and return its part of the record; `notes` receives what a reader must hear."""
+    """Run the recipe's loop on the rows, and return its part of the record; what a reader must hear goes to `notes`."""
     import torch
 
     kind, recipe = task.kind, model.recipe
