@@ -1,4 +1,4 @@
-"""The hooks of a run that has cases: selection, preflight, the line of each case, and the summary at the end."""
+"""The hooks of a run that has cases: selection, preflight, the line of each case, finals, and the summary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import pytest
 from _pytest.mark.expression import Expression
 
 from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
-from harness.pytest_plugin import session as sessions
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
+from harness.pytest_plugin.selection import skip_reason, unwanted
 from harness.pytest_plugin.session import ShipSession
+from harness.pytest_plugin.summary import status_reason, summary
 from harness.spec import Case
 from harness.util.console import accept_any_text, wrapped
 from harness.util.text import terminal_safe
@@ -85,7 +86,7 @@ def leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
     files = {(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args}
     cases = {item: case for item in items if item.get_closest_marker("full") and (case := case_of(item)) is not None}
     full = {item: case for item, case in cases.items() if item.path.resolve() not in files}
-    runnable = sum(sessions.skip_reason(case, option) is None for case in full.values())
+    runnable = sum(skip_reason(case, option) is None for case in full.values())
     if runnable:
         ship.left_out["--ship-full"] = runnable
     if full:
@@ -156,14 +157,14 @@ class Hooks:
             items[:] = []
             return
         try:
-            unwanted = sessions.unwanted(list(cases.values()), config.option)
+            left_out = unwanted(list(cases.values()), config.option)
         except HarnessError as error:
             items[:] = []  # else pytest checks them before it reports this
             raise pytest.UsageError(str(error)) from error
         # A test id on the command line selects its case, whatever the backend.
         named = set() if config.option.ship_backends else set(config.args)
         deselected = [
-            item for item, case in cases.items() if str(case) in unwanted and not {item.nodeid, local_id(item)} & named
+            item for item, case in cases.items() if str(case) in left_out and not {item.nodeid, local_id(item)} & named
         ]
         if deselected:
             config.hook.pytest_deselected(items=deselected)
@@ -266,100 +267,6 @@ class Hooks:
     def pytest_unconfigure(self) -> None:
         """Close the session."""
         self.ship.close()
-
-
-def status_reason(status: int, cases: Mapping[str, bool]) -> str:
-    """Say why a run whose tests passed ends with NOT_DECIDED or NOT_DECIDABLE; `cases` are the session's open ones."""
-    names = {name.partition(": ")[0]: repeatable for name, repeatable in cases.items()}
-    again = [name for name, repeatable in names.items() if repeatable]
-    never = [name for name, repeatable in names.items() if not repeatable]
-    if not never:
-        return f"exit status {status}: {'; '.join(again)}; running again may decide"
-    also = f"; running again may only decide that {'; '.join(again)}" if again else ""
-    return f"exit status {status}: {'; '.join(never)}; running again will not help: see the warnings above{also}"
-
-
-def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
-    """Write every report, and yield the text for the end of the session; its last line is the run in one.
-
-    With -v it has all tables, reasons and notes; with -q only the verdicts.
-    """
-    from harness.report import integrations, sentences, tables
-    from harness.verdicts.comparability import comparisons
-    from harness.verdicts.labels import label_notes
-
-    results = ship.results.values()
-    groups, regressions = list(comparisons(results)), {result.name: ship.regressions(result) for result in results}
-    notes = sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
-    if verbosity > 0:
-        yield tables.terminal_text(results, ship.finals)
-    else:
-        yield tables.summary_table(groups, ship.finals)
-    yield ""
-    if verbosity == 0:
-        yield from filter(None, map(sentences.obstacle, groups))
-        yield from (f"{sentences.place(g)}: {text}" for g in groups for text in sentences.spread_of_seeds(g))
-        # Texts about the rows are the same for every backend.
-        yield from dict.fromkeys(f"{sentences.place(g)}: {text}" for g in groups for r in g for text in label_notes(r))
-        # The failed test shows all problems.
-        yield from (text.partition("; ")[0] for text in integrations.failures(groups, regressions))
-        entries = [(held.task, entry) for held in ship.finals for entry in held.entries if entry.error]
-        yield from (f"finals of {task}: {e.model} on {e.backend} failed: {e.error}" for task, e in entries)
-    if verbosity >= 0 or ship.status:
-        yield from [*ship.notes, *_warnings(ship.open_cases(brief=verbosity <= 0))]
-        if ship.baseline is not None:
-            yield from ship.baseline.notes(ship.results)
-    if verbosity > 0:
-        yield from notes
-    elif notes and not verbosity:
-        page = "" if ship.options.ship_no_page else ", or see report.html"
-        yield f"{sessions.count(len(notes), 'note')} on rows, builds and rounds: run with -v{page}"
-    files = _write_reports(ship, regressions)
-    yield from (line for line in files if verbosity >= 0 or not line.startswith("wrote "))
-    yield integrations.status_line(groups, regressions)
-
-
-def _warnings(cases: Iterable[str]) -> Iterator[str]:
-    """Yield a line for each remedy, with the cases that lack it; sentences read `name is undecided: remedy`."""
-    ways: dict[str, list[str]] = {}
-    for sentence in cases:
-        name, colon, way = sentence.partition(": ")
-        ways.setdefault(f"{colon}{way}", []).append(name)
-    yield from (f"warning: {', '.join(names)}{way}" for way, names in ways.items())
-
-
-def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iterator[str]:
-    """Write the tables, the page, GitHub's job summary and the tracker's runs; yield a line about each."""
-    from harness.report import files, integrations
-
-    results, folder, options = ship.results.values(), ship.results_folder, ship.options
-    machine = options.ship_machine
-
-    written: list[Path] = []
-
-    def attempt(report: str, write: Callable[[], Iterable[str] | None]) -> Iterator[str]:
-        try:
-            yield from write() or ()
-        except HarnessError as error:
-            yield f"no {report}: {error}"
-
-    yield from attempt("tables", lambda: written.extend(files.write_tables(folder, machine)))
-    if not options.ship_no_page:
-        page = folder / machine / "report.html"
-        yield from attempt("page", lambda: written.append(files.write_page(folder, page, machine)))
-    for parent in dict.fromkeys(path.parent for path in written):
-        names = ", ".join(path.name for path in written if path.parent == parent)
-        yield f"wrote {names} to {min(os.path.relpath(parent), str(parent), key=len)}"
-    if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
-        text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
-        try:
-            with Path(job).open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            yield f"nothing written to GITHUB_STEP_SUMMARY ({job}): {error}"
-    if tracker := options.ship_track:
-        runs = integrations.log_tables(tracker, results, ship.artifacts_folder)
-        yield from attempt(f"run of {tracker}", lambda: (f"logged {run} to {tracker}" for run in runs))
 
 
 def _case_name(nodeid: str) -> str:

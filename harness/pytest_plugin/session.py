@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.backends.variants import unavailable_reason
-from harness.contracts.declarations import check_choice
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
+from harness.pytest_plugin.selection import Place, name_of, place_of, skip_reason
 from harness.spec import Case, Task
 from harness.util.console import Progress, format_seconds
 from harness.util.files import sweep_results, sweep_store
-from harness.util.machine import describe, no_cuda
+from harness.util.machine import describe
+from harness.util.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,37 +29,6 @@ if TYPE_CHECKING:
     from harness.pytest_plugin.shards import Deal
     from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
-
-Place = tuple[str, str, str]
-"""Task, model and device: what the cases of a comparison share."""
-GROUPS = ("default", "all")
-"""Words that `--ship-backends` takes in addition to names."""
-
-
-def unwanted(cases: Sequence[Case], namespace: Namespace) -> set[str]:
-    """Return the names of the cases that the options leave out; HarnessError for a backend that no case has."""
-    choices = (*sorted({case.backend.name for case in cases}), *GROUPS)
-    names = [name.strip() for name in (namespace.ship_backends or "default").split(",")]
-    for name in names if cases else ():
-        check_choice("--ship-backends", "backend", name, choices)
-
-    def is_wanted(case: Case) -> bool:
-        # A backend that one suite measures on request may be another suite's own.
-        named = case.backend.name in names or "all" in names or ("default" in names and not case.on_request)
-        return named and namespace.ship_device in ("all", case.device)
-
-    return {str(case) for case in cases if not is_wanted(case)}
-
-
-def skip_reason(case: Case, namespace: Namespace) -> str | None:
-    """Return why the case cannot run here, if so."""
-    if case.reads_hub and not namespace.ship_hub:
-        return "reads the Hugging Face Hub; run with --ship-hub"
-    if namespace.ship_ray:  # its node will tell
-        return None
-    if case.device == "cuda" and (reason := no_cuda()) is not None:
-        return reason
-    return unavailable_reason(case.backend, case.device)
 
 
 @dataclass
@@ -170,7 +139,7 @@ class ShipSession:
                 )
         runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
         for case, folder in runnable:
-            self.places.setdefault(_place(case), []).append((case, folder))
+            self.places.setdefault(place_of(case), []).append((case, folder))
         if not runnable:  # saves a session that only skips the imports below
             return
         if self.options.ship_baseline:
@@ -195,10 +164,10 @@ class ShipSession:
         judged: dict[tuple[str, str, str], int] = {}
         for case, _ in self.selected.values():
             batch = case.batches(options.batch_sizes(self.options))[0]
-            if judged.setdefault(_place(case), batch) != batch:
+            if judged.setdefault(place_of(case), batch) != batch:
                 raise HarnessError(
                     f"{case}: its gate judges speed at batch {batch}, that of another backend of its comparison at "
-                    f"batch {judged[_place(case)]}; declare one batch for all backends of a model"
+                    f"batch {judged[place_of(case)]}; declare one batch for all backends of a model"
                 )
 
     def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
@@ -212,7 +181,7 @@ class ShipSession:
             lines.append(f"left out: {more}")
         if not run:
             return lines
-        places = dict.fromkeys(_place(case) for case in run)
+        places = dict.fromkeys(place_of(case) for case in run)
         devices = " and ".join(dict.fromkeys(case.device for case in run))
         threads = count(options.threads(self.options), "thread")
         text = f"shipbench: {count(len(places), 'comparison')} of {count(len(run), 'case')} on {devices}, {threads}"
@@ -231,7 +200,7 @@ class ShipSession:
             return reason
         self.cluster.wait(str(case))
         if node := self.cluster.kept.get(str(case)):
-            self._head(_place(case), f"on {node}")
+            self._head(place_of(case), f"on {node}")
         return self.cluster.skipped.get(str(case))
 
     def outcome(self, case: Case, node: str) -> Outcome:
@@ -313,8 +282,8 @@ class ShipSession:
         """Measure the selected cases that share the case's rounds and can run here, or resume them."""
         from harness.pipeline.compare import compare
 
-        place = _place(case)
-        name, settings = _name(place), self.pipeline_options()
+        place = place_of(case)
+        name, settings = name_of(place), self.pipeline_options()
         comparison = self._comparison(place, settings)
         if self.options.ship_resume and self._resume(name, comparison, settings):
             self._head(place, "not measured again")
@@ -330,7 +299,7 @@ class ShipSession:
             self.headings[place] = f"{self._numbered(place)}, {how}"
 
     def _numbered(self, place: Place) -> str:
-        return f"[{len(self.headings) + 1}/{len(self.places)}] {_name(place)}"
+        return f"[{len(self.headings) + 1}/{len(self.places)}] {name_of(place)}"
 
     def _send(self) -> None:
         """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals."""
@@ -344,7 +313,7 @@ class ShipSession:
         batches: dict[tuple[str, str], driver.Batch] = {}
         for place in self.places:
             comparison = self._comparison(place, settings)
-            if self.options.ship_resume and self._resume(_name(place), comparison, settings):
+            if self.options.ship_resume and self._resume(name_of(place), comparison, settings):
                 self._head(place, "not measured again")
                 continue
             task, _, device = place
@@ -393,18 +362,3 @@ class ShipSession:
         """Remove what killed sessions left behind."""
         sweep_results(self.results_folder)
         sweep_store(self.artifacts_folder)
-
-
-def _place(case: Case) -> Place:
-    return case.task.name, case.model.name, case.device
-
-
-def _name(place: Place) -> str:
-    """Name a comparison in a line."""
-    task, model, device = place
-    return f"{task}/{model} on {device}"
-
-
-def count(number: int, word: str) -> str:
-    """Write a number of things."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"

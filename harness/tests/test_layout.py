@@ -105,8 +105,8 @@ def test_attribute_docstrings_are_checked_too():
 
 def test_code_outside_tests_stays_small():
     paths = modules("tests/").values()
-    assert len(paths) <= 176
-    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_720
+    assert len(paths) <= 178
+    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_780
 
 
 def test_readme_is_short():

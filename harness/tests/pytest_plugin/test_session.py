@@ -12,8 +12,9 @@ from harness import Folder, Gate, Local, Model, Task, cases
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
-from harness.pytest_plugin.hooks import local_id, status_reason
+from harness.pytest_plugin.hooks import local_id
 from harness.pytest_plugin.session import ShipSession
+from harness.pytest_plugin.summary import status_reason
 from harness.results.schema import Constraints, LabelRows
 from harness.spec import TRACKERS
 
@@ -190,7 +191,7 @@ def planned(folder, count=2, **changed):
 
 
 def test_plan_says_what_runs_and_what_is_skipped(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    monkeypatch.setattr("harness.pytest_plugin.selection.no_cuda", lambda: "no CUDA device")
     ship, several = planned(tmp_path)
     ship.left_out["--ship-backends all"] = 12
     ship.left_out["--ship-full"] = 1
@@ -203,7 +204,7 @@ def test_plan_says_what_runs_and_what_is_skipped(tmp_path, monkeypatch):
 
 
 def test_plan_says_how_long_the_same_comparisons_took(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    monkeypatch.setattr("harness.pytest_plugin.selection.no_cuda", lambda: "no CUDA device")
     ship, several = planned(tmp_path)
     earlier = {"mine/m0 on cpu": 70.0, "mine/m1 on cpu": 90.4, "finals of mine on cpu": 20.0, "mine/m2 on cpu": 1000.0}
     _, took, skipped = ship.plan(several, earlier)
@@ -212,7 +213,7 @@ def test_plan_says_how_long_the_same_comparisons_took(tmp_path, monkeypatch):
 
 
 def test_plan_without_a_case_that_runs_names_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.pytest_plugin.session.no_cuda", lambda: "no CUDA device")
+    monkeypatch.setattr("harness.pytest_plugin.selection.no_cuda", lambda: "no CUDA device")
     ship, several = planned(tmp_path)
     assert ["skipped: 4 cases: no CUDA device"] == ship.plan([c for c in several if c.device == "cuda"], {})
     assert [] == ship.plan([], {})

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from factory import answers, comparison, elsewhere, failed, process, result, series
 
-from harness.pytest_plugin.hooks import summary
 from harness.pytest_plugin.session import ShipSession
+from harness.pytest_plugin.summary import summary
 from harness.report.tables import summary_table
 from harness.results import store
 from harness.results.schema import Finalist, Finals, LabelRows

@@ -12,7 +12,7 @@ from harness.contracts.backend import DEVICES, Backend, Python
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.errors import HarnessError
 from harness.kinds import KINDS, fill_mask, text_classification
-from harness.pytest_plugin.session import unwanted
+from harness.pytest_plugin.selection import unwanted
 from harness.spec import Gate, Model, Recipe, Task, cases
 
 LAW = settings(max_examples=60)
