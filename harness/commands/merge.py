@@ -146,7 +146,8 @@ def missing(pieces: Iterable[Piece]) -> Iterator[str]:
             measured = set().union(*(tasks[machine] for machine in job))
             for number, shard in enumerate(shards, 1):
                 if absent := [task for task in shard if task not in measured]:
-                    yield f"{', '.join(absent)} on {', '.join(job)}, which shard {number}/{len(shards)} should have measured"
+                    lacking = f"{', '.join(absent)} on {', '.join(job)}"
+                    yield f"{lacking}, which shard {number}/{len(shards)} should have measured"
 
 
 def _is_same(piece: Piece, other: Piece) -> bool:
