@@ -28,7 +28,7 @@ Deal = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Shard:
-    """What one of several jobs has to do."""
+    """The tasks of one of several jobs."""
 
     tasks: tuple[str, ...]
     """Names of its tasks."""
