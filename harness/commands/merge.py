@@ -122,7 +122,7 @@ def unite(pieces: Iterable[Piece]) -> dict[Key, Piece]:
         if len(homes[machine]) > 1 and (unequal := _differences(mate, piece)):
             raise HarnessError(
                 f"{mate.path} and {piece.path} are of one machine, {machine}, and differ in {'; '.join(unequal)}: run "
-                "both again alike, or measure under another --ship-machine"
+                "both again alike, delete one, or measure under another --ship-machine"
             )
     return merged
 
@@ -132,17 +132,22 @@ def missing(pieces: Iterable[Piece]) -> Iterator[str]:
 
     Jobs may have a machine's name each, as on rented runners that differ: then all machines together have every task.
     """
-    runs: dict[tuple[tuple[str, ...], ...], dict[str, set[str]]] = {}
+    tasks: dict[str, set[str]] = {}
+    runs: dict[tuple[tuple[str, ...], ...], dict[str, None]] = {}
     for piece in pieces:
+        tasks.setdefault(piece.environment.machine, set()).add(piece.task)
         if piece.shards:
-            runs.setdefault(piece.shards, {}).setdefault(piece.environment.machine, set()).add(piece.task)
-    for shards, tasks in runs.items():
-        if all(sum(not own.isdisjoint(shard) for shard in shards) == 1 for own in tasks.values()):
-            tasks = {", ".join(sorted(tasks)): set().union(*tasks.values())}
-        for machine, own in tasks.items():
+            runs.setdefault(piece.shards, {})[piece.environment.machine] = None
+    for shards, machines in runs.items():
+        jobs = [[machine] for machine in machines]
+        if all(sum(not tasks[machine].isdisjoint(shard) for shard in shards) == 1 for machine in machines):
+            jobs = [list(machines)]
+        for job in jobs:
+            measured = set().union(*(tasks[machine] for machine in job))
             for number, shard in enumerate(shards, 1):
-                if absent := [task for task in shard if task not in own]:
-                    yield f"{', '.join(absent)} on {machine}, which shard {number}/{len(shards)} should have measured"
+                if absent := [task for task in shard if task not in measured]:
+                    lacking = f"{', '.join(absent)} on {', '.join(job)}"
+                    yield f"{lacking}, which shard {number}/{len(shards)} should have measured"
 
 
 def _is_same(piece: Piece, other: Piece) -> bool:

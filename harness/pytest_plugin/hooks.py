@@ -101,12 +101,12 @@ def take_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     cases = {item: case for item in items if (case := case_of(item)) is not None}
     try:
-        ship.take_shard(list(cases.values()))
+        shard = ship.take_shard(list(cases.values()))
     except HarnessError as error:
         items[:] = []  # else pytest checks them before it reports this
         raise pytest.UsageError(str(error)) from error
     is_first = option.ship_shard.startswith("1/")
-    others = [item for item in items if not (cases[item].task.name in ship.own_tasks if item in cases else is_first)]
+    others = [item for item in items if not (cases[item].task.name in shard.tasks if item in cases else is_first)]
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
@@ -237,7 +237,7 @@ class Hooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Hold the finals; with --ship-require, give an undecided run a status of its own, so that CI can repeat it."""
         ship = self.ship
-        if ship.shard_line and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        if ship.shard and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = pytest.ExitCode.OK  # more shards than tasks; the others have all of them
         if ship.results and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             ship.hold_finals()

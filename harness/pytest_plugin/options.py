@@ -62,7 +62,7 @@ def declare(add: Callable[..., None]) -> None:
     spread = "fine-tune with N seeds to see the spread of their scores; the first is measured (default: 1)"
     number("--ship-seeds", default=1, help=spread)
     flag("--ship-resume", help="keep the results of an earlier session that are still valid; measure the rest")
-    shard = "run one of N parts, of about the same length; whole tasks are dealt out, the same in every job of a commit"
+    shard = "run one of N shards of about the same length: whole tasks, dealt out alike in every job of a commit"
     add("--ship-shard", metavar="I/N", help=shard)
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
     ray = "measure on the nodes of a Ray cluster: auto, its HOST:PORT, or local for one of this machine"

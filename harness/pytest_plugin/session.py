@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from harness.cluster.driver import Cluster
     from harness.pipeline.state import Comparison, Options
-    from harness.pytest_plugin.shards import Deal
+    from harness.pytest_plugin.shards import Shard
     from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
 
@@ -55,12 +55,8 @@ class ShipSession:
     """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Option that selects more cases → how many it would add."""
-    shards: Deal = ()
-    """Tasks of each shard that can run here, where the session is one of several."""
-    own_tasks: tuple[str, ...] = ()
-    """Tasks of this session's shard, whether they can run here or not."""
-    shard_line: str = ""
-    """Sentence about the shard."""
+    shard: Shard | None = None
+    """This session's tasks, if it is one of several."""
     headings: dict[Place, str] = field(default_factory=dict)
     """Comparison so far → its number, name and duration."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -101,22 +97,14 @@ class ShipSession:
         """The folder of checkpoints and artifacts."""
         return self.options.ship_artifacts or self.root / ".artifacts"
 
-    def take_shard(self, cases: Sequence[Case]) -> None:
-        """Deal the tasks of the cases out, and remember this session's; HarnessError for an option that makes no sense.
+    def take_shard(self, cases: Sequence[Case]) -> Shard:
+        """Deal the tasks of the cases out, and keep this session's; HarnessError for an option that makes no sense."""
+        from harness.pytest_plugin.shards import take
 
-        Durations come from the repository's own results, wherever this session writes its.
-        """
-        from harness.pytest_plugin import shards
-
-        text = self.options.ship_shard
-        own, count = shards.parse(text)
-        seconds = shards.recorded_seconds(self.root / "results")
-        costs = shards.task_costs(cases, seconds, self.options.ship_hub)
-        dealt = shards.deal(costs, count)
-        runnable = (case.task.name for case in cases if skip_reason(case, self.options) is None)
-        self.own_tasks, self.shards = dealt[own - 1], shards.without_idle(dealt, runnable)
-        by_time = any(str(case) in seconds for case in cases)
-        self.shard_line = shards.describe(text, self.own_tasks, len(costs), by_time)
+        runnable = [case for case in cases if skip_reason(case, self.options) is None]
+        results, with_hub = self.root / "results", self.options.ship_hub
+        self.shard = take(self.options.ship_shard, cases, runnable, results, with_hub)
+        return self.shard
 
     def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
         """Raise HarnessError with every problem of the options and of the selected cases."""
@@ -174,7 +162,7 @@ class ShipSession:
         """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""
         reasons = [skip_reason(case, self.options) for case in cases]
         run = [case for case, reason in zip(cases, reasons, strict=True) if reason is None]
-        lines = [self.shard_line] if self.shard_line else []
+        lines = [self.shard.sentence] if self.shard else []
         lines += [f"skipped: {count(n, 'case')}: {reason}" for reason, n in Counter(reasons).items() if reason]
         if self.left_out:
             more = ", ".join(f"{count(n, 'case')} (run with {option})" for option, n in self.left_out.items())
@@ -355,7 +343,9 @@ class ShipSession:
     def _keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
         from harness.results import store
 
-        self.results[result.name] = result = replace(result, shards=self.shards)
+        if self.shard:
+            result = replace(result, shards=self.shard.every)
+        self.results[result.name] = result
         store.keep(self.results_folder, result, answers, trace)
 
     def _sweep(self) -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING
@@ -23,6 +24,36 @@ MOST = 1_000
 
 Deal = tuple[tuple[str, ...], ...]
 """Names of the tasks of each shard."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The tasks of one of several jobs."""
+
+    tasks: tuple[str, ...]
+    """Names of its tasks."""
+    every: Deal
+    """Those of all shards that can run here, for `shipbench merge` to miss."""
+    sentence: str
+    """Its tasks, and the rule by which they were dealt out."""
+
+
+def take(text: str, cases: Sequence[Case], runnable: Iterable[Case], results: Path, with_hub: bool) -> Shard:
+    """Deal the tasks of the cases out and return the shard that `text` names; HarnessError if it names none.
+
+    Durations come from the repository's own `results`, wherever a job writes its.
+    """
+    own, count = parse(text)
+    seconds = recorded_seconds(results)
+    costs = task_costs(cases, seconds, with_hub)
+    dealt, running = deal(costs, count), {case.task.name for case in runnable}
+    is_timed = any(str(case) in seconds for case in cases)
+    rule = "how long they took in the committed results" if is_timed else "their number of cases"
+    return Shard(
+        tasks=dealt[own - 1],
+        every=tuple(tuple(task for task in tasks if task in running) for tasks in dealt),
+        sentence=f"shard {text}: {', '.join(dealt[own - 1]) or 'no task'}; {len(costs)} tasks are dealt out by {rule}",
+    )
 
 
 def parse(text: str) -> tuple[int, int]:
@@ -98,15 +129,3 @@ def case_seconds(result: Result) -> float:
     rounds = math.fsum(sum(map(sum, series.own_ns)) * series.loops for series in result.series) / 1e9
     answers = result.answers.rows * median_ms(result.series[0].own_ns) / 1e3 if result.answers and result.series else 0
     return built + rounds + answers
-
-
-def without_idle(shards: Deal, tasks: Iterable[str]) -> Deal:
-    """Return the shards with those of their tasks that `tasks` names."""
-    kept = set(tasks)
-    return tuple(tuple(task for task in shard if task in kept) for shard in shards)
-
-
-def describe(text: str, own: Sequence[str], tasks: int, by_time: bool) -> str:
-    """Say which tasks a shard has, and by which rule they were dealt out."""
-    rule = "how long they took in the committed results" if by_time else "their number of cases"
-    return f"shard {text}: {', '.join(own) or 'no task'}; {tasks} tasks are dealt out by {rule}"

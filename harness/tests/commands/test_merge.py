@@ -168,6 +168,13 @@ def test_missing_tasks_by_machine(tmp_path, machines, expected):
     assert expected == list(merge.missing(pieces(tmp_path, **machines)))
 
 
+def test_task_of_an_earlier_session_is_not_missing(tmp_path):
+    """A shard that resumed it did not write its result anew."""
+    shard(tmp_path, "a", "c")
+    keep(tmp_path, factory.result(task="b"))
+    assert [] == list(merge.missing(merge.read(tmp_path)))
+
+
 def test_bad_folders_are_refused(tmp_path, capsys):
     results = keep(tmp_path / "all/1", factory.result())
     empty = tmp_path / "empty"

@@ -181,7 +181,7 @@ def test_results_name_the_tasks_of_all_shards_that_run_here(tmp_path, monkeypatc
     namespace = Namespace(ship_shard="2/2", ship_hub=False, ship_results=tmp_path)
     ship = sessions.ShipSession(namespace, tmp_path, Progress(log=sys.stderr))
     ship.take_shard([*toy_cases("a"), *toy_cases("b"), *toy_cases("c")])
-    assert ("b",) == ship.own_tasks
+    assert ("b",) == ship.shard.tasks
     ship._keep(factory.result(), None, "")
     assert (("a", "c"), ()) == load(result_path(tmp_path, factory.result())).shards
 
