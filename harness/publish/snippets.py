@@ -27,6 +27,10 @@ CARD = "README.md"
 EVIDENCE = "shipbench"
 """Sub-folder with the results behind the card."""
 
+MASK = """
+    if "attention_mask" in inputs:  # graphs take no int32
+        inputs["attention_mask"] = inputs["attention_mask"].astype("int64")"""
+
 OWN_LABELS = "AutoConfig.from_pretrained(path).id2label"
 
 ASSETS = resources.files("harness.publish") / "assets"
@@ -194,7 +198,8 @@ def code(publication: Publication) -> str:
     lines += [f"processor = {loader}.from_pretrained(path{usage.loading})"]
     lines += [f"labels = {labels}"] if is_named else []
     places = {"tensors": run.tensors, "logits": run.logits, "outputs": run.outputs, "cut": truncation(publication),
-              "length": length(publication) or "processor.model_max_length"}  # fmt: skip
+              "length": length(publication) or "processor.model_max_length",
+              "mask": MASK if run.tensors == "np" else ""}  # fmt: skip
     return "\n".join([*lines, *run.lines, "", "", Template(usage.answer).substitute(places)])
 
 
