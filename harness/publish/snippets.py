@@ -27,6 +27,10 @@ CARD = "README.md"
 EVIDENCE = "shipbench"
 """Sub-folder with the results behind the card."""
 
+MASK = """
+    if "attention_mask" in inputs:  # graphs take no int32
+        inputs["attention_mask"] = inputs["attention_mask"].astype("int64")"""
+
 OWN_LABELS = "AutoConfig.from_pretrained(path).id2label"
 
 ASSETS = resources.files("harness.publish") / "assets"
@@ -222,8 +226,8 @@ def code(publication: Publication) -> str:
     lines += [f"processor = {loader}.from_pretrained(path{usage.loading})"]
     lines += [f"labels = {labels}"] if is_named else []
     expressions = {name: getattr(run, name) for name in ("tensors", "logits", "outputs", "written")}
-    longest = length(publication) or "processor.model_max_length"
-    answer = Template(usage.answer).substitute(expressions, cut=truncation(publication), length=longest)
+    longest, mask = length(publication) or "processor.model_max_length", MASK if run.tensors == "np" else ""
+    answer = Template(usage.answer).substitute(expressions, cut=truncation(publication), length=longest, mask=mask)
     return "\n".join([*lines, *run.lines, "", "", answer])
 
 

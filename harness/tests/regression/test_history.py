@@ -1,6 +1,7 @@
 # the expectation stands on the left
 """History over git: each measurement once, in order, split where environments differ."""
 
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -184,13 +185,19 @@ def test_runs_without_a_valid_speedup_are_explained(repository):
     repository.commit(run(0))
     repository.commit(run(1, status="failed", error=Failure(stage="build", message="x"), series=()))
     repository.commit(run(2, series=(series(control=1.2),)))
-    repository.commit(run(3, series=(series(batch=16),)))
+    repository.commit(run(3, series=()))
     past = read(repository.results)
     (case,) = past.cases
     assert [1] == [len(segment.points) for segment in case.segments]
     text = "\n".join(history.sentences(past, case))
     for reason in ("failed at build", "the reference differs from itself", "no speed was measured"):
-        assert f"1 of 4 runs without a speed-up at batch 1: {reason}" in text
+        assert f"1 of 4 runs without a speed-up: {reason}" in text
+
+
+def test_runs_judged_at_another_batch_begin_a_segment():
+    case = case_of([run(0), run(1, series=(series(batch=16),))])
+    assert [1, 1] == [len(segment.points) for segment in case.segments]
+    assert re.search(r"workload .*batch=1\b.* before, .*batch=16\b.* after", case.segments[1].cause)
 
 
 def test_each_machine_has_its_own_cases():
