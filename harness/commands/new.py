@@ -27,7 +27,7 @@ from harness.metrics.entities import is_outside
 from harness.pytest_plugin.preflight import check_cases
 from harness.spec import SETTINGS, Case, Gate, Model, Recipe, Task
 from harness.stats.intervals import rare_event_bound, smallest_margin
-from harness.training import fit
+from harness.training.folder_checks import heads
 from harness.util.console import quiet
 from harness.util.files import write_atomically
 
@@ -119,11 +119,11 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     names = (*inputs, *(label if isinstance(label, tuple) else (label,))) if inputs and label else ()
     columns = inspection.read_columns(dataset, folder, names, label)
     pretrained = reading.pretrained(source, folder)
-    own, config, heads = fit.heads(pretrained) if pretrained else ([], None, [])
-    kind = KINDS[options.kind] if options.kind else _guess_kind(options, config, heads, columns, why)
+    own, config, kinds = heads(pretrained) if pretrained else ([], None, [])
+    kind = KINDS[options.kind] if options.kind else _guess_kind(options, config, kinds, columns, why)
     epochs = options.epochs
     if epochs is None:
-        epochs = 0 if kind.name in (*heads, "feature-extraction") else EPOCHS
+        epochs = 0 if kind.name in (*kinds, "feature-extraction") else EPOCHS
         why.append(f"--epochs {epochs}: the model is {'fine-tuned first' if epochs else 'used as it is'}")
     answers = options.labels or own if not epochs and kind.names_labels else []
     inputs, label, labels = inspection.guess(kind, columns, answers, inputs, label, why)

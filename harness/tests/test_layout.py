@@ -104,9 +104,9 @@ def test_attribute_docstrings_are_checked_too():
 
 
 def test_code_outside_tests_stays_small():
-    paths = modules("tests/").values()
-    assert len(paths) <= 178
-    assert sum(len(path.read_text().splitlines()) for path in paths) <= 27_780
+    lines = {name: len(path.read_text().splitlines()) for name, path in modules("tests/").items()}
+    assert [] == [name for name, count in lines.items() if count > 430]
+    assert sum(lines.values()) <= 27_900
 
 
 def test_readme_is_short():

@@ -24,7 +24,7 @@ from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import word_tokenizer
 from harness.spec import Gate, Model, Recipe
-from harness.training import fit
+from harness.training.folder_checks import heads
 from harness.util.identity import load_symbol
 
 pytest_plugins = "pytester"
@@ -460,7 +460,7 @@ def test_bad_input_names_its_flag(words, message, new, tmp_path):
 )
 def test_head_tells_its_kind(tmp_path, problem_type, labels, kind):
     save(tmp_path / "model", "ForSequenceClassification", labels, problem_type=problem_type)
-    assert [kind] == fit.heads(tmp_path / "model")[2]
+    assert [kind] == heads(tmp_path / "model")[2]
 
 
 def test_suite_for_several_labels_is_written(new, tmp_path):

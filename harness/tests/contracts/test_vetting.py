@@ -29,7 +29,7 @@ from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import load_tokenizer
 from harness.spec import Model, Task
-from harness.training import fit
+from harness.training.pretrained import Fit
 
 SIZES = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 BERT = {"model_type": "bert", **SIZES}
@@ -391,7 +391,7 @@ READERS = {
     "tokenizer": load_tokenizer,
     "model": partial(checkpoint.read_model, AutoModel),
     "new head": lambda path: checkpoint.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
-    "config": lambda path: fit.Fit(TASK, Model(name="mine", source=Local(".")), path, path).config,
+    "config": lambda path: Fit(TASK, Model(name="mine", source=Local(".")), path, path).config,
 }
 
 

@@ -23,6 +23,7 @@ from harness.metrics import Metric
 from harness.pytest_plugin.preflight import _check_gate
 from harness.spec import Gate, Model, Recipe, Task, cases
 from harness.training import fit
+from harness.training.pretrained import Fit
 from harness.training.train import Workspace, fine_tune
 from harness.util.console import Progress
 from harness.util.store import Store
@@ -194,7 +195,7 @@ def test_epoch_with_the_smallest_error_is_kept(tmp_path):
     kept = replace(MODEL, source=Local("out"))
     assert min(info["validation"]) < max(info["validation"])
     split = splits.load(TASK, tmp_path)
-    answers = fit.Fit(TASK, kept, tmp_path, tmp_path / "out").answer(list(split.validation))["logits"]
+    answers = Fit(TASK, kept, tmp_path, tmp_path / "out").answer(list(split.validation))["logits"]
     distances = np.abs(answers[:, 0] - np.array(split.validation["label"][:]))
     assert pytest.approx(min(info["validation"]), abs=1e-5) == distances.mean()
 

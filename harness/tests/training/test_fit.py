@@ -41,6 +41,8 @@ from harness.contracts.sources import Folder, Local
 from harness.errors import HarnessError
 from harness.spec import Model, Recipe, Task
 from harness.training import fit
+from harness.training.pretrained import Fit
+from harness.training.scan import positions
 from harness.util.console import Progress, showing
 
 WORDS = ["the", "parcel", "came", "late", "invoice", "is", "wrong", "box", "broken", "again", "please", "help"]
@@ -224,10 +226,10 @@ def test_rotary_settings_of_another_version_are_refused(suite, changes, message)
 def test_rotary_settings_of_every_age_are_read(suite):
     save(suite, LlamaForSequenceClassification(ROTARY))
     edit(suite, rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0})
-    expected = fit.Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
+    expected = Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
     assert {"rope_type": "linear", "rope_theta": 500.0, "factor": 4.0} == expected
     edit(suite, rope_parameters=None, rope_theta=500.0, rope_scaling={"type": "linear", "factor": 4.0})
-    read = fit.Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
+    read = Fit(TASK, MODEL, suite, suite / "model").config.rope_parameters
     assert expected.items() <= read.items()
 
 
@@ -391,7 +393,7 @@ def test_positions_leave_out_robertas_padding(suite):
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_positions_are_those_of_the_architecture(model, limit):
-    assert limit == fit.positions(model)
+    assert limit == positions(model)
 
 
 def test_rows_without_any_token_of_the_vocabulary_are_refused(suite):

@@ -11,6 +11,7 @@ from harness.contracts.sources import Folder, Local
 from harness.errors import HarnessError
 from harness.spec import Model, Recipe, Task
 from harness.training import fit
+from harness.training.folder_checks import heads
 
 TASK = Task(name="sums", kind="text-generation", dataset=Folder("rows.jsonl"), inputs=("prompt",), label="sum",
             metric="exact-match")  # fmt: skip
@@ -91,4 +92,4 @@ def test_tokenizer_without_a_model_is_refused(suite):
 @pytest.mark.parametrize(("template", "kinds"), [("", ["text-generation"]), (TEMPLATE, ["chat-completion"])])
 def test_template_decides_what_a_model_is_for(tmp_path, template, kinds):
     save_writer(tmp_path, **({"chat_template": template} if template else {}))
-    assert kinds == fit.heads(tmp_path)[2]
+    assert kinds == heads(tmp_path)[2]
