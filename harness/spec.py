@@ -210,7 +210,7 @@ class Task:
                 f"task {self.name}: rate={self.rate!r} is for kinds of sound, in whole samples a second, as in 16_000; "
                 f"{self.kind.name} reads {self.kind.media or 'text'}"
             )
-        check_batches(f"task {self.name}: batches", self.batches or None)
+        check_batches(f"task {self.name}: batches", self.batches)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
         self._check_columns()

@@ -39,7 +39,7 @@ def check_choice(owner: str, sort: str, value: object, choices: Collection[str])
 
 def check_batches(owner: str, sizes: object) -> None:
     """Raise HarnessError unless `sizes` is a tuple of rising batch sizes."""
-    numbers = sizes if isinstance(sizes, tuple) else (0,)
+    numbers = sizes if isinstance(sizes, tuple) and sizes else (0,)
     if not all(type(size) is int and size > 0 for size in numbers) or list(numbers) != sorted({*numbers}):
         raise HarnessError(f"{owner}={sizes!r} must be whole numbers of rows that rise, as in (1, 16)")
 
