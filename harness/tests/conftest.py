@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -110,6 +110,10 @@ class Toy:
                 done = self.pytester.run(sys.executable, "-m", *words, timeout=timeout_s)
                 return Run(int(done.ret), done.outlines, done.errlines)
             return Run(*warm.run(words, self.folder, os.environ, timeout_s))
+
+    def commands(self, *commands: Sequence[str]) -> list[Run]:
+        """Run `python -m` with each of these words, one after the other in one process."""
+        return [Run(*ended) for ended in warm.run_each(commands, self.folder, os.environ, timeout_s=400)]
 
     @property
     def results(self) -> dict[str, Result]:

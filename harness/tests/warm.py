@@ -1,4 +1,4 @@
-"""Runs a module's command in a fork of a process that has imported what sessions import before they begin.
+"""Runs commands of modules in a fork of a process that has imported what sessions import before they begin.
 
 Half of the time of a toy's session would go into importing torch and what stands on it. The fork has nothing else of
 the process that asked for it: neither its modules, nor its environment, nor its files. Workers are started as ever.
@@ -29,15 +29,25 @@ class TooLong(Exception):
     """It did not end in time, and was killed."""
 
 
-def run(
-    words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
-) -> tuple[int, list[str], list[str]]:
-    """`python -m` with these words, from `folder`: its exit status, and the lines of its two outputs."""
+Ended = tuple[int, list[str], list[str]]
+"""Exit status, and the lines of the two outputs."""
+
+
+def run(words: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float) -> Ended:
+    """`python -m` with these words, from `folder`."""
+    (ended,) = run_each([words], folder, environment, timeout_s)
+    return ended
+
+
+def run_each(
+    commands: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str], timeout_s: float
+) -> list[Ended]:
+    """`python -m` with each of these words, one after the other in one process, which imports everything once."""
     FORKS.set_forkserver_preload(LIBRARIES)
     path = os.pathsep.join(filter(None, [str(folder), environment.get("PYTHONPATH", "")]))
     with tempfile.TemporaryDirectory() as scratch:
-        said = [Path(scratch) / name for name in ("out", "err")]
-        process = FORKS.Process(target=_run, args=(words, folder, {**environment, "PYTHONPATH": path}, said))
+        said = [[Path(scratch) / f"{name}-{n}" for name in ("out", "err", "status")] for n in range(len(commands))]
+        process = FORKS.Process(target=_run, args=(commands, folder, {**environment, "PYTHONPATH": path}, said))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMP_WAIT_POLICY", "passive")  # as a session has it; OpenMP reads it once, with torch's import
             process.start()
@@ -46,26 +56,47 @@ def run(
         if late:
             process.kill()
             process.join()
-        out, err = (path.read_text(errors="replace").splitlines() for path in said)
+        ended = [_ended(paths, process.exitcode) for paths in said]
         if late:
-            raise TooLong(f"{' '.join(words)}: no end within {timeout_s:g} s", out, err)
-        return process.exitcode, out, err
+            raise TooLong(f"{commands}: no end within {timeout_s:g} s", ended)
+        return ended
 
 
-def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str], said: Sequence[Path]) -> None:
-    for number, path in enumerate(said, start=1):
-        with path.open("wb") as file:
-            os.dup2(file.fileno(), number)
+def _ended(said: Sequence[Path], exitcode: int) -> Ended:
+    """Of a command that ended its process, or was never begun, the status is that of the process."""
+    *texts, status = (path.read_text(errors="replace") if path.exists() else "" for path in said)
+    out, err = (text.splitlines() for text in texts)
+    return int(status or exitcode), out, err
+
+
+def _run(
+    commands: Sequence[Sequence[str]], folder: Path, environment: Mapping[str, str], said: Sequence[Sequence[Path]]
+) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     tempfile.tempdir = None  # which was that of another environment
     installed = [entry for entry in sys.path if entry not in ("", str(HERE), str(HERE.parents[1]))]
     sys.path[:] = [*environment["PYTHONPATH"].split(os.pathsep), *installed]
-    module, *sys.argv[1:] = words
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        for words, (*outputs, status) in zip(commands, said, strict=True):
+            for number, path in enumerate(outputs, start=1):
+                with path.open("wb") as file:
+                    os.dup2(file.fileno(), number)
+            status.write_text(str(_module(*words)))
+            sys.stdout.flush()
+            sys.stderr.flush()
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _module(module: str, *arguments: str) -> int:
+    """Run a module's command; return its exit status."""
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

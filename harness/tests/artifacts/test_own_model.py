@@ -9,7 +9,7 @@ from ticket_suite import save_suite, suite
 from conftest import Once, Run, Toy
 
 pytest_plugins = "pytester"
-CASE = "tickets/mine.onnxruntime-int8.cpu"
+CASE = "tickets/mine.pytorch.cpu"
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def measured(once: Once) -> tuple[Toy, Run]:
     def make(toy: Toy) -> Run:
         # Not in alphabetical order, which is that of the task's labels.
         save_suite(toy.folder, ("repairs", "billing", "delivery"))
-        return toy.run("test_tickets.py", "-p", "no:randomly", "--ship-backends=onnxruntime-int8", "-m", "not cuda")
+        return toy.run("test_tickets.py", "-p", "no:randomly", "--ship-backends=pytorch", "-m", "not cuda")
 
     return once("tickets", make)
 

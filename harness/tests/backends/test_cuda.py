@@ -82,7 +82,9 @@ def test_bound_inputs_and_outputs_answer_as_a_plain_call(exported):
 def test_placement_counts_every_node(exported):
     import onnx
 
-    name, count = ONNXRUNTIME.load(exported, CPU).settings["placement"].split(" ")
+    if "not reported" in (placement := ONNXRUNTIME.load(exported, CPU).settings["placement"]):
+        pytest.skip(placement)
+    name, count = placement.split(" ")
     assert "CPUExecutionProvider" == name
     assert 0 < int(count) <= len(onnx.load(exported / "model.onnx").graph.node)
 

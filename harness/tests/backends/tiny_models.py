@@ -1,5 +1,6 @@
 """Tiny untrained checkpoints for tests of backends."""
 
+import atexit
 from contextlib import nullcontext
 from pathlib import Path
 from unittest.mock import patch
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness import checkpoint
-from harness.artifacts.build import build_artifact
+from harness.artifacts.build import Builders, build_artifact
 from harness.contracts.backend import Target
 from harness.contracts.sources import Native
 from harness.environments.interpreters import resolve_environment
@@ -19,6 +20,9 @@ from harness.util.store import Entry, Store
 SUITES = Path(__file__).parents[3] / "suites"
 TEXTS = [{"text": "one two three four"}, {"text": "five six seven"}, {"text": "eight"}]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+BUILDERS = Builders()
+"""Builds have a process in each environment, as a session's have: most of the time of one goes into its imports."""
+atexit.register(BUILDERS.close)
 
 
 def build(backend, source, out, kind=text_classification):
@@ -26,7 +30,7 @@ def build(backend, source, out, kind=text_classification):
     out.mkdir(exist_ok=True)
     # The source is no entry of a store, and may hold `out`.
     with patch("harness.artifacts.build.lend_copy", lambda entry, out: nullcontext(entry.path)):
-        return build_artifact(backend, Entry(source, {}, 0), out, kind, None, Target("cpu", 1), 120, resolve)
+        return build_artifact(backend, Entry(source, {}, 0), out, kind, None, Target("cpu", 1), 120, resolve, BUILDERS)
 
 
 def resolve(python):

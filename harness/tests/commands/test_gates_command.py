@@ -70,17 +70,17 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("mistake", BAD)
-def test_bad_input_is_refused_before_fine_tuning(mistake: str, toy: Toy) -> None:
-    words, message = BAD[mistake]
+def test_bad_input_is_refused_before_fine_tuning(toy: Toy) -> None:
     toy.copy("seeded.py", "own.py", "moody.py")
     (toy.folder / "test_broken.py").write_text("import no_such_module\n")
     suite = (toy.folder / "test_toy.py").read_text()
     (toy.folder / "test_lost.py").write_text(suite.replace("moody.py:Moody", "nowhere.py:Moody"))
-    run = gates(Toy(toy.folder, toy.folder / "artifacts", toy.pytester), *words)
-    assert (2 if mistake == "seeds in words" else 4) == run.status
-    assert message in run.text
-    assert "Traceback" not in "".join(run.err[:1])
+    own = f"--ship-artifacts={toy.folder / 'artifacts'}"
+    runs = toy.commands(*(("harness", "gates", *words, own) for words, _ in BAD.values()))
+    for (mistake, (_, message)), run in zip(BAD.items(), runs, strict=True):
+        assert (2 if mistake == "seeds in words" else 4) == run.status, mistake
+        assert message in run.text
+        assert "Traceback" not in "".join(run.err[:1])
     assert not (toy.folder / "artifacts").exists()
 
 

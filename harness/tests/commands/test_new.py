@@ -402,9 +402,9 @@ def test_written_suite_runs_as_it_is(toy):
     (toy.folder / "test_tickets.py").unlink()
     written = toy.command("harness", "new", "--model", "my-model", "--data", "tickets.csv")
     assert (0, "Run it: pytest test_tickets.py") == (written.status, written.out[-1])
-    run = toy.run("test_tickets.py", "-k", "onnxruntime.cpu")
+    run = toy.run("test_tickets.py", "-k", "pytorch.cpu")
     assert 0 == run.status, run.text
-    assert 1.0 == toy.results["tickets/my-model.onnxruntime.cpu"].answers.score
+    assert 1.0 == toy.results["tickets/my-model.pytorch.cpu"].answers.score
 
 
 # Bad input

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from conftest import Toy
 from harness.backends.variants import variants
@@ -128,14 +127,14 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("mistake", BAD)
-def test_bad_input_is_refused_before_training(mistake: str, toy: Toy) -> None:
-    arguments, message = BAD[mistake]
+def test_bad_input_is_refused_before_training(toy: Toy) -> None:
     toy.copy("choosy.py", "own.py", "bag.py")
     suite = (toy.folder / "test_toy.py").read_text()
     (toy.folder / "test_typo.py").write_text(suite.replace("work=", "wrk="))
-    run = toy.command("harness", "tune", *arguments, f"--ship-artifacts={toy.artifacts / 'none'}")
-    assert (2 if mistake == "budget in words" else 4) == run.status
-    assert message in "\n".join(run.err)
-    assert "Traceback" not in "".join(run.err[:1])
+    own = f"--ship-artifacts={toy.artifacts / 'none'}"
+    runs = toy.commands(*(("harness", "tune", *arguments, own) for arguments, _ in BAD.values()))
+    for (mistake, (_, message)), run in zip(BAD.items(), runs, strict=True):
+        assert (2 if mistake == "budget in words" else 4) == run.status, mistake
+        assert message in "\n".join(run.err)
+        assert "Traceback" not in "".join(run.err[:1])
     assert not (toy.artifacts / "none").exists()

@@ -90,14 +90,6 @@ def test_worker_elsewhere_does_not_see_our_site_packages(tmp_path: Path) -> None
     assert "a-mark 1.0" in settings["packages"]
 
 
-def test_failed_installation_quotes_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(HarnessError, match=r"(?s)install no-such-thing==1\.0: correct .*\| ERROR: .*no-such-thing==1"):
-        resolve_environments(needing("no-such-thing==1.0"), Store(tmp_path / "store", print), Progress(None))
-    assert [] == [path for path in (tmp_path / "store" / "environments").iterdir() if path.is_dir()]
-
-
 WHEEL = {
     "numpy/__init__.py": "",
     "numpy-9.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: numpy\nVersion: 9.0\n",

@@ -71,34 +71,35 @@ def suites(toy: Toy) -> Toy:
     return toy
 
 
-@pytest.mark.parametrize(
-    ("options", "chosen", "left"),
-    [
-        ([], TOUR, 2),
-        (["."], TOUR, 2),
-        (["--ship-full"], [*TOUR, *LARGE, *OTHER], 0),
-        # Asked for by name
-        (["test_toy.py"], [*TOUR[:2], *LARGE], 0),
-        (["test_alone.py"], [*PLAIN, *OTHER], 0),
-        ([".", "test_alone.py::test_other"], [*TOUR, *OTHER], 1),
-        (["test_toy.py::test_toy_large[toy/large.pytorch.cpu]"], ["large.cpu"], 0),
-        (["-k", "large"], LARGE, 0),
-        (["-k", "small or large and not cuda"], ["small.cpu", "small.cuda", "large.cpu"], 0),
-        (["-m", "full"], [*PLAIN, *LARGE, *OTHER], 0),
-        # A selection that names none
-        (["-k", "not cuda"], ["small.cpu", *PLAIN], 2),
-        (["-k", "not large"], TOUR, 1),
-        (["-m", "cuda"], ["small.cuda"], 0),
-        (["-m", "not cuda"], ["small.cpu", *PLAIN], 2),
-        (["--ship-device=cuda"], ["small.cuda", *PLAIN], 0),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_full_cases_run_for_whoever_names_them(options: list[str], chosen: list[str], left: int, suites: Toy) -> None:
-    run = suites.command("pytest", "--collect-only", "-q", "-p", "reported", *options)
-    names = re.findall(r"test_(?:\w+\[toy/)?(\w+)(?:\.pytorch(\.\w+)\])?$", run.text, re.MULTILINE)
-    assert sorted(chosen) == sorted(map("".join, names))
-    assert [f"left out: {left}"] == re.findall("left out: .*", run.text)
+SELECTED = [
+    ([], TOUR, 2),
+    (["."], TOUR, 2),
+    (["--ship-full"], [*TOUR, *LARGE, *OTHER], 0),
+    # Asked for by name
+    (["test_toy.py"], [*TOUR[:2], *LARGE], 0),
+    (["test_alone.py"], [*PLAIN, *OTHER], 0),
+    ([".", "test_alone.py::test_other"], [*TOUR, *OTHER], 1),
+    (["test_toy.py::test_toy_large[toy/large.pytorch.cpu]"], ["large.cpu"], 0),
+    (["-k", "large"], LARGE, 0),
+    (["-k", "small or large and not cuda"], ["small.cpu", "small.cuda", "large.cpu"], 0),
+    (["-m", "full"], [*PLAIN, *LARGE, *OTHER], 0),
+    # A selection that names none
+    (["-k", "not cuda"], ["small.cpu", *PLAIN], 2),
+    (["-k", "not large"], TOUR, 1),
+    (["-m", "cuda"], ["small.cuda"], 0),
+    (["-m", "not cuda"], ["small.cpu", *PLAIN], 2),
+    (["--ship-device=cuda"], ["small.cuda", *PLAIN], 0),
+]
+"""Options, the cases that they select, and how many of those that could run are left out."""
+
+
+def test_full_cases_run_for_whoever_names_them(suites: Toy) -> None:
+    common = ("pytest", "--collect-only", "-q", "-p", "reported")
+    runs = suites.commands(*((*common, *options) for options, _, _ in SELECTED))
+    for (options, chosen, left), run in zip(SELECTED, runs, strict=True):
+        names = re.findall(r"test_(?:\w+\[toy/)?(\w+)(?:\.pytorch(\.\w+)\])?$", run.text, re.MULTILINE)
+        assert sorted(chosen) == sorted(map("".join, names)), options
+        assert [f"left out: {left}"] == re.findall("left out: .*", run.text), options
 
 
 @pytest.fixture(autouse=True)

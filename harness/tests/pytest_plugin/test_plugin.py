@@ -59,7 +59,7 @@ def named(once: Once) -> tuple[Toy, Run]:
         commit(toy.folder)
         return toy.run(
             *("test_toy.py", "--import-mode=importlib", "-n", "0", "-p", "no:playwright"),
-            *("--ship-machine=somebody-s", "--ship-budget=0.05", "--ship-launches=2", "--benchmark-disable", "-v"),
+            *("--ship-machine=somebody-s", "--ship-budget=0.01", "--ship-launches=2", "--benchmark-disable", "-v"),
         )
 
     return once("named", make)
@@ -362,38 +362,33 @@ def test_measuring_under_xdist_is_refused(toy: Toy) -> None:
     assert {} == toy.results
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        (
-            "--ship-backends=numpy,tensorflow",
-            "--ship-backends: unknown backend 'tensorflow'; expected one of numpy, onnxruntime, onnxruntime-fp16, "
-            "onnxruntime-int8, onnxruntime-o2, onnxruntime-o2-int8, pytorch, pytorch-fp16, default, all",
-        ),
-        ("--ship-machine=../x", "--ship-machine '../x': "),
-    ],
-)
-def test_wrong_option_is_a_usage_error(option: str, message: str, toy: Toy) -> None:
-    toy.copy("passing.py", "own.py", "bag.py")
-    run = toy.run("test_toy.py", option)
-    assert pytest.ExitCode.USAGE_ERROR == run.status
-    assert message in run.text
-    assert "checking the rows" not in run.text
+WRONG = {
+    "--ship-backends=numpy,tensorflow": "--ship-backends: unknown backend 'tensorflow'; expected one of numpy, "
+    "onnxruntime, onnxruntime-fp16, onnxruntime-int8, onnxruntime-o2, onnxruntime-o2-int8, pytorch, pytorch-fp16, "
+    "default, all",
+    "--ship-machine=../x": "--ship-machine '../x': ",
+}
 
 
-@pytest.mark.parametrize(
-    ("options", "left"),
-    [
-        (
-            ["--ship-device=cpu"],
-            "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu pytorch.cpu",
-        ),
-        (["--ship-backends=numpy,pytorch", "-m", "cuda"], "pytorch.cuda"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_cases_are_selected(options: list[str], left: str, toy: Toy) -> None:
+def test_wrong_option_is_a_usage_error(toy: Toy) -> None:
     toy.copy("passing.py", "own.py", "bag.py")
-    run = toy.run("test_toy.py", "--collect-only", "-q", *options)
-    collected = sorted(line for line in run.out if "::" in line)
-    assert [f"test_toy.py::test_toy[toy/bag.{name}]" for name in left.split()] == collected
+    runs = toy.commands(*(("pytest", "test_toy.py", option) for option in WRONG))
+    for message, run in zip(WRONG.values(), runs, strict=True):
+        assert pytest.ExitCode.USAGE_ERROR == run.status
+        assert message in run.text
+        assert "checking the rows" not in run.text
+
+
+SELECTED = {
+    ("--ship-device=cpu",): "numpy.cpu onnxruntime-int8.cpu onnxruntime-o2-int8.cpu onnxruntime-o2.cpu onnxruntime.cpu "
+    "pytorch.cpu",
+    ("--ship-backends=numpy,pytorch", "-m", "cuda"): "pytorch.cuda",
+}
+
+
+def test_cases_are_selected(toy: Toy) -> None:
+    toy.copy("passing.py", "own.py", "bag.py")
+    runs = toy.commands(*(("pytest", "test_toy.py", "--collect-only", "-q", *options) for options in SELECTED))
+    for left, run in zip(SELECTED.values(), runs, strict=True):
+        collected = sorted(line for line in run.out if "::" in line)
+        assert [f"test_toy.py::test_toy[toy/bag.{name}]" for name in left.split()] == collected

@@ -17,6 +17,7 @@ from harness.results.store import save
 
 pytest_plugins = "pytester"
 CASE = "toy/bag.numpy.cpu"
+MEASURED = "toy/slow.quick.cpu"
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_each_proven_regression_has_a_sentence(stored):
 # --- through pytest
 
 QUICK = (
-    *("test_toy.py", "--ship-backends=numpy", "--ship-launches=4", "--ship-budget=30"),
+    *("test_toy.py", "--ship-backends=quick", "--ship-launches=4", "--ship-budget=30"),
     *("-p", "no:randomly", "-k", "cpu"),
 )
 
@@ -149,7 +150,7 @@ def before(once: Once) -> tuple[Toy, Run]:
     """One run of one case, to be stored in any number of copies."""
 
     def make(toy: Toy) -> Run:
-        toy.copy("passing.py", "own.py", "bag.py")
+        toy.copy("gated.py", "own.py", "bag.py")
         return toy.run(*QUICK)
 
     return once("before", make)
@@ -172,7 +173,7 @@ def copies(folder: Path, result: Result, factor: float, count: int = 5) -> Path:
 
 def rerun(before: tuple[Toy, Run], toy: Toy, *options: str) -> Run:
     """Run the case again, until the machine is quiet enough for the control to agree with the reference."""
-    toy.copy("passing.py", "own.py", "bag.py")
+    toy.copy("gated.py", "own.py", "bag.py")
     here = Toy(toy.folder, before[0].artifacts, toy.pytester)
     for _ in range(4):
         run = here.run(*QUICK, *options)
@@ -184,7 +185,7 @@ def rerun(before: tuple[Toy, Run], toy: Toy, *options: str) -> Run:
 def test_proven_regression_fails_its_test(before: tuple[Toy, Run], toy: Toy, tmp_path: Path) -> None:
     first, run = before
     assert 0 == run.status, run.text
-    stored = copies(tmp_path / "stored", first.results[CASE], factor=100)
+    stored = copies(tmp_path / "stored", first.results[MEASURED], factor=100)
     second = rerun(before, toy, f"--ship-baseline={stored}")
     assert 1 == second.status
     assert "regressed at batch 1: speed-up " in second.text
@@ -192,8 +193,8 @@ def test_proven_regression_fails_its_test(before: tuple[Toy, Run], toy: Toy, tmp
 
 
 def test_incomparable_baseline_is_refused_before_training(before: tuple[Toy, Run], toy: Toy, tmp_path: Path) -> None:
-    stored = copies(tmp_path / "stored", before[0].results[CASE], factor=1)
-    toy.copy("passing.py", "own.py", "bag.py")
+    stored = copies(tmp_path / "stored", before[0].results[MEASURED], factor=1)
+    toy.copy("gated.py", "own.py", "bag.py")
     fresh = Toy(toy.folder, tmp_path / "nothing", toy.pytester)
     for baseline, message in (
         (stored, "wait_policy passive stored, default today"),

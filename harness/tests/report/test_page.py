@@ -24,13 +24,23 @@ DISTURBED = Disturbance(
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[2J\x00 javascript:alert(3) $x$"
 
 
+@pytest.fixture(scope="module")
+def text():
+    """The page of one comparison."""
+    return page(comparison())
+
+
+@pytest.fixture(scope="module")
+def read(text):
+    return Reader(text)
+
+
 def table_rows(read):
     """Rows of the verdict table."""
     return [attributes for attributes in read.all("tr") if "data-backend" in attributes]
 
 
-def test_head_shows_failures_recommendation_and_certainty():
-    read = Reader(page(comparison()))
+def test_head_shows_failures_recommendation_and_certainty(read):
     assert [] == read.open
     text = read.text[:700]
     assert text.index("no such operator") < text.index("toy-task / toy-model on cpu: ship onnxruntime : 1.50x [")
@@ -39,8 +49,7 @@ def test_head_shows_failures_recommendation_and_certainty():
     assert re.search(r"reference's speed at batch 1, accuracy drops 0\.20 points \[.*\] \(allowed: 1\)", text)
 
 
-def test_every_case_has_a_row_with_its_reason():
-    read = Reader(page(comparison()))
+def test_every_case_has_a_row_with_its_reason(read):
     assert {
         "pytorch": "reference", "onnxruntime": "ship", "onnxruntime-int8": "slower", "broken": "failed",
         "onnxruntime-o2": "unsupported",
@@ -70,8 +79,7 @@ def test_heading_names_the_largest_batch(sizes, expected):
     assert f"{expected}</button>" in page(groups)
 
 
-def test_pictures_have_alternatives_and_real_text():
-    read = Reader(page(comparison()))
+def test_pictures_have_alternatives_and_real_text(read):
     labels = [attributes["aria-label"] for attributes in read.all("svg")]
     assert all(attributes["role"] == "img" for attributes in read.all("svg"))
     assert 4 == len(labels)
@@ -79,9 +87,8 @@ def test_pictures_have_alternatives_and_real_text():
     assert "onnxruntime, batch 16" in read.text
 
 
-def test_nothing_is_fetched():
-    text = page(comparison())
-    for _, attributes in Reader(text).found:
+def test_nothing_is_fetched(text, read):
+    for _, attributes in read.found:
         for name in ("src", "href", "xlink:href", "action", "srcset"):
             assert attributes.get(name, "#").startswith(("#", "data:,"))
     assert "default-src 'none'" in text

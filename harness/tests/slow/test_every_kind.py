@@ -16,7 +16,7 @@ def ran(once: Once) -> tuple[Toy, Run]:
     def make(toy: Toy) -> Run:
         toy.copy("kinds.py")
         tiny_kinds.write(toy.folder)
-        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True)
+        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", timeout_s=900)
 
     return once("kinds", make)
 
