@@ -45,7 +45,8 @@ SMOLLM2 = Model(
     max_length=128,
     new_tokens=12,
 )
-MODELS = {SMOLLM2: Gate(min_score=0.1, max_drop=0.05)}
+# Nothing is trained, so nothing is random: it scores 0.151, and in int8, which changes the first token, 0.135.
+MODELS = {SMOLLM2: Gate(min_score=0.12, max_drop=0.05)}
 
 
 @pytest.mark.full

@@ -88,16 +88,12 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
     """Return the prompt with its reference and an end after it; the loss is the reference's alone."""
     tokenizer = encoded.processor
     references = tokenizer([str(label) for label in row_labels(encoded)], add_special_tokens=False)["input_ids"]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     targets = []
     for (example,), reference in zip(encoded.examples, references, strict=True):
-        prompt = list(example["input_ids"])
-        written = [
-            *reference[: encoded.max_length],
-            *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]),
-        ]
-        ids = [*prompt, *written]
+        prompt, written = list(example["input_ids"]), [*reference[: encoded.max_length], *end]
         labels = [IGNORE_INDEX] * len(prompt) + written
-        targets.append([{"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}])
+        targets.append([{"input_ids": prompt + written, "attention_mask": [1] * len(labels), "labels": labels}])
     return targets
 
 
