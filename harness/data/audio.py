@@ -62,8 +62,8 @@ def check(task: Task, split: str, rows: Dataset, column: str, folders: Sequence[
     is_file = isinstance(rows.features[column], Audio) or rows.features[column] in (
         Value("string"), Value("binary"), Value("large_binary")
     )  # fmt: skip
-    if is_file and (reason := missing_module("soundfile", '"shipbench[audio]"')):
-        raise HarnessError(f"task {task.name}: column {column} of {split} holds files of sound, and {reason}")
+    if is_file and (advice := missing_module("soundfile", '"shipbench[audio]"')):
+        raise HarnessError(f"task {task.name}: column {column} of {split} holds files of sound, and {advice}")
     files = rows.cast_column(column, _stored()) if is_file else rows
     remarks, problems, rates = defaultdict[str, list[str]](list), list[str](), defaultdict[int, list[str]](list)
     with current().bar(f"reading the recordings of {task.name}, {split}", len(files)) as stage:

@@ -106,7 +106,8 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
     name = str(settings.pop("feature_extractor_type", ""))
     if not name.endswith("FeatureExtractor") or not hasattr(transformers, name):
         raise HarnessError(
-            f"Scratch(processor=…): transformers {transformers.__version__} has no feature_extractor_type {name!r}"
+            f"Scratch(processor=…): transformers {transformers.__version__} has no feature_extractor_type {name!r}; "
+            "expected the name of a class, for example 'ASTFeatureExtractor'"
         )
     return getattr(transformers, name)(**settings)
 

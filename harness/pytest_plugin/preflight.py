@@ -268,8 +268,8 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
     """Return a note if the training rows are very few; HarnessError for arguments that contradict the recipe."""
     for name in model.recipe.report_to:
         check_installed(name, f"model {model.name}: Recipe(report_to=…)")
-    if model.recipe.lora and (reason := missing_module("peft", '"shipbench[lora]"')):
-        raise HarnessError(f"model {model.name}: Recipe(lora=…): {reason}")
+    if model.recipe.lora and (advice := missing_module("peft", '"shipbench[lora]"')):
+        raise HarnessError(f"model {model.name}: Recipe(lora=…): {advice}")
     if model.recipe.trainer:
         from transformers import TrainingArguments
 
