@@ -32,6 +32,7 @@ def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     toy.copy("twins.py", "passing.py", "own.py", "bag.py")
     short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets have at most 107 bytes
     monkeypatch.setenv("RAY_TMPDIR", short)
+    monkeypatch.setenv("TMPDIR", short)  # tells the processes of this cluster from others
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     cluster.workers = [cluster.add_node(num_cpus=1, resources={"shipbench": 1}) for _ in range(2)]
     yield cluster
