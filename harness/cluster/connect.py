@@ -68,7 +68,7 @@ def connect(
     advice = f"give nodes of one kind a label of their own (--labels={LABEL}=NAME), and name it with --ship-machine"
     _check_alike([*zip(names, environments, strict=True)], SAME, advice)
     gpus = any(entry["Resources"].get("GPU") for entry in chosen)
-    return Cluster(tuple(options), here, keep, say, gpus, labels)
+    return Cluster(tuple(options), here, environments[0], keep, say, gpus, labels)
 
 
 def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tuple[list[dict[str, Any]], dict[str, str]]:

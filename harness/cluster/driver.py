@@ -57,6 +57,8 @@ class Cluster:
     """Options of the nodes' sessions."""
     here: Environment
     """The driver's environment: its commit and machine's name go on record."""
+    there: Environment
+    """The environment of every node, but for its threads."""
     keep: Callable[[Result, pd.DataFrame | None, str], None]
     """Receives each result as soon as its whole comparison has been measured."""
     say: Callable[[str], None]

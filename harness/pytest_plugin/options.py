@@ -120,7 +120,12 @@ def threads(options: Namespace) -> int:
     """Return the threads of every worker."""
     from harness.util.machine import usable_cores
 
-    return options.ship_threads or min(usable_cores(), 8)
+    return options.ship_threads or default_threads(usable_cores())
+
+
+def default_threads(cores: int) -> int:
+    """Return the threads of a worker on a machine with so many usable cores."""
+    return min(cores, 8)
 
 
 def spinning(options: Namespace) -> bool:

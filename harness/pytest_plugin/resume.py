@@ -59,12 +59,10 @@ def comparison_fingerprint(cases: Sequence[Case], folder: Path, options: Options
         return ""
 
 
-def valid_results(
-    cases: Sequence[Case], folder: Path, fingerprint: str, environment: Environment | None
-) -> list[Result]:
+def valid_results(cases: Sequence[Case], folder: Path, fingerprint: str, environment: Environment) -> list[Result]:
     """Return the results of `cases` under a machine's `folder`; HarnessError unless all are valid.
 
-    The environment is compared field by field, unless it is None.
+    The environment is compared field by field.
     """
     results = [_valid_result(case, folder / f"{case}.json", fingerprint, environment) for case in cases]
     if len({result.measurement for result in results}) > 1:
@@ -88,7 +86,7 @@ def valid_finals(folder: Path, task: str, device: Device, fingerprint: str) -> F
     return None
 
 
-def _valid_result(case: Case, path: Path, fingerprint: str, environment: Environment | None) -> Result:
+def _valid_result(case: Case, path: Path, fingerprint: str, environment: Environment) -> Result:
     if not path.exists():
         raise HarnessError(f"{case} has no result")
     result = store.load(path)
@@ -96,8 +94,7 @@ def _valid_result(case: Case, path: Path, fingerprint: str, environment: Environ
         raise HarnessError(f"{case} failed")
     if result.name != str(case):
         raise HarnessError(f"{path} is a result of {result.name}")
-    then = result.environment.comparable()
-    now = environment.comparable() if environment else then
+    then, now = result.environment.comparable(), environment.comparable()
     changed = [f"{name} was {then[name]}, is {now[name]}" for name in then if then[name] != now[name]]
     if changed:
         raise HarnessError(f"the environment of {case} changed: {'; '.join(changed)}")

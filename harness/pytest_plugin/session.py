@@ -171,7 +171,7 @@ class ShipSession:
             return lines
         places = dict.fromkeys(place_of(case) for case in run)
         devices = " and ".join(dict.fromkeys(case.device for case in run))
-        threads = count(options.threads(self.options), "thread")
+        threads = "each node's own threads" if self.options.ship_ray else count(options.threads(self.options), "thread")
         text = f"shipbench: {count(len(places), 'comparison')} of {count(len(run), 'case')} on {devices}, {threads}"
         names = [f"{task}/{model} on {device}" for task, model, device in places]
         held = dict.fromkeys(f"finals of {task} on {device}" for task, _, device in places)
@@ -324,11 +324,13 @@ class ShipSession:
         from harness.pytest_plugin import resume
 
         here = describe(settings.machine, settings.threads, comparison.folder, settings.spinning)
+        if self.cluster is not None:
+            there = self.cluster.there
+            threads = self.options.ship_threads or options.default_threads(there.cores)
+            here = replace(there, machine=here.machine, threads=threads, wait_policy=here.wait_policy)
         folder = self.results_folder / settings.machine
         try:
-            # Nodes may be another kind of machine than this one, which has checked that they have its packages.
-            environment = here if self.cluster is None else None
-            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, environment)
+            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
         except HarnessError as reason:
             self.notes.append(f"{name}: measured again: {reason}")
             return False

@@ -63,7 +63,7 @@ def run_each(
 
 
 def _ended(said: Sequence[Path], exitcode: int) -> Ended:
-    """Of a command that ended its process, or was never begun, the status is that of the process."""
+    """Return what a command printed and its status: the process's, if the command ended it or was never begun."""
     *texts, status = (path.read_text(errors="replace") if path.exists() else "" for path in said)
     out, err = (text.splitlines() for text in texts)
     return int(status or exitcode), out, err

@@ -21,7 +21,7 @@ BATCH = Batch(
 def cluster():
     kept = []
     driver = replace(HERE, machine="c7i", commit="abc", dirty=False)
-    cluster = Cluster((), driver, lambda result, answers, trace: kept.append(result), lambda text: None)
+    cluster = Cluster((), driver, HERE, lambda result, answers, trace: kept.append(result), lambda text: None)
     cluster.results = kept
     cluster.submitted = []
     cluster.submit = cluster.submitted.append

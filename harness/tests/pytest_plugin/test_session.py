@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from factory import answers, failed, result, series, unsupported
+from factory import HERE, answers, failed, result, series, unsupported
 
 from harness import Folder, Gate, Local, Model, Task, cases
 from harness.contracts.backend import DEVICES
@@ -15,6 +15,7 @@ from harness.pytest_plugin import options
 from harness.pytest_plugin.hooks import local_id
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason
+from harness.results import store
 from harness.results.schema import Constraints, LabelRows
 from harness.spec import TRACKERS
 
@@ -188,6 +189,32 @@ def planned(folder, count=2, **changed):
     models = {Model(name=f"m{n}", source=Local("m")): Gate(min_score=0.5, max_drop=0.1) for n in range(count)}
     several = [case for case in cases(task, models) if case.backend.name in ("pytorch", "onnxruntime")]
     return session(folder, **({"ship_budget": 60.0, "ship_threads": 2} | changed)), several
+
+
+def test_plan_for_a_cluster_names_no_threads_of_this_machine(tmp_path):
+    ship, several = planned(tmp_path, ship_ray="auto")
+    assert "shipbench: 4 comparisons of 8 cases on cpu and cuda, each node's own threads" == ship.plan(several, {})[0]
+
+
+@pytest.mark.parametrize(("cpu", "kept"), [(HERE.cpu, True), ("another", False)])
+def test_results_of_another_kind_of_node_are_not_resumed(tmp_path, cpu, kept):
+    ship, several = planned(tmp_path, ship_ray="auto", ship_threads=None)
+    there, chosen = replace(HERE, cores=4, cpu=cpu), several[:1]
+    stored = replace(HERE, machine="local", cores=4, threads=4)
+    name = str(chosen[0])
+    store.save(
+        tmp_path / "results", replace(result(), **parts(name), fingerprint="same", environment=stored, answers=None)
+    )
+    ship.cluster = SimpleNamespace(there=there)
+    comparison = SimpleNamespace(cases=tuple(chosen), folder=tmp_path, fingerprint="same")
+    settings = SimpleNamespace(machine="local", threads=1, spinning=False)
+    assert kept == ship._resume(name, comparison, settings)
+    assert kept or f"cpu was {HERE.cpu}, is another" in ship.notes[0]
+
+
+def parts(name):
+    task, _, rest = name.partition("/")
+    return dict(zip(("task", "model", "backend", "device"), (task, *rest.rsplit(".", 2)), strict=True))
 
 
 def test_plan_says_what_runs_and_what_is_skipped(tmp_path, monkeypatch):
