@@ -290,9 +290,13 @@ class ShipSession:
         return f"[{len(self.headings) + 1}/{len(self.places)}] {name_of(place)}"
 
     def _send(self) -> None:
-        """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals."""
+        """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals.
+
+        The longest batch goes first, so that at the end no node is left with a long one while the others are idle.
+        """
         from harness.cluster import driver
         from harness.cluster.connect import connect
+        from harness.pytest_plugin import shards
 
         settings = self.pipeline_options()
         here = describe(settings.machine, settings.threads, self.root, settings.spinning)
@@ -308,7 +312,9 @@ class ShipSession:
             batch = batches.setdefault((task, device), driver.Batch(f"{task} on {device}", [], device == "cuda"))
             tests = {str(case): self.tests[str(case)] for case in comparison.cases}
             batch.comparisons.append(driver.Comparison(tests, comparison.fingerprint))
-        for batch in batches.values():
+        cases = [case for several in self.places.values() for case, _ in several]
+        costs = shards.case_costs(cases, shards.recorded_seconds(self.root / "results"), self.options.ship_hub)
+        for batch in sorted(batches.values(), key=lambda batch: -sum(map(costs.__getitem__, batch.cases))):
             self.cluster.submit(batch)
 
     def _comparison(self, place: Place, settings: Options) -> Comparison:

@@ -82,19 +82,23 @@ def deal(costs: Mapping[str, float], count: int) -> Deal:
     return tuple(tuple(sorted(tasks)) for tasks in shards)
 
 
-def task_costs(cases: Iterable[Case], seconds: Mapping[str, float], with_hub: bool) -> dict[str, float]:
-    """Return the cost of each task: the sum of its cases' `seconds`, by name.
+def task_costs(cases: Sequence[Case], seconds: Mapping[str, float], with_hub: bool) -> dict[str, float]:
+    """Return the cost of each task: the sum of its cases' costs."""
+    by_case, costs = case_costs(cases, seconds, with_hub), dict[str, list[float]]()
+    for case, task in {str(case): case.task.name for case in cases}.items():
+        costs.setdefault(task, []).append(by_case[case])
+    return {task: math.fsum(parts) for task, parts in costs.items()}  # exact, so that no order of cases changes it
+
+
+def case_costs(cases: Sequence[Case], seconds: Mapping[str, float], with_hub: bool) -> dict[str, float]:
+    """Return the cost of each case, by name: its `seconds`.
 
     A case without a record costs as much as the mean of the others. One that reads the Hub costs nothing where it is
     skipped. Nothing depends on this machine: a missing GPU skips cases, too, but other jobs may run elsewhere.
     """
-    tasks = {str(case): case.task.name for case in cases}
-    idle = {str(case) for case in cases if case.reads_hub and not with_hub}
-    usual = fmean(recorded) if (recorded := [seconds[case] for case in tasks if case in seconds]) else 1.0
-    costs: dict[str, list[float]] = {}
-    for case, task in tasks.items():
-        costs.setdefault(task, []).append(0.0 if case in idle else seconds.get(case, usual))
-    return {task: math.fsum(parts) for task, parts in costs.items()}  # exact, so that no order of cases changes it
+    idle = {str(case): case.reads_hub and not with_hub for case in cases}
+    usual = fmean(recorded) if (recorded := [seconds[case] for case in idle if case in seconds]) else 1.0
+    return {case: 0.0 if is_idle else seconds.get(case, usual) for case, is_idle in idle.items()}
 
 
 def recorded_seconds(results: Path) -> dict[str, float]:

@@ -9,10 +9,12 @@ import pytest
 from factory import HERE, answers, failed, result, series, unsupported
 
 from harness import Folder, Gate, Local, Model, Task, cases
+from harness.backends import PYTORCH
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.hooks import local_id
+from harness.pytest_plugin.selection import place_of
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason
 from harness.results import store
@@ -244,3 +246,21 @@ def test_plan_without_a_case_that_runs_names_the_reason(tmp_path, monkeypatch):
     ship, several = planned(tmp_path)
     assert ["skipped: 4 cases: no CUDA device"] == ship.plan([c for c in several if c.device == "cuda"], {})
     assert [] == ship.plan([], {})
+
+
+def test_cluster_gets_the_longest_task_first(tmp_path, monkeypatch):
+    ship, _ = planned(tmp_path, ship_ray="auto")
+    task = Task(
+        name="mine", kind="text-classification", dataset=Folder("a.csv"), inputs=("text",), label="y", metric="accuracy"
+    )
+    model = Model(name="m", source=Local("m"))
+    several = [c for name in ("short", "long", "new") for c in cases(replace(task, name=name), [model], [PYTORCH])]
+    ship.places = {place_of(case): [(case, tmp_path)] for case in several if case.device == "cpu"}
+    ship.tests = {str(case): f"test_it.py::test_it[{case}]" for case in several}
+    seconds = {"short/m.pytorch.cpu": 1.0, "long/m.pytorch.cpu": 9.0}
+    monkeypatch.setattr("harness.pytest_plugin.shards.recorded_seconds", lambda folder: seconds)
+    monkeypatch.setattr("harness.pytest_plugin.resume.comparison_fingerprint", lambda *arguments: "")
+    sent = []
+    monkeypatch.setattr("harness.cluster.connect.connect", lambda *arguments: SimpleNamespace(submit=sent.append))
+    ship._send()
+    assert ["long on cpu", "new on cpu", "short on cpu"] == [batch.name for batch in sent]
