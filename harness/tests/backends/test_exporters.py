@@ -14,6 +14,7 @@ from harness.backends import (
     ONNXRUNTIME,
     ONNXRUNTIME_INT8,
     ONNXRUNTIME_O2,
+    ONNXRUNTIME_O2_INT8,
     ONNXRUNTIME_TRANSFORMERS,
     ONNXRUNTIME_TRANSFORMERS_FUSED,
     ONNXRUNTIME_TRANSFORMERS_INT8,
@@ -74,9 +75,11 @@ def test_every_form_of_transformers_graph_answers_as_the_model(bert, by_transfor
 
 
 def test_o2_fuses_a_graph_with_the_library_that_exported_it(bert, by_transformers, tmp_path):
-    assert build(ONNXRUNTIME_O2, by_transformers[0], tmp_path / "o2")["optimizer"].startswith("ort_fusions cpu")
     build(ONNXRUNTIME, bert, tmp_path / "optimum")
-    assert build(ONNXRUNTIME_O2, tmp_path / "optimum", tmp_path / "o3")["optimizer"].startswith("ORTOptimizer O2")
+    for name, graph, optimizer in (("o2", by_transformers[0], "ort_fusions cpu"), ("o3", tmp_path / "optimum", "ORT")):
+        assert build(ONNXRUNTIME_O2, graph, tmp_path / name)["optimizer"].startswith(optimizer)
+        rewrites = build(ONNXRUNTIME_O2_INT8, tmp_path / name, tmp_path / f"{name}-int8")["rewrites"]
+        assert rewrites.startswith("first token alone after the last attention 1, split SkipLayerNormalization 2")
 
 
 def test_transformers_graph_names_no_source_file(by_transformers):
