@@ -78,8 +78,9 @@ class Recipe:
     """Number of training rows to use; None uses all."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` trains under autocast; weights stay fp32."""
-    loop: Literal["trainer", "native"] = "trainer"
-    """`trainer` is Transformers' Trainer, `native` a plain PyTorch loop (required for native modules)."""
+    loop: Literal["trainer", "native", "keras"] = "trainer"
+    """`trainer` is Transformers' Trainer, `native` a plain PyTorch loop, `keras` the `fit` of Keras 3 on PyTorch, which
+    needs the extra `keras`. A native module needs one of the last two."""
     keep: Literal["best", "last"] = "best"
     """Epoch whose weights are kept: the first with the best score on validation rows, or the last."""
     trainer: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
@@ -88,13 +89,13 @@ class Recipe:
     """Trackers to which Trainer reports, of `TRACKERS`; only with `loop="trainer"`. It changes no kept checkpoint."""
 
     def __post_init__(self) -> None:
-        for name, choices in {"loop": "trainer native", "precision": "fp32 bf16", "keep": "best last"}.items():
+        for name, choices in {"loop": "trainer native keras", "precision": "fp32 bf16", "keep": "best last"}.items():
             check_choice("Recipe", name, getattr(self, name), choices.split())
         check_tuple("Recipe", "report_to", self.report_to, "('tensorboard',)")
         for tracker in self.report_to:
             check_choice("Recipe", "tracker", tracker, TRACKERS)
         for name in ("trainer", "report_to"):
-            if getattr(self, name) and self.loop == "native":
+            if getattr(self, name) and self.loop != "trainer":
                 raise HarnessError(f"Recipe: {name}= configures Trainer and needs loop='trainer'")
         if self.lora is not None and (not isinstance(self.lora, Lora) or self.epochs == 0):
             raise HarnessError(f"Recipe: lora={self.lora!r} must be a Lora(…) and needs epochs=1 or more to be trained")
@@ -140,8 +141,8 @@ class Model:
             )
         if self.recipe.lora is not None and isinstance(self.source, Native | Scratch):
             raise HarnessError(f"model {self.name}: Recipe(lora=…) is for pretrained models; leave it out")
-        if isinstance(self.source, Native) and self.recipe.loop != "native":
-            raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native')")
+        if isinstance(self.source, Native) and self.recipe.loop == "trainer":
+            raise HarnessError(f"model {self.name}: a native module trains with Recipe(loop='native') or loop='keras'")
 
     @property
     def is_used_as_is(self) -> bool:

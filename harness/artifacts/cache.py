@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SplitName = Literal["test", "calibration", "validation"]
 
-TRAINING_PACKAGES = ("torch", "peft", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
+TRAINING_PACKAGES = ("torch", "keras", "peft", "evaluate", "seqeval", "sacrebleu", *LIBRARIES)
 """Packages that decide what a checkpoint holds. ONNX Runtime is not one: an upgrade retrains nothing."""
 
 

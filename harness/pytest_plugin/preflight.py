@@ -27,6 +27,7 @@ from harness.evaluation.score import unseen_change
 from harness.spec import Case, Gate, Model, Task
 from harness.stats.intervals import rare_event_bound, rows_needed
 from harness.training import fit
+from harness.training.keras_loop import check_keras
 from harness.util import locks
 from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
@@ -270,6 +271,8 @@ def _check_recipe(task: Task, model: Model, folder: Path) -> list[str]:
         check_installed(name, f"model {model.name}: Recipe(report_to=…)")
     if model.recipe.lora and (advice := missing_module("peft", '"shipbench[lora]"')):
         raise HarnessError(f"model {model.name}: Recipe(lora=…): {advice}")
+    if model.recipe.loop == "keras":
+        check_keras(f"model {model.name}: Recipe(loop='keras')")
     if model.recipe.trainer:
         from transformers import TrainingArguments
 

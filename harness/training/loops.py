@@ -6,7 +6,7 @@ import copy
 import importlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,11 @@ class Job:
         return self.model.recipe.epochs * (math.floor(batches) if self.drops_last else math.ceil(batches))
 
     @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rate rises."""
+        return math.ceil(self.model.recipe.warmup * self.steps)
+
+    @property
     def drops_last(self) -> bool:
         """True if an epoch's last batch would be a single row, of which a batch norm makes nothing."""
         size = self.model.recipe.batch_size
@@ -71,7 +76,7 @@ class Job:
             return
         try:
             with torch.random.fork_rng(devices=[]):
-                _loss(copy.deepcopy(self.module).train(), self.collate([self.train[0]]))
+                loss_of(copy.deepcopy(self.module).train(), self.collate([self.train[0]]))
         except ValueError as error:
             raise HarnessError(
                 f"{self.task.name}/{self.model.name}: {type(norms[0]).__name__} cannot be trained on one row at a time "
@@ -219,28 +224,19 @@ def _has_run(tracker: Any) -> bool:
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; return the score on validation rows after each epoch."""
     import torch
-    from torch.utils.data import DataLoader
     from transformers import get_scheduler
 
     recipe, module = job.model.recipe, job.module.to(job.device)
     optimizer = _optimizer(job)
-    schedule = get_scheduler("linear", optimizer, math.ceil(recipe.warmup * job.steps), job.steps)
-    rng = torch.Generator().manual_seed(recipe.seed)
-    settings: dict[str, Any] = {
-        "shuffle": True,
-        "collate_fn": job.collate,
-        "generator": rng,
-        "drop_last": job.drops_last,
-    }
-    loader = DataLoader[Any](job.train, recipe.batch_size, **settings)
-    kept, step = Kept(job), 0
+    schedule = get_scheduler("linear", optimizer, job.warmup_steps, job.steps)
+    loader, kept, step = batches(job), Kept(job), 0
     with job.progress.bar("fine-tune", job.steps) as bar:
         for epoch in range(recipe.epochs):
             module.train()
             for batch in loader:
                 step += 1
                 with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = _loss(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
+                    loss = loss_of(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
                 job.check_loss(loss, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -252,20 +248,40 @@ def native_loop(job: Job) -> list[float]:
     return kept.restore()
 
 
-def _optimizer(job: Job) -> torch.optim.Optimizer:
-    """Return AdamW with Trainer's rule for weight decay, which spares biases and norms."""
+def batches(job: Job) -> Iterable[dict[str, torch.Tensor]]:
+    """Return a loader of the training rows' batches, in an order that the seed draws anew for each epoch."""
     import torch
-    from transformers import Trainer
+    from torch.utils.data import DataLoader
 
-    recipe, decaying = job.model.recipe, set(Trainer.get_decay_parameter_names(None, job.module))
-    trained = [(name, parameter) for name, parameter in job.module.named_parameters() if parameter.requires_grad]
-    weights = [parameter for name, parameter in trained if name in decaying]
-    others = [parameter for name, parameter in trained if name not in decaying]
+    settings: dict[str, Any] = {
+        "shuffle": True,
+        "collate_fn": job.collate,
+        "generator": torch.Generator().manual_seed(job.model.recipe.seed),
+        "drop_last": job.drops_last,
+    }
+    return DataLoader[Any](job.train, job.model.recipe.batch_size, **settings)
+
+
+def _optimizer(job: Job) -> torch.optim.Optimizer:
+    """Return AdamW with Trainer's rule for weight decay."""
+    import torch
+
+    recipe, (weights, others) = job.model.recipe, trained_parameters(job.module)
     groups = [{"params": weights, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def trained_parameters(module: Any) -> tuple[list[Any], list[Any]]:
+    """Return the parameters to train: those that decay by Trainer's rule, then those that do not, biases and norms."""
+    from transformers import Trainer
+
+    decaying = set(Trainer.get_decay_parameter_names(None, module))
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    weights = [parameter for name, parameter in trained if name in decaying]
+    return weights, [parameter for name, parameter in trained if name not in decaying]
+
+
+def loss_of(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Return a Transformers model's own loss, or that of a native module's logits.
 
     It is the cross-entropy of labels; of flags, floats of shape (batch, labels), that of each; else the squared error.

@@ -18,6 +18,7 @@ from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, brief_error
 from harness.training import lora
+from harness.training.keras_loop import keras_loop
 from harness.training.loops import Job, native_loop, trainer_loop
 from harness.util.console import quiet
 from harness.util.forward import check_native, ignored_names
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from harness.spec import Model, Task
     from harness.util.console import Progress
     from harness.util.store import Store
+
+LOOPS = {"trainer": trainer_loop, "native": native_loop, "keras": keras_loop}
+"""A recipe's loop → the function that runs it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def _train(
     job.check_single_rows()
     if job.drops_last:
         notes.append("one training row of each epoch is left out: it would be a batch of its own")
-    score = (trainer_loop if recipe.loop == "trainer" else native_loop)(job)
+    score = LOOPS[recipe.loop](job)
     if adapter is not None:
         notes.append(lora.merge(adapter, model.source, out))
     return {"rows": len(rows), "validation": score, "steps": job.steps, "device": job.device}
