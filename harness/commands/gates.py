@@ -14,7 +14,7 @@ from harness.commands import collection
 from harness.errors import HarnessError
 from harness.metrics import in_points, less_is_better
 from harness.pipeline.state import Options
-from harness.report.tables import number, render
+from harness.report.rendering import number, render
 from harness.results.schema import Seed
 from harness.spec import Case, Model, Task
 from harness.util import text

@@ -30,7 +30,7 @@ from harness.errors import HarnessError
 from harness.measure.client import worker_environment
 from harness.measure.rounds import batch_rows, row_order
 from harness.pipeline.state import Comparison, Options
-from harness.report.tables import number, render
+from harness.report.rendering import number, render
 from harness.spec import Case
 
 PRODUCTS = re.compile("MatMul|Gemm|FullyConnected|[Cc]onv(?!ert)|[Aa]ttention|LSTM|GRU|RNN|mm$|_linear|_rnn")

@@ -19,7 +19,7 @@ from harness.measure.samples import Arm, Measurement, Settings, WorkloadInputs
 from harness.measure.worker_pool import Check
 from harness.pipeline.record import series_of
 from harness.pipeline.state import Comparison, Options
-from harness.report.tables import first_line
+from harness.report.rendering import first_line
 from harness.results.schema import Series
 from harness.spec import Case
 from harness.stats.intervals import format_ratio

@@ -16,7 +16,7 @@ from harness.metrics import in_points
 from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
 from harness.report import sentences
-from harness.report.tables import section
+from harness.report.documents import section
 from harness.stats.intervals import format_bounds, lead_with_bound
 from harness.util.text import escape_markdown
 from harness.verdicts.accuracy import format_drop, interval_method, score_drop, score_interval

@@ -122,7 +122,7 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
         if reason is not None:
             properties.append(("ship", reason))
             pytest.skip(reason)
-        from harness.report.tables import case_line
+        from harness.report.documents import case_line
 
         outcome = ship.outcome(case, local_id(request.node))
         log = f" (full log: {outcome.log})" if outcome.log else ""

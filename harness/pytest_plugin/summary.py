@@ -27,7 +27,7 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
 
     With -v it has all tables, reasons and notes; with -q only the verdicts.
     """
-    from harness.report import integrations, sentences, tables
+    from harness.report import documents, integrations, sentences
     from harness.verdicts.comparability import comparisons
     from harness.verdicts.labels import label_notes
 
@@ -35,9 +35,9 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     groups, regressions = list(comparisons(results)), {result.name: ship.regressions(result) for result in results}
     notes = sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
     if verbosity > 0:
-        yield tables.terminal_text(results, ship.finals)
+        yield documents.terminal_text(results, ship.finals)
     else:
-        yield tables.summary_table(groups, ship.finals)
+        yield documents.summary_table(groups, ship.finals)
     yield ""
     if verbosity == 0:
         yield from filter(None, map(sentences.obstacle, groups))

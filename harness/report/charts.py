@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from harness.contracts.backend import REFERENCE
 from harness.metrics import in_points
-from harness.report.tables import number, requests
+from harness.report.rendering import number, requests
 from harness.results.schema import Result
 from harness.stats.intervals import Interval, format_ratio
 from harness.util.text import one_line

@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.errors import HarnessError
 from harness.report import matrix
-from harness.report.tables import document, finals_section, section
+from harness.report.documents import document, finals_section, section
 from harness.results.schema import Finals, Result
 from harness.results.store import load_by_model, load_finals
 from harness.util import text

@@ -16,7 +16,7 @@ from harness.contracts.backend import REFERENCE
 from harness.regression.history import CaseHistory, History, key_of
 from harness.report.charts import FAINT, MARKERS, SERIES, WIDTH, drawable_bounds, inline, style
 from harness.report.page import render_template
-from harness.report.tables import first_line, render
+from harness.report.rendering import first_line, render
 from harness.stats.intervals import format_ratio
 from harness.util.text import one_line
 

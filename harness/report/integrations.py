@@ -11,9 +11,10 @@ import pandas as pd
 
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError
+from harness.report.documents import section
 from harness.report.matrix import matrices
+from harness.report.rendering import first_line, is_missing, named_unit, render, signed_drop
 from harness.report.sentences import finals_recommendation
-from harness.report.tables import first_line, is_missing, named_unit, render, section, signed_drop
 from harness.results.schema import Finals, Result
 from harness.stats.intervals import Interval, lead_with_bound
 from harness.training.loops import RUNS

@@ -13,7 +13,7 @@ import pandas as pd
 from harness.contracts.backend import REFERENCE
 from harness.contracts.declarations import unknown
 from harness.errors import HarnessError
-from harness.report.tables import bullets, markdown, number
+from harness.report.rendering import bullets, markdown, number
 from harness.stats.intervals import Interval, format_bounds, join_names, lead_with_bound
 from harness.verdicts.machines import Candidate, Prices, Timing, by_model, cheapest, subject_differences
 

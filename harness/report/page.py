@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.contracts.backend import REFERENCE
-from harness.report import matrix, sentences, tables
+from harness.report import documents, matrix, rendering, sentences, tables
 from harness.report.charts import inline, pictures
 from harness.report.integrations import failures, status_line
 from harness.results.schema import Finals, Result
@@ -95,7 +95,7 @@ def _verdict_table(groups: Sequence[list[Result]]) -> tuple[list[str], list[dict
     units = {
         "judged": _named_batch({judged for judged, _ in pairs} or {1}, "judged"),
         "other": _named_batch({other for judged, other in pairs if other != judged} or {16}, "other"),
-        "unit": "points, or as named" if any(map(tables.named_unit, metrics)) else "points",
+        "unit": "points, or as named" if any(map(rendering.named_unit, metrics)) else "points",
     }
     return [tables.COLUMNS[at].title.format(**units) for at in shown], rows
 
@@ -125,8 +125,8 @@ def _cell(column: tables.Column, shown: Shown) -> dict[str, str]:
     cells: Cells = getattr(shown, column.of)
     repeats = column.of == "other" and shown.other is shown.judged  # only one batch size was measured
     text, value = "" if repeats else column.text(cells), cells[column.name]
-    text += tables.named_unit(cells["metric"]) if column.name == "drop" and text else ""
-    return {"text": text, "value": "" if tables.is_missing(value) else f"{value:.6g}"}
+    text += rendering.named_unit(cells["metric"]) if column.name == "drop" and text else ""
+    return {"text": text, "value": "" if rendering.is_missing(value) else f"{value:.6g}"}
 
 
 def _why_not(cells: Cells) -> str:
@@ -134,7 +134,7 @@ def _why_not(cells: Cells) -> str:
     if not cells["in_last_run"]:
         return f"not in the last run; {_why_not(cells | {'in_last_run': True})}".removesuffix("; ")
     if cells["error"] is not None:
-        return tables.first_line(cells["error"])
+        return rendering.first_line(cells["error"])
     if cells["max_drop"] is None:
         return "gate not evaluated"
     return "" if cells["verdict"] == "ship" or cells["reasons"] == cells["broken_gate"] else cells["reasons"] or ""
@@ -157,10 +157,10 @@ def _comparison(number: int, group: list[Result]) -> dict[str, Any]:
         "flipped": [result for result in group if result.answers and result.answers.flips],
         "notes": list(dict.fromkeys(note for result in group for note in result.notes)),
         "created": sorted({result.created for result in group}),
-        "throughput": _table(tables.THROUGHPUT, tables.throughput(group)),
+        "throughput": _table(documents.THROUGHPUT, tables.throughput(group)),
         "details": [
-            _table(tables.STARTUP.format(batch=judged_batch(group)), tables.startup(shown_rows(group))),
-            _table(tables.LENGTHS.format(batch=judged_batch(group)), tables.by_length(group)),
+            _table(documents.STARTUP.format(batch=judged_batch(group)), tables.startup(shown_rows(group))),
+            _table(documents.LENGTHS.format(batch=judged_batch(group)), tables.by_length(group)),
         ],
         "data": _data(group),
     }

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.regression.changes import Change, change_sentence, change_text
 from harness.report.integrations import artifacts_link, bullet_list
 from harness.report.page import render_template
-from harness.report.tables import render
+from harness.report.rendering import render
 from harness.stats.intervals import format_ratio
 from harness.util.text import escape_markdown, one_line
 

@@ -20,7 +20,7 @@ from harness.measure.gpu import GpuReading, GpuSnapshot, gpu_sentences, is_stead
 from harness.measure.rounds import MAX_GPU_WARM_UP_BLOCKS, measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
 from harness.measure.system import Disturbance
-from harness.report import tables
+from harness.report import documents
 from harness.results.schema import Result
 from harness.util import locks
 from harness.util.console import Progress
@@ -197,10 +197,10 @@ def test_result_keeps_readings_and_tables_show_gpu_memory():
     )  # fmt: skip
     stored = result("onnxruntime", 2.0, gpu=(READING, replace(READING, sm_mhz=990)), process=own, disturbance=quiet)
     assert stored == msgspec.json.decode(msgspec.json.encode(stored), type=Result)
-    text = tables.terminal_text([result(), stored])
+    text = documents.terminal_text([result(), stored])
     assert "VRAM" in text
     assert "the GPU's clock went between 990 and 1980 MHz" in text
-    assert "VRAM" not in tables.terminal_text([result()])
+    assert "VRAM" not in documents.terminal_text([result()])
     assert {500.0} == set(tidy([result(), stored])["peak_vram_mb"].dropna())
 
 

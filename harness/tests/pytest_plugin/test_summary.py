@@ -10,7 +10,7 @@ from factory import answers, comparison, elsewhere, failed, process, result, ser
 
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import summary
-from harness.report.tables import summary_table
+from harness.report.documents import summary_table
 from harness.results import store
 from harness.results.schema import Finalist, Finals, LabelRows
 from harness.util.console import Progress

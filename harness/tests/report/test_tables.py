@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.measure.system import Disturbance
-from harness.report.tables import by_length, case_line, document, section, summary_table, terminal_text
+from harness.report.documents import case_line, document, section, summary_table, terminal_text
+from harness.report.tables import by_length
 from harness.results.schema import Flip, Seed
 from harness.spec import Gate
 from harness.verdicts.comparability import comparisons

@@ -10,10 +10,11 @@ from harness.backends import PYTORCH
 from harness.commands.gates import Spread, proposals
 from harness.contracts.sources import Folder, Local
 from harness.report.charts import pictures
+from harness.report.documents import case_line, document, section, summary_table, terminal_text
 from harness.report.integrations import github_summary
 from harness.report.page import page
+from harness.report.rendering import is_missing, signed_drop
 from harness.report.sentences import spread_of_seeds
-from harness.report.tables import case_line, document, is_missing, section, signed_drop, summary_table, terminal_text
 from harness.results.schema import Bounds, Finalist, Finals, Seed
 from harness.spec import Case, Gate, Model, Recipe, Task
 from harness.stats.intervals import Interval

@@ -9,7 +9,7 @@ import pytest
 from factory import GATE, answers, failed, result, series, unsupported
 
 from harness.measure.rounds import row_order
-from harness.report import tables
+from harness.report import documents
 from harness.results.schema import Seed
 from harness.verdicts.speed import flatten
 from harness.verdicts.table import COLUMNS, tidy
@@ -98,14 +98,14 @@ def test_result_of_an_earlier_run_is_marked():
     old = result("gone", 2.0, measurement="old", created="2025-12-31T00:00:00+00:00")
     table = tidy([result(), old])
     assert {"pytorch": True, "gone": False} == dict(zip(table["backend"], table["in_last_run"], strict=True))
-    assert "| ship, not in the last run |" in " ".join(tables.section([result(), old]).split())
-    assert "ship, not in the last run" in tables.terminal_text([result(), old])
+    assert "| ship, not in the last run |" in " ".join(documents.section([result(), old]).split())
+    assert "ship, not in the last run" in documents.terminal_text([result(), old])
 
 
 def test_order_of_results_does_not_matter():
     several = [result(), result("onnxruntime", 2.0), failed("onnxruntime-int8"), result(device="cuda")]
     pd.testing.assert_frame_equal(tidy(several), tidy(several[::-1]))
-    assert tables.terminal_text(several) == tables.terminal_text(several[::-1])
+    assert documents.terminal_text(several) == documents.terminal_text(several[::-1])
 
 
 def test_seeds_and_further_metrics_are_columns():
