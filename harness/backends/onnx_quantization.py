@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.backends import onnx_rewrites
 from harness.backends.onnx_export import (
     FILE,
     copy_settings,
@@ -25,7 +26,6 @@ from harness.backends.onnx_export import (
     save_program,
     transformers_name,
 )
-from harness.backends.onnx_rewrites import rewrite
 from harness.contracts.backend import Calibration, single_rows
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported
@@ -73,11 +73,11 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     import onnx
     from onnxruntime.quantization import quantize_dynamic
 
-    rewrites = dict[str, str]()
+    done = dict[str, str]()
     with quiet():
         for file in sorted(source.glob("*.onnx")):
             model = onnx.load(file)
-            rewrites[file.stem] = rewrite(model)
+            done[file.stem] = onnx_rewrites.rewrite(model)
             quantize_dynamic(
                 model,
                 str(out / file.name),
@@ -86,7 +86,7 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     copy_settings(source, out)
-    return _describe("quantize_dynamic", out) | {"rewrites": "; ".join(dict.fromkeys(rewrites.values()))}
+    return _describe("quantize_dynamic", out) | {"rewrites": onnx_rewrites.describe(done)}
 
 
 def quantise_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, str]:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from harness.backends.onnx_export import copy_settings
+from harness.contracts.kind import Kind
+from harness.errors import Unsupported
 
 SKIP_NORM = "SkipLayerNormalization"
 """Layer normalisation of a sum. Inputs: two summands, scale, and where there are any a shift and a bias to add."""
@@ -17,20 +22,42 @@ SKIP_NORM = "SkipLayerNormalization"
 PER_TOKEN = ("Add", "BiasGelu", "FastGelu", "Gelu", "LayerNormalization", "Mul", "Relu", SKIP_NORM, "Tanh")
 """Operators that treat every token for itself if their weights have one dimension; MatMul does if it has two."""
 
+NOTHING = "none"
+
 NORM_OPSET = 17
 """The first version of ONNX with LayerNormalization."""
+
+
+def rewrite_graphs(source: Path, out: Path, kind: Kind) -> dict[str, str]:
+    """Rewrite the graphs in a folder, in float; Unsupported where nothing is to be done."""
+    import onnx
+
+    done = dict[str, str]()
+    for file in sorted(source.glob("*.onnx")):
+        model = onnx.load(file)
+        done[file.stem] = rewrite(model)
+        onnx.save(model, out / file.name)
+    if {*done.values()} == {NOTHING}:
+        raise Unsupported("the fused graph has no operator that a CPU runs faster in another form")
+    copy_settings(source, out)
+    return {"rewrites": describe(done)}
+
+
+def describe(done: Mapping[str, str]) -> str:
+    """Return what was done in the graphs of these names, which a model that generates has several of."""
+    return "; ".join(f"{name}: {text}" for name, text in done.items()) if len(done) > 1 else "".join(done.values())
 
 
 def rewrite(model: Any) -> str:
     """Rewrite the graph of an onnx.ModelProto in place; return what was done, for the artifact's settings."""
     if next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")) < NORM_OPSET:
-        return "none"
+        return NOTHING
     done = {
         "first token alone after the last attention": keep_first_token(model.graph),
         "split SkipLayerNormalization": split_norms(model.graph),
         "split BiasGelu": split_activations(model.graph),
     }
-    return ", ".join(f"{name} {count}" for name, count in done.items() if count) or "none"
+    return ", ".join(f"{name} {count}" for name, count in done.items() if count) or NOTHING
 
 
 def split_norms(graph: Any) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends import onnx_export
+from harness.backends import onnx_export, onnx_rewrites
 from harness.backends import onnx_quantization as int8
 from harness.backends.onnx_decoding import make_writer
 from harness.contracts.backend import PROFILE, Backend, Device, Option, Python, Session, Target
@@ -241,6 +241,14 @@ ONNXRUNTIME = replace(_RUNTIME, routes=onnx_export.exporters)
 _DERIVED = replace(_RUNTIME, source=ONNXRUNTIME)
 
 ONNXRUNTIME_O2 = replace(_DERIVED, name="onnxruntime-o2", routes=onnx_export.optimisers)
+
+ONNXRUNTIME_REWRITTEN = replace(
+    _DERIVED,
+    name="onnxruntime-rewritten",
+    source=ONNXRUNTIME_O2,
+    build=onnx_rewrites.rewrite_graphs,
+    devices=("cpu",),
+)
 
 # ONNX Runtime's CUDA provider has no kernels for quantised matrix products.
 _INT8 = replace(_DERIVED, lossy=True, devices=("cpu",))

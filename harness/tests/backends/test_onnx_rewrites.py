@@ -8,7 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from harness.backends.onnx_rewrites import rewrite
+from harness.backends.onnx_rewrites import rewrite, rewrite_graphs
+from harness.errors import Unsupported
+from harness.kinds import text_classification
 
 WIDTH, TOKENS = 8, 5
 ALL = "first token alone after the last attention 1, split SkipLayerNormalization 2, split BiasGelu 1"
@@ -135,3 +137,19 @@ def test_graph_with_branches_keeps_its_tokens():
     model.graph.output.append(helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None))
     assert SPLIT == rewrite(model)
     assert (3, TOKENS, WIDTH) == answers(model)[1].shape
+
+
+def test_graph_with_nothing_to_rewrite_is_unsupported(tmp_path):
+    onnx.save(layer(opset=16), tmp_path / "model.onnx")
+    with pytest.raises(Unsupported, match="no operator that a CPU runs faster in another form"):
+        rewrite_graphs(tmp_path, tmp_path, text_classification)
+
+
+def test_graphs_of_a_folder_are_rewritten_each(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("encoder", "decoder"):
+        onnx.save(layer(index=1), tmp_path / f"{name}.onnx")
+    settings = rewrite_graphs(tmp_path, out, text_classification)
+    assert {"rewrites": f"decoder: {SPLIT}; encoder: {SPLIT}"} == settings
+    assert 2 == operators(onnx.load(out / "encoder.onnx"))["Sum"]
