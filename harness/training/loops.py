@@ -41,7 +41,7 @@ class Job:
     train: Any
     """Examples with their targets, by number."""
     validation: Inputs
-    collate: Callable[[list[Example]], dict[str, torch.Tensor]]
+    collate: Callable[[list[Example]], dict[str, Any]]
     """Returns a batch by the argument names of the module's `forward`."""
     progress: Progress
     device: str
@@ -219,6 +219,7 @@ def _has_run(tracker: Any) -> bool:
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; return the score on validation rows after each epoch."""
     import torch
+    from accelerate.utils import send_to_device
     from torch.utils.data import DataLoader
     from transformers import get_scheduler
 
@@ -240,7 +241,7 @@ def native_loop(job: Job) -> list[float]:
             for batch in loader:
                 step += 1
                 with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = _loss(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
+                    loss = _loss(module, send_to_device(batch, job.device))
                 job.check_loss(loss, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -265,7 +266,7 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
-def _loss(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def _loss(module: Any, batch: dict[str, Any]) -> torch.Tensor:
     """Return a Transformers model's own loss, or that of a native module's logits.
 
     It is the cross-entropy of labels; of flags, floats of shape (batch, labels), that of each; else the squared error.
