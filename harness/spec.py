@@ -32,6 +32,8 @@ TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
 """Arguments of a task that say what a metric is to assume → that metric."""
 TOKENIZERS = ("13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores101", "flores200", "none")
+FORMS = ("xywh", "xyxy", "yolo")
+"""Forms of boxes."""
 CHOICES = {"scheme": (*SCHEMES, *SYNONYMS), "tokenize": TOKENIZERS}
 
 
@@ -201,6 +203,9 @@ class Task:
     rate: int | None = None
     """For sound, samples a second that the model is given: that of arrays, to which files of another are resampled.
     None takes the rate of the files, which must be one."""
+    boxes: str | None = None
+    """Form of boxes in images: `xywh` (a corner, width and height in pixels, as COCO), `xyxy` (two corners), or `yolo`
+    (centre, width and height as shares of the image). None takes the one that the data states, or that alone fits."""
     batches: tuple[int, ...] = BATCHES
     """Rows per call of each workload that is measured; `--ship-batch-sizes` replaces them for a run."""
 
@@ -211,6 +216,10 @@ class Task:
                 f"task {self.name}: rate={self.rate!r} is for kinds of sound, in whole samples a second, as in 16_000; "
                 f"{self.kind.name} reads {self.kind.media or 'text'}"
             )
+        if self.boxes is not None:
+            if self.kind.label != "boxes":
+                raise HarnessError(f"task {self.name}: boxes= is for kinds of boxes, and {self.kind.name} has none")
+            check_choice(f"task {self.name}", "boxes", self.boxes, FORMS)
         check_batches(f"task {self.name}: batches", self.batches)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")

@@ -26,6 +26,7 @@ IGNORE_INDEX = -100
 NO_LABEL = "(a label of no row)"
 NO_LABELS = "(no label)"
 """Answer to a row that may have several labels and has none."""
+NO_BOX = "(no box)"
 NO_ANSWER = "(no answer)"
 """Label of a word beyond `max_length`."""
 
@@ -161,6 +162,19 @@ def _special_ids(processor: Any) -> list[int]:
     return [number for number in processor.convert_tokens_to_ids(texts) if number is not None] if texts else []
 
 
+def stack_targets(targets: list[Example]) -> dict[str, Any]:
+    """Return a batch's targets as arrays; lists are padded on the right, as kinds pad the tokens they belong to."""
+    batch = {}
+    for name in targets[0]:
+        arrays = [np.asarray(target[name]) for target in targets]
+        if arrays[0].ndim:
+            longest = max(map(len, arrays))
+            arrays = [np.pad(one, (0, longest - len(one)), constant_values=IGNORE_INDEX) for one in arrays]
+        stacked = np.stack(arrays)
+        batch[name] = stacked.astype(np.float32) if stacked.dtype.kind == "f" else stacked
+    return batch
+
+
 @explain_arguments
 @dataclass(frozen=True, kw_only=True)
 class Kind:
@@ -174,9 +188,10 @@ class Kind:
     """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
     """Metrics that a task of this kind may name."""
-    label: Literal["one", "each", "many", "number", "free", "none"] = "one"
+    label: Literal["one", "each", "many", "number", "boxes", "free", "none"] = "one"
     """The label column: one name a row, one for each part of it (words for instance), any number of names, one number,
-    anything that the kind reads (answers for instance), or no column, where a row contains its own answer."""
+    named boxes in a picture, anything that the kind reads (answers for instance), or no column, where a row contains
+    its own answer. Of boxes a prediction is a list, each of which begins with the index of its label."""
     most_inputs: int | None = None
     """Most input columns that a task may name; None admits any number."""
     media: Literal["", "image", "audio"] = ""
@@ -193,6 +208,8 @@ class Kind:
     """(row with its `label`, input columns) → what is wrong with the row, in words; empty if nothing is."""
     targets: Callable[[EncodedRows], list[list[Example]]]
     """Training rows → each example's targets, named as in `forward`; an example with IGNORE_INDEX alone is left out."""
+    batch_targets: Callable[[list[Example]], dict[str, Any]] = stack_targets
+    """The targets of a batch's examples → what the model's `forward` takes, arrays alone or in lists and mappings."""
     reduce_inputs: tuple[str, ...] = ()
     """Arrays of a batch that `reduce` needs and the model is not given."""
     reduce: Callable[[Arrays, Arrays], Arrays] | None = None
@@ -223,7 +240,12 @@ class Kind:
 
     @property
     def names_labels(self) -> bool:
-        """True if answers are labels, known by name."""
+        """True if answers have labels, known by name."""
+        return self.counts_labels or self.label == "boxes"
+
+    @property
+    def counts_labels(self) -> bool:
+        """True if answers are labels, of rows or of their parts, so that it can be counted how often each is right."""
         return self.label in ("one", "each", "many")
 
     @property

@@ -139,5 +139,5 @@ def _feature(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim in types:
         return types[value.ndim](shape=value.shape, dtype=str(value.dtype))
     if isinstance(value, list | tuple | np.ndarray):
-        return List(_feature(value[0] if len(value) else 0))
+        return List(_feature(value[0] if len(value) else np.zeros((), getattr(value, "dtype", int))))
     return Value("float64" if np.asarray(value).dtype.kind == "f" else "int64")

@@ -77,6 +77,13 @@ def _feature() -> Any:
     return Loaded()
 
 
+def undecoded(rows: Dataset, column: str) -> Dataset:
+    """Return the rows with the images of a column as paths and bytes; arrays stay."""
+    from datasets import Image
+
+    return rows.cast_column(column, Image(decode=False)) if isinstance(rows.features[column], Image) else rows
+
+
 def check_images(task: Task, split: str, rows: Dataset, column: str) -> tuple[Dataset, list[str]]:
     """Return the rows with a column of images, and notes on what was changed to read them, after loading every one.
 
@@ -131,10 +138,9 @@ def check_fit(owner: str, processor: Any, split: Any, column: str) -> None:
     resized = getattr(processor, "do_resize", None) is not False
     for part in split.sizes():
         rows = getattr(split, part)
-        is_file = isinstance(rows.features[column], Image)
-        if resized and (channels is None or (channels == 3 and is_file)):
+        if resized and (channels is None or (channels == 3 and isinstance(rows.features[column], Image))):
             continue
-        raw = rows.cast_column(column, Image(decode=False)) if is_file else rows
+        raw = undecoded(rows, column)
         for number, row in enumerate(rows):
             array = image_array(row[column])
             try:

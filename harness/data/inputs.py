@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import NO_ANSWER, NO_LABEL, NO_LABELS
+from harness.contracts.kind import NO_ANSWER, NO_BOX, NO_LABEL, NO_LABELS
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Arrays, EncodedRows, Example, Kind
@@ -90,13 +90,15 @@ class Inputs:
         """Return the prediction of each row, as the kind predicts it unless rows have labels.
 
         One label is an index into `labels`, negative for a label of no row, and several are such indices in order;
-        labels of parts are lists of names.
+        labels of parts are lists of names. Boxes begin with such an index.
         """
         predictions = self.kind.predict(self.encoded, outputs)
         if self.kind.label == "many":
             return [sorted(map(self._index, answers)) for answers in predictions]
         if self.kind.label == "one":
             return [self._index(label) for label in predictions]
+        if self.kind.label == "boxes":
+            return [[[self._index(int(label)), *rest] for label, *rest in boxes] for boxes in predictions]
         if self.kind.label != "each":
             return predictions
         return [[self._name(self._index(i)) if i >= 0 else NO_ANSWER for i in parts] for parts in predictions]
@@ -118,7 +120,15 @@ class Inputs:
             return ", ".join(self.names(prediction)) or NO_LABELS
         if self.kind.label == "number":
             return f"{prediction:.6g}"
+        if self.kind.label == "boxes":
+            return ", ".join(map(self._describe_box, prediction)) or NO_BOX
         return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
+
+    def _describe_box(self, box: list[Any]) -> str:
+        """Return a box as text: its label, its score if it is predicted, and its corners."""
+        label, value, *corners = box
+        score = f" {value:.2f}" if isinstance(value, float) else ""
+        return f"{self._name(label)}{score} at {' '.join(f'{n:.1f}' for n in corners)}"
 
     def tokens(self, outputs: Sequence[Arrays]) -> tuple[int, ...]:
         """Return the number of tokens generated for each row; empty for a kind that generates none."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Folder, Hub
-from harness.data import reading
+from harness.data import boxes, reading
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 
@@ -30,7 +30,8 @@ class Column:
 
     name: str
     sort: str
-    """`value` (a text, number or label), `list` of such, `answers` as SQuAD has them, `image`, `audio`, or `other`."""
+    """`value` (a text, number or label), `list` of such, `answers` as SQuAD has them, `objects` in an image, `image`,
+    `audio`, or `other`."""
     values: Sequence[Any] = ()
     """Those of the sampled rows that have one, as text, and the parts of lists; labels by name."""
 
@@ -106,9 +107,12 @@ ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lo
 PROMPT = Role("the prompt", ("prompt", "instruction", "request", "input", "question", "text"))
 REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "target", "headline", "summary", "label")
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
+IMAGE = Role("the image", ("image",), lambda column: column.sort == "image")
+OBJECTS = Role("the objects, each with a box", ("object", "annotation"), lambda column: column.sort == "objects")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
-    "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
+    "object-detection": ((IMAGE,), OBJECTS),
+    "image-classification": ((IMAGE,), LABEL),
     "token-classification": ((Role("the list of words", ("token", "word"), lambda one: one.sort == "list"),), TAGS),
     "question-answering": ((QUESTION, CONTEXT), ANSWER),
     "text-classification": ((TEXT,), LABEL),
@@ -144,7 +148,9 @@ def _column(rows: Any, name: str) -> Column:
     if isinstance(inner, Image) or (isinstance(inner, dict) and "bytes" in inner) or "binary" in str(inner):
         return Column(name, "image")
     if not isinstance(inner, Value | ClassLabel):
-        return Column(name, "answers" if isinstance(inner, dict) and {"text", "answer_start"} <= {*inner} else "other")
+        fields = {*inner} if isinstance(inner, dict) else set[str]()
+        is_objects = all(fields & {*boxes.FIELDS[sort]} for sort in ("box", "label"))
+        return Column(name, "answers" if {"text", "answer_start"} <= fields else "objects" if is_objects else "other")
     present = [value for value in rows[name] if value is not None]
     parts = [part for value in present for part in value if part is not None] if is_list else present
     parts = [inner.names[part] if isinstance(inner, ClassLabel) and part >= 0 else part for part in parts]
@@ -156,7 +162,7 @@ def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label)
     """Return the first kind whose roles the columns fill, given what is decided; HarnessError if there is none."""
     problems, pair = list[str](), inputs if len(inputs) > 1 else ()
     columns = [column for column in columns if column.name in (*inputs, label) or not (inputs and column.is_text)]
-    for kind in (KINDS[name] for name in [*ROLES][:8] if len(inputs) <= (KINDS[name].most_inputs or 1)):
+    for kind in (KINDS[name] for name in [*ROLES][:9] if len(inputs) <= (KINDS[name].most_inputs or 1)):
         try:
             if isinstance(label, tuple) and kind.label != "many":
                 raise HarnessError(f"it takes one label column, not {len(label)}")

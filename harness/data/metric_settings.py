@@ -18,6 +18,7 @@ from harness.data.row_checks import used_labels
 from harness.errors import HarnessError
 from harness.metrics import Metric
 from harness.metrics.entities import SCHEMES, SYNONYMS, is_letter, is_outside, misplaced_tag, split_tag
+from harness.util.machine import missing_module
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -304,6 +305,14 @@ def _retrieval(rows: _Rows, name: str) -> tuple[Metric, str]:
     return Metric(name), "; it ".join(note for note, count in notes.items() if count)
 
 
+def _average_precision(rows: _Rows, name: str) -> tuple[Metric, str]:
+    if advice := missing_module("pycocotools", '"shipbench[detection]"'):
+        raise rows.error(f"{name} is pycocotools', and {advice}")
+    if not used_labels(rows.parts["test"]):
+        raise rows.error(f"{name} is of boxes, and no test image has one; ask for more test rows")
+    return Metric(name), ""
+
+
 SETTLE: dict[str, Callable[[_Rows], tuple[Metric, str]]] = {
     "f1": _f1,
     "off-by-one-accuracy": _off_by_one,
@@ -311,5 +320,6 @@ SETTLE: dict[str, Callable[[_Rows], tuple[Metric, str]]] = {
     "bleu": _bleu,
     **{name: partial(_squad, name=name) for name in ("exact-match", "token-f1")},
     **{name: partial(_rouge, name=name) for name in ("rouge1", "rouge2", "rougeL")},
+    **{name: partial(_average_precision, name=name) for name in ("map", "map-50")},
     **{name: partial(_retrieval, name=name) for name in ("accuracy@1", "mrr")},
 }

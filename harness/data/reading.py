@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import audio, gguf, hub, images, layout, media, tables
+from harness.data import audio, boxes, coco, gguf, hub, images, layout, media, tables
 from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -75,7 +75,11 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
     try:
         parts, notes = read_tables(task, folder)
         listed: list[str] = []
-        return {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}, listed, notes
+        rows = {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}
+        if task.kind.label == "boxes":
+            rows, remarks = boxes.settle(task, rows)
+            notes += remarks
+        return rows, listed, notes
     except HarnessError as error:
         raise HarnessError(f"task {task.name}: {str(error).removeprefix(f'task {task.name}: ')}") from error.__cause__
 
@@ -116,6 +120,9 @@ def _read_package(task: Task, package: Package) -> Dataset:
 def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Table], list[str]]:
     """Return split → rows of a file or a folder, and notes."""
     dialect = Dialect(source.encoding, source.quotes)
+    if {"boxes", "any"} & {task.kind.label, task.kind.media} and (found := _annotations(path)):
+        parts, notes = coco.read_files(task, path if path.is_dir() else path.parent, found)
+        return {split: Table(rows, []) for split, rows in parts.items()}, notes
     if path.is_file():
         table, notes = tables.read([path], "train", task, dialect)
         return {"train": table}, notes
@@ -136,6 +143,12 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
             "split only"
         )
     return parts, [*notes, *more, *read]
+
+
+def _annotations(path: Path) -> dict[Path, dict[str, Any]]:
+    """Return the files in COCO's format that a path names or holds, with their contents."""
+    files = [path] if path.is_file() else layout.list_files(path)[0]
+    return coco.annotation_files(path, files)
 
 
 def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
@@ -270,6 +283,8 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     if sort == "free":
         return list(rows[column][:]), feature
     values = rows.data.column(column).to_pylist()
+    if sort == "boxes":
+        return boxes.parse(task, split, column, values, feature, listed), boxes.feature(Value("string"))
     if sort == "number":
         return _numbers(task, split, column, values, feature), Value("float64")
     each = sort in ("each", "many")

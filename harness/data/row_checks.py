@@ -80,8 +80,7 @@ def equal_numbers(tables: dict[str, Dataset], labels: Iterable[str]) -> list[str
         with suppress(ValueError):
             spellings[float(label)].append(label)
     groups = [group for group in spellings.values() if len(group) > 1]
-    values = [value for rows in tables.values() for value in rows["label"][:]] if groups else []
-    counts = Counter(part for value in values for part in (value if isinstance(value, list) else [value]))
+    counts = Counter(label for rows in tables.values() for labels in label_lists(rows) if groups for label in labels)
     return [
         f"the labels {', '.join(f'{label!r} ({counts[label]:,})' for label in group)} are one number and stay "
         f"{len(group)} labels; write them alike if they are one"
@@ -89,16 +88,23 @@ def equal_numbers(tables: dict[str, Dataset], labels: Iterable[str]) -> list[str
     ]
 
 
-def used_labels(rows: Dataset) -> set[Any]:
-    """Return the labels of the rows, or of their parts; of rows with a flag for each label, the places of flags set."""
+def label_lists(rows: Dataset) -> list[list[Any]]:
+    """Return the labels of each row: its one, those of its parts, or the places of the flags that are set."""
     from datasets import List
 
     values, feature = rows["label"][:], rows.features["label"]
+    if isinstance(feature, dict):
+        return [value["labels"] for value in values]
     if not isinstance(feature, List):
-        return {*values}
+        return [[value] for value in values]
     if feature.feature.dtype == "bool":
-        return {place for flags in values for place, flag in enumerate(flags) if flag}
-    return {label for parts in values for label in parts}
+        return [[place for place, flag in enumerate(flags) if flag] for flags in values]
+    return values  # type: ignore[no-any-return]
+
+
+def used_labels(rows: Dataset) -> set[Any]:
+    """Return the labels of all rows."""
+    return {label for labels in label_lists(rows) for label in labels}
 
 
 def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dataset], list[str]]:
@@ -109,7 +115,7 @@ def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dat
     """
     digests = {split: list(row_digests(rows, task.inputs)) for split, rows in tables.items()}
     contradictory, notes = set[str](), list[str]()
-    if task.kind.names_labels or task.kind.label == "number":
+    if task.kind.label not in ("free", "none"):
         contradictory, notes = _contradictions(tables, digests, task)
     seen: set[str] = set()
     distinct: dict[str, Dataset] = {}

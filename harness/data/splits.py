@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness.data import metric_settings, reading, row_checks
+from harness.data import boxes, metric_settings, reading, row_checks
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -93,12 +93,14 @@ def load(task: Task, folder: Path) -> Split:
         labels = _label_names(tables, task, listed)
         notes += row_checks.equal_numbers(tables, {*labels} - {*listed})
         index = ClassLabel(names=list(labels))
-        feature = List(index) if task.kind.label == "each" else index
+        features = {"each": List(index), "boxes": boxes.feature(index)}
         for name, rows in tables.items():
             if task.kind.label == "many":
                 flags = [[label in own for label in labels] for own in map(set, rows["label"][:])]
                 rows = rows.remove_columns("label").add_column("label", flags, feature=List(Value("bool")))
-            tables[name] = rows if task.kind.label == "many" else rows.cast_column("label", feature)
+            else:
+                rows = rows.cast_column("label", features.get(task.kind.label, index))
+            tables[name] = rows
     train = tables.pop("train")
     parts: dict[str, Dataset] = {}
     for part, size in _sizes(task, tables, train, labels).items():
@@ -108,7 +110,7 @@ def load(task: Task, folder: Path) -> Split:
         else:
             parts[part] = own if size in (0, len(own)) else _draw(own, size, task, part)[1]
     _check_labels(parts["test"], train, labels, f"task {task.name}")
-    if task.kind.names_labels or task.kind.label == "number":
+    if task.kind.counts_labels or task.kind.label == "number":
         _check_variety(parts["test"], labels, task)
     metrics, remarks = metric_settings.settle(task, labels, {"train": train, **parts})
     notes = [*notes, *remarks]
@@ -155,7 +157,7 @@ def _label_names(tables: dict[str, Dataset], task: Task, listed: list[str]) -> t
     except ValueError:
         unlisted = sorted(used - {*listed})
     labels = (*(name for name in dict.fromkeys(listed) if name in used), *unlisted)
-    if len(labels) < 2:
+    if len(labels) < (1 if task.kind.label == "boxes" else 2):
         only = f"every row has the label {labels[0]}" if task.kind.label == "one" else f"all labels are {labels}"
         raise HarnessError(f"task {task.name}: {only}; a classifier needs at least two")
     return labels
@@ -165,8 +167,7 @@ def _check_labels_of_splits(tables: dict[str, Dataset], task: Task) -> None:
     """Raise HarnessError for labels that another split has and `train` has not."""
     for part in tables:
         if alone := sorted(row_checks.used_labels(tables[part]) - row_checks.used_labels(tables["train"])):
-            labels = ({*own} if isinstance(own, list) else {own} for own in tables[part]["label"][:])
-            count = sum(not own.isdisjoint(alone) for own in labels)
+            count = sum(not {*labels}.isdisjoint(alone) for labels in row_checks.label_lists(tables[part]))
             others = ", ".join(sorted(row_checks.used_labels(tables["train"])))
             raise HarnessError(
                 f"task {task.name}: {count:,} of {len(tables[part]):,} rows of {part} have labels that training never "

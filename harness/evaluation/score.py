@@ -39,7 +39,7 @@ def score_interval(metric: Metric, predictions: Sequence[Any], truths: Sequence[
     """
     chosen, entry = metric.load(), METRICS[metric.name]
     drawn = bootstrap_interval(chosen.weigh(predictions, truths), len(truths), tail=0.025)
-    counting = int(chosen.statistics(predictions, truths).any(axis=1).sum()) if entry.in_points else len(truths)
+    counting = int(chosen.counting_rows(predictions, truths).sum()) if entry.in_points else len(truths)
     unseen = unseen_change(metric, predictions, truths, rare_event_bound(0, max(1, counting), 0.975))
     low, high = min(drawn.low, drawn.estimate - unseen), max(drawn.high, drawn.estimate + unseen)
     return Interval(drawn.estimate, max(entry.low, low), min(entry.high, high))

@@ -87,6 +87,20 @@ def load_image(value: Mapping[str, Any]) -> Picture:
     return Picture(pixels, (*remarks, *remark))
 
 
+def picture_size(value: Any) -> tuple[int, int]:
+    """Return height and width of an image, a file's once it is upright, without loading its pixels."""
+    from PIL import Image
+
+    if not isinstance(value, Mapping):
+        height, width = image_array(value).shape[:2]
+        return height, width
+    load_plugins()
+    data = value.get("bytes")
+    with Image.open(value["path"] if data is None else io.BytesIO(data)) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(0x0112, 1) in range(5, 9) else (height, width)
+
+
 def _to_rgb(image: Any) -> tuple[Any, list[str]]:
     """Return the image in RGB, and how it was changed; ValueError for modes whose range nothing declares."""
     if image.mode in ("I", "F"):

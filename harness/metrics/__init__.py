@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.metrics.base import SummedMetric
+    from harness.metrics.base import WeighedMetric
 
 Setting = int | str | tuple[int, ...] | None
 
@@ -66,12 +66,12 @@ class Metric:
         return all(self.sign * score > self.sign * other or isnan(other) for other in others) and not isnan(score)
 
     @cache  # noqa: B019  # a handful of values in a session
-    def load(self) -> SummedMetric:
+    def load(self) -> WeighedMetric:
         """Return an instance of the metric, in memory: evaluate otherwise keeps lock files in the user's home."""
         entry = METRICS[self.name]
         if entry.needs_setting and self.setting is None:
             raise HarnessError(f"{self.name} needs a setting, which `harness.data.metric_settings` takes from the rows")
-        metric: SummedMetric = getattr(importlib.import_module(entry.module), entry.class_name)(keep_in_memory=True)
+        metric: WeighedMetric = getattr(importlib.import_module(entry.module), entry.class_name)(keep_in_memory=True)
         metric.setting = self.setting
         return metric
 
@@ -102,6 +102,8 @@ METRICS = {
     "spearman": MetricEntry("harness.metrics.numbers", "Spearman", low=-1.0),
     "mae": MetricEntry("harness.metrics.numbers", "MeanAbsoluteError", high=inf, less_is_better=True),
     "rmse": MetricEntry("harness.metrics.numbers", "RootMeanSquaredError", high=inf, less_is_better=True),
+    "map": MetricEntry("harness.metrics.detection", "MeanAveragePrecision"),
+    "map-50": MetricEntry("harness.metrics.detection", "MeanAveragePrecision50"),
     "r2": MetricEntry("harness.metrics.numbers", "RSquared", low=-inf),
 }
 

@@ -1,4 +1,4 @@
-"""The base of all metrics: a metric is a function of sums over rows, so that a bootstrap only has to add rows up."""
+"""The base of all metrics: a function of weights of the rows; of most the weighted sum over rows is all it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datasets import Features
 from numpy.typing import NDArray
 
 
-class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ships no types
+class WeighedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ships no types
     """A metric, from 0 to 1 unless its entry says otherwise."""
 
     key: ClassVar[str]
@@ -34,6 +34,32 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
             features=[Features(columns) for columns in (self.columns, *self.other_columns)],
         )
 
+    @abstractmethod
+    def weigh(
+        self, predictions: Sequence[Any], references: Sequence[Any]
+    ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Return a function from weights of the rows, shape (…, rows), to scores of shape (…)."""
+
+    @abstractmethod
+    def counting_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.bool_]:
+        """Return whether each row has a part in the score: for the F1 of a label, rows that have or are given it."""
+
+    def is_binary(self, references: Sequence[Any]) -> bool:
+        """Return whether each of these rows is either correct or wrong."""
+        return self.binary_rows
+
+    def compared_part(self, prediction: Any) -> Any:
+        """Return the part of a prediction that the metric depends on."""
+        return prediction
+
+    def correct_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
+        """Return whether each row is entirely correct."""
+        return [own == truth for own, truth in zip(predictions, references, strict=True)]
+
+
+class SummedMetric(WeighedMetric):
+    """A metric that is a function of sums over rows."""
+
     def _compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         return {self.key: float(self.score_sums(self.statistics(predictions, references).sum(axis=0)))}
 
@@ -52,17 +78,9 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
         statistics = self.statistics(predictions, references)
         return lambda weights: self.score_sums(weights @ statistics)
 
-    def is_binary(self, references: Sequence[Any]) -> bool:
-        """Return whether each of these rows is either correct or wrong."""
-        return self.binary_rows
-
-    def compared_part(self, prediction: Any) -> Any:
-        """Return the part of a prediction that the metric depends on."""
-        return prediction
-
-    def correct_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
-        """Return whether each row is entirely correct."""
-        return [own == truth for own, truth in zip(predictions, references, strict=True)]
+    def counting_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.bool_]:
+        """Return whether anything of each row is summed."""
+        return np.asarray(self.statistics(predictions, references).any(axis=1))
 
 
 class MeanMetric(SummedMetric):

@@ -44,6 +44,7 @@ class Usage(NamedTuple):
     loading: str = ""
     preprocess: str = ""
     field: str = ""
+    packages: str = ""
 
 
 USAGE = {name: Usage(**lines) for name, lines in tomllib.loads((ASSETS / "kinds.toml").read_text("utf-8")).items()}
@@ -234,7 +235,9 @@ def code(publication: Publication) -> str:
 def packages(publication: Publication, graphs: bool = True) -> str:
     """Return the requirements of `loading`, as pip takes them, and of the processor."""
     usage = publication.usage
-    return loading(publication, graphs).packages + (" pillow" if usage and usage.media == "image" else "")
+    needed = loading(publication, graphs).packages
+    further = [package for package in (usage.packages if usage else "").split() if package not in needed.split()]
+    return " ".join([needed, *further, *(["pillow"] if usage and usage.media == "image" else [])])
 
 
 def _path(publication: Publication, run: Loading) -> tuple[list[str], str]:

@@ -121,7 +121,13 @@ READ_BY = {kind.problem_type: kind.name for kind in KINDS.values() if kind.probl
 """Value of problem_type whose answer is not the label with the largest logit → kind that reads it."""
 ACTIVATIONS = ("activation_fn", "sbert_ce_default_activation_function")
 """Settings in config.json of a function that Sentence Transformers applies to the output of a cross-encoder."""
-ANSWERS = {"one": "one label", "each": "one label a word", "many": "several labels", "number": "one number"}
+ANSWERS = {
+    "one": "one label",
+    "each": "one label a word",
+    "many": "several labels",
+    "number": "one number",
+    "boxes": "boxes",
+}
 TRAIN = "Model(recipe=Recipe(epochs=3))"
 
 
@@ -233,7 +239,7 @@ def _labels_of_head(fit: Fit) -> Iterator[str]:
     if fit.task.kind.label == "number":
         return
     file, problem_type = fit.pretrained / "config.json", fit.declared.get("problem_type")
-    if fit.config.num_labels == 1 and fit.task.kind.label != "many" and problem_type not in READ_BY:
+    if fit.config.num_labels == 1 and fit.task.kind.label not in ("many", "boxes") and problem_type not in READ_BY:
         yield (
             f"{file}: its head has one logit (num_labels is 1), which cannot choose between "
             f"{', '.join(fit.split.labels[:5]) or 'labels'}: train a head with {TRAIN}"

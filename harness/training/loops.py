@@ -41,7 +41,7 @@ class Job:
     train: Any
     """Examples with their targets, by number."""
     validation: Inputs
-    collate: Callable[[list[Example]], dict[str, torch.Tensor]]
+    collate: Callable[[list[Example]], dict[str, Any]]
     """Returns a batch by the argument names of the module's `forward`."""
     progress: Progress
     device: str
@@ -224,6 +224,7 @@ def _has_run(tracker: Any) -> bool:
 def native_loop(job: Job) -> list[float]:
     """Train with AdamW and a linear schedule; return the score on validation rows after each epoch."""
     import torch
+    from accelerate.utils import send_to_device
     from transformers import get_scheduler
 
     recipe, module = job.model.recipe, job.module.to(job.device)
@@ -236,7 +237,7 @@ def native_loop(job: Job) -> list[float]:
             for batch in loader:
                 step += 1
                 with torch.autocast(job.device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    loss = loss_of(module, {name: tensor.to(job.device) for name, tensor in batch.items()})
+                    loss = loss_of(module, send_to_device(batch, job.device))
                 job.check_loss(loss, step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
@@ -248,7 +249,7 @@ def native_loop(job: Job) -> list[float]:
     return kept.restore()
 
 
-def batches(job: Job) -> Iterable[dict[str, torch.Tensor]]:
+def batches(job: Job) -> Iterable[dict[str, Any]]:
     """Return a loader of the training rows' batches, in an order that the seed draws anew for each epoch."""
     import torch
     from torch.utils.data import DataLoader
@@ -281,7 +282,7 @@ def trained_parameters(module: Any) -> tuple[list[Any], list[Any]]:
     return weights, [parameter for name, parameter in trained if name not in decaying]
 
 
-def loss_of(module: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def loss_of(module: Any, batch: dict[str, Any]) -> torch.Tensor:
     """Return a Transformers model's own loss, or that of a native module's logits.
 
     It is the cross-entropy of labels; of flags, floats of shape (batch, labels), that of each; else the squared error.

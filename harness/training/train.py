@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness import checkpoint
-from harness.contracts.kind import IGNORE_INDEX, TARGETS, EncodedRows, omit
+from harness.contracts.kind import TARGETS, EncodedRows, omit
 from harness.contracts.sources import Native
 from harness.data import reading, splits
 from harness.data.encoding import Encoder
@@ -243,20 +243,18 @@ def label_order(model: Model, pretrained: Path, labels: tuple[str, ...]) -> list
     return [labels.index(name) if name in labels else -1 - index for index, name in enumerate(names)]
 
 
-def _collate(kind: Kind, processor: Any, examples: list[Example], ignored: list[str]) -> dict[str, torch.Tensor]:
+def _collate(kind: Kind, processor: Any, examples: list[Example], ignored: list[str]) -> dict[str, Any]:
     """Return a batch for training: the model's inputs without those that it ignores, and its targets."""
+    inputs = [omit(example, TARGETS) for example in examples]
+    batch = omit(kind.collate(processor, inputs), (*kind.reduce_inputs, *ignored))
+    targets = [{name: example[name] for name in TARGETS if name in example} for example in examples]
+    return {name: _tensors(value) for name, value in (batch | kind.batch_targets(targets)).items()}
+
+
+def _tensors(value: Any) -> Any:
+    """Return arrays, alone or in lists and mappings, as tensors."""
     import torch
 
-    inputs = [{name: value for name, value in example.items() if name not in TARGETS} for example in examples]
-    batch = {
-        name: torch.from_numpy(np.ascontiguousarray(array))
-        for name, array in omit(kind.collate(processor, inputs), (*kind.reduce_inputs, *ignored)).items()
-    }
-    for name in (name for name in TARGETS if name in examples[0]):
-        targets = [np.asarray(example[name]) for example in examples]
-        if targets[0].ndim:  # lists are padded on the right, as kinds pad the tokens they belong to
-            longest = max(map(len, targets))
-            targets = [np.pad(target, (0, longest - len(target)), constant_values=IGNORE_INDEX) for target in targets]
-        stacked = np.stack(targets)
-        batch[name] = torch.from_numpy(stacked.astype(np.float32) if stacked.dtype.kind == "f" else stacked)
-    return batch
+    if isinstance(value, dict):
+        return {name: _tensors(part) for name, part in value.items()}
+    return [*map(_tensors, value)] if isinstance(value, list) else torch.from_numpy(np.ascontiguousarray(value))
