@@ -106,6 +106,8 @@ ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lo
 PROMPT = Role("the prompt", ("prompt", "instruction", "request", "input", "question", "text"))
 REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "target", "headline", "summary", "label")
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
+CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
+CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
@@ -120,6 +122,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 

@@ -9,6 +9,7 @@ from harness.kinds.fill_mask import fill_mask as fill_mask
 from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
+from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
 from harness.kinds.text_generation import chat_completion as chat_completion

@@ -1,4 +1,4 @@
-"""The suites in the documents about several labels, a number and a text, on tiny models, from rows to verdicts."""
+"""The suites in the documents about labels, a number, a text and choices, on tiny models, from rows to verdicts."""
 
 import random
 import re
@@ -18,7 +18,7 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies'}
+SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies', "quiz": '"""Quiz'}
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -50,13 +50,28 @@ def replies() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def quiz() -> pd.DataFrame:
+    """Questions with two to four choices, one of which is a bird; every other label is its place."""
+    rng, rows = random.Random(0), []
+    for number in range(ROWS):
+        choices = rng.sample(["cat", "dog", "cow", "fox", "bee", "ant"], rng.choice((2, 3, 4)))
+        place = rng.randrange(len(choices))
+        choices[place] = rng.choice(["owl", "hen", "crow", "swan"])
+        label = str(place) if number % 2 else choices[place]
+        rows.append({"question": f"{number} which has wings", "choices": choices, "answer": label})
+    return pd.DataFrame(rows)
+
+
 def write(folder: Path) -> None:
     """Write rows, and two models that have learnt nothing, one of them without a head."""
     tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies()}
     save_writer(folder / "my-llama", positions=512)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-    tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike"], 40)
+    quiz().to_json(folder / "quiz.jsonl", orient="records", lines=True)
+    asked = quiz().sample(200, random_state=0)
+    words = [*asked["question"], *(choice for choices in asked["choices"] for choice in choices)]
+    tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike", *words], 60)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,

@@ -18,6 +18,7 @@ from transformers import (
     BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
+    BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -41,6 +42,7 @@ INPUTS = {
     "feature-extraction": (TEXTS[0],),
     "multi-label-classification": (TEXTS[0],),
     "text-regression": (TEXTS[0], TEXTS[1]),
+    "multiple-choice": (TEXTS[0], ["elections again", "markets", "the minister fell sharply"]),
     "translation": (TEXTS[0],),
     "summarization": (TEXTS[1],),
     "text-generation": (TEXTS[0],),
@@ -80,6 +82,7 @@ def model(name, words):
         "feature-extraction": BertModel,
         "multi-label-classification": BertForSequenceClassification,
         "text-regression": BertForSequenceClassification,
+        "multiple-choice": BertForMultipleChoice,
     }
     config = BertConfig(**size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     config.id2label, config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
@@ -98,7 +101,10 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     tokenizer.chat_template = TEMPLATE if name == "chat-completion" else None
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
-    save_file(dict(tokenizer(TEXTS, return_tensors="np", padding=True)), tmp_path / EXAMPLE)
+    example = dict(tokenizer(TEXTS, return_tensors="np", padding=True))
+    if name == "multiple-choice":
+        example = {key: values[:, None] for key, values in example.items()}
+    save_file(example, tmp_path / EXAMPLE)
     result = factory.result("onnxruntime", recipe={"max_length": 32})
     publication = Publication(
         result=replace(result, data=replace(result.data, kind=name, labels=("a", "b"))),
