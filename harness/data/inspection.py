@@ -122,6 +122,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "zero-shot-classification": ((TEXT,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""

@@ -42,6 +42,7 @@ INPUTS = {
     "feature-extraction": (TEXTS[0],),
     "multi-label-classification": (TEXTS[0],),
     "text-regression": (TEXTS[0], TEXTS[1]),
+    "zero-shot-classification": (TEXTS[0],),
     "multiple-choice": (TEXTS[0], ["elections again", "markets", "the minister fell sharply"]),
     "translation": (TEXTS[0],),
     "summarization": (TEXTS[1],),
@@ -83,6 +84,7 @@ def model(name, words):
         "multi-label-classification": BertForSequenceClassification,
         "text-regression": BertForSequenceClassification,
         "multiple-choice": BertForMultipleChoice,
+        "zero-shot-classification": BertForSequenceClassification,
     }
     config = BertConfig(**size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     config.id2label, config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
@@ -99,6 +101,9 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     typed = [] if name in GENERATION + CONTINUING else ["token_type_ids"]
     tokenizer = tiny_kinds._tokenizer(TEXTS, ["input_ids", *typed, "attention_mask"])
     tokenizer.chat_template = TEMPLATE if name == "chat-completion" else None
+    if name == "zero-shot-classification":
+        texts = ["This is politics.", "This is the economy."]
+        tokenizer.init_kwargs["shipbench_zero_shot"] = {"hypotheses": texts, "entailment": 0}
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
     example = dict(tokenizer(TEXTS, return_tensors="np", padding=True))
