@@ -198,8 +198,10 @@ def _single_rows(example: Arrays) -> Iterator[Arrays]:
         alone = {name: array[row : row + 1] for name, array in example.items()}
         if mask is not None:
             tokens = mask[row].astype(bool)
+            used = tokens.reshape(-1, tokens.shape[-1]).any(axis=0)  # along the last axis, the length
             alone = {
-                name: array[:, tokens] if array.shape[1:2] == tokens.shape else array for name, array in alone.items()
+                name: np.compress(used, array, mask.ndim - 1) if array.shape[1 : mask.ndim] == tokens.shape else array
+                for name, array in alone.items()
             }
         yield alone
 

@@ -125,7 +125,7 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     if epochs is None:
         epochs = 0 if kind.name in (*kinds, "feature-extraction") else EPOCHS
         why.append(f"--epochs {epochs}: the model is {'fine-tuned first' if epochs else 'used as it is'}")
-    answers = options.labels or own if not epochs and kind.counts_labels else []
+    answers = options.labels or own if not epochs and kind.counts_labels and kind.has_head_of_labels else []
     inputs, label, labels = inspection.guess(kind, columns, answers, inputs, label, why)
     if labels and not options.labels:
         why.append(f"--labels {' '.join(labels)}: the data's names for the model's {', '.join(own)}")

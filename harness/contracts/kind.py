@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -198,6 +198,9 @@ class Kind:
     """Contents of the input columns, as files, bytes or arrays; empty for texts and numbers."""
     load_processor: Callable[[Path], Any]
     """Folder of a checkpoint → its tokenizer or image processor, an object with `save_pretrained`."""
+    prepare: Callable[[Any, tuple[str, ...], tuple[str, ...] | Mapping[str, str]], None] | None = None
+    """(processor, the data's labels, `Model.labels`) → None; writes into the processor what no row says. For kinds
+    whose model reads the labels; None for those whose head has them."""
     new_processor: Callable[[Source, Sequence[Row], tuple[str, ...]], Any] | None = None
     """(source, training rows, input columns) → a processor for a model without checkpoint; None refuses such models."""
     encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[list[Example]]]
@@ -247,6 +250,11 @@ class Kind:
     def counts_labels(self) -> bool:
         """True if answers are labels, of rows or of their parts, so that it can be counted how often each is right."""
         return self.label in ("one", "each", "many")
+
+    @property
+    def has_head_of_labels(self) -> bool:
+        """True if the labels are those of the model's head."""
+        return self.names_labels and self.prepare is None
 
     @property
     def problem_type(self) -> str | None:

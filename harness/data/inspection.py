@@ -109,6 +109,8 @@ REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "t
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
 IMAGE = Role("the image", ("image",), lambda column: column.sort == "image")
 OBJECTS = Role("the objects, each with a box", ("object", "annotation"), lambda column: column.sort == "objects")
+CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
+CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "object-detection": ((IMAGE,), OBJECTS),
@@ -124,6 +126,8 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "zero-shot-classification": ((TEXT,), LABEL),
+    "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 

@@ -9,12 +9,14 @@ from harness.kinds.fill_mask import fill_mask as fill_mask
 from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
+from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.object_detection import object_detection as object_detection
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
 from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification
+from harness.kinds.zero_shot import zero_shot_classification as zero_shot_classification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(vars().values()) if isinstance(kind, Kind)}
 """Every kind imported above, by Hugging Face's name for the task, as `Task(kind=…)` takes it."""

@@ -124,22 +124,25 @@ def with_length_sorting(session: Session, rows: int) -> Session:
         mask = arrays.get(MASK)
         if mask is None or len(mask) <= rows:
             return session.run(arrays)
-        order = np.argsort(mask.sum(axis=1), kind="stable")
+        width = mask.shape[-1]
+        elements = mask.reshape(len(mask), -1, width).max(axis=1)
+        order = np.argsort(elements.sum(axis=1), kind="stable")
         chunks = [order[first : first + rows] for first in range(0, len(order), rows)]
-        used = [np.flatnonzero(mask[chunk].any(axis=0)) for chunk in chunks]  # columns; a row may have no element
-        spans = [slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, mask.shape[1]) for at in used]
+        used = [np.flatnonzero(elements[chunk].any(axis=0)) for chunk in chunks]  # columns; a row may have no element
+        spans = [slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, width) for at in used]
         answers = [session.run(_cut(arrays, chunk, span)) for chunk, span in zip(chunks, spans, strict=True)]
         parts = {name: [answer[name] for answer in answers] for name in answers[0]}
-        return {name: _join(_pad(values, spans, mask.shape[1]), order) for name, values in parts.items()}
+        return {name: _join(_pad(values, spans, width), order) for name, values in parts.items()}
 
     return session._replace(run=run)
 
 
 def _cut(arrays: Arrays, chunk: NDArray[np.intp], span: slice) -> Arrays:
     """Return the rows of a chunk; arrays with one entry per element are cut to the span."""
-    width = arrays[MASK].shape[1:2]
+    axis, width = arrays[MASK].ndim - 1, arrays[MASK].shape[-1:]
+    part = (slice(None),) * axis + (span,)
     return {
-        name: np.ascontiguousarray(values[chunk][:, span]) if values.shape[1:2] == width else values[chunk]
+        name: np.ascontiguousarray(values[chunk][part]) if values.shape[axis : axis + 1] == width else values[chunk]
         for name, values in arrays.items()
     }
 

@@ -14,8 +14,9 @@ from harness import checkpoint
 from harness.contracts.sources import adapter_base
 from harness.contracts.vetting import offline
 from harness.data.layout import POINTER
-from harness.kinds import KINDS, chat_completion, text_generation
+from harness.kinds import KINDS, chat_completion, text_generation, zero_shot_classification
 from harness.kinds.text_generation import has_template
+from harness.kinds.zero_shot import entailment_places
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Kind
@@ -213,6 +214,8 @@ def heads(pretrained: Path) -> tuple[list[str], Any, list[str]]:
     kinds = [one for one in KINDS.values() if one.auto_class != "AutoModel" and architecture in _classes(config, one)]
     # Transformers counts those that fill gaps with generated text as masked language models, too.
     names = [one.name for one in kinds if not config.is_encoder_decoder or one.name != "fill-mask"]
+    if not entailment_places(labels):
+        names = [name for name in names if name != zero_shot_classification.name]
     # One architecture has heads for labels, for several labels, and for a number.
     problem_type = config.problem_type or ("regression" if config.num_labels == 1 else None)
     sort = problem_type if problem_type in READ_BY else None
@@ -233,7 +236,7 @@ def _classes(config: Any, kind: Kind) -> list[str]:
 
 def _labels_of_head(fit: Fit) -> Iterator[str]:
     """Check that the head answers as the kind reads it, and that names and order of its labels are declared."""
-    if not fit.model.is_used_as_is or not (fit.task.kind.names_labels or fit.task.kind.problem_type):
+    if not fit.model.is_used_as_is or not (fit.task.kind.has_head_of_labels or fit.task.kind.problem_type):
         return
     yield from _problem_type(fit)
     if fit.task.kind.label == "number":

@@ -48,7 +48,10 @@ class Fit:
     @cached_property
     def processor(self) -> Any:
         """The tokenizer or image processor."""
-        return self.task.kind.load_processor(self.pretrained)
+        kind, processor = self.task.kind, self.task.kind.load_processor(self.pretrained)
+        if kind.prepare is not None:
+            kind.prepare(processor, self.split.labels, self.model.labels)
+        return processor
 
     @cached_property
     def loaded(self) -> tuple[Any, dict[str, Any]]:

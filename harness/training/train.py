@@ -66,6 +66,8 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
         pretrained = reading.pretrained(model.source, workspace.folder)
         rows = splits.take_training_rows(split, model.recipe.rows, model.name)
         processor = kind.processor(model.source, pretrained, rows, task.inputs)
+        if kind.prepare is not None:
+            kind.prepare(processor, split.labels, model.labels)
         info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained), "notes": []}
         first = list(rows.select(range(min(2, len(rows)))))
         module = _module(task, model, split, workspace, pretrained, processor, info)
@@ -106,7 +108,7 @@ def _module(
     if model.is_used_as_is:
         assert pretrained is not None
         module = checkpoint.load_as_is(kind, pretrained)
-        if split.labels:
+        if kind.has_head_of_labels:
             info["order"] = label_order(model, pretrained, split.labels)
     else:
         names = (model.source, kind, workspace.folder, pretrained, split.labels, processor)

@@ -31,7 +31,7 @@ def _misfits(fit: Fit) -> Iterator[str]:
     model, loaded = fit.loaded
     problems = checkpoint.misfits(fit.task.kind, fit.pretrained, model, loaded, as_is=fit.model.is_used_as_is)
     yield from problems
-    if fit.model.is_used_as_is and fit.task.kind.names_labels and not problems:
+    if fit.model.is_used_as_is and fit.task.kind.has_head_of_labels and not problems:
         label_order(fit.model, fit.pretrained, fit.split.labels)
     if broken := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
         yield f"{fit.pretrained}: {broken[0]} holds NaN or infinity, as do {len(broken)} weights; train it again"

@@ -1,4 +1,4 @@
-"""The suites in the documents about several labels, a number and a text, on tiny models, from rows to verdicts."""
+"""The suites in the documents that are about texts, on tiny models, from rows to verdicts."""
 
 import random
 import re
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from tiny_writers import save_writer
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 from users import readme_example
 
 from conftest import Once, Run, Toy
@@ -18,7 +18,8 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies'}
+SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies', "quiz": '"""Quiz',
+          "requests": '"""Requests'}  # fmt: skip
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -50,13 +51,70 @@ def replies() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def quiz() -> pd.DataFrame:
+    """Questions with two to four choices, one of which is a bird; every other label is its place."""
+    rng, rows = random.Random(0), []
+    for number in range(ROWS):
+        choices = rng.sample(["cat", "dog", "cow", "fox", "bee", "ant"], rng.choice((2, 3, 4)))
+        place = rng.randrange(len(choices))
+        choices[place] = rng.choice(["owl", "hen", "crow", "swan"])
+        label = str(place) if number % 2 else choices[place]
+        rows.append({"question": f"{number} which has wings", "choices": choices, "answer": label})
+    return pd.DataFrame(rows)
+
+
+TEAMS = {
+    "billing": ("invoice", "price", "refund"),
+    "delivery": ("late", "lorry", "parcel"),
+    "repairs": ("broken", "screen", "crack"),
+}
+
+
+def requests(rows: int) -> pd.DataFrame:
+    rng = random.Random(0)
+    teams = [rng.choice([*TEAMS]) for _ in range(rows)]
+    words = [[str(number), "please", "help", *rng.sample(TEAMS[team], 2)] for number, team in enumerate(teams)]
+    return pd.DataFrame({"text": [" ".join(rng.sample(own, 5)) for own in words], "team": teams})
+
+
+def save_entailment(folder: Path) -> None:
+    """Save a model that has learnt which team a request is about."""
+    rng, rows, steps = random.Random(0), requests(64 * 200), 200
+    hypotheses = [f"This message is about {team}." for team in TEAMS]
+    tokenizer = word_tokenizer([*rows["text"][:200], *hypotheses * 50], 40)
+    torch.manual_seed(0)
+    labels = dict(enumerate(("contradiction", "neutral", "entailment")))
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=128, pad_token_id=0, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        initializer_range=0.2, id2label=labels, label2id={name: number for number, name in labels.items()},
+    )  # fmt: skip
+    model = BertForSequenceClassification(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for step in range(steps):
+        part = rows[64 * step : 64 * step + 64]
+        asked = [rng.randrange(3) if rng.random() < 0.5 else [*TEAMS].index(team) for team in part["team"]]
+        pairs = tokenizer([*part["text"]], [hypotheses[team] for team in asked], padding=True, return_tensors="pt")
+        truths = [2 if [*TEAMS][place] == team else 0 for place, team in zip(asked, part["team"], strict=True)]
+        model(**pairs, labels=torch.tensor(truths)).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for one in (model, tokenizer):
+        one.save_pretrained(folder / "my-nli")
+
+
 def write(folder: Path) -> None:
     """Write rows, and two models that have learnt nothing, one of them without a head."""
     tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies()}
+    tables["requests"] = requests(ROWS)
     save_writer(folder / "my-llama", positions=512)
+    save_entailment(folder)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
-    tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike"], 40)
+    quiz().to_json(folder / "quiz.jsonl", orient="records", lines=True)
+    asked = quiz().sample(200, random_state=0)
+    words = [*asked["question"], *(choice for choices in asked["choices"] for choice in choices)]
+    tokenizer = word_tokenizer([*tables["complaints"]["text"], *tables["pairs"]["second"], "alike", *words], 60)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,

@@ -18,6 +18,7 @@ from transformers import (
     BartForConditionalGeneration,
     BertConfig,
     BertForMaskedLM,
+    BertForMultipleChoice,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -41,6 +42,8 @@ INPUTS = {
     "feature-extraction": (TEXTS[0],),
     "multi-label-classification": (TEXTS[0],),
     "text-regression": (TEXTS[0], TEXTS[1]),
+    "zero-shot-classification": (TEXTS[0],),
+    "multiple-choice": (TEXTS[0], ["elections again", "markets", "the minister fell sharply"]),
     "translation": (TEXTS[0],),
     "summarization": (TEXTS[1],),
     "text-generation": (TEXTS[0],),
@@ -80,6 +83,8 @@ def model(name, words):
         "feature-extraction": BertModel,
         "multi-label-classification": BertForSequenceClassification,
         "text-regression": BertForSequenceClassification,
+        "multiple-choice": BertForMultipleChoice,
+        "zero-shot-classification": BertForSequenceClassification,
     }
     config = BertConfig(**size, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
     config.id2label, config.label2id = {0: "a", 1: "b"}, {"a": 0, "b": 1}
@@ -96,9 +101,15 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
     typed = [] if name in GENERATION + CONTINUING else ["token_type_ids"]
     tokenizer = tiny_kinds._tokenizer(TEXTS, ["input_ids", *typed, "attention_mask"])
     tokenizer.chat_template = TEMPLATE if name == "chat-completion" else None
+    if name == "zero-shot-classification":
+        texts = ["This is politics.", "This is the economy."]
+        tokenizer.init_kwargs["shipbench_zero_shot"] = {"hypotheses": texts, "entailment": 0}
     tokenizer.save_pretrained(tmp_path)
     model(name, len(tokenizer)).eval().save_pretrained(tmp_path)
-    save_file(dict(tokenizer(TEXTS, return_tensors="np", padding=True)), tmp_path / EXAMPLE)
+    example = dict(tokenizer(TEXTS, return_tensors="np", padding=True))
+    if name == "multiple-choice":
+        example = {key: values[:, None] for key, values in example.items()}
+    save_file(example, tmp_path / EXAMPLE)
     result = factory.result("onnxruntime", recipe={"max_length": 32})
     publication = Publication(
         result=replace(result, data=replace(result.data, kind=name, labels=("a", "b"))),
