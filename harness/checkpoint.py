@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.kind import Arrays, Kind
+from harness.contracts.kind import UNTAUGHT, Arrays, Kind
 from harness.contracts.sources import Native, Scratch, Source
 from harness.contracts.vetting import offline
 from harness.errors import HarnessError, brief_error
@@ -67,6 +67,8 @@ def create(
     head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
     if labels:
         head["problem_type"] = kind.problem_type  # never the former head's: it decides the loss
+    if kind.label == "mask":
+        head["semantic_loss_ignore_index"] = UNTAUGHT
     auto = getattr(transformers, kind.auto_class)
     if isinstance(source, Scratch):
         settings = dict(source.config)

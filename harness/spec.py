@@ -18,7 +18,7 @@ from harness.contracts.declarations import (
     explain_arguments,
     unknown,
 )
-from harness.contracts.kind import Kind
+from harness.contracts.kind import UNTAUGHT, Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
 from harness.kinds import KINDS
@@ -206,6 +206,10 @@ class Task:
     boxes: str | None = None
     """Form of boxes in images: `xywh` (a corner, width and height in pixels, as COCO), `xyxy` (two corners), or `yolo`
     (centre, width and height as shares of the image). None takes the one that the data states, or that alone fits."""
+    classes: tuple[str, ...] = ()
+    """For masks, the labels that the numbers of pixels from 0 on stand for."""
+    ignore: int | None = None
+    """For masks, the number of pixels that count for nothing, neither in training nor in scores."""
     batches: tuple[int, ...] = BATCHES
     """Rows per call of each workload that is measured; `--ship-batch-sizes` replaces them for a run."""
 
@@ -220,6 +224,7 @@ class Task:
             if self.kind.label != "boxes":
                 raise HarnessError(f"task {self.name}: boxes= is for kinds of boxes, and {self.kind.name} has none")
             check_choice(f"task {self.name}", "boxes", self.boxes, FORMS)
+        self._check_classes()
         check_batches(f"task {self.name}: batches", self.batches)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
@@ -248,6 +253,23 @@ class Task:
                 check_choice(f"task {self.name}", name, value, CHOICES[name])
             if metric not in self.metrics:
                 raise HarnessError(f"task {self.name}: {name}= is for the metric {metric}; name it in metric= or also=")
+
+    def _check_classes(self) -> None:
+        """Raise HarnessError unless the numbers in masks are declared, and only there."""
+        check_tuple(f"task {self.name}", "classes", self.classes, "('background', 'road')")
+        is_mask = self.kind.label == "mask"
+        if not is_mask and (self.classes or self.ignore is not None):
+            raise HarnessError(f"task {self.name}: classes= and ignore= are for masks, and {self.kind.name} has none")
+        if is_mask and not 2 <= len({*self.classes}) == len(self.classes) <= UNTAUGHT:
+            raise HarnessError(
+                f"task {self.name}: classes={self.classes!r} must name the labels that the numbers in masks stand for, "
+                f"each once, at least two and at most {UNTAUGHT}, as in classes=('background', 'road')"
+            )
+        if self.ignore is not None and self.ignore in range(len(self.classes)):
+            raise HarnessError(
+                f"task {self.name}: ignore={self.ignore} is the number of {self.classes[self.ignore]!r} in classes=; "
+                "leave one of the two out"
+            )
 
     def _check_columns(self) -> None:
         if not self.inputs:

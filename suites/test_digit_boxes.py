@@ -1,4 +1,7 @@
-"""scikit-learn's digits laid out on canvases: which digits are there, and where?"""
+"""scikit-learn's digits laid out on canvases: where are they?
+
+One label: in the same time from random weights, ten labels are found as well but not told apart.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,20 +16,20 @@ from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
 pytest.importorskip("pycocotools", reason='needs pycocotools: pip install -e ".[full]"')
 pytestmark = pytest.mark.full
 
-CANVASES, SIDE, SCALE = 1_800, 64, 2
+CANVASES, SIDE, SCALE = 1_500, 64, 2
 INK = 32
 """Grey value from which a pixel belongs to a digit."""
 
 
 def canvases(file: Path) -> Iterator[dict[str, Any]]:
     """Yield one row a canvas: one to three digits that do not overlap, each with the box around its ink."""
-    digits = [(row["image"].repeat(SCALE, 0).repeat(SCALE, 1), row["digit"]) for row in scans(file)]
+    digits = [row["image"].repeat(SCALE, 0).repeat(SCALE, 1) for row in scans(file)]
     rng = np.random.default_rng(0)
     for _ in range(CANVASES):
         canvas = np.zeros((SIDE, SIDE), np.uint8)
         objects: dict[str, list[Any]] = {"bbox": [], "category": []}
         for _ in range(rng.integers(1, 4)):
-            image, digit = digits[rng.integers(len(digits))]
+            image = digits[rng.integers(len(digits))]
             y, x = rng.integers(0, SIDE - len(image), 2)
             place = canvas[y : y + len(image), x : x + len(image)]
             if not place.any():
@@ -34,7 +37,7 @@ def canvases(file: Path) -> Iterator[dict[str, Any]]:
                 rows, columns = np.nonzero(image >= INK)
                 corner = [x + columns.min(), y + rows.min(), x + columns.max() + 1, y + rows.max() + 1]
                 objects["bbox"].append([int(number) for number in corner])
-                objects["category"].append(digit)
+                objects["category"].append("digit")
         yield {"image": canvas, "objects": objects}
 
 
@@ -52,7 +55,7 @@ TASK = Task(
     metric="map",
     also=("map-50",),
     boxes="xyxy",
-    test=600,
+    test=500,
     validation=100,
     calibration=100,
 )
@@ -64,7 +67,6 @@ TINY = Model(
             "model_type": "rt_detr",
             "backbone_config": {
                 "model_type": "rt_detr_resnet",
-                "num_channels": 1,
                 "embedding_size": WIDTHS[0],
                 "hidden_sizes": WIDTHS,
                 "depths": [1, 1, 1, 1],
@@ -90,13 +92,13 @@ TINY = Model(
             "image_processor_type": "RTDetrImageProcessor",
             "size": {"height": SIDE, "width": SIDE},
             "do_normalize": True,
-            "image_mean": [0.5],
-            "image_std": [0.5],
+            "image_mean": [0.5, 0.5, 0.5],
+            "image_std": [0.5, 0.5, 0.5],
         },
     ),
-    recipe=Recipe(epochs=20, learning_rate=1e-3, batch_size=16, keep="last"),
+    recipe=Recipe(epochs=12, learning_rate=1e-3, batch_size=16, keep="last"),
 )
-MODELS = {TINY: Gate(min_score=0.2, max_drop=0.05)}
+MODELS = {TINY: Gate(min_score=0.3, max_drop=0.05)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

@@ -20,6 +20,8 @@ Example = dict[str, Any]
 
 TARGETS = ("labels", "start_positions", "end_positions")
 """Names that Transformers' heads give to their training targets."""
+UNTAUGHT = 255
+"""Label of a pixel that the loss ignores, as in Transformers, and that no score counts."""
 IGNORE_INDEX = -100
 """Target of a token that the loss ignores, as in PyTorch."""
 
@@ -188,10 +190,11 @@ class Kind:
     """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
     """Metrics that a task of this kind may name."""
-    label: Literal["one", "each", "many", "number", "boxes", "free", "none"] = "one"
+    label: Literal["one", "each", "many", "number", "boxes", "mask", "free", "none"] = "one"
     """The label column: one name a row, one for each part of it (words for instance), any number of names, one number,
-    named boxes in a picture, anything that the kind reads (answers for instance), or no column, where a row contains
-    its own answer. Of boxes a prediction is a list, each of which begins with the index of its label."""
+    named boxes in an image, a label for each of its pixels, anything that the kind reads (answers for instance), or no
+    column, where a row contains its own answer. Of boxes and pixels a prediction is a list of lists, each of which
+    begins with the index of its label."""
     most_inputs: int | None = None
     """Most input columns that a task may name; None admits any number."""
     media: Literal["", "image", "audio"] = ""
@@ -244,7 +247,7 @@ class Kind:
     @property
     def names_labels(self) -> bool:
         """True if answers have labels, known by name."""
-        return self.counts_labels or self.label == "boxes"
+        return self.counts_labels or self.label in ("boxes", "mask")
 
     @property
     def counts_labels(self) -> bool:

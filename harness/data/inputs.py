@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,15 +90,15 @@ class Inputs:
         """Return the prediction of each row, as the kind predicts it unless rows have labels.
 
         One label is an index into `labels`, negative for a label of no row, and several are such indices in order;
-        labels of parts are lists of names. Boxes begin with such an index.
+        labels of parts are lists of names. Boxes, and pairs of labels of pixels, begin with such an index.
         """
         predictions = self.kind.predict(self.encoded, outputs)
         if self.kind.label == "many":
             return [sorted(map(self._index, answers)) for answers in predictions]
         if self.kind.label == "one":
             return [self._index(label) for label in predictions]
-        if self.kind.label == "boxes":
-            return [[[self._index(int(label)), *rest] for label, *rest in boxes] for boxes in predictions]
+        if self.kind.label in ("boxes", "mask"):
+            return [[[self._index(int(label)), *rest] for label, *rest in parts] for parts in predictions]
         if self.kind.label != "each":
             return predictions
         return [[self._name(self._index(i)) if i >= 0 else NO_ANSWER for i in parts] for parts in predictions]
@@ -122,7 +122,16 @@ class Inputs:
             return f"{prediction:.6g}"
         if self.kind.label == "boxes":
             return ", ".join(map(self._describe_box, prediction)) or NO_BOX
+        if self.kind.label == "mask":
+            return self._describe_pixels(prediction)
         return " ".join(map(str, prediction)) if isinstance(prediction, list) else str(prediction)
+
+    def _describe_pixels(self, confusion: list[Any]) -> str:
+        """Return the number of pixels of each label that is answered."""
+        answered = Counter[int]()
+        for label, _, pixels in confusion:
+            answered[label] += pixels
+        return ", ".join(f"{self._name(label)} {pixels:,}" for label, pixels in answered.most_common())
 
     def _describe_box(self, box: list[Any]) -> str:
         """Return a box as text: its label, its score if it is predicted, and its corners."""

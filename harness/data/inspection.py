@@ -111,9 +111,11 @@ IMAGE = Role("the image", ("image",), lambda column: column.sort == "image")
 OBJECTS = Role("the objects, each with a box", ("object", "annotation"), lambda column: column.sort == "objects")
 CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
 CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
+MASK = Role("the mask", ("mask", "annotation", "segmentation"), lambda column: column.sort == "image")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "object-detection": ((IMAGE,), OBJECTS),
+    "semantic-segmentation": ((IMAGE,), MASK),
     "image-classification": ((IMAGE,), LABEL),
     "token-classification": ((Role("the list of words", ("token", "word"), lambda one: one.sort == "list"),), TAGS),
     "question-answering": ((QUESTION, CONTEXT), ANSWER),
@@ -166,7 +168,7 @@ def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label)
     """Return the first kind whose roles the columns fill, given what is decided; HarnessError if there is none."""
     problems, pair = list[str](), inputs if len(inputs) > 1 else ()
     columns = [column for column in columns if column.name in (*inputs, label) or not (inputs and column.is_text)]
-    for kind in (KINDS[name] for name in [*ROLES][:9] if len(inputs) <= (KINDS[name].most_inputs or 1)):
+    for kind in (KINDS[name] for name in [*ROLES][:10] if len(inputs) <= (KINDS[name].most_inputs or 1)):
         try:
             if isinstance(label, tuple) and kind.label != "many":
                 raise HarnessError(f"it takes one label column, not {len(label)}")

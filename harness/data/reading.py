@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import audio, boxes, coco, gguf, hub, images, layout, media, tables
+from harness.data import audio, boxes, coco, gguf, hub, images, layout, masks, media, tables
 from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -76,8 +76,8 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
         parts, notes = read_tables(task, folder)
         listed: list[str] = []
         rows = {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}
-        if task.kind.label == "boxes":
-            rows, remarks = boxes.settle(task, rows)
+        if settle := {"boxes": boxes.settle, "mask": masks.settle}.get(task.kind.label):
+            rows, remarks = settle(task, rows)
             notes += remarks
         return rows, listed, notes
     except HarnessError as error:
@@ -123,6 +123,8 @@ def _read_folder(task: Task, source: Folder, path: Path) -> tuple[dict[str, Tabl
     if {"boxes", "any"} & {task.kind.label, task.kind.media} and (found := _annotations(path)):
         parts, notes = coco.read_files(task, path if path.is_dir() else path.parent, found)
         return {split: Table(rows, []) for split, rows in parts.items()}, notes
+    if task.kind.label == "mask" and masks.are_beside(path):
+        return {split: Table(rows, []) for split, rows in masks.read_files(task, path).items()}, []
     if path.is_file():
         table, notes = tables.read([path], "train", task, dialect)
         return {"train": table}, notes
@@ -280,8 +282,9 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     from datasets import ClassLabel, LargeList, List, Value
 
     feature, sort = rows.features[column], task.kind.label
-    if sort == "free":
-        return list(rows[column][:]), feature
+    if sort in ("free", "mask"):
+        given = images.undecoded(rows, column)
+        return list(given[column][:]), given.features[column]
     values = rows.data.column(column).to_pylist()
     if sort == "boxes":
         return boxes.parse(task, split, column, values, feature, listed), boxes.feature(Value("string"))

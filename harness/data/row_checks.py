@@ -115,7 +115,7 @@ def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dat
     """
     digests = {split: list(row_digests(rows, task.inputs)) for split, rows in tables.items()}
     contradictory, notes = set[str](), list[str]()
-    if task.kind.label not in ("free", "none"):
+    if task.kind.label not in ("free", "mask", "none"):
         contradictory, notes = _contradictions(tables, digests, task)
     seen: set[str] = set()
     distinct: dict[str, Dataset] = {}
@@ -183,6 +183,9 @@ def row_digests(rows: Dataset, columns: Sequence[str] = ()) -> Iterator[str]:
     for name in columns:
         if isinstance(feature := rows.features[name], Audio | Image):
             rows = rows.cast_column(name, Image(decode=False) if isinstance(feature, Image) else Audio(decode=False))
+        elif isinstance(feature, dict) and any(isinstance(part, Image) for part in feature.values()):
+            parts = {key: Image(decode=False) if isinstance(part, Image) else part for key, part in feature.items()}
+            rows = rows.cast_column(name, parts)
     return map(_row_digest, by_row(rows, columns))
 
 
@@ -214,7 +217,7 @@ def _row_digest(row: Iterable[Any]) -> str:
         elif isinstance(value, dict) and "bytes" in value:  # a file: `datasets` has its bytes or its path
             digest.update(value["bytes"] or Path(value["path"]).read_bytes())
         elif isinstance(value, dict) or (array := _numbers(value)) is None:
-            digest.update(json.dumps(value).encode())
+            digest.update(json.dumps(value, default=bytes.hex).encode())
         else:
             digest.update(f"{array.dtype.kind}{array.shape}".encode() + array.astype(np.float64).tobytes())
     return digest.hexdigest()

@@ -90,7 +90,7 @@ def load(task: Task, folder: Path) -> Split:
     tables = distinct
     labels: tuple[str, ...] = ()
     if task.kind.names_labels:
-        labels = _label_names(tables, task, listed)
+        labels = task.classes or _label_names(tables, task, listed)
         notes += row_checks.equal_numbers(tables, {*labels} - {*listed})
         index = ClassLabel(names=list(labels))
         features = {"each": List(index), "boxes": boxes.feature(index)}
@@ -98,7 +98,7 @@ def load(task: Task, folder: Path) -> Split:
             if task.kind.label == "many":
                 flags = [[label in own for label in labels] for own in map(set, rows["label"][:])]
                 rows = rows.remove_columns("label").add_column("label", flags, feature=List(Value("bool")))
-            else:
+            elif task.kind.label != "mask":
                 rows = rows.cast_column("label", features.get(task.kind.label, index))
             tables[name] = rows
     train = tables.pop("train")

@@ -13,6 +13,7 @@ from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.object_detection import object_detection as object_detection
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
+from harness.kinds.semantic_segmentation import semantic_segmentation as semantic_segmentation
 from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification

@@ -187,9 +187,8 @@ def processor_class(name: str) -> Any:
 
 def _with_channels(processor: Any, config: Any, place: str) -> Any:
     """Return the processor with `num_channels`, those of the model; HarnessError if it does not fit them."""
-    channels = getattr(config, "num_channels", None)
-    if channels is None:
-        channels = getattr(getattr(config, "vision_config", None), "num_channels", None)
+    parts = (config, *(getattr(config, name, None) for name in ("vision_config", "backbone_config")))
+    channels = next((own for part in parts if (own := getattr(part, "num_channels", None)) is not None), None)
     if channels is None:
         return processor
     for name in ("image_mean", "image_std") if getattr(processor, "do_normalize", True) else ():

@@ -104,6 +104,8 @@ METRICS = {
     "rmse": MetricEntry("harness.metrics.numbers", "RootMeanSquaredError", high=inf, less_is_better=True),
     "map": MetricEntry("harness.metrics.detection", "MeanAveragePrecision"),
     "map-50": MetricEntry("harness.metrics.detection", "MeanAveragePrecision50"),
+    "mean-iou": MetricEntry("harness.metrics.segmentation", "MeanIoU"),
+    "pixel-accuracy": MetricEntry("harness.metrics.segmentation", "PixelAccuracy"),
     "r2": MetricEntry("harness.metrics.numbers", "RSquared", low=-inf),
 }
 

@@ -128,6 +128,7 @@ ANSWERS = {
     "many": "several labels",
     "number": "one number",
     "boxes": "boxes",
+    "mask": "a label a pixel",
 }
 TRAIN = "Model(recipe=Recipe(epochs=3))"
 

@@ -89,6 +89,14 @@ def test_processors_of_other_models_are_refused():
         object_detection.new_processor(Scratch(config=CONFIG, processor=processor), [], ("image",))
 
 
+def test_channels_may_be_those_of_the_backbone():
+    config = {"model_type": "rt_detr", "backbone_config": {"model_type": "rt_detr_resnet", "num_channels": 3}}
+    processor = {"image_processor_type": "RTDetrImageProcessor", "size": {"height": 16, "width": 16}}
+    made = object_detection.new_processor(Scratch(config=config, processor=processor), [], ("image",))
+    ((example,),) = object_detection.encode(made, [{"image": np.zeros((8, 8), np.uint8)}], ("image",), 0)
+    assert (3, 16, 16) == example["pixel_values"].shape
+
+
 def test_backend_without_boxes_is_named():
     with pytest.raises(HarnessError, match="the backend answered logits; this kind reads `pred_boxes`"):
         object_detection.reduce({}, {"logits": np.zeros((1, 3, 2))})

@@ -27,6 +27,9 @@ tags = st.integers(1, 6).flatmap(
 labels = st.integers(0, 2)
 sets = st.tuples(st.lists(st.integers(-1, 2), unique=True), st.lists(labels, unique=True))
 numbers = st.tuples(*[st.integers(-20, 20).map(lambda n: n / 4)] * 2)
+pixels = st.lists(st.tuples(st.integers(-1, 2), labels), min_size=1, max_size=4).map(
+    lambda pairs: tuple([[*pair, 1] for pair in side] for side in (pairs, [(truth, truth) for _, truth in pairs]))
+)
 PAIRS = {
     "accuracy": st.tuples(st.integers(-2, 2), labels),
     "off-by-one-accuracy": st.tuples(st.integers(-2, 2), labels),
@@ -45,6 +48,7 @@ PAIRS = {
     "mrr": st.tuples(st.permutations([0, 1, 2]), st.integers(0, 3)),
     "bleu": st.tuples(texts, texts.filter(bool)),
     "chrf": st.tuples(texts, texts.filter(bool)),
+    **dict.fromkeys(("mean-iou", "pixel-accuracy"), pixels),
     **dict.fromkeys(("pearson", "spearman", "mae", "rmse", "r2"), numbers),
 }
 """For each metric pairs of a prediction and its truth."""
