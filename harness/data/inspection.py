@@ -106,8 +106,11 @@ ANSWER = Role("the answer", (), lambda one: one.sort == "answers" or one.name.lo
 PROMPT = Role("the prompt", ("prompt", "instruction", "request", "input", "question", "text"))
 REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "target", "headline", "summary", "label")
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
+TRANSCRIPT_NAMES = ("transcription", "transcript", "sentence", "text", "label")
+TRANSCRIPT = Role("the text that is said", TRANSCRIPT_NAMES, lambda column: column.sort == "value")
+RECORDING = Role("the recording", ("audio",), lambda column: column.sort == "audio")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
-    "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
+    "audio-classification": ((RECORDING,), LABEL),
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
     "token-classification": ((Role("the list of words", ("token", "word"), lambda one: one.sort == "list"),), TAGS),
     "question-answering": ((QUESTION, CONTEXT), ANSWER),
@@ -116,10 +119,13 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "text-regression": ((TEXT,), NUMBER),
     "feature-extraction": ((QUERY, DOCUMENT), None),
     "fill-mask": ((TEXT,), None),
+    "language-modeling": ((TEXT,), None),
     "translation": ((SOURCE,), TARGET),
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "automatic-speech-recognition": ((RECORDING,), TRANSCRIPT),
+    "ctc-speech-recognition": ((RECORDING,), TRANSCRIPT),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 

@@ -52,6 +52,13 @@ class SummedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate ship
         statistics = self.statistics(predictions, references)
         return lambda weights: self.score_sums(weights @ statistics)
 
+    def unseen_pairs(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Return a prediction and a reference for each of the extreme rows that may exist beside these.
+
+        Metrics need them whose scores do not run from 0 to 1.
+        """
+        raise NotImplementedError(f"{self.key} runs from 0 to 1")
+
     def is_binary(self, references: Sequence[Any]) -> bool:
         """Return whether each of these rows is either correct or wrong."""
         return self.binary_rows

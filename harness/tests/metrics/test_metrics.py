@@ -45,6 +45,8 @@ PAIRS = {
     "mrr": st.tuples(st.permutations([0, 1, 2]), st.integers(0, 3)),
     "bleu": st.tuples(texts, texts.filter(bool)),
     "chrf": st.tuples(texts, texts.filter(bool)),
+    **dict.fromkeys(("wer", "cer"), st.tuples(texts, texts.filter(bool))),
+    "perplexity": st.tuples(st.floats(0, 50), st.integers(1, 20)),
     **dict.fromkeys(("pearson", "spearman", "mae", "rmse", "r2"), numbers),
 }
 """For each metric pairs of a prediction and its truth."""
