@@ -344,7 +344,10 @@ def generates(model: Any) -> bool:
 
 
 def state_length(model: Any, tokenizer: Any, new_tokens: int | None) -> None:
-    """Have a model write `new_tokens` tokens; a decoder by greedy search, whatever else its own settings say."""
+    """Have a model write `new_tokens` tokens; a decoder by greedy search, whatever else its own settings say.
+
+    A decoder of which no number is stated writes nothing: it is read, as any other model.
+    """
     from transformers import GenerationConfig
 
     own = model.generation_config

@@ -1,8 +1,5 @@
 """Digits spoken by eSpeak NG on the spot: which digit does the voice say?"""
 
-import ctypes
-import io
-import wave
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -13,9 +10,11 @@ import pytest
 from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
 
 REASON = 'needs eSpeak NG and soundfile: pip install -e ".[full]"'
-espeakng_loader = pytest.importorskip("espeakng_loader", reason=REASON)
-pytest.importorskip("soundfile", reason=REASON)
+for package in ("espeakng_loader", "soundfile"):
+    pytest.importorskip(package, reason=REASON)
 pytestmark = pytest.mark.full
+
+from espeak import Utterance, spoken  # noqa: E402  # which needs both
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ACCENTS = ("en-us", "en-gb-scotland", "en-gb-x-rp", "en-029")
@@ -23,37 +22,14 @@ VOICES = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f4")
 """Those that say a word alike in every process; the others add noise."""
 MANNERS = ((140, 40), (180, 60))
 """Words a minute, and the pitch on eSpeak's own scale from 0 to 100."""
-SPEED, PITCH, RETRIEVAL, UTF8 = 1, 3, 1, 1
-"""Numbers of espeak-ng's parameters, of an output without sound card, and of an encoding (speak_lib.h)."""
 
 
-def spoken(voices: Path) -> Iterator[dict[str, Any]]:
+def digits(voices: Path) -> Iterator[dict[str, Any]]:
     """Yield one row a voice, manner and digit: a WAV file as bytes, and the word."""
-    speech = espeakng_loader.load_library()
-    heard = bytearray()
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-    def hear(samples: Any, count: int, events: Any) -> int:
-        heard.extend(ctypes.string_at(samples, 2 * count) if samples else b"")
-        return 0
-
-    rate = speech.espeak_Initialize(RETRIEVAL, 0, str(voices).encode(), 0)
-    speech.espeak_SetSynthCallback(hear)
-    for accent, voice, (speed, pitch), word in product(ACCENTS, VOICES, MANNERS, WORDS):
-        heard.clear()
-        speech.espeak_SetVoiceByName(f"{accent}+{voice}".encode())
-        speech.espeak_SetParameter(SPEED, speed, 0)
-        speech.espeak_SetParameter(PITCH, pitch, 0)
-        text = word.encode()
-        speech.espeak_Synth(text, len(text) + 1, 0, 0, 0, UTF8, None, None)
-        speech.espeak_Synchronize()
-        with wave.open(file := io.BytesIO(), "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(rate)
-            sound.writeframes(bytes(heard))
-        yield {"audio": file.getvalue(), "digit": word}
-    speech.espeak_Terminate()
+    rows = list(product(ACCENTS, VOICES, MANNERS, WORDS))
+    utterances = [Utterance(word, f"{accent}+{voice}", *manner) for accent, voice, manner, word in rows]
+    for (*_, word), sound in zip(rows, spoken(voices, utterances), strict=True):
+        yield {"audio": sound, "digit": word}
 
 
 TASK = Task(
@@ -63,7 +39,7 @@ TASK = Task(
         "espeakng-loader",
         "espeakng_loader/espeak-ng-data",
         sha256="72d0f78f4165cb03c72c2f63e829ee7d44304a7763876dd8ae9293bb11342dfc",
-        read=spoken,
+        read=digits,
     ),
     inputs=("audio",),
     label="digit",

@@ -19,33 +19,34 @@ PAST, PRESENT = "past_key_values.", "present."
 def make_writer(session: Any, device: str, limits: Limits) -> Callable[[Arrays], Arrays]:
     """Return a function from prompts, padded on the left, to the tokens that follow them.
 
-    The cache stays where the session runs: each step binds the arrays that the step before returned.
+    The cache stays where the session runs: each step is given the arrays that the step before returned. They go in and
+    out as one vector: to bind each of them by name took 0.8 of 21 ms a token for SmolLM2 in int8.
     """
     import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import OrtValue, OrtValueVector
 
     inputs = {node.name: node for node in session.get_inputs()}
     past = [name for name in inputs if name.startswith(PAST)]
     shapes = [inputs[name].shape for name in past]
     if not past or any(len(shape) != 4 for shape in shapes):
         raise Unsupported(f"the graph's cache has the shapes {shapes[:2]}; its loop reads (batch, heads, length, size)")
-    present = [name.replace(PAST, PRESENT, 1) for name in past]
+    read = [name for name in inputs if name not in past]
+    outputs = ["logits", *(name.replace(PAST, PRESENT, 1) for name in past)]
+    host, place = (onnxruntime.OrtDevice.make(name, 0)._get_c_device() for name in ("cpu", device))
+    places, options = [host, *[place] * len(past)], onnxruntime.RunOptions()
 
     def empty(batch: int) -> list[Any]:
-        arrays = [np.zeros((batch, shape[1], 0, shape[3]), dtype=np.float32) for shape in shapes]
-        return [onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0) for array in arrays]
+        sizes = [(batch, shape[1], 0, shape[3]) for shape in shapes]
+        return [OrtValue.ortvalue_from_shape_and_type(size, np.float32, place) for size in sizes]
 
     def step(given: Arrays, cache: list[Any]) -> tuple[Any, list[Any]]:
         """Return the likeliest next token of each row, shape (batch, 1), and the cache with what was given."""
-        binding = session.io_binding()
-        for name in given.keys() & inputs.keys():
-            binding.bind_cpu_input(name, given[name])
-        for name, value in zip(past, cache, strict=True):
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_output("logits", "cpu")
-        for name in present:
-            binding.bind_output(name, device)
-        session.run_with_iobinding(binding)
-        logits, *cache = binding.get_outputs()
+        feeds, fetches = OrtValueVector(), OrtValueVector()
+        # These values are views of arrays that `given` keeps alive.
+        for value in (*(OrtValue.ortvalue_from_numpy(given[name], host) for name in read), *cache):
+            feeds.push_back(value)
+        session.run_with_ortvaluevector(options, [*read, *past], feeds, outputs, fetches, places)
+        logits, *cache = fetches
         return logits.numpy()[:, -1:].argmax(axis=-1), cache
 
     def write(arrays: Arrays) -> Arrays:

@@ -95,9 +95,11 @@ def _export_with_optimum(model: Any, out: Path, kind: Kind, opset: int | None) -
         raise Unsupported(f"Optimum exports no {task} head for {model_type}; it exports {', '.join(tasks)}")
     # Optimum's validation only warns; `check_export` and the pipeline compare answers with the reference instead.
     # A decoder's two graphs stay separate: merged, they are branches, which the quantiser does not enter.
-    separate = checkpoint.generates(model)
+    arguments: dict[str, Any] = {"do_validation": False, "no_post_process": checkpoint.generates(model)}
+    if model_type == "whisper":  # which hears one length only
+        arguments["nb_max_frames"] = 2 * model.config.max_source_positions
     with _refusals("Optimum", model):
-        onnx_export_from_model(model, out, opset=opset, task=task, do_validation=False, no_post_process=separate)
+        onnx_export_from_model(model, out, opset=opset, task=task, **arguments)
     return _described(f"optimum-onnx {version('optimum-onnx')}", out)
 
 
@@ -335,14 +337,14 @@ def optimisers(source: Path) -> tuple[Route, ...]:
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Apply Optimum's O2: ONNX Runtime's basic and extended optimisations and transformer fusions, all in float."""
     checkpoint.leave_out_unused()
-    from optimum.onnxruntime import ORTModelForSeq2SeqLM, ORTOptimizer
+    from optimum.onnxruntime import ORTOptimizer
     from optimum.onnxruntime.configuration import AutoOptimizationConfig
 
     with quiet():
         try:
             model: Any = source
             if (source / ENCODER).exists():
-                model = ORTModelForSeq2SeqLM.from_pretrained(source, use_merged=False, local_files_only=True)
+                model = writer_class(source).from_pretrained(source, use_merged=False, local_files_only=True)
             optimizer = ORTOptimizer.from_pretrained(model)
             optimizer.optimize(AutoOptimizationConfig.O2(), save_dir=out, file_suffix=None)
         except (KeyError, NotImplementedError) as error:
@@ -380,6 +382,15 @@ def copy_settings(source: Path, out: Path) -> None:
     if is_generating(source):
         for settings in source.glob("*config.json"):
             shutil.copyfile(settings, out / settings.name)
+
+
+def writer_class(artifact: Path) -> Any:
+    """Return Optimum's class for a model whose encoder reads texts or sound, and whose decoder writes."""
+    from optimum import onnxruntime
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+
+    hears = checkpoint.read_json(artifact / "config.json")["model_type"] in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+    return onnxruntime.ORTModelForSpeechSeq2Seq if hears else onnxruntime.ORTModelForSeq2SeqLM
 
 
 def is_generating(artifact: Path) -> bool:

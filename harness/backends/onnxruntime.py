@@ -194,12 +194,11 @@ def _load_generating(
 ) -> tuple[Callable[[Arrays], Arrays], Any]:
     """Return `generate` over encoder and decoder sessions, and the decoder's. The loop is Transformers', in torch."""
     import torch
-    from optimum.onnxruntime import ORTModelForSeq2SeqLM
 
     torch.set_num_threads(target.threads)
     name, settings = provider
     with quiet():
-        model = ORTModelForSeq2SeqLM.from_pretrained(
+        model = onnx_export.writer_class(artifact).from_pretrained(
             artifact,
             session_options=options,
             provider=name,

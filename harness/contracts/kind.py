@@ -242,7 +242,12 @@ class Kind:
     @property
     def continues(self) -> bool:
         """True if answers continue a prompt, as long as the model's `new_tokens` states."""
-        return self.tokens is not None and self.auto_class == "AutoModelForCausalLM"
+        return self.tokens is not None and self.is_causal
+
+    @property
+    def is_causal(self) -> bool:
+        """True if its models read texts from left to right and guess the next token."""
+        return self.auto_class == "AutoModelForCausalLM"
 
     @property
     def names_labels(self) -> bool:

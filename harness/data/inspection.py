@@ -109,11 +109,14 @@ REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "t
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
 IMAGE = Role("the image", ("image",), lambda column: column.sort == "image")
 OBJECTS = Role("the objects, each with a box", ("object", "annotation"), lambda column: column.sort == "objects")
+MASK = Role("the mask", ("mask", "annotation", "segmentation"), lambda column: column.sort == "image")
+RECORDING = Role("the recording", ("audio",), lambda column: column.sort == "audio")
+TRANSCRIPT_NAMES = ("transcription", "transcript", "sentence", "text", "label")
+TRANSCRIPT = Role("the text that is said", TRANSCRIPT_NAMES, lambda column: column.sort == "value")
 CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
 CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
-MASK = Role("the mask", ("mask", "annotation", "segmentation"), lambda column: column.sort == "image")
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
-    "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
+    "audio-classification": ((RECORDING,), LABEL),
     "object-detection": ((IMAGE,), OBJECTS),
     "semantic-segmentation": ((IMAGE,), MASK),
     "image-classification": ((IMAGE,), LABEL),
@@ -124,12 +127,15 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "text-regression": ((TEXT,), NUMBER),
     "feature-extraction": ((QUERY, DOCUMENT), None),
     "fill-mask": ((TEXT,), None),
+    "language-modeling": ((TEXT,), None),
     "translation": ((SOURCE,), TARGET),
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
     "zero-shot-classification": ((TEXT,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
+    "automatic-speech-recognition": ((RECORDING,), TRANSCRIPT),
+    "ctc-speech-recognition": ((RECORDING,), TRANSCRIPT),
 }
 """Kind → the roles of its inputs and of its label; first those that data can tell from each other."""
 

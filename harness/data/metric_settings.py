@@ -291,6 +291,21 @@ def _rouge(rows: _Rows, name: str) -> tuple[Metric, str]:
     return Metric(name), f"{text}: these rows score 0"
 
 
+def _error_rate(rows: _Rows, name: str) -> tuple[Metric, str]:
+    from harness.metrics.transcripts import READING, normalize_transcript  # which imports datasets
+
+    if advice := missing_module("jiwer", '"shipbench[audio]"'):
+        raise rows.error(f"{name} is counted by jiwer, and {advice}")
+    if others := [row for row, text in enumerate(rows.references) if not isinstance(text, str)]:
+        raise rows.error(f"{name} compares texts, and row {others[0]} of test has {rows.references[others[0]]!r}")
+    if blank := [row for row, text in enumerate(rows.references) if not normalize_transcript(text)]:
+        count = f"{len(blank):,} of {len(rows.references):,}"
+        raise rows.error(f"{name} counts errors per word, and {count} test texts have none, first row {blank[0]}")
+    if name == "wer" and _unspaced(rows.references)[0] > UNSPACED_SHARE:
+        raise rows.error("wer splits words at spaces, which the script of the texts does not have; take cer")
+    return Metric(name, None, READING), ""
+
+
 def _retrieval(rows: _Rows, name: str) -> tuple[Metric, str]:
     queries, documents = (Counter(rows.parts["test"][column][:]) for column in rows.task.inputs[:2])
     if len(documents) < 2:
@@ -321,5 +336,6 @@ SETTLE: dict[str, Callable[[_Rows], tuple[Metric, str]]] = {
     **{name: partial(_squad, name=name) for name in ("exact-match", "token-f1")},
     **{name: partial(_rouge, name=name) for name in ("rouge1", "rouge2", "rougeL")},
     **{name: partial(_average_precision, name=name) for name in ("map", "map-50")},
+    **{name: partial(_error_rate, name=name) for name in ("wer", "cer")},
     **{name: partial(_retrieval, name=name) for name in ("accuracy@1", "mrr")},
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
 from harness.contracts.vetting import vet
-from harness.data import audio, boxes, coco, gguf, hub, images, layout, masks, media, tables
+from harness.data import audio, boxes, coco, conversion, hub, images, layout, masks, media, tables
 from harness.data.delimited import Dialect
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
@@ -35,16 +35,16 @@ FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true
 def pretrained(source: Source, folder: Path) -> Path | None:
     """Return the verified and vetted folder of a model for a suite in `folder`; None for random weights."""
     match source:
-        case Package() | Hub():
-            path = locate(source) if isinstance(source, Package) else hub.fetch(source, "model")
-            if isinstance(source, Package) and path.suffix == gguf.SUFFIX:
-                path = gguf.convert(path, source.sha256)
-            vet(path, pinned=True)
-            return path
+        case Package():
+            path = conversion.convert(locate(source), source.sha256)
+        case Hub():
+            path = hub.fetch(source, "model")
         case Local():
             return source.locate(folder)
         case Native() | Scratch():
             return None
+    vet(path, pinned=True)
+    return path
 
 
 def locate(package: Package) -> Path:

@@ -48,15 +48,14 @@ def score_interval(metric: Metric, predictions: Sequence[Any], truths: Sequence[
 def unseen_change(metric: Metric, predictions: Sequence[Any], truths: Sequence[Any], share: float) -> float:
     """Return how far the score may move with a share of rows, none of which was seen.
 
-    It is the share itself where scores run from 0 to 1. Else such rows have the smallest number as their truth and the
-    largest as their answer, or the reverse, of the truths that were seen.
+    It is the share itself where scores run from 0 to 1; else that of the worst rows which the metric expects.
     """
     if METRICS[metric.name].in_points:
         return share
-    rows, ends = len(truths), (min(truths), max(truths))
+    rows, chosen = len(truths), metric.load()
     weights = np.array([[1.0] * rows + [0.0], [1 - share] * rows + [share * rows]])
-    pairs = (ends, ends[::-1])
-    scores = (metric.load().weigh([*predictions, own], [*truths, truth])(weights) for own, truth in pairs)
+    pairs = chosen.unseen_pairs(predictions, truths)
+    scores = (chosen.weigh([*predictions, own], [*truths, truth])(weights) for own, truth in pairs)
     return max(abs(float(after - before)) for before, after in scores)
 
 

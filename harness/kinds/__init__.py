@@ -9,11 +9,14 @@ from harness.kinds.fill_mask import fill_mask as fill_mask
 from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
+from harness.kinds.language_modeling import language_modeling as language_modeling
 from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.object_detection import object_detection as object_detection
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
 from harness.kinds.semantic_segmentation import semantic_segmentation as semantic_segmentation
+from harness.kinds.speech_recognition import automatic_speech_recognition as automatic_speech_recognition
+from harness.kinds.speech_recognition import ctc_speech_recognition as ctc_speech_recognition
 from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification

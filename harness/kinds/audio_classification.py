@@ -80,7 +80,8 @@ def resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np
     return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
 
 
-def _load_processor(folder: Path) -> Any:
+def load_extractor(folder: Path) -> Any:
+    """Return the feature extractor in `folder`; HarnessError if there is none for sound."""
     from transformers import AutoFeatureExtractor
 
     try:
@@ -112,7 +113,8 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
     return getattr(transformers, name)(**settings)
 
 
-def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+def encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    """Return what the feature extractor makes of each recording."""
     examples = []
     for row in rows:
         samples = recording_array(row[inputs[0]])
@@ -121,7 +123,7 @@ def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_le
     return examples
 
 
-def _collate(processor: Any, examples: list[Example]) -> Arrays:
+def collate(processor: Any, examples: list[Example]) -> Arrays:
     """Return batch arrays, padded with zeros at the end."""
     batch = {}
     for name in examples[0]:
@@ -133,7 +135,7 @@ def _collate(processor: Any, examples: list[Example]) -> Arrays:
     return batch
 
 
-def _shorten(processor: Any, example: Example, length: int) -> Example:
+def shorten(processor: Any, example: Example, length: int) -> Example:
     """Return the example cut to that many samples, but to no less than SHORTEST_S; spectrograms have one length."""
     least = int(processor.sampling_rate * SHORTEST_S)
     return {name: values[: max(length, least)] for name, values in example.items()}
@@ -145,10 +147,10 @@ audio_classification = replace(
     auto_class="AutoModelForAudioClassification",
     most_inputs=1,
     media="audio",
-    load_processor=_load_processor,
+    load_processor=load_extractor,
     new_processor=_new_processor,
-    encode=_encode,
-    collate=_collate,
-    shorten=_shorten,
+    encode=encode,
+    collate=collate,
+    shorten=shorten,
     native_arguments=None,
 )

@@ -18,7 +18,7 @@ def _targets(encoded: EncodedRows) -> list[list[Example]]:
     return [[{"labels": label}] for label in row_labels(encoded)]
 
 
-def _keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
+def keep_logits(batch: Arrays, outputs: Arrays) -> Arrays:
     """Return `logits` without the further outputs of some models, an encoder's states for instance."""
     return {"logits": outputs["logits"]} if "logits" in outputs else outputs
 
@@ -39,7 +39,7 @@ text_classification = Kind(
     encode=common.encode,
     collate=common.collate,
     targets=_targets,
-    reduce=_keep_logits,
+    reduce=keep_logits,
     predict=_predict,
     native_arguments=common.native_arguments,
 )

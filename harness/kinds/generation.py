@@ -40,12 +40,12 @@ def decode_sequences(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[An
     return [encoded.processor.decode(tokens, skip_special_tokens=True).strip() for tokens in sequences]
 
 
-def _count_tokens(tokenizer: Any, outputs: Arrays) -> int:
+def count_tokens(tokenizer: Any, outputs: Arrays) -> int:
     """Count the tokens without padding and without the first, which only starts the decoder."""
     return int(np.count_nonzero(common.output(outputs, "sequences")[:, 1:] != tokenizer.pad_token_id))
 
 
-def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
+def remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
     """Return how long answers may be and how many reach that."""
     from transformers import GenerationConfig
 
@@ -56,7 +56,7 @@ def _remark(checkpoint: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -
         limit, origin = DEFAULT_LENGTH, "Transformers' default, as its generation_config.json sets no max_new_tokens"
     else:  # which counts the token that starts the decoder
         limit, origin = config.max_length - 1, "max_length in its generation_config.json"
-    reached = sum(_count_tokens(encoded.processor, row) >= limit for row in outputs)
+    reached = sum(count_tokens(encoded.processor, row) >= limit for row in outputs)
     text = f"{reached:,} of {len(outputs):,} answers end at the limit of {limit} tokens ({origin})"
     text += "; raise max_new_tokens there if they should be longer" if reached else ""
     return text + ("; its do_sample is set, but every backend answers without sampling" if config.do_sample else "")
@@ -74,8 +74,8 @@ translation = Kind(
     collate=common.collate,
     targets=_targets,
     predict=decode_sequences,
-    tokens=_count_tokens,
-    remark=_remark,
+    tokens=count_tokens,
+    remark=remark,
 )
 
 summarization = replace(translation, name="summarization")

@@ -20,9 +20,9 @@ from harness.kinds.generation import decode_sequences
 from harness.util.decoding import read_limits
 
 
-def _load_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer in `folder`, padding on the left, by the token that ends texts if it has none for it."""
-    tokenizer = common.read_tokenizer(folder, padding_side="left")
+def load_tokenizer(folder: Path, padding_side: str = "left") -> Any:
+    """Return the tokenizer in `folder`, which pads by the token that ends texts if it has none for it."""
+    tokenizer = common.read_tokenizer(folder, padding_side=padding_side)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     common.check_padding(folder, tokenizer)
@@ -37,7 +37,7 @@ def _load_tokenizer(folder: Path) -> Any:
 
 
 def _load_chat_tokenizer(folder: Path) -> Any:
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     if not tokenizer.chat_template:
         raise HarnessError(
             f"{folder}: the tokenizer has no chat template, which chat-completion needs; save it with the template "
@@ -134,7 +134,7 @@ text_generation = Kind(
     metrics=("rougeL", "chrf", "bleu", "rouge1", "rouge2", "exact-match", "token-f1"),
     label="free",
     most_inputs=1,
-    load_processor=_load_tokenizer,
+    load_processor=load_tokenizer,
     encode=_encode,
     collate=common.collate,
     problem=_problem,

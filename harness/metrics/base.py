@@ -44,6 +44,13 @@ class WeighedMetric(evaluate.Metric, ABC):  # type: ignore[misc]  # evaluate shi
     def counting_rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> NDArray[np.bool_]:
         """Return whether each row has a part in the score: for the F1 of a label, rows that have or are given it."""
 
+    def unseen_pairs(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Return a prediction and a reference for each of the extreme rows that may exist beside these.
+
+        Metrics need them whose scores do not run from 0 to 1.
+        """
+        raise NotImplementedError(f"{self.key} runs from 0 to 1")
+
     def is_binary(self, references: Sequence[Any]) -> bool:
         """Return whether each of these rows is either correct or wrong."""
         return self.binary_rows

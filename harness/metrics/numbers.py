@@ -35,6 +35,11 @@ class NumberMetric(SummedMetric):
     def _is_undefined(self, own: NDArray[np.float64], truth: NDArray[np.float64]) -> bool:
         return False
 
+    def unseen_pairs(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """Return the smallest number as the truth and the largest as the answer, and the reverse."""
+        ends = (min(references), max(references))
+        return [ends, ends[::-1]]
+
     def compared_part(self, prediction: Any) -> Any:
         """Return the number to three digits: runtimes differ in the last of a dozen."""
         return f"{prediction:.3g}"

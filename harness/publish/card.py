@@ -11,7 +11,7 @@ from string import Template
 from typing import Any, Literal, NamedTuple
 
 from harness.contracts.sources import COMMIT
-from harness.kinds import KINDS, text_generation
+from harness.kinds import KINDS
 from harness.metrics import in_points
 from harness.publish import demo
 from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
@@ -73,9 +73,9 @@ def _metadata(publication: Publication) -> dict[str, Any]:
     result, data, answers = publication.result, publication.data, publication.result.answers
     repo, subset = _hub_dataset(data.source, data.source_sha256)
     source, kind = result.recipe.get("source") or {}, KINDS.get(data.kind)
-    # The Hub counts several labels, and a number, as text classification, as exporters do.
-    hub_task = kind.export if kind and kind.problem_type else data.kind
-    hub_task = text_generation.name if kind and kind.continues else hub_task
+    # The Hub names tasks as exporters do, but for texts that are written from texts.
+    exported = kind.export.removesuffix("-with-past") if kind else ""
+    hub_task = exported if exported not in ("", "text2text-generation") else data.kind
     licence = base_model(result.recipe)[1]
     assert answers is not None
     arguments: dict[str, Any] = {"rows": answers.rows}

@@ -31,6 +31,9 @@ MASK = """
     if "attention_mask" in inputs:  # graphs take no int32
         inputs["attention_mask"] = inputs["attention_mask"].astype("int64")"""
 
+PLACES = """
+    inputs["position_ids"] = inputs["attention_mask"].cumsum(-1) - 1"""
+
 OWN_LABELS = "AutoConfig.from_pretrained(path).id2label"
 
 ASSETS = resources.files("harness.publish") / "assets"
@@ -45,6 +48,7 @@ class Usage(NamedTuple):
     preprocess: str = ""
     field: str = ""
     packages: str = ""
+    processor: str = ""
 
 
 USAGE = {name: Usage(**lines) for name, lines in tomllib.loads((ASSETS / "kinds.toml").read_text("utf-8")).items()}
@@ -227,8 +231,9 @@ def code(publication: Publication) -> str:
     lines += [f"processor = {loader}.from_pretrained(path{usage.loading})"]
     lines += [f"labels = {labels}"] if is_named else []
     expressions = {name: getattr(run, name) for name in ("tensors", "logits", "outputs", "written")}
-    longest, mask = length(publication) or "processor.model_max_length", MASK if run.tensors == "np" else ""
-    answer = Template(usage.answer).substitute(expressions, cut=truncation(publication), length=longest, mask=mask)
+    longest = length(publication) or "processor.model_max_length"
+    more = {"mask": MASK, "places": PLACES} if run.tensors == "np" else {"mask": "", "places": ""}
+    answer = Template(usage.answer).substitute(expressions, cut=truncation(publication), length=longest, **more)
     return "\n".join([*lines, *run.lines, "", "", answer])
 
 
@@ -262,9 +267,10 @@ def truncation(publication: Publication) -> str:
 
 
 def processor(publication: Publication) -> str:
-    """Return the name of the class that loads the tokenizer, image processor or feature extractor."""
-    if (media := USAGE[publication.data.kind].media) != "image":
-        return "AutoFeatureExtractor" if media else "AutoTokenizer"
+    """Return the name of the class that loads the tokenizer, image processor, feature extractor, or two of them."""
+    usage = USAGE[publication.data.kind]
+    if usage.media != "image":
+        return usage.processor or ("AutoFeatureExtractor" if usage.media else "AutoTokenizer")
     # By name, since AutoImageProcessor prefers torchvision's variants, whose pixels differ, where they exist.
     file = publication.folder / "preprocessor_config.json"
     try:

@@ -182,7 +182,7 @@ def _head(fit: Fit) -> Iterator[str]:
 
 def _direction(fit: Fit) -> Iterator[str]:
     """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
-    if not fit.task.kind.continues:
+    if not fit.task.kind.is_causal:
         return
     name, file = fit.config.model_type, fit.pretrained / "config.json"
     if fit.config.is_encoder_decoder:

@@ -59,7 +59,7 @@ class Fit:
         import transformers
 
         model, info = checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
-        if self.task.kind.tokens is not None:
+        if self.task.kind.tokens is not None or self.task.kind.is_causal:
             checkpoint.state_length(model, self.processor, self.model.new_tokens)
         return model, info
 

@@ -113,7 +113,7 @@ def _module(
     else:
         names = (model.source, kind, workspace.folder, pretrained, split.labels, processor)
         module = checkpoint.create(*names, model.recipe.dropout)
-    if kind.tokens is not None:
+    if kind.tokens is not None or kind.is_causal:
         checkpoint.state_length(module, processor, model.new_tokens)
     return module
 

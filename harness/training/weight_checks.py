@@ -54,8 +54,9 @@ def _padding(fit: Fit) -> Iterator[str]:
             f"{fit.pretrained}: the tokenizer pads with token {pad}, and the model has embeddings for 0 to {rows - 1}; "
             "pad with one of its own tokens, or save it after model.resize_token_embeddings(len(tokenizer))"
         )
-    reads_last = type(model).__name__.endswith("ForSequenceClassification") and hasattr(model, "score")
-    if pad != own and (reads_last or model.config.is_encoder_decoder or offset_of(model)):
+    name = type(model).__name__
+    reads_pad = name.endswith("ForCTC") or (name.endswith("ForSequenceClassification") and hasattr(model, "score"))
+    if pad != own and (reads_pad or model.config.is_encoder_decoder or offset_of(model)):
         yield (
             f"{fit.pretrained}: the tokenizer pads with token {pad} and config.json has pad_token_id={own}, by which "
             f"the model tells padding from text; set it to {pad}, or save the tokenizer that it was trained with"

@@ -388,6 +388,7 @@ READERS = {
     "checkpoint": checkpoint.load,
     "images": KINDS["image-classification"].load_processor,
     "sounds": KINDS["audio-classification"].load_processor,
+    "speech": KINDS["automatic-speech-recognition"].load_processor,
     "tokenizer": load_tokenizer,
     "model": partial(checkpoint.read_model, AutoModel),
     "new head": lambda path: checkpoint.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),

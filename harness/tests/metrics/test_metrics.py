@@ -49,6 +49,8 @@ PAIRS = {
     "bleu": st.tuples(texts, texts.filter(bool)),
     "chrf": st.tuples(texts, texts.filter(bool)),
     **dict.fromkeys(("mean-iou", "pixel-accuracy"), pixels),
+    **dict.fromkeys(("wer", "cer"), st.tuples(texts, texts.filter(bool))),
+    "perplexity": st.tuples(st.floats(0, 50), st.integers(1, 20)),
     **dict.fromkeys(("pearson", "spearman", "mae", "rmse", "r2"), numbers),
 }
 """For each metric pairs of a prediction and its truth."""

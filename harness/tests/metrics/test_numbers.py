@@ -138,9 +138,9 @@ def test_rows_are_compared_to_three_digits():
     assert [True, False] == correct_rows(Metric("mae"), [1.0001, 1.1], [1.0, 1.0]).tolist()
 
 
-def test_only_metrics_of_numbers_have_units_of_their_own():
-    assert {*NUMBERS} == {name for name in METRICS if not in_points(name)}
-    assert {"mae", "rmse"} == {name for name in METRICS if less_is_better(name)}
+def test_metrics_that_may_exceed_1_have_units_of_their_own():
+    assert {*NUMBERS, "wer", "cer", "perplexity"} == {name for name in METRICS if not in_points(name)}
+    assert {"mae", "rmse", "wer", "cer", "perplexity"} == {name for name in METRICS if less_is_better(name)}
 
 
 @pytest.mark.parametrize(("name", "best"), [("mae", 0.1), ("pearson", 0.3)])
