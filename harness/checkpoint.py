@@ -22,6 +22,7 @@ from harness.errors import HarnessError, brief_error
 from harness.util import decoding
 from harness.util.forward import accepted_names, pick_logits
 from harness.util.identity import load_symbol
+from harness.util.keras_module import as_module, is_keras, on_torch
 
 if TYPE_CHECKING:
     import torch
@@ -224,6 +225,7 @@ def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, proces
     save_model(model, str(out / WEIGHTS))
     shutil.copyfile(path, out / MODULE)
     declared = {"class": name, "arguments": model.shipbench_arguments, "logits": getattr(model, "shipbench_logits", "")}
+    declared |= {"keras": names} if (names := getattr(model, "shipbench_keras", None)) else {}
     (out / NATIVE).write_text(json.dumps(declared))
 
 
@@ -363,11 +365,14 @@ def _create_native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn
     import torch
 
     try:
-        model: torch.nn.Module = load_symbol(str(path), name)(**arguments)
+        with on_torch():
+            model: torch.nn.Module = load_symbol(str(path), name)(**arguments)
     except TypeError as error:
         raise HarnessError(f"{path}: {name}(**{arguments}) fails: {brief_error(error)}; let it take these") from error
+    if is_keras(model):
+        model = as_module(f"{path}: {name}", model)
     if not isinstance(model, torch.nn.Module):
-        raise HarnessError(f"{path}: {name} is no torch.nn.Module; derive it from one")
+        raise HarnessError(f"{path}: {name} is no torch.nn.Module, nor a keras.Model on PyTorch; derive it from one")
     if lazy := [key for key, value in model.named_parameters() if torch.nn.parameter.is_lazy(value)]:
         raise HarnessError(
             f"{path}: {name} has {_some(lazy)} without a shape, of a lazy layer; give the layer its size, as in Linear "

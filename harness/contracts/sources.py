@@ -163,15 +163,16 @@ def adapter_base(folder: Path) -> str:
 @explain_arguments
 @dataclass(frozen=True)
 class Native:
-    """A `torch.nn.Module` in a file beside the suite, trained from scratch.
+    """A `torch.nn.Module` in a file beside the suite, or a `keras.Model` on PyTorch, trained from scratch.
 
-    The class is called with `num_labels`, for text also with `vocab_size`. Its `forward` takes the arrays of its kind
-    by name and returns logits of shape (batch, num_labels), or (batch, length, num_labels) for token classification.
-    The file must import only installed packages, because a copy of it travels with the checkpoint.
+    Its class, or a function that returns it, is called with `num_labels`, for text also with `vocab_size`. `forward`,
+    or the model's `keras.Input`s, take the arrays of its kind by name; it returns logits of shape (batch, num_labels),
+    or (batch, length, num_labels) for token classification. The file must import only installed packages, because a
+    copy of it travels with the checkpoint.
     """
 
     target: str
-    """`file.py:Class`, the file relative to the suite's folder."""
+    """`file.py:Class`, or `file.py:function`, the file relative to the suite's folder."""
     _: KW_ONLY
     vocabulary: int = 10_000
     """For text: size of the word vocabulary that is built from the training rows."""

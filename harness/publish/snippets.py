@@ -202,6 +202,8 @@ def _optimum(auto_class: str) -> Loading:
 def _module(folder: Path, inputs: frozenset[str]) -> Loading:
     native = json.loads((folder / checkpoint.NATIVE).read_text())
     arguments = ", ".join(f"{name}={value!r}" for name, value in native["arguments"].items())
+    if names := native.get("keras"):
+        return _keras_model(native["class"], arguments, names)
     call = "input_ids=inputs.input_ids" if inputs == {"input_ids"} else "**inputs"
     return Loading(
         imports=["import sys", "from safetensors.torch import load_model"],
@@ -213,6 +215,25 @@ def _module(folder: Path, inputs: frozenset[str]) -> Loading:
         ],
         packages=f"torch safetensors {TRANSFORMERS}",
         logits=f"model({call}){native.get('logits', '')}",
+        by_path=True,
+    )
+
+
+def _keras_model(name: str, arguments: str, inputs: list[str]) -> Loading:
+    given = ", ".join(f'"{own}": inputs["{own}"]' for own in inputs)
+    return Loading(
+        imports=["import os", "import sys", "from safetensors.torch import load_file"],
+        lines=[
+            'os.environ["KERAS_BACKEND"] = "torch"',
+            "sys.path.insert(0, path)  # for module.py",
+            f"from module import {name}",
+            f"model = {name}({arguments})",
+            f'weights = load_file(f"{{path}}/{checkpoint.WEIGHTS}")',
+            "for variable, (_, value) in zip(model.variables, sorted(weights.items())):",
+            "    variable.assign(value)",
+        ],
+        packages=f'torch safetensors "keras>=3.15" {TRANSFORMERS}',
+        logits=f"model({{{given}}})" if len(inputs) > 1 else f'model(inputs["{inputs[0]}"])',
         by_path=True,
     )
 

@@ -225,10 +225,11 @@ def _check_source(task: Task, model: Model, folder: Path) -> list[str]:
             path, name = model.source.locate(folder)
             tree = ast.parse(path.read_bytes())
             _check_imports(model.name, path, tree)
-            classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-            if name not in classes:
-                choices = ", ".join(classes)
-                raise HarnessError(f"model {model.name}: {path} has no class {name}; expected one of {choices}")
+            makers = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+            if name not in makers:
+                raise HarnessError(
+                    f"model {model.name}: {path} has no class {name}; expected one of {', '.join(makers)}"
+                )
             _check_media(task, model, folder)
         case Scratch(config=config):
             from transformers import CONFIG_MAPPING
@@ -248,6 +249,8 @@ def _check_imports(model: str, path: Path, tree: ast.Module) -> None:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += ["." * node.level + (node.module or "")] if isinstance(node, ast.ImportFrom) else []
         for top in (name.partition(".")[0] for name in names):
+            if top == "keras":
+                check_keras(f"model {model}: {path}")
             if not top or (path.parent / f"{top}.py").is_file() or (path.parent / top / "__init__.py").is_file():
                 problem = f"model {model}: {path} imports {top or names[0]} beside it, but travels alone"
                 raise HarnessError(f"{problem}; move what it needs into it, or install that as a package")

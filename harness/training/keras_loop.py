@@ -10,13 +10,13 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
 from harness.errors import HarnessError
 from harness.training.loops import Job, Kept, batches, loss_of, trained_parameters
+from harness.util.keras_module import on_torch
 from harness.util.machine import missing_module
 
 if TYPE_CHECKING:
@@ -57,17 +57,9 @@ def _chosen_backend() -> tuple[str, str]:
 
 
 def import_keras() -> Any:
-    """Return Keras on PyTorch, with its default settings; the first import would write them to the home folder."""
-    with TemporaryDirectory() as home:
-        before = {name: os.environ.get(name) for name in ("KERAS_BACKEND", "KERAS_HOME")}
-        os.environ |= {"KERAS_BACKEND": "torch", "KERAS_HOME": home}
-        try:
-            return import_module("keras")
-        finally:
-            for name, value in before.items():
-                del os.environ[name]
-                if value is not None:
-                    os.environ[name] = value
+    """Return Keras on PyTorch."""
+    with on_torch():
+        return import_module("keras")
 
 
 def keras_loop(job: Job) -> list[float]:
