@@ -18,7 +18,12 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies'}
+SUITES = {
+    "complaints": '"""Complaints',
+    "similarity": '"""Similarity',
+    "replies": '"""Replies',
+    "minutes": '"""Minutes',
+}
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -50,9 +55,15 @@ def replies() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def minutes() -> pd.DataFrame:
+    rng = random.Random(0)
+    parts = ("we met at noon", "nobody was late", "the budget is agreed")
+    return pd.DataFrame([{"text": f"{number}: {' and '.join(rng.choices(parts, k=2))}"} for number in range(600)])
+
+
 def write(folder: Path) -> None:
     """Write rows, and two models that have learnt nothing, one of them without a head."""
-    tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies()}
+    tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies(), "minutes": minutes()}
     save_writer(folder / "my-llama", positions=512)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
