@@ -40,7 +40,7 @@ def ran(once: Once) -> tuple[Toy, Run]:
         for own, other in WRITING.items():
             suite = suite.replace(own, other)
         (toy.folder / "test_written.py").write_text(suite.replace("max_score=0.30", "max_score=2.0"))
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8", undecided=True)
+        return toy.run("-v", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=900)
 
     return once("documented-speech", make)
 
