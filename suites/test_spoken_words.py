@@ -53,8 +53,8 @@ WHISPER = Model(
         sha256="d6dc76b954edf23f859c6992ee730fa19f8681d449dbcc5b219e62a274b6f46f",
     ),
 )
-# Nothing is trained, so nothing is random.
-MODELS = {WHISPER: Gate(max_score=0.5, max_drop=0.1)}
+# Nothing is trained, so nothing is random: of four words of this voice it mishears one (0.272).
+MODELS = {WHISPER: Gate(max_score=0.35, max_drop=0.08)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

@@ -35,6 +35,8 @@ DROPS = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 METRICS = {"chrf": "suits every script and length", "word-accuracy": "suits tags without O"}
 """Metric that is not its kind's usual one → its advantage."""
 EPOCHS, LENGTH, PROMPT, NEW_TOKENS = 3, 128, 1024, 32
+FINISHED = ("feature-extraction", "language-modeling")  # kinds that need no head of their own
+PERPLEXITY = 500.0  # half of the placeholder for the largest, as no row says what may be expected
 SLUG = re.compile(r"[^A-Za-z0-9_-]+").sub
 SUITE = '''"""{name}: {kind}, written by shipbench new."""
 
@@ -123,7 +125,7 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     kind = KINDS[options.kind] if options.kind else _guess_kind(options, config, kinds, columns, why)
     epochs = options.epochs
     if epochs is None:
-        epochs = 0 if kind.name in (*kinds, "feature-extraction") else EPOCHS
+        epochs = 0 if kind.name in (*kinds, *FINISHED) else EPOCHS
         why.append(f"--epochs {epochs}: the model is {'fine-tuned first' if epochs else 'used as it is'}")
     answers = options.labels or own if not epochs and kind.counts_labels and kind.has_head_of_labels else []
     inputs, label, labels = inspection.guess(kind, columns, answers, inputs, label, why)
@@ -162,18 +164,22 @@ def _gate(task: Task, split: splits.Split, why: list[str]) -> Gate:
     if in_points(task.metric):
         margin, provided = smallest_margin(math.ceil(rows / 100), rows), "even if one answer in a hundred changes"
     else:
-        truths = split.test["label"][:]
-        scale = max(truths) - min(truths) if less_is_better(task.metric) else 1.0
-        margin = 2 * unseen_change(split.metrics[task.metric], truths, truths, rare_event_bound(0, rows))
-        provided = "with room for as much again as they leave unseen"
+        truths = split.test["label"][:] if task.label else []
+        scale = PERPLEXITY if not truths else 1.0
+        if task.kind.label == "number" and less_is_better(task.metric):
+            scale = max(truths) - min(truths)
+        margin, provided = scale / 100, ""
+        if truths:
+            margin = 2 * unseen_change(split.metrics[task.metric], truths, truths, rare_event_bound(0, rows))
+            provided = "with room for as much again as they leave unseen"
     drop = float(f"{scale * next((drop for drop in DROPS if margin < scale * drop), DROPS[-1]):.3g}")
-    gate = Gate(min_score=0.0, max_drop=drop)
-    if less_is_better(task.metric):
-        gate = Gate(max_score=float(f"{2 * scale:.3g}"), max_drop=drop)
+    bound: Any = {"max_score": float(f"{2 * scale:.3g}")} if less_is_better(task.metric) else {"min_score": 0.0}
+    gate = Gate(**bound, max_drop=drop)
     change = "lower" if gate.max_score is not None else "raise"
     limit, sort = ("min_score=0.0", "score") if in_points(task.metric) else (gate.limit, "sound score")
     why.append(f"{limit}: a placeholder, which every {sort} reaches; {change} it in the suite")
-    why.append(f"max_drop={drop:g}: the smallest round one that {rows:,} test rows prove {provided}")
+    reason = f"the smallest round one that {rows:,} test rows prove {provided}" if provided else "a placeholder, too"
+    why.append(f"max_drop={drop:g}: {reason}")
     return gate
 
 

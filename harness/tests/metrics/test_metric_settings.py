@@ -17,6 +17,9 @@ SOUGHT = {"kind": "feature-extraction", "inputs": ("query", "document"), "metric
 LONG = "one two three four five"
 
 
+HEARD = {"kind": "automatic-speech-recognition", "inputs": ("audio",), "label": "label", "metric": "wer"}
+
+
 def settled(arguments, labels=(), **columns):
     """Return the metric of a task with these test rows, and the notes."""
     task = Task(name="toy", dataset=Folder("rows.csv"), **arguments)
@@ -284,3 +287,32 @@ def test_kinds_of_a_user_may_need_their_processor():
 
     own = replace(translation, truths=lambda encoded: encoded.processor.decode(encoded.rows))
     assert "by sacrebleu's tokenizer 13a" == settled({**WRITTEN, "kind": own}, label=["short"])[0].reading
+
+
+# wer and cer
+
+
+def test_error_rates_state_the_form_of_texts():
+    pytest.importorskip("jiwer")
+    metric, notes = settled(HEARD, label=["One.", "two"])
+    assert ("in lower case, without punctuation", []) == (metric.reading, notes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "texts", "message"),
+    [
+        ("wer", ["one", "…", ""], "wer counts errors per word, and 2 of 3 test texts have none, first row 1"),
+        ("wer", ["你好世界", "谢谢"], "splits words at spaces.*take cer"),
+        ("cer", [1, 2], "cer compares texts, and row 0 of test has 1"),
+    ],
+)
+def test_texts_without_words_are_refused(metric, texts, message):
+    pytest.importorskip("jiwer")
+    with pytest.raises(HarnessError, match=message):
+        settled({**HEARD, "metric": metric}, label=texts)
+
+
+def test_missing_jiwer_is_named(monkeypatch):
+    monkeypatch.setattr("harness.data.metric_settings.missing_module", lambda *_: "jiwer is not installed")
+    with pytest.raises(HarnessError, match="wer is counted by jiwer, and jiwer is not installed"):
+        settled(HEARD, label=["one"])

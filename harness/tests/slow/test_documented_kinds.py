@@ -18,8 +18,14 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {"complaints": '"""Complaints', "similarity": '"""Similarity', "replies": '"""Replies', "quiz": '"""Quiz',
-          "requests": '"""Requests'}  # fmt: skip
+SUITES = {
+    "complaints": '"""Complaints',
+    "similarity": '"""Similarity',
+    "replies": '"""Replies',
+    "minutes": '"""Minutes',
+    "quiz": '"""Quiz',
+    "requests": '"""Requests',
+}
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -103,9 +109,15 @@ def save_entailment(folder: Path) -> None:
         one.save_pretrained(folder / "my-nli")
 
 
+def minutes() -> pd.DataFrame:
+    rng = random.Random(0)
+    parts = ("we met at noon", "nobody was late", "the budget is agreed")
+    return pd.DataFrame([{"text": f"{number}: {' and '.join(rng.choices(parts, k=2))}"} for number in range(600)])
+
+
 def write(folder: Path) -> None:
     """Write rows, and two models that have learnt nothing, one of them without a head."""
-    tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies()}
+    tables = {"complaints": complaints(), "pairs": pairs(), "replies": replies(), "minutes": minutes()}
     tables["requests"] = requests(ROWS)
     save_writer(folder / "my-llama", positions=512)
     save_entailment(folder)

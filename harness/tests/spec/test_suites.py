@@ -50,7 +50,7 @@ def test_every_model_has_a_breakable_gate(suite):
     assert {case.model for case in cases_of(suite)} == set(models)
     for gate in models.values():
         assert isinstance(gate, Gate)
-        assert 0 < gate.min_score < 1
+        assert 0 < (gate.min_score if gate.max_score is None else gate.max_score) < 1
         assert 0 < gate.max_drop < 0.1
 
 
