@@ -108,6 +108,7 @@ REFERENCE_NAMES = ("completion", "response", "answer", "output", "reference", "t
 REFERENCE = Role("the expected text", REFERENCE_NAMES, lambda column: column.sort == "value")
 CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
 CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
+CELLS = Role("the column of numbers", (), lambda column: column.sort == "value" and column.is_number)
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((Role("the recording", ("audio",), lambda column: column.sort == "audio"),), LABEL),
     "image-classification": ((Role("the image", ("image",), lambda column: column.sort == "image"),), LABEL),
@@ -122,6 +123,8 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "tabular-classification": ((CELLS,), LABEL),
+    "tabular-regression": ((CELLS,), NUMBER),
     "zero-shot-classification": ((TEXT,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
 }

@@ -12,6 +12,8 @@ from harness.kinds.image_classification import image_classification as image_cla
 from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.question_answering import question_answering as question_answering
 from harness.kinds.regression import text_regression as text_regression
+from harness.kinds.tabular import tabular_classification as tabular_classification
+from harness.kinds.tabular import tabular_regression as tabular_regression
 from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification
