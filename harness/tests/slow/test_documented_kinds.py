@@ -141,7 +141,7 @@ def ran(once: Once) -> tuple[Toy, Run]:
         # Weights that were never trained need larger steps.
         trained = (suite.replace("epochs=3", "epochs=16, learning_rate=5e-3") for suite in suites)
         (toy.folder / "test_toy.py").write_text(_apart(trained))
-        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True)
+        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=900)
 
     return once("documented-kinds", make)
 
