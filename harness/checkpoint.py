@@ -361,7 +361,7 @@ def state_length(model: Any, tokenizer: Any, new_tokens: int | None) -> None:
         own.max_new_tokens = new_tokens
 
 
-def _create_native(path: Path, name: str, arguments: dict[str, int]) -> torch.nn.Module:
+def _create_native(path: Path, name: str, arguments: dict[str, Any]) -> torch.nn.Module:
     import torch
 
     try:

@@ -147,7 +147,7 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     longest = PROMPT if kind.continues else LENGTH
     positions = (getattr(config, "max_position_embeddings", None) or 512) - 2 - (new_tokens or 0)
     length = options.max_length or min(longest, positions)
-    if not kind.media and not options.max_length:
+    if not kind.media and len(kind.axes) > 1 and not options.max_length:
         why.append(f"--max-length {length}: longer {'prompts are refused' if kind.continues else 'texts are cut'}")
     if new_tokens != options.new_tokens:
         why.append(f"--new-tokens {new_tokens}: every answer is so long")

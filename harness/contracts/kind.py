@@ -230,7 +230,7 @@ class Kind:
     """(checkpoint, rows, the reference's outputs for each) → a limit of the answers that a reader must hear of."""
     tolerance: Tolerance = ELEMENTWISE
     """When an export's outputs count as equal to its source's."""
-    native_arguments: Callable[[Any, int], dict[str, int]] | None = None
+    native_arguments: Callable[[Any, int], dict[str, Any]] | None = None
     """(processor, number of labels) → arguments of a native module's constructor; None if the kind takes no modules."""
     axes: tuple[str, ...] = ("batch", "sequence")
     """Names of the leading axes of every input whose sizes change from call to call."""

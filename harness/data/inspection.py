@@ -115,6 +115,7 @@ TRANSCRIPT_NAMES = ("transcription", "transcript", "sentence", "text", "label")
 TRANSCRIPT = Role("the text that is said", TRANSCRIPT_NAMES, lambda column: column.sort == "value")
 CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
 CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
+CELLS = Role("the column of numbers", (), lambda column: column.sort == "value" and column.is_number)
 ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "audio-classification": ((RECORDING,), LABEL),
     "object-detection": ((IMAGE,), OBJECTS),
@@ -132,6 +133,8 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "summarization": ((SOURCE,), TARGET),
     "text-generation": ((PROMPT,), REFERENCE),
     "chat-completion": ((PROMPT,), REFERENCE),
+    "tabular-classification": ((CELLS,), LABEL),
+    "tabular-regression": ((CELLS,), NUMBER),
     "zero-shot-classification": ((TEXT,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
     "automatic-speech-recognition": ((RECORDING,), TRANSCRIPT),

@@ -17,6 +17,8 @@ from harness.kinds.regression import text_regression as text_regression
 from harness.kinds.semantic_segmentation import semantic_segmentation as semantic_segmentation
 from harness.kinds.speech_recognition import automatic_speech_recognition as automatic_speech_recognition
 from harness.kinds.speech_recognition import ctc_speech_recognition as ctc_speech_recognition
+from harness.kinds.tabular import tabular_classification as tabular_classification
+from harness.kinds.tabular import tabular_regression as tabular_regression
 from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification

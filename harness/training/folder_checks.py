@@ -118,7 +118,9 @@ def _foreign_parts(fit: Fit) -> Iterator[str]:
             )
 
 
-READ_BY = {kind.problem_type: kind.name for kind in KINDS.values() if kind.problem_type}
+READ_BY = {
+    kind.problem_type: kind.name for kind in KINDS.values() if kind.problem_type and kind.auto_class != "AutoModel"
+}
 """Value of problem_type whose answer is not the label with the largest logit → kind that reads it."""
 ACTIVATIONS = ("activation_fn", "sbert_ce_default_activation_function")
 """Settings in config.json of a function that Sentence Transformers applies to the output of a cross-encoder."""

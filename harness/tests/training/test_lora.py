@@ -1,4 +1,4 @@
-"""Adapters: trained by both loops, merged into the checkpoint, kept beside it, and refused where they fit nothing."""
+"""Adapters: trained by every loop, merged into the checkpoint, kept beside it, and refused where they fit nothing."""
 
 import importlib.util
 import json
@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from test_fit import MODEL, TASK, edit, notes, suite  # noqa: F401  # a fixture
+from test_keras_loop import needs_keras
 from transformers import AutoModelForSequenceClassification
 
 from harness import Hub, Lora, Model, Native, Recipe, Scratch, checkpoint
@@ -41,7 +42,7 @@ def logits(module, folder):
     return checkpoint.make_run(module.eval(), "cpu")(checkpoint.example(folder))["logits"]
 
 
-@pytest.mark.parametrize("loop", ["trainer", "native"])
+@pytest.mark.parametrize("loop", ["trainer", "native", pytest.param("keras", marks=needs_keras)])
 def test_merged_model_answers_as_the_unmerged_one(suite, loop):  # noqa: F811
     info, out = train(suite, loop=loop)
     base = AutoModelForSequenceClassification.from_pretrained(suite / "model")
