@@ -9,16 +9,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from harness.contracts import declarations
 from harness.contracts.backend import COMPANIONS, DEVICES, REFERENCE, Backend, Device
-from harness.contracts.declarations import (
-    check_batches,
-    check_choice,
-    check_name,
-    check_tuple,
-    explain_arguments,
-    unknown,
-)
-from harness.contracts.kind import UNTAUGHT, Kind
+from harness.contracts.declarations import check_choice, check_name, check_tuple, explain_arguments, unknown
+from harness.contracts.kind import Kind
 from harness.contracts.sources import Hub, Native, Rows, Scratch, Source
 from harness.errors import HarnessError
 from harness.kinds import KINDS
@@ -32,8 +26,6 @@ TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
 SETTINGS = {"positive": "f1", "order": "off-by-one-accuracy", "scheme": "entity-f1", "tokenize": "bleu"}
 """Arguments of a task that say what a metric is to assume → that metric."""
 TOKENIZERS = ("13a", "intl", "zh", "char", "ja-mecab", "ko-mecab", "flores101", "flores200", "none")
-FORMS = ("xywh", "xyxy", "yolo")
-"""Forms of boxes."""
 CHOICES = {"scheme": (*SCHEMES, *SYNONYMS), "tokenize": TOKENIZERS}
 
 
@@ -201,8 +193,7 @@ class Task:
     """Number of training rows to hold out for calibration; None takes 10 %, at most 200."""
     split_seed: int = 0
     rate: int | None = None
-    """For sound, samples a second that the model is given: that of arrays, to which files of another are resampled.
-    None takes the rate of the files, which must be one."""
+    """For sound, samples a second that the model is given; files of others are resampled. None takes the files' own."""
     boxes: str | None = None
     """Form of boxes in images: `xywh` (a corner, width and height in pixels, as COCO), `xyxy` (two corners), or `yolo`
     (centre, width and height as shares of the image). None takes the one that the data states, or that alone fits."""
@@ -215,17 +206,9 @@ class Task:
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
-        if self.rate is not None and (self.kind.media != "audio" or type(self.rate) is not int or self.rate < 1):
-            raise HarnessError(
-                f"task {self.name}: rate={self.rate!r} is for kinds of sound, in whole samples a second, as in 16_000; "
-                f"{self.kind.name} reads {self.kind.media or 'text'}"
-            )
-        if self.boxes is not None:
-            if self.kind.label != "boxes":
-                raise HarnessError(f"task {self.name}: boxes= is for kinds of boxes, and {self.kind.name} has none")
-            check_choice(f"task {self.name}", "boxes", self.boxes, FORMS)
-        self._check_classes()
-        check_batches(f"task {self.name}: batches", self.batches)
+        declarations.check_rate(f"task {self.name}", self.kind.name, self.kind.media, self.rate)
+        declarations.check_regions(f"task {self.name}", self.kind.label, self.boxes, self.classes, self.ignore)
+        declarations.check_batches(f"task {self.name}: batches", self.batches)
         check_tuple(f"task {self.name}", "inputs", self.inputs, "('text',)")
         check_tuple(f"task {self.name}", "also", self.also, "('f1',)")
         self._check_columns()
@@ -253,23 +236,6 @@ class Task:
                 check_choice(f"task {self.name}", name, value, CHOICES[name])
             if metric not in self.metrics:
                 raise HarnessError(f"task {self.name}: {name}= is for the metric {metric}; name it in metric= or also=")
-
-    def _check_classes(self) -> None:
-        """Raise HarnessError unless the numbers in masks are declared, and only there."""
-        check_tuple(f"task {self.name}", "classes", self.classes, "('background', 'road')")
-        is_mask = self.kind.label == "mask"
-        if not is_mask and (self.classes or self.ignore is not None):
-            raise HarnessError(f"task {self.name}: classes= and ignore= are for masks, and {self.kind.name} has none")
-        if is_mask and not 2 <= len({*self.classes}) == len(self.classes) <= UNTAUGHT:
-            raise HarnessError(
-                f"task {self.name}: classes={self.classes!r} must name the labels that the numbers in masks stand for, "
-                f"each once, at least two and at most {UNTAUGHT}, as in classes=('background', 'road')"
-            )
-        if self.ignore is not None and self.ignore in range(len(self.classes)):
-            raise HarnessError(
-                f"task {self.name}: ignore={self.ignore} is the number of {self.classes[self.ignore]!r} in classes=; "
-                "leave one of the two out"
-            )
 
     def _check_columns(self) -> None:
         if not self.inputs:
@@ -345,7 +311,7 @@ class Gate:
             raise HarnessError(f"{self}: max_score and max_drop are in the metric's unit, and must not be negative")
         if self.min_speedup is not None and not 0 < self.min_speedup < math.inf:
             raise HarnessError(f"{self}: min_speedup is a ratio; 1.5 is 1.5 times as fast as the reference")
-        check_batches("Gate: batch", (self.batch,))
+        declarations.check_batches("Gate: batch", (self.batch,))
 
     @property
     def score_limit(self) -> float:

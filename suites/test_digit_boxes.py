@@ -96,9 +96,9 @@ TINY = Model(
             "image_std": [0.5, 0.5, 0.5],
         },
     ),
-    recipe=Recipe(epochs=12, learning_rate=1e-3, batch_size=16, keep="last"),
+    recipe=Recipe(epochs=20, learning_rate=1e-3, batch_size=16, keep="last"),
 )
-MODELS = {TINY: Gate(min_score=0.3, max_drop=0.05)}
+MODELS = {TINY: Gate(min_score=0.5, max_drop=0.05)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)

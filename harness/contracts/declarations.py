@@ -13,6 +13,10 @@ from harness.errors import HarnessError
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+FORMS = ("xywh", "xyxy", "yolo")
+"""Forms of boxes."""
+MOST_CLASSES = 255
+"""Labels that masks may have: pixels of 8 bits, of which one value stands for pixels that count for nothing."""
 RENAMED = {"floor": "min_score", "max_loss": "max_drop"}
 """Arguments of earlier versions → their names now."""
 
@@ -42,6 +46,33 @@ def check_batches(owner: str, sizes: object) -> None:
     numbers = sizes if isinstance(sizes, tuple) and sizes else (0,)
     if not all(type(size) is int and size > 0 for size in numbers) or list(numbers) != sorted({*numbers}):
         raise HarnessError(f"{owner}={sizes!r} must be whole numbers of rows that rise, as in (1, 16)")
+
+
+def check_rate(owner: str, kind: str, media: str, rate: object) -> None:
+    """Raise HarnessError unless `rate` is None, or whole samples a second for a kind of sound."""
+    if rate is not None and (media != "audio" or type(rate) is not int or rate < 1):
+        raise HarnessError(
+            f"{owner}: rate={rate!r} is for kinds of sound, in whole samples a second, as in 16_000; {kind} reads "
+            f"{media or 'text'}"
+        )
+
+
+def check_regions(owner: str, label: str, boxes: str | None, classes: tuple[str, ...], ignore: int | None) -> None:
+    """Raise HarnessError unless what a task declares of boxes or masks is for a kind whose labels are such."""
+    check_tuple(owner, "classes", classes, "('background', 'road')")
+    declared = {"boxes": ("boxes", boxes), "classes": ("mask", classes), "ignore": ("mask", ignore)}
+    for name, (sort, value) in declared.items():
+        if value not in (None, ()) and label != sort:
+            raise HarnessError(f"{owner}: {name}={value!r} is for kinds whose label is {sort}; leave it out")
+    if boxes is not None:
+        check_choice(owner, "boxes", boxes, FORMS)
+    if label == "mask" and not 2 <= len({*classes}) == len(classes) <= MOST_CLASSES:
+        raise HarnessError(
+            f"{owner}: classes={classes!r} must name the labels that the numbers in masks stand for, each once, at "
+            f"least two and at most {MOST_CLASSES}, as in classes=('background', 'road')"
+        )
+    if ignore is not None and ignore in range(len(classes)):
+        raise HarnessError(f"{owner}: ignore={ignore} is the number of {classes[ignore]!r} in classes=; leave one out")
 
 
 def unknown(sort: str, value: object, choices: Collection[str]) -> str:

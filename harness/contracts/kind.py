@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.contracts.declarations import explain_arguments
+from harness.contracts.declarations import MOST_CLASSES, explain_arguments
 from harness.contracts.sources import Row, Source
 from harness.errors import HarnessError
 
@@ -20,7 +20,7 @@ Example = dict[str, Any]
 
 TARGETS = ("labels", "start_positions", "end_positions")
 """Names that Transformers' heads give to their training targets."""
-UNTAUGHT = 255
+UNTAUGHT = MOST_CLASSES
 """Label of a pixel that the loss ignores, as in Transformers, and that no score counts."""
 IGNORE_INDEX = -100
 """Target of a token that the loss ignores, as in PyTorch."""

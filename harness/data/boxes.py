@@ -138,7 +138,9 @@ def _form(task: Task, objects: Mapping[str, list[Any]], sizes: Mapping[str, list
     """Return the form of all boxes, and a note if it is taken from them; HarnessError in doubt."""
     stated = {row["form"] for rows in objects.values() for row in rows if row["form"]}
     if task.boxes and stated - {task.boxes}:
-        raise HarnessError(f"task {task.name}: boxes={task.boxes!r}, and the data states {' and '.join(stated)}")
+        raise HarnessError(
+            f"task {task.name}: boxes={task.boxes!r}, and the data states {' and '.join(stated)}; leave it out"
+        )
     problems = {form: list(_misfits(form, objects, sizes)) for form in FORMS}
     fitting = [form for form, misfits in problems.items() if not misfits]
     if declared := task.boxes or next(iter(stated), None):

@@ -73,7 +73,7 @@ def _sides(path: Path) -> tuple[dict[tuple[str, ...], Path], dict[tuple[str, ...
     if odd or not images:
         shown = f"; {len(odd):,} files have no partner or share its name, the first {odd[0]}" if odd else ""
         raise HarnessError(
-            f"{path} holds {len(images):,} images and {len(masks):,} masks: images lie in a folder images, and masks "
+            f"{path} holds {len(images):,} images and {len(masks):,} masks: write images to a folder images, and masks "
             f"of the same names in a folder masks beside it, also in train, validation and test{shown}"
         )
     return images, masks
@@ -134,7 +134,7 @@ def settle(task: Task, parts: dict[str, Dataset]) -> tuple[dict[str, Dataset], l
         if problems:
             raise HarnessError(
                 f"task {task.name}: {len(problems):,} of {len(rows):,} masks of {split} cannot be used, the first "
-                f"{problems[0]}"
+                f"{problems[0]}; mend them, or leave their images out"
             )
         # add_column makes its own Image of a Mask.
         parts[split] = rows.remove_columns("label").add_column("label", settled, feature=feature())

@@ -34,9 +34,9 @@ class _Label(NamedTuple):
     picture: NDArray[np.int64]
     """Picture of each predicted box."""
     hits: NDArray[np.bool_]
-    """Whether each predicted box is correct, shape (thresholds, boxes)."""
+    """True for predicted boxes that are correct, shape (thresholds, boxes)."""
     misses: NDArray[np.bool_]
-    """Whether it is wrong; in a crowd it is neither."""
+    """True for those that are wrong; one in a crowd is neither."""
 
 
 class MeanAveragePrecision(WeighedMetric):

@@ -271,7 +271,7 @@ def test_test_rows_without_a_box_are_refused(own):
 
 
 def test_form_is_for_kinds_of_boxes():
-    with pytest.raises(HarnessError, match="boxes= is for kinds of boxes, and image-classification has none"):
+    with pytest.raises(HarnessError, match="boxes='xywh' is for kinds whose label is boxes; leave it out"):
         replace(TASK, kind="image-classification", metric="accuracy", boxes="xywh")
     with pytest.raises(HarnessError, match="unknown boxes 'xyhw'"):
         replace(TASK, boxes="xyhw")
