@@ -265,6 +265,9 @@ EXAMPLES = {
     "mrr": (1, [1, 2], [2, 1]),
     "bleu": ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
     **dict.fromkeys(
+        ("mean-iou", "pixel-accuracy"), ([[0, 0, 3], [1, 1, 1]], [[0, 0, 3], [1, 1, 1]], [[1, 0, 3], [1, 1, 1]])
+    ),
+    **dict.fromkeys(
         ("chrf", "rouge1", "rouge2", "rougeL"),
         ("the cat sat on the mat", "the cat sat on the mat", "the dog sat on the mat"),
     ),
