@@ -1,6 +1,7 @@
 """scikit-learn's digits laid out on canvases: where are they?
 
 One label: in the same time from random weights, ten labels are found as well but not told apart.
+A scan stands on several canvases, of any part: the score says nothing about new handwriting.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""scikit-learn's digits laid out on canvases: which pixels belong to which digit?"""
+"""scikit-learn's digits laid out on canvases: which pixels belong to which digit?
+
+A scan stands on several canvases, of any part: the score says nothing about new handwriting.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
