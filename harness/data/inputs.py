@@ -103,6 +103,11 @@ class Inputs:
             return predictions
         return [[self._name(self._index(i)) if i >= 0 else NO_ANSWER for i in parts] for parts in predictions]
 
+    @property
+    def counted_labels(self) -> tuple[str, ...]:
+        """The labels of which it is counted how often each is answered correctly: those of rows or of their parts."""
+        return self.labels if self.kind.counts_labels else ()
+
     def truths(self) -> list[Any]:
         """Return the correct prediction of each row."""
         truths = self.kind.truths(self.encoded)

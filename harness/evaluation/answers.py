@@ -135,7 +135,7 @@ def parting_places(own: Evaluation, other: Evaluation) -> tuple[int, ...]:
 
 def label_rows(own: Evaluation, reference: Evaluation, inputs: Inputs, metric: Metric) -> tuple[LabelRows, ...]:
     """Count the test rows of each label by how they are answered; a row may have several words of a label."""
-    if not inputs.kind.counts_labels:
+    if not inputs.counted_labels:
         return ()
     truths = list(map(inputs.names, inputs.truths()))
     answered, by_reference = (Counter(chain(*map(inputs.names, each.predictions))) for each in (own, reference))
@@ -161,7 +161,7 @@ def find_constant(evaluation: Evaluation, inputs: Inputs) -> Constant:
         return ""
     if single and all(_is_constant([row[name] for row in single]) for name in single[0]):
         return "output"
-    return "answer" if not inputs.kind.counts_labels and all(answer == answers[0] for answer in answers) else ""
+    return "answer" if not inputs.counted_labels and all(answer == answers[0] for answer in answers) else ""
 
 
 def _is_constant(values: Sequence[NDArray[Any]]) -> bool:
@@ -209,7 +209,7 @@ def drop_bounds(own: Evaluation, other: Evaluation, truths: Sequence[Any], metri
 
 def summarize_seed(number: int, evaluation: Evaluation, inputs: Inputs, metric: Metric) -> Seed:
     """Return what a result records of the model fine-tuned with seed `number`."""
-    if not inputs.kind.counts_labels:
+    if not inputs.counted_labels:
         return Seed(seed=number, score=evaluation.score)
     truths, predictions, sort = inputs.truths(), evaluation.predictions, inputs.kind.label
     counts = Counter(truths if sort == "one" else chain(*truths))

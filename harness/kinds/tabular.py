@@ -40,7 +40,9 @@ def _load_columns(folder: Path) -> Columns:
     try:
         return Columns(**json.loads((folder / FILE).read_text()))
     except (OSError, ValueError, TypeError) as error:
-        raise HarnessError(f"{folder}: tables are for native modules, and it has no usable {FILE}: {error}") from error
+        raise HarnessError(
+            f"{folder} has no usable {FILE}: {error}; tables are for native modules: use Native('file.py:Class')"
+        ) from error
 
 
 def _new_columns(source: Source, rows: Sequence[Row], inputs: tuple[str, ...]) -> Columns:
