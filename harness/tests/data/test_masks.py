@@ -104,7 +104,7 @@ def test_rows_may_hold_both(tmp_path):
     np.testing.assert_array_equal(pixels(2)[1:], parts["train"][2]["label"]["mask"][1:])
 
 
-@pytest.mark.parametrize("mode", ["P", "1", "I"])
+@pytest.mark.parametrize("mode", ["P", "1", "I;16"])
 def test_pictures_of_one_number_a_pixel_are_masks(own, mode):
     plain = np.zeros(SIZE, np.uint8)
     plain[1] = 1
