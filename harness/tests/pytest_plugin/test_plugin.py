@@ -223,7 +223,8 @@ def test_libraries_are_quiet_without_a_terminal(passing: tuple[Toy, Run]) -> Non
     known = "this CPU has no VNNI instructions"
     chatter = re.compile(r"Warning|WARNING|site-packages|it/s|\d+%\|")
     assert [] == [line for line in run.out if chatter.search(line) and known not in line]
-    own = re.compile(r"Wrote benchmark data in|checking the rows and models of toy|toy: text is blank in row|\[1/1\] |: waiting since ")
+    begun = r"Wrote benchmark data in|checking the rows and models of toy|toy: text is blank in row|\[1/1\] "
+    own = re.compile(rf"{begun}|: waiting since ")
     assert [] == [line for line in run.err if line and not own.search(line)]
 
 
