@@ -81,7 +81,8 @@ TINY = Model(
     ),
     recipe=Recipe(epochs=30, learning_rate=3e-3, batch_size=16, keep="last"),
 )
-MODELS = {TINY: Gate(min_score=0.25, max_drop=0.05)}
+# With one seed the score is 0.654.
+MODELS = {TINY: Gate(min_score=0.5, max_drop=0.05)}
 
 
 @pytest.mark.parametrize("case", cases(TASK, MODELS), ids=str)
