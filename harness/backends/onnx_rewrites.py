@@ -19,6 +19,9 @@ from harness.errors import Unsupported
 SKIP_NORM = "SkipLayerNormalization"
 """Layer normalisation of a sum. Inputs: two summands, scale, and where there are any a shift and a bias to add."""
 
+SKIP_NORM_EPSILON = 1e-12
+"""Its default, which is not that of LayerNormalization."""
+
 PER_TOKEN = ("Add", "BiasGelu", "FastGelu", "Gelu", "LayerNormalization", "Mul", "Relu", SKIP_NORM, "Tanh")
 """Operators that treat every token for itself if their weights have one dimension; MatMul does if it has two."""
 
@@ -79,8 +82,9 @@ def split_norms(graph: Any) -> int:
         summands = [f"{norm}_biased" if bias else first, second]
         summed = helper.make_node("Sum", summands, [total or f"{norm}_total"], f"{norm}_sum")
         weights = [scale, shift] if shift else [scale]
-        normed = helper.make_node("LayerNormalization", [*summed.output, *weights], [norm], f"{norm}_norm", axis=-1)
-        normed.attribute.extend(attribute for attribute in node.attribute if attribute.name == "epsilon")
+        epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), SKIP_NORM_EPSILON)
+        options = {"axis": -1, "epsilon": epsilon}
+        normed = helper.make_node("LayerNormalization", [*summed.output, *weights], [norm], f"{norm}_norm", **options)
         return [*biased, summed, normed]
 
     return _replace(graph, parts)

@@ -124,6 +124,16 @@ def test_norm_whose_mean_is_read_is_kept():
     assert (1, 0) == (operators(model)["SkipLayerNormalization"], operators(unread)["SkipLayerNormalization"])
 
 
+def test_norm_without_an_epsilon_keeps_the_default_of_its_operator():
+    model = layer()
+    for node in model.graph.node:
+        if node.op_type == "SkipLayerNormalization":
+            del node.attribute[:]
+    rewrite(model)
+    norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    assert [1e-12] * 2 == [pytest.approx(a.f) for node in norms for a in node.attribute if a.name == "epsilon"]
+
+
 def test_graph_with_branches_keeps_its_tokens():
     model = layer()
     branch = helper.make_graph(
