@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from harness import checkpoint
-from harness.backends.onnx_export import is_generating, write_tokenizer_class
+from harness.backends.onnx_graphs import is_generating
+from harness.backends.transformers_4 import write_tokenizer_class
 from harness.contracts.backend import DEVICES, REFERENCE
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError

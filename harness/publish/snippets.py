@@ -11,7 +11,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 from harness import checkpoint
-from harness.backends.onnx_export import ENCODER, FILE
+from harness.backends.onnx_graphs import ENCODER, FILE
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.feature_extraction import SETTINGS

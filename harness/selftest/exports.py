@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.backends import ONNXRUNTIME, ONNXRUNTIME_O2, PYTORCH, tuned
-from harness.backends.onnx_export import OPTIMUM, export_with_optimum
+from harness.backends.onnx_optimum import OPTIMUM, export_with_optimum
 from harness.contracts.backend import Backend
 from harness.errors import HarnessError
 from harness.evaluation.answers import check_parity

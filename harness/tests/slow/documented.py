@@ -12,7 +12,7 @@ from tiny_models import resolve
 from users import readme_example
 
 from conftest import Once, Run, Toy
-from harness.backends.onnx_export import OPTIMUM
+from harness.backends.onnx_optimum import OPTIMUM
 from harness.environments.interpreters import interpreter_environment
 
 

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from harness.backends import ONNXRUNTIME
-from harness.backends.onnx_export import write_tokenizer_class
+from harness.backends.transformers_4 import write_tokenizer_class
 from harness.checkpoint import EXAMPLE
 from harness.kinds import KINDS
 from harness.publish.snippets import Publication, code
