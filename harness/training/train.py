@@ -13,7 +13,7 @@ import numpy as np
 from harness import checkpoint
 from harness.contracts.kind import TARGETS, EncodedRows, omit
 from harness.contracts.sources import Native
-from harness.data import reading, splits
+from harness.data import sources, splits
 from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, brief_error
@@ -63,7 +63,7 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
     torch.set_num_threads(workspace.threads)
     transformers.set_seed(model.recipe.seed)
     with quiet():
-        pretrained = reading.pretrained(model.source, workspace.folder)
+        pretrained = sources.pretrained(model.source, workspace.folder)
         rows = splits.take_training_rows(split, model.recipe.rows, model.name)
         processor = kind.processor(model.source, pretrained, rows, task.inputs)
         if kind.prepare is not None:

@@ -24,7 +24,7 @@ from harness import checkpoint
 from harness.contracts import vetting
 from harness.contracts.sources import Folder, Hub, Local
 from harness.contracts.vetting import CODE, COPY, offline, vet
-from harness.data import reading
+from harness.data import sources
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import load_tokenizer
@@ -83,7 +83,7 @@ def test_code_of_a_nested_config_is_refused_before_it_runs(tmp_path, monkeypatch
     assert "config.json: trust_remote_code asks to run code of a repository (True)" in message
     assert f"{own / 'config.json'}: auto_map names code of the model's own ({{'AutoConfig': 'own.Own'}})" in message
     with pytest.raises(HarnessError, match="auto_map"):
-        reading.pretrained(Local("model"), tmp_path)
+        sources.pretrained(Local("model"), tmp_path)
     assert not trace.exists()
 
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
@@ -362,7 +362,7 @@ def test_a_model_of_the_hub_is_vetted(tmp_path, monkeypatch):
     write(tmp_path, auto_map={"AutoModel": "own.Own"}, **BERT)
     monkeypatch.setattr("harness.data.hub.fetch", lambda source, repo_type: tmp_path)
     with pytest.raises(HarnessError, match=r"config.json: auto_map names code"):
-        reading.pretrained(Hub("toys/bert", revision="a" * 40), tmp_path)
+        sources.pretrained(Hub("toys/bert", revision="a" * 40), tmp_path)
 
 
 # The network
