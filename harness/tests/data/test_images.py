@@ -21,7 +21,7 @@ from harness.contracts.sources import Folder
 from harness.data import images, media, reading, splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
-from harness.kinds.image_classification import load_image
+from harness.kinds.pictures import load_image
 from harness.spec import Task
 from harness.util.console import Progress, showing
 
