@@ -29,6 +29,7 @@ from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import load_tokenizer
 from harness.spec import Model, Task
+from harness.training import untrained
 from harness.training.pretrained import Fit
 
 SIZES = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -390,8 +391,8 @@ READERS = {
     "sounds": KINDS["audio-classification"].load_processor,
     "speech": KINDS["automatic-speech-recognition"].load_processor,
     "tokenizer": load_tokenizer,
-    "model": partial(checkpoint.read_model, AutoModel),
-    "new head": lambda path: checkpoint.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
+    "model": partial(untrained.read_model, AutoModel),
+    "new head": lambda path: untrained.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
     "config": lambda path: Fit(TASK, Model(name="mine", source=Local(".")), path, path).config,
 }
 
@@ -444,7 +445,7 @@ def test_pickled_weights_run_no_code(tmp_path):
     write(tmp_path, **BERT)
     torch.save({"embeddings": Payload()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UnpicklingError, match="Weights only load failed"):
-        checkpoint.read_model(AutoModel, tmp_path)
+        untrained.read_model(AutoModel, tmp_path)
     assert not trace.exists()
     torch.load(tmp_path / "pytorch_model.bin", weights_only=False)
     assert trace.exists()

@@ -98,7 +98,7 @@ def test_published_lines_load_the_model(trained, monkeypatch):
 def test_model_without_declared_inputs_is_refused(suite):  # noqa: F811
     (suite / "net.py").write_text(NET + UNDECLARED)
     with pytest.raises(HarnessError, match=r"Undeclared returns a Undeclared without declared inputs; .*keras.Input"):
-        checkpoint._create_native(suite / "net.py", "Undeclared", {"num_labels": 2, "vocab_size": 5})
+        checkpoint.create_native(suite / "net.py", "Undeclared", {"num_labels": 2, "vocab_size": 5})
 
 
 def test_preflight_takes_functions_and_refuses_another_backend(suite, monkeypatch):  # noqa: F811
