@@ -18,8 +18,9 @@ from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, brief_error
 from harness.training import lora, untrained
+from harness.training.job import Job
 from harness.training.keras_loop import keras_loop
-from harness.training.loops import Job, native_loop, trainer_loop
+from harness.training.loops import native_loop, trainer_loop
 from harness.util.console import quiet
 from harness.util.forward import check_native, ignored_names
 from harness.util.identity import file_sha256

@@ -17,7 +17,8 @@ from harness.data.inputs import Inputs
 from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.spec import Model, Recipe
-from harness.training.loops import Job, _training_arguments
+from harness.training.job import Job
+from harness.training.loops import _training_arguments
 from harness.training.train import _check_saved, _fit_inputs, _fixed_length
 from harness.util.console import Progress
 
