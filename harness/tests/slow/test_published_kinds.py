@@ -29,7 +29,8 @@ from harness.backends import ONNXRUNTIME
 from harness.backends.transformers_4 import write_tokenizer_class
 from harness.checkpoint import EXAMPLE
 from harness.kinds import KINDS
-from harness.publish.snippets import Publication, code
+from harness.publish.publication import Publication
+from harness.publish.snippets import code
 
 TEXTS = ["the minister said that elections were postponed again", "markets fell sharply after results"]
 INPUTS = {

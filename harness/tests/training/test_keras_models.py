@@ -17,7 +17,7 @@ from harness import Model, Native, Recipe, checkpoint
 from harness.backends import onnx_export, onnx_graphs
 from harness.data import splits
 from harness.errors import HarnessError
-from harness.publish.snippets import _module
+from harness.publish.loading import _module
 from harness.pytest_plugin.preflight import _check_source
 from harness.training.train import Workspace, fine_tune
 from harness.util.console import Progress
