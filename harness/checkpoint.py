@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,22 +148,22 @@ def make_run(model: Any, device: str, dtype: torch.dtype | None = None) -> Calla
                 for name, array in arrays.items()
                 if accepted is None or name in accepted
             }
-            if dtype is not None:
-                inputs = {
-                    name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
-                }
-            output = call(**inputs)
+            output = call(**(inputs if dtype is None else _cast(inputs, dtype)))
             if isinstance(output, torch.Tensor):
                 output = {"sequences" if call is not model else "logits": output}
             if dtype is not None:
-                output = {
-                    name: value.float() if value.is_floating_point() else value
-                    for name, value in output.items()
-                    if isinstance(value, torch.Tensor)
-                }
+                output = _cast(output, torch.float32)
         return {name: value.cpu().numpy() for name, value in output.items() if isinstance(value, torch.Tensor)}
 
     return run
+
+
+def _cast(values: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the tensors among the values, those of floats in this type."""
+    import torch
+
+    tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def _make_writer(model: Any, device: str) -> Callable[[Arrays], Arrays]:

@@ -22,8 +22,20 @@ FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true
 
 def select_columns(task: Task, split: str, table: Table, listed: list[str], notes: list[str]) -> Dataset:
     """Return the task's inputs and `label`, and add to the lists; HarnessError for a missing column or value."""
-    from datasets import Image
+    rows = _complete_rows(task, split, table)
+    selected = rows.select_columns(list(task.inputs))
+    if task.label is not None:
+        values, feature = (
+            _labels(task, split, rows, task.label, listed)
+            if isinstance(task.label, str)
+            else _flags(task, split, rows, task.label, listed)
+        )
+        selected = selected.add_column("label", values, feature=feature)
+    return _checked_media(task, split, table, selected, notes)
 
+
+def _complete_rows(task: Task, split: str, table: Table) -> Dataset:
+    """Return a table's rows, whose cells in the task's columns are text; HarnessError if one has no value."""
     rows = _add_fields(task, table.rows)
     missing = [name for name in task.columns if name not in rows.column_names]
     check_columns(task, split, missing, rows.flatten().column_names)
@@ -39,23 +51,22 @@ def select_columns(task: Task, split: str, table: Table, listed: list[str], note
     if not isinstance(task.dataset, Package):
         for name in task.columns if not task.kind.media else task.label_columns:
             rows = _as_text(task, rows, name)
-    selected = rows.select_columns(list(task.inputs))
-    if task.label is not None:
-        values, feature = (
-            _labels(task, split, rows, task.label, listed)
-            if isinstance(task.label, str)
-            else _flags(task, split, rows, task.label, listed)
-        )
-        selected = selected.add_column("label", values, feature=feature)
+    return rows
+
+
+def _checked_media(task: Task, split: str, table: Table, rows: Dataset, notes: list[str]) -> Dataset:
+    """Return the rows with every recording and image examined; add to `notes`."""
+    from datasets import Image
+
     for name in task.inputs:
+        remarks: list[str] = []
         if task.kind.media == "audio":
             folders = [file.parent for file, count, _ in table.files for _ in range(count)]
-            selected, remarks = audio.check(task, split, selected, name, folders)
-            notes += remarks
-        elif task.kind.media == "image" or isinstance(selected.features[name], Image):
-            selected, remarks = images.check_images(task, split, selected, name)
-            notes += remarks
-    return selected
+            rows, remarks = audio.check(task, split, rows, name, folders)
+        elif task.kind.media == "image" or isinstance(rows.features[name], Image):
+            rows, remarks = images.check_images(task, split, rows, name)
+        notes += remarks
+    return rows
 
 
 def _as_text(task: Task, rows: Dataset, name: str) -> Dataset:
@@ -134,11 +145,7 @@ def _label_lists(
             f"another column or kind{'; multi-label-classification reads lists' if sort == 'one' else ''}"
         )
     lists: list[list[Any]] = values if each else [[value] for value in values]
-    if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
-        what, add = ("word without a label", "label") if sort == "each" else ("label without a name", "name")
-        raise HarnessError(f"task {task.name}: row {row} of {split} has a {what} in {column}; give it a {add}")
-    if sort == "many" and (row := next((n for n, labels in enumerate(lists) if len({*labels}) < len(labels)), -1)) >= 0:
-        raise HarnessError(f"task {task.name}: row {row} of {split} has a label twice in {column}; name each once")
+    _check_lists(task, split, column, lists)
     name: Callable[[Any], str] = str
     if isinstance(inner := feature.feature if each else feature, ClassLabel):
         name = inner.int2str
@@ -149,6 +156,16 @@ def _label_lists(
                 f"task {task.name}: {rows_of} have the label -1: their labels are not published; use another split"
             )
     return lists, name
+
+
+def _check_lists(task: Task, split: str, column: str, lists: list[list[Any]]) -> None:
+    """Raise HarnessError for a label that is missing or stands twice in a row."""
+    sort = task.kind.label
+    if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
+        what, add = ("word without a label", "label") if sort == "each" else ("label without a name", "name")
+        raise HarnessError(f"task {task.name}: row {row} of {split} has a {what} in {column}; give it a {add}")
+    if sort == "many" and (row := next((n for n, labels in enumerate(lists) if len({*labels}) < len(labels)), -1)) >= 0:
+        raise HarnessError(f"task {task.name}: row {row} of {split} has a label twice in {column}; name each once")
 
 
 def _flags(task: Task, split: str, rows: Dataset, columns: Sequence[str], listed: list[str]) -> tuple[list[Any], Any]:

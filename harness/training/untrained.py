@@ -47,13 +47,7 @@ def create(
         return create_native(path, name, kind.native_arguments(processor, len(labels) or 1))
     if kind.label == "number":
         labels = ONE_NUMBER
-    indices = {label: index for index, label in enumerate(labels)}
-    head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
-    if labels:
-        head["problem_type"] = kind.problem_type  # never the former head's: it decides the loss
-    if kind.label == "mask":
-        head["semantic_loss_ignore_index"] = UNTAUGHT
-    auto = getattr(transformers, kind.auto_class)
+    auto, head = getattr(transformers, kind.auto_class), _head_settings(kind, labels)
     if isinstance(source, Scratch):
         settings = dict(source.config)
         config = transformers.AutoConfig.for_model(settings.pop("model_type"), **(settings | head | OUTPUTS))
@@ -61,6 +55,16 @@ def create(
     assert pretrained is not None
     settings = head if dropout is None else head | _dropouts(pretrained, dropout)
     return _with_new_head(auto, pretrained, labels, settings) if labels else read_model(auto, pretrained, **settings)[0]
+
+
+def _head_settings(kind: Kind, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of a config that its head and its loss are made by."""
+    settings: dict[str, Any] = {"semantic_loss_ignore_index": UNTAUGHT} if kind.label == "mask" else {}
+    if labels:
+        settings["id2label"] = dict(enumerate(labels))
+        settings["label2id"] = {label: index for index, label in enumerate(labels)}
+        settings["problem_type"] = kind.problem_type  # never the former head's: it decides the loss
+    return settings
 
 
 def _dropouts(pretrained: Path, probability: float) -> dict[str, float]:
@@ -135,18 +139,9 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     layers = {_layer(key, body) for key in model.state_dict()}
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
     problems = []
-    if missing and (kind.auto_class == "AutoModel" or all(key.startswith(body) for key in missing)):
-        problems.append(f"has no weights for {name_some(missing)}, which config.json declares: save the model again")
-    elif missing:
-        others = sorted(loaded["unexpected_keys"])
-        named = f", but for {name_some(others)}" if others and any(key.startswith(body) for key in missing) else ""
-        problems.append(
-            f"has no weights for {name_some(missing)}{named}, whose names are not this model's: save it again with "
-            "save_pretrained"
-            if named
-            else f"has no weights for {name_some(missing)}: it is not a finished model for {kind.name}; "
-            "train a head for it with Model(recipe=Recipe(epochs=3))"
-        )
+    if missing:
+        advice = _missing_advice(kind, body, missing, sorted(loaded["unexpected_keys"]))
+        problems.append(f"has no weights for {name_some(missing)}{advice}")
     if mismatched:
         shape = tuple(model.state_dict()[mismatched[0]].shape)
         problems.append(
@@ -159,6 +154,16 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
             "number of layers"
         )
     return [f"{pretrained} {problem}" for problem in problems]
+
+
+def _missing_advice(kind: Kind, body: str, missing: list[str], others: list[str]) -> str:
+    """Return the end of the sentence about missing weights, where `others` are no weights of the model."""
+    in_body = [key.startswith(body) for key in missing]
+    if kind.auto_class == "AutoModel" or all(in_body):
+        return ", which config.json declares: save the model again"
+    if others and any(in_body):
+        return f", but for {name_some(others)}, whose names are not this model's: save it again with save_pretrained"
+    return f": it is not a finished model for {kind.name}; train a head for it with Model(recipe=Recipe(epochs=3))"
 
 
 def _layer(key: str, body: str) -> str:
