@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.contracts.kind import ELEMENTWISE, Arrays, EncodedRows, Example, row_labels
+from harness.contracts.kind import Arrays, EncodedRows, Example, row_labels
 from harness.contracts.sources import Row
+from harness.contracts.tolerance import ELEMENTWISE
 from harness.errors import HarnessError
 from harness.kinds import common
 from harness.kinds.audio_classification import collate, encode, load_extractor, shorten
