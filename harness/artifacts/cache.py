@@ -92,7 +92,7 @@ class Artifacts:
             (threads, versions(TRAINING_PACKAGES), _machine(), self._code_key(train)),
         )
         build = partial(train.fine_tune, task, self.model, split, workspace)
-        entry = self.store.get(self._entry_name("checkpoint"), key, build, fresh=self.retrain)
+        entry = self.store.get(self._entry_name("checkpoint"), key, build, fresh=self.retrain, shared=True)
         vet(entry.path, pinned=True)  # workers load it, and the store may have been restored from anywhere
         gpu.release_memory()
         return entry

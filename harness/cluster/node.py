@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from harness.results import store
 from harness.util.identity import PACKAGE, python_path
 from harness.util.machine import Environment, describe
+from harness.util.store import users_folder
 
 POLL_S = 0.2
 """Time between two looks for new results."""
@@ -51,16 +52,11 @@ def environment() -> Environment:
     return describe("node", 0, Path.cwd())
 
 
-def artifacts_folder() -> Path:
-    """Return where this node keeps checkpoints and artifacts from one session to the next."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "shipbench"
-
-
 def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | Ended]:
     """Run the tests, whose files lie in the present folder; yield results as they are written, and the end."""
     with tempfile.TemporaryDirectory(prefix="shipbench-") as scratch:
         results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
-        artifacts = [] if any(o.startswith("--ship-artifacts") for o in options) else [artifacts_folder()]
+        artifacts = [] if any(o.startswith("--ship-artifacts") for o in options) else [users_folder()]
         words = [
             *(sys.executable, PACKAGE / "measure" / "lifeline.py", "pytest", *tests, "-q", "-p", "no:cacheprovider"),
             *("--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),

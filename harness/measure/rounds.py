@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import InitVar, dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from time import perf_counter_ns
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from harness.measure.gpu import GpuSnapshot, is_steady
 from harness.measure.samples import Arm, Measurement, Samples, Settings, WorkerFigures, WorkloadInputs
-from harness.measure.system import Snapshot, Span, summarize
+from harness.measure.system import Snapshot, Span, Window, host, summarize
 from harness.measure.worker_pool import Check, WorkerPool
 from harness.util.console import Progress
 
@@ -54,8 +55,10 @@ def measure(
     with settings.machine.lock(progress.say, settings.target.device), progress.bar(f"rounds, at most {most}") as bar:
         run = _Run(arms, workloads, settings, check, decides, bar.update)
         while run.due():
+            began = _now()
             with ExitStack() as stack:
                 run.launch(stack)
+            run.measurement.windows.append(Window(host=host(), began=began, ended=_now()))
     return run.finish()
 
 
@@ -206,6 +209,10 @@ class _Run:
 
     def _read_gpu(self, pool: WorkerPool) -> GpuSnapshot | None:
         return self.settings.machine.read_gpu(pool.pids()) if self.settings.target.device == "cuda" else None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _warm_up(pool: WorkerPool, workload: WorkloadInputs, samples: Samples) -> None:

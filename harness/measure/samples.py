@@ -13,7 +13,7 @@ from harness.errors import WorkerError
 from harness.measure.adapters import Preprocessing
 from harness.measure.client import THIS_MACHINE, Machine
 from harness.measure.gpu import GpuReading
-from harness.measure.system import Disturbance
+from harness.measure.system import Disturbance, Window
 from harness.stats.speedup import LOOKS
 
 
@@ -142,6 +142,7 @@ class Measurement:
     starting_ns: int = 0
     """Time in which workers started, over all launches."""
     failed: dict[str, WorkerError] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
     disturbance: Disturbance | None = None
     memory_limits: dict[str, MemoryLimit] = field(default_factory=dict)
     """Arms that ran out of memory at a batch size beyond the gate's."""

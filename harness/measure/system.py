@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import re
 import resource
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +76,17 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Window:
+    """The time of one launch, from before its workers start until they have ended."""
+
+    host: str
+    """Digest of the running system: windows of one host never overlap, unless they are of different GPUs."""
+    began: str
+    """UTC, ISO 8601."""
+    ended: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Disturbance:
     """Disturbances over all rounds of one comparison; "before" is the first round, "after" the last one."""
 
@@ -107,6 +121,13 @@ class Disturbance:
         if (self.parent_cpu_share or 0) > PARENT_SHARE:
             sentences.append(f"the measuring process itself used {self.parent_cpu_share:.0%} of a CPU")
         return sentences
+
+
+@cache
+def host() -> str:
+    """Return a digest that names the running system but does not disclose its name; its containers share it."""
+    name = read_text(Path("/proc/sys/kernel/random/boot_id")) or platform.node()
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
 def summarize(spans: Sequence[Span]) -> Disturbance:

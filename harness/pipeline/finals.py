@@ -103,6 +103,7 @@ def hold_finals(lineup: Lineup, options: Options, progress: Progress, fingerprin
         max_drop=first.gate.max_drop if first.gate else None,
         entries=tuple(_finalist(entrant, entrants[0], measured, options.threads) for entrant in entrants),
         absent=lineup.absent,
+        windows=tuple(measured.windows),
         disturbance=measured.disturbance,
         notes=(*measurement.notes(measured, len(rows)), *((OVERALL,) if split.labels else ())),
     )

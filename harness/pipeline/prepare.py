@@ -39,7 +39,7 @@ def prepare(comparison: Comparison, options: Options, progress: Progress) -> Sta
         model=first.model,
         folder=comparison.folder,
         target=options.target(first.device),
-        store=Store(options.artifacts, say, progress.say),
+        store=Store(options.artifacts, say, progress.say, options.remote),
         progress=progress,
         timeout_s=options.timeout_s,
         retrain=options.retrain,

@@ -63,6 +63,7 @@ def result_of(case: Case, state: State) -> Result:
         process=process_of(name, measured),
         reference_process=process_of(REFERENCE, measured) if name != REFERENCE else None,
         series=tuple(series_of(name, part, measured, threads) for part in measured.samples if part.has(name)),
+        windows=tuple(measured.windows),
         disturbance=measured.disturbance,
         gpu=tuple(measured.gpu),
     )

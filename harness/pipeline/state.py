@@ -19,6 +19,7 @@ from harness.measure.samples import Measurement, Settings
 from harness.results.schema import NO_CONSTRAINTS, Constraints, Failure, Seed
 from harness.spec import Case
 from harness.util.machine import Environment
+from harness.util.remote import Remote
 from harness.util.store import Entry
 from harness.util.text import error_text, error_trace
 
@@ -57,6 +58,8 @@ class Options:
     constraints: Constraints = NO_CONSTRAINTS
     seeds: int = 1
     """Number of fine-tunings of each model, the recipe's own seed first; only that one is measured."""
+    remote: Remote | None = None
+    """Place outside this machine that has checkpoints, too."""
 
     def target(self, device: Device) -> Target:
         """Return where and how workers run."""

@@ -15,6 +15,7 @@ from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 
 if TYPE_CHECKING:
     from harness.pipeline.state import Options
+    from harness.util.remote import Remote
 
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
@@ -46,7 +47,8 @@ def declare(add: Callable[..., None]) -> None:
     seconds("--ship-timeout", default=300.0, help="fail a worker that does not answer in this time (default: 300)")
     add("--ship-machine", default=LOCAL, metavar="NAME", help=f"store results under this name (default: {LOCAL})")
     folder("--ship-results", help="folder of results (default: results/ beside the suites)")
-    folder("--ship-artifacts", help="folder of checkpoints and artifacts (default: .artifacts/ beside the results)")
+    stored = "folder of checkpoints and artifacts (default: .artifacts/ beside the results), or a URL such as s3://…"
+    add("--ship-artifacts", type=place, metavar="DIR", help=f"{stored}, where checkpoints are shared")
     number("--ship-tail", default=0, help="time N single calls after the decision, for percentiles (p99 needs 459)")
     sizes = "rows per call of each workload, rising, in the place of those that tasks declare (default there: 1,16)"
     add("--ship-batch-sizes", metavar="1,N", help=sizes)
@@ -69,6 +71,14 @@ def declare(add: Callable[..., None]) -> None:
     add("--ship-ray", metavar="ADDRESS", help=ray)
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")
+
+
+def place(text: str) -> Path | str:
+    """Return the folder that a path or a `file://` URL names, or any other URL unchanged."""
+    scheme, mark, path = text.partition("://")
+    if not mark:
+        return Path(text)
+    return Path(path) if scheme == "file" else text.rstrip("/")
 
 
 def check(options: Namespace, root: Path) -> None:
@@ -111,7 +121,8 @@ def _check_cluster(options: Namespace) -> None:
 
     if options.ship_ray:
         check_installed("ray", f"--ship-ray {options.ship_ray}")
-    if options.ship_ray and options.ship_artifacts and not options.ship_artifacts.is_absolute():
+    folder = options.ship_artifacts
+    if options.ship_ray and isinstance(folder, Path) and not folder.is_absolute():
         problem = f"--ship-artifacts {options.ship_artifacts}: with --ship-ray, this is a folder of every node"
         raise HarnessError(f"{problem}; write its whole path, which begins with /")
 
@@ -148,7 +159,7 @@ def batch_sizes(options: Namespace) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def pipeline_options(options: Namespace, artifacts: Path) -> Options:
+def pipeline_options(options: Namespace, artifacts: Path, remote: Remote | None) -> Options:
     """Return the options in the form the pipeline takes."""
     from harness.pipeline.state import Options
     from harness.results.schema import Constraints
@@ -166,6 +177,7 @@ def pipeline_options(options: Namespace, artifacts: Path) -> Options:
         batches=batch_sizes(options),
         constraints=Constraints(**{name: getattr(options, f"ship_{name}") for name in CONSTRAINTS}),
         seeds=options.ship_seeds,
+        remote=remote,
     )
 
 

@@ -33,6 +33,7 @@ from harness.util.console import Progress, quiet, showing
 from harness.util.files import check_writable
 from harness.util.identity import symbol_of
 from harness.util.machine import check_installed, check_onnxruntime, missing_module
+from harness.util.remote import Remote
 
 OWNED = frozenset(
     ("num_train_epochs", "max_steps", "learning_rate", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -48,8 +49,10 @@ FEW_ROWS = 50
 """Rows; a model fine-tuned on fewer gets a note."""
 
 
-def check_cases(selected: Sequence[tuple[Case, Path]], progress: Progress, places: Mapping[Path, str]) -> list[str]:
-    """Return notes on the selected cases, each given with its suite's folder; `places` must be writable.
+def check_cases(
+    selected: Sequence[tuple[Case, Path]], progress: Progress, places: Mapping[Path, str], remote: Remote | None = None
+) -> list[str]:
+    """Return notes on the selected cases, each given with its suite's folder; `places` and `remote` must be writable.
 
     HarnessError with every problem of the places, else of the cases. Cheap checks come first, and a model waits until
     its task's rows are read: whoever misspelt a column need not wait for Transformers.
@@ -58,7 +61,7 @@ def check_cases(selected: Sequence[tuple[Case, Path]], progress: Progress, place
     progress.say(f"checking the rows and models of {', '.join(dict.fromkeys(task.name for task, _ in tasks))}")
     readable: set[tuple[Task, Path]] = set()
     with quiet(), showing(progress):
-        notes = _run(_place_checks(places, [task for task, _ in tasks]))
+        notes = _run(_place_checks(places, remote, [task for task, _ in tasks]))
         notes += _run(_checks(selected, readable))
         spaces = (partial(_check_space, place, selected) for place in places if places[place] == "--ship-artifacts")
         return notes + _run(spaces)
@@ -80,12 +83,16 @@ def _run(checks: Iterable[Callable[[], Sequence[str] | None]]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def _place_checks(places: Mapping[Path, str], tasks: Iterable[Task]) -> Iterator[Callable[[], Sequence[str] | None]]:
+def _place_checks(
+    places: Mapping[Path, str], remote: Remote | None, tasks: Iterable[Task]
+) -> Iterator[Callable[[], Sequence[str] | None]]:
     by_name = {task.name: task for task in tasks}
     for place, option in places.items():
         yield partial(check_writable, place, option)
         if option == "--ship-results" and place.name in by_name:
             yield partial(_check_earlier, place, by_name[place.name])
+    if remote is not None:
+        yield remote.check
     yield lambda: check_writable(Path(tempfile.gettempdir()), "TMPDIR")
     yield lambda: check_writable(locks.machine_folder(), locks.FOLDER)
     if any(not isinstance(task.dataset, Package) for task in by_name.values()):

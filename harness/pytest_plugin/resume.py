@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.pipeline.state import Options
     from harness.results.schema import Finals, Result
 
-PLACES = ("artifacts", "machine")
+PLACES = ("artifacts", "machine", "remote")
 """Options that only name a place; the machine is part of the environment."""
 MEASURING = ("pipeline.compare", "pipeline.finals", "measure.worker", "measure.lifeline", "environments.bootstrap")
 """Modules that measure and record; the modules they import count as well."""

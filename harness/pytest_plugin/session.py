@@ -19,6 +19,8 @@ from harness.spec import Case, Task
 from harness.util.console import Progress, format_seconds
 from harness.util.files import sweep_results, sweep_store
 from harness.util.machine import describe
+from harness.util.remote import Remote
+from harness.util.store import users_folder
 from harness.util.text import count
 
 if TYPE_CHECKING:
@@ -95,7 +97,14 @@ class ShipSession:
     @property
     def artifacts_folder(self) -> Path:
         """The folder of checkpoints and artifacts."""
-        return self.options.ship_artifacts or self.root / ".artifacts"
+        place = self.options.ship_artifacts
+        return users_folder() if isinstance(place, str) else place or self.root / ".artifacts"
+
+    @property
+    def remote(self) -> Remote | None:
+        """The place outside this machine that has checkpoints, too."""
+        place = self.options.ship_artifacts
+        return Remote(place) if isinstance(place, str) else None
 
     def take_shard(self, cases: Sequence[Case]) -> Shard:
         """Deal the tasks of the cases out, and keep this session's; HarnessError for an option that makes no sense."""
@@ -142,7 +151,7 @@ class ShipSession:
         # A folder of results that is there may be another user's.
         tasks = [self.results_folder / self.options.ship_machine / case.task.name for case, _ in runnable]
         places = dict.fromkeys(tasks, "--ship-results") | {self.artifacts_folder: "--ship-artifacts"}
-        for note in check_cases(runnable, self.progress, places):
+        for note in check_cases(runnable, self.progress, places, self.remote):
             self.progress.say(note)
         if self.options.ship_ray:
             self._send()
@@ -211,7 +220,7 @@ class ShipSession:
 
     def pipeline_options(self) -> Options:
         """Return the options in the form the pipeline takes."""
-        return options.pipeline_options(self.options, self.artifacts_folder)
+        return options.pipeline_options(self.options, self.artifacts_folder, self.remote)
 
     def open_cases(self, brief: bool = False) -> dict[str, bool]:
         """Return a sentence for each undecided case, with its remedies → whether another run may decide it.

@@ -132,7 +132,7 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
         sections: list[str] = []
         here: list[Candidate] = []
         for group in _stored(path):
-            rows += case_rows(group)
+            rows += case_rows(group, prices.get(path.name))
             sections.append(section(group))
             here += candidates(group)
         if not rows:

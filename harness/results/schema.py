@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from harness.contracts.backend import Device
 from harness.measure.gpu import GpuReading
-from harness.measure.system import Disturbance
+from harness.measure.system import Disturbance, Window
 from harness.spec import Gate
 from harness.util.machine import Environment
 
@@ -263,6 +263,8 @@ class Result:
     series: tuple[Series, ...] = ()
     gate: Gate | None = None
     constraints: Constraints = NO_CONSTRAINTS
+    windows: tuple[Window, ...] = ()
+    """When each launch measured, and on which host; empty in older results."""
     disturbance: Disturbance | None = None
     gpu: tuple[GpuReading, ...] = ()
     """Before and after the rounds of every launch and workload; empty on the CPU and without such a driver."""
@@ -314,6 +316,7 @@ class Finals:
     entries: tuple[Finalist, ...]
     absent: dict[str, str]
     """Model → why it has no entry."""
+    windows: tuple[Window, ...] = ()
     disturbance: Disturbance | None = None
     notes: tuple[str, ...] = ()
 

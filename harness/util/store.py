@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from filelock import FileLock
 
 from harness.errors import HarnessError
 from harness.util.locks import hold
+from harness.util.remote import Remote
 
 MARKER = "shipbench.json"
 
@@ -51,39 +54,93 @@ class Store:
     say: Callable[[str], None]
     """Receives a sentence when an entry has to be built again."""
     waits: Callable[[str], None] = lambda _: None
-    """Receives a sentence while another session builds the entry."""
+    """Receives a sentence while another session builds the entry, and where it comes from elsewhere."""
+    remote: Remote | None = None
+    """Place outside this machine that has shared entries, too."""
 
     def folder(self, name: str, key: str) -> Path:
         """Return where an entry lies or will lie."""
         return self.root / f"{name}-{key}"
 
-    def get(self, name: str, key: str, build: Build, *, fresh: bool = False, by_size: bool = False) -> Entry:
+    def get(
+        self, name: str, key: str, build: Build, *, fresh: bool = False, by_size: bool = False, shared: bool = False
+    ) -> Entry:
         """Return the entry `name` with fingerprint `key`, from disk or from `build`.
 
-        `by_size` verifies files by their sizes only; `fresh` builds in any case.
+        `by_size` verifies files by their sizes only; `fresh` builds in any case; a `shared` one may come from the
+        remote place, and goes there.
         """
-        folder = self.folder(name, key)
+        folder, remote = self.folder(name, key), self.remote if shared else None
         folder.parent.mkdir(parents=True, exist_ok=True)
         (self.root / ".gitignore").write_text("*\n")
         with hold(Path(f"{folder}.lock"), folder.name, self.waits):
-            if folder.exists() and not fresh:
-                marker, changes = _verify(folder, by_size)
-                if marker is not None and not changes:
-                    return Entry(folder, marker.info, marker.seconds)
-                self.say(f"{folder.name}: corrupt ({', '.join(changes[:3])}); building it again")
-            for stray in folder.parent.glob(f".{folder.name}.*"):
-                shutil.rmtree(stray)  # left by a build that was killed
-            scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            began = time.monotonic()
-            try:
-                info = build(scratch) or {}
-                marker = Marker(_marks(scratch, by_size), info, round(time.monotonic() - began, 1))
-                (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
-                shutil.rmtree(folder, ignore_errors=True)
-                scratch.rename(folder)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-        return Entry(folder, info, marker.seconds)
+            marker = None if fresh else self._intact(folder, by_size)
+            if marker is None:
+                with _replacing(folder) as scratch:
+                    marker = self._fetch(remote, folder, scratch) if remote and not fresh else None
+                    marker = marker or _build(build, scratch, by_size)
+                    (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
+            if remote is not None:
+                self._offer(remote, folder, marker, fresh)
+        return Entry(folder, marker.info, marker.seconds)
+
+    def _intact(self, folder: Path, by_size: bool) -> Marker | None:
+        """Return the marker of an entry that is here as it was built."""
+        if not folder.exists():
+            return None
+        marker, changes = _verify(folder, by_size)
+        if marker is None or changes:
+            self.say(f"{folder.name}: corrupt ({', '.join(changes[:3])}); building it again")
+            return None
+        return marker
+
+    def _fetch(self, remote: Remote, folder: Path, scratch: Path) -> Marker | None:
+        """Fill `scratch` from the remote place, and return the entry's marker; None if the entry is not there."""
+        name = folder.relative_to(self.root).as_posix()
+        content = remote.marker(name)
+        if content is None:
+            return None
+        try:
+            marker = msgspec.json.decode(content, type=Marker)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise HarnessError(f"{remote.url}/{name}.json: not an entry's marker: {error}; remove it") from error
+        remote.download(marker.files, scratch)
+        self.waits(f"{folder.name}: taken from {remote.url}")
+        return marker
+
+    def _offer(self, remote: Remote, folder: Path, marker: Marker, fresh: bool) -> None:
+        """Write an entry to the remote place, unless that has it; an entry is as good here if it cannot go there."""
+        name = folder.relative_to(self.root).as_posix()
+        try:
+            if fresh or remote.marker(name) is None:
+                remote.upload(name, msgspec.json.encode(marker), marker.files, folder)
+        except HarnessError as error:
+            self.say(f"{folder.name}: not shared: {error}")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` in the end, unless something is raised meanwhile."""
+    for stray in folder.parent.glob(f".{folder.name}.*"):
+        shutil.rmtree(stray)  # left by a build that was killed
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield scratch
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _build(build: Build, scratch: Path, by_size: bool) -> Marker:
+    began = time.monotonic()
+    info = build(scratch) or {}
+    return Marker(_marks(scratch, by_size), info, round(time.monotonic() - began, 1))
+
+
+def users_folder() -> Path:
+    """Return this user's folder of entries, for sessions whose own folder does not stay or is not theirs alone."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "shipbench"
 
 
 def open_entry(folder: Path) -> tuple[Entry, dict[str, str]]:

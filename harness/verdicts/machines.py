@@ -37,8 +37,7 @@ class Timing:
 
     def cost(self, price: float) -> Interval:
         """Return what a million requests cost at this price for an hour, one after another on this machine."""
-        factor, ms = 1e6 * price / 3_600_000, self.request_ms
-        return Interval(factor * ms.estimate, factor * ms.low, factor * ms.high)
+        return million_cost(self.request_ms, price)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,12 +132,23 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _leaves(f"{name}, {key}", part)
 
 
+def request_ms(series: Series) -> Interval:
+    """Return the mean time of a row, with the interval that the spread between launches gives."""
+    rows = series.workload.batch * 1e6
+    return spread_interval(fmean(flatten(series.own_ns)) / rows, [fmean(launch) / rows for launch in series.own_ns])
+
+
+def million_cost(request: Interval, price: float) -> Interval:
+    """Return what a million requests of so many milliseconds cost, one after another, at a price for an hour."""
+    factor = 1e6 * price / 3_600_000
+    return Interval(factor * request.estimate, factor * request.low, factor * request.high)
+
+
 def _timing(result: Result, series: Series) -> Timing:
-    launches, batch = series.own_ns, series.workload.batch
-    every = flatten(launches)
+    launches = series.own_ns
     return Timing(
-        batch=batch,
-        call_ms=spread_interval(median(every) / 1e6, [median(launch) / 1e6 for launch in launches]),
-        request_ms=spread_interval(fmean(every) / batch / 1e6, [fmean(launch) / batch / 1e6 for launch in launches]),
+        batch=series.workload.batch,
+        call_ms=spread_interval(median(flatten(launches)) / 1e6, [median(launch) / 1e6 for launch in launches]),
+        request_ms=request_ms(series),
         gain=None if result.backend == REFERENCE else own_speedup(series),
     )

@@ -17,6 +17,7 @@ from harness.stats.intervals import Interval, percentile_bound
 from harness.verdicts import speed
 from harness.verdicts.accuracy import counts_rows, provable_drop, score_drop
 from harness.verdicts.comparability import COMPARISON_KEY, batch_sizes, comparisons, judged_batch
+from harness.verdicts.machines import million_cost, request_ms
 from harness.verdicts.recommendation import last_run, memory_mb, pareto_front, recommend, size_mb
 from harness.verdicts.verdict import shortfalls, verdict
 
@@ -32,6 +33,9 @@ ANSWERS = (
 )  # fmt: skip
 """Columns copied from the answers."""
 
+COSTS = ["price_per_hour", "cost_per_million", "cost_per_million_low", "cost_per_million_high"]
+"""Columns that only tables with prices have."""
+
 COLUMNS = [
     *COMPARISON_KEY, "backend", "status", "verdict", "reasons", "recommended", "pareto", "in_last_run", "batch",
     "rounds", "launches", "launches_sd", "arms", "median_ms", "p90_bound_ms", "p95_bound_ms", "p99_bound_ms",
@@ -41,7 +45,7 @@ COLUMNS = [
     "agreement", "compared_with", "source_lost", "source_gained", "source_agreement", "largest_difference", "parted",
     "parted_at", "size_mb", "peak_rss_mb", "peak_vram_mb", "import_ms", "load_ms", "compile_ms", "first_answer_ms",
     "startup_ms", "break_even_requests", "seeds", "seed_low", "seed_high", "train_s", "threads", "cpu", "measurement",
-    "created", "commit", "error",
+    "created", "commit", "error", *COSTS,
 ]  # fmt: skip
 
 UNITY = Interval(1.0, 1.0, 1.0)
@@ -55,7 +59,7 @@ Cells = dict[str, Any]
 
 
 def tidy(results: Iterable[Result]) -> pd.DataFrame:
-    """Return one row per case and workload, with COLUMNS."""
+    """Return one row per case and workload, with COLUMNS but for COSTS."""
     results = list(results)
     speed.precompute_speedups(results)
     return to_frame([row for group in comparisons(results) for row in case_rows(group)])
@@ -63,11 +67,15 @@ def tidy(results: Iterable[Result]) -> pd.DataFrame:
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows of any number of comparisons as a table, in the order given."""
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.drop(columns=COSTS) if table[COSTS[0]].isna().all() else table
 
 
-def case_rows(group: list[Result]) -> Iterator[Row]:
-    """Yield one row per case and workload of a comparison; an unmeasured case has one row."""
+def case_rows(group: list[Result], price: float | None = None) -> Iterator[Row]:
+    """Yield one row per case and workload of a comparison; an unmeasured case has one row.
+
+    `price` is that of its machine for an hour.
+    """
     (recommended, _), front, newest, levels = (
         recommend(group),
         pareto_front(group),
@@ -82,7 +90,11 @@ def case_rows(group: list[Result]) -> Iterator[Row]:
         }
         tokens = result.answers.tokens if result.answers else ()
         rows = [
-            shared | _timing(result, series) | _generation(series, tokens) | _noise(levels, result, series)
+            shared
+            | _timing(result, series)
+            | _generation(series, tokens)
+            | _noise(levels, result, series)
+            | _cost(series, price)
             for series in result.series
         ]
         for cells in rows or [shared]:
@@ -221,6 +233,12 @@ def _timing(result: Result, series: Series) -> Cells:
 def _noise(levels: Mapping[tuple[str, int], Series], result: Result, series: Series) -> Cells:
     level = levels.get((result.measurement, series.workload.batch))
     return _interval("noise", speed.noise_floor(level)) if level else {}
+
+
+def _cost(series: Series, price: float | None) -> Cells:
+    if price is None:
+        return {}
+    return {COSTS[0]: price, **_interval(COSTS[1], million_cost(request_ms(series), price))}
 
 
 def _interval(name: str, interval: Interval) -> Cells:

@@ -5,6 +5,7 @@ import runpy
 from collections import Counter, defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import numpy as np
 import psutil
@@ -16,6 +17,7 @@ from harness.errors import WorkerError
 from harness.measure.client import machine_lock
 from harness.measure.rounds import WARM_UP_BLOCKS, measure
 from harness.measure.samples import Arm, Settings, WorkloadInputs
+from harness.measure.system import host
 from harness.pipeline.record import series_of
 from harness.util import locks
 from harness.util.console import Progress
@@ -262,6 +264,16 @@ def test_every_launch_has_fresh_workers(quiet):
         assert min(own.load_ns + own.first_ns + own.peak_rss_bytes) > 0
         assert [0] == own.compile_ns
     assert 3 == len({own.settings["pid"] for own in workers.values()})
+
+
+def test_windows_are_those_of_the_launches(quiet):
+    first, second = quiet[0].windows
+    assert {host()} == {first.host, second.host}
+    assert first.began < first.ended <= second.began < second.ended
+    times = [datetime.fromisoformat(time) for time in (first.began, first.ended, second.began, second.ended)]
+    assert {timedelta(0)} == {time.utcoffset() for time in times}
+    inside = (times[1] - times[0] + times[3] - times[2]).total_seconds()
+    assert inside > (sum(samples.spent_ns for samples in quiet[0].samples) + quiet[0].starting_ns) / 1e9
 
 
 def test_every_arm_answers_the_same_rows_in_every_round(quiet):

@@ -1,6 +1,8 @@
 """The machine's counters and the disturbances derived from them; counters that are missing are None."""
 
+import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections import namedtuple
@@ -314,3 +316,14 @@ def test_quiet_or_unknown_machine_gives_no_sentence():
 @pytest.mark.parametrize("disturbance", [QUIET, UNKNOWN], ids=["known", "unknown"])
 def test_disturbance_survives_a_file(disturbance):
     assert disturbance == msgspec.json.decode(msgspec.json.encode(disturbance), type=Disturbance)
+
+
+def test_host_is_named_without_its_name(monkeypatch):
+    system.host.cache_clear()
+    own = system.host()
+    assert re.fullmatch("[0-9a-f]{12}", own)
+    monkeypatch.setattr(system, "read_text", lambda path: "")  # not Linux
+    monkeypatch.setattr(system.platform, "node", lambda: "abacus")
+    system.host.cache_clear()
+    assert hashlib.sha256(b"abacus").hexdigest()[:12] == system.host() != own
+    system.host.cache_clear()

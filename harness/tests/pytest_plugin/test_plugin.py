@@ -337,6 +337,7 @@ def test_rounds_end_with_the_budget_and_a_note(named: tuple[Toy, Run]) -> None:
     for result in toy.results.values():
         assert [2, 2] == [len(series.own_ns) for series in result.series]
         assert all(1 <= len(launch) < 60 for launch in result.series[0].own_ns)
+        assert 2 == len(result.windows)
     assert re.search(r"^alone/bag: batch 1: .*cut short by the budget$", run.text, re.MULTILINE)
 
 

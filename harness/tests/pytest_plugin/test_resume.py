@@ -21,6 +21,7 @@ from harness.results import store
 from harness.results.schema import Failure, Finalist, Finals
 from harness.spec import Case, Gate, Model, Recipe, Task
 from harness.util import identity
+from harness.util.remote import Remote
 
 pytest_plugins = "pytester"
 
@@ -168,7 +169,7 @@ def test_options_that_shape_the_measurement_change_the_fingerprint(case, tmp_pat
 
 
 def test_places_do_not_change_the_fingerprint(case, tmp_path):
-    changes = [{}, {"artifacts": Path("/elsewhere")}, {"machine": "other"}]
+    changes = [{}, {"artifacts": Path("/elsewhere")}, {"machine": "other"}, {"remote": Remote("s3://bucket")}]
     assert 1 == len({fingerprint([case], tmp_path, **change) for change in changes})
 
 

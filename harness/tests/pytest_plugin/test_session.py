@@ -3,6 +3,7 @@
 import re
 from argparse import Namespace
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from harness.pytest_plugin.summary import status_reason
 from harness.results import store
 from harness.results.schema import Constraints, LabelRows
 from harness.spec import TRACKERS
+from harness.util.remote import Remote
 
 
 def defaults():
@@ -35,6 +37,22 @@ def defaults():
 
 def session(folder, arguments=(), **changed):
     return ShipSession.from_options(Namespace(**(defaults() | changed)), folder, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "url"),
+    [
+        ("kept", Path("kept"), None),
+        ("file:///shared/kept", Path("/shared/kept"), None),
+        ("s3://bucket/kept/", Path("/home/me/cache/shipbench"), "s3://bucket/kept"),
+    ],
+)
+def test_artifacts_lie_in_a_folder_and_checkpoints_perhaps_behind_a_url(tmp_path, monkeypatch, text, folder, url):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/me/cache")
+    ship = session(tmp_path, ship_artifacts=options.place(text))
+    assert (folder, url and Remote(url)) == (ship.artifacts_folder, ship.remote)
+    taken = ship.pipeline_options()
+    assert (folder, url and Remote(url)) == (taken.artifacts, taken.remote)
 
 
 def test_options_repeat_names_that_they_cannot_import():

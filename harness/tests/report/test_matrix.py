@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import factory
+import pandas as pd
 import pytest
 from html_reader import Reader
 
@@ -13,6 +14,7 @@ from harness.errors import HarnessError
 from harness.report import matrix
 from harness.results import store
 from harness.verdicts.machines import candidates
+from harness.verdicts.table import COSTS
 
 NOISE = 0.02
 
@@ -199,6 +201,20 @@ def test_tables_of_all_machines_begin_with_the_matrix(results, capsys):
     assert "- At batch 1, ship fast-3 on m7a: 0.019 [" in shared
     assert "- At batch 1, ship fast-2 on c7i: 0.024 [" in own
     assert 0 == report(capsys, results, "--check")[0]
+
+
+def test_table_has_the_costs_that_prices_give(results, capsys):
+    assert 0 == report(capsys, results)[0]
+    assert COSTS[0] not in pd.read_csv(results / "comparison.csv")
+    (results / matrix.PRICES).write_text("c7i = 0.36\nm7a = 7.2\n")
+    assert 0 == report(capsys, results)[0]
+    table = pd.read_csv(results / "comparison.csv").set_index(["machine", "backend", "batch"])
+    cost, low, high = table.loc[("c7i", "fast-2", 1), COSTS[1:]]
+    assert (0.05, True) == (pytest.approx(cost, rel=0.02), low < cost < high)
+    assert pytest.approx(0.1 / 16, rel=0.02) == table.loc[("c7i", "pytorch", 16), "cost_per_million"]
+    assert {0.36, 7.2} == set(table["price_per_hour"])
+    alone = pd.read_csv(results / "m7a/comparison.csv")
+    assert {7.2} == set(alone["price_per_hour"])
 
 
 def test_short_summary_says_what_to_choose(results, capsys):

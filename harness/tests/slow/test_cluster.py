@@ -1,5 +1,6 @@
 """Sessions over a real Ray cluster on this machine: two nodes, nodes that die, drivers that die."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import psutil
@@ -52,9 +54,9 @@ def start(toy: Toy, address: str, *options: str) -> subprocess.Popen[str]:
     )
 
 
-def finish(session: subprocess.Popen[str]) -> str:
+def finish(session: subprocess.Popen[str], timeout_s: float = 280) -> str:
     """Wait for the session's end and return what it printed."""
-    text, _ = session.communicate(timeout=280)
+    text, _ = session.communicate(timeout=timeout_s)
     return text
 
 
@@ -87,6 +89,33 @@ def test_both_tasks_are_measured_and_resumed(toy: Toy, nodes) -> None:
     assert "[1/2] left/bag on cpu, on " in text
     again = finish(start(toy, nodes.address, "--ship-resume"))
     assert "[1/2] left/bag on cpu, not measured again" in again
+
+
+def windows(folder: Path) -> dict[tuple[str, ...], str]:
+    """Return beginning, end and host of every launch on record → the task and the measurement that it belongs to."""
+    records = [(json.loads(path.read_text()), path.parent.name) for path in sorted(folder.rglob("*.json"))]
+    return {
+        (window["began"], window["ended"], window["host"]): f"{task} {record['measurement']}"
+        for record, task in records
+        for window in record["windows"]
+    }
+
+
+def test_no_two_launches_of_a_session_overlap(toy: Toy, nodes) -> None:
+    toy.copy("several.py", "passing.py", "own.py", "bag.py")
+    session = start(toy, nodes.address, "--ship-launches=2", "--ship-budget=0.4")
+    text = finish(session, 560)
+    assert 0 == session.returncode, text
+    launches = windows(toy.folder / "results")
+    ordered = sorted(launches)
+    for (began, ended, _), (following, _, _) in pairwise(ordered):
+        assert began < ended <= following
+    assert 1 == len({host for *_, host in ordered})
+    measured = [name for name, _ in groupby(launches[window] for window in ordered)]
+    assert 6 == len(measured) == len(set(measured))  # four comparisons and two finals, each in one piece
+    assert 12 == len(ordered)
+    tasks = [task for task, _ in groupby(name.split()[0] for name in measured)]
+    assert len(tasks) > 2  # two nodes were at work at once, and measured in turn
 
 
 def test_lost_node_is_replaced_and_the_result_says_so(toy: Toy, nodes) -> None:

@@ -12,16 +12,17 @@ from harness.measure.rounds import row_order
 from harness.report import documents
 from harness.results.schema import Seed
 from harness.verdicts.speed import flatten
-from harness.verdicts.table import COLUMNS, tidy
+from harness.verdicts.table import COLUMNS, COSTS, case_rows, tidy, to_frame
 from harness.verdicts.verdict import shortfalls
 
 
 def test_one_row_per_case_and_workload():
     table = tidy([result(), result("onnxruntime", 2.0), failed("onnxruntime-int8")])
-    assert COLUMNS == list(table.columns)
+    unpriced = [name for name in COLUMNS if name not in COSTS]
+    assert unpriced == list(table.columns)
     expected = [("pytorch", 1), ("pytorch", 16), ("onnxruntime", 1), ("onnxruntime", 16), ("onnxruntime-int8", None)]
     assert expected == [(row.backend, None if math.isnan(row.batch) else row.batch) for row in table.itertuples()]
-    assert (0, len(COLUMNS)) == tidy([]).shape
+    assert (0, len(unpriced)) == tidy([]).shape
 
 
 def test_columns_hold_plain_numbers_in_their_unit():
@@ -46,6 +47,20 @@ def test_throughput_counts_the_rows_of_a_batch():
     table = tidy([result()])
     rate = dict(zip(table["batch"], table["rows_per_s"], strict=True))
     assert pytest.approx(16, rel=1e-2) == rate[16] / rate[1]
+
+
+def test_cost_is_the_price_times_the_mean_time_of_a_million_rows():
+    one = result("onnxruntime", 2.0)
+    table = to_frame([*case_rows([one], 3.6), *case_rows([failed("onnxruntime-int8")], 3.6)])
+    first, last, missing = table.to_dict("records")
+    for row, series_ in ((first, one.series[0]), (last, one.series[1])):
+        ns = flatten(series_.own_ns)
+        hours = 1e6 * sum(ns) / len(ns) / row["batch"] / 3.6e12
+        assert pytest.approx(3.6 * hours) == row["cost_per_million"]
+        assert row["cost_per_million_low"] < row["cost_per_million"] < row["cost_per_million_high"]
+    assert 16 == last["batch"]
+    assert 3.6 == first["price_per_hour"]
+    assert math.isnan(missing["cost_per_million"])
 
 
 def test_recommended_and_pareto_mark_backends():
