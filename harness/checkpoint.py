@@ -173,8 +173,9 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     mismatched = sorted(key for key, *_ in loaded["mismatched_keys"] if counts(key))
     layers = {_layer(key, body) for key in model.state_dict()}
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
+    has_head = kind.auto_class != "AutoModel" and any(key.startswith(body) for key in model.state_dict())
     problems = []
-    if missing and (kind.auto_class == "AutoModel" or all(key.startswith(body) for key in missing)):
+    if missing and (not has_head or all(key.startswith(body) for key in missing)):
         problems.append(f"has no weights for {_some(missing)}, which config.json declares: save the model again")
     elif missing:
         others = sorted(loaded["unexpected_keys"])

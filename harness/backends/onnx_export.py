@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from harness import checkpoint
 from harness.contracts.backend import Python, Route
-from harness.contracts.kind import Arrays, Kind
+from harness.contracts.kind import Arrays, Kind, omit
 from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
 from harness.util.decoding import read_limits
@@ -184,7 +184,7 @@ def check_export(source: Path, out: Path, kind: Kind) -> None:
     if MASK in example and MASK not in [node.name for node in session.get_inputs()]:
         raise Unsupported(f"Optimum's graph takes no {MASK}, by which the model knows the padding of a batch")
     run = host_run(session)
-    for row in _single_rows(example):
+    for row in _single_rows(example, kind.shared):
         own, expected = run(row), reference(row)
         for name in own.keys() & expected.keys():
             tolerance = kind.tolerance.of(expected[name])
@@ -193,11 +193,12 @@ def check_export(source: Path, out: Path, kind: Kind) -> None:
                 raise Unsupported(f"Optimum's graph answers otherwise than the checkpoint: {name} by {distance:.2g}")
 
 
-def _single_rows(example: Arrays) -> Iterator[Arrays]:
-    """Yield each row of a batch without its padding."""
-    mask = example.get(MASK)
-    for row in range(len(next(iter(example.values())))):
-        alone = {name: array[row : row + 1] for name, array in example.items()}
+def _single_rows(example: Arrays, shared: Collection[str] = ()) -> Iterator[Arrays]:
+    """Yield each row of a batch without its padding, and with the arrays that all of them share."""
+    own = omit(example, shared)
+    mask = own.get(MASK)
+    for row in range(len(next(iter(own.values())))):
+        alone = {name: array[row : row + 1] for name, array in own.items()}
         if mask is not None:
             tokens = mask[row].astype(bool)
             used = tokens.reshape(-1, tokens.shape[-1]).any(axis=0)  # along the last axis, the length
@@ -205,7 +206,7 @@ def _single_rows(example: Arrays) -> Iterator[Arrays]:
                 name: np.compress(used, array, mask.ndim - 1) if array.shape[1 : mask.ndim] == tokens.shape else array
                 for name, array in alone.items()
             }
-        yield alone
+        yield {**example, **alone}
 
 
 def _export_native(source: Path, out: Path, kind: Kind) -> str:
@@ -275,7 +276,8 @@ def export_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, s
         if checkpoint.generates(model):
             raise Unsupported("Transformers' exporter splits a model that generates into parts that nothing here runs")
         example = _example_tensors(source)
-        shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
+        axes = dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO)
+        shapes = {name: {} if name in kind.shared else axes for name in example}
         with _refusals("OnnxExporter", model):
             export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
         save_program(export.program, out)
