@@ -1,4 +1,4 @@
-"""A fine-tuned model on disk, Transformers' or native: created, saved, loaded and run the same way.
+"""A fine-tuned model on disk, Transformers' or native: saved, loaded and run the same way.
 
 Layout: `model.safetensors`, the processor's files, `example.safetensors` (a batch of two real rows, for exporters
 that trace), and either `config.json` (Transformers) or `native.json` and `module.py` (native).
@@ -7,18 +7,17 @@ that trace), and either `config.json` (Transformers) or `native.json` and `modul
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.kind import UNTAUGHT, Arrays, Kind
-from harness.contracts.sources import Native, Scratch, Source
+from harness.contracts.kind import Arrays
+from harness.contracts.sources import Native, Source
 from harness.contracts.vetting import offline
-from harness.errors import HarnessError, brief_error
+from harness.errors import HarnessError, brief_error, name_some
 from harness.util import decoding
 from harness.util.forward import accepted_names, pick_logits
 from harness.util.identity import load_symbol
@@ -35,95 +34,6 @@ UNUSED = ("sklearn", "scipy")
 """Packages that Transformers needs only for assisted generation and for the losses of object detection. Importing them
 takes a worker 2.5 of the 6 s in which it starts.
 """
-ONE_NUMBER = ("LABEL_0",)
-"""Labels of a head that answers one number, as Transformers calls them."""
-OUTPUTS = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
-"""Settings of a config that change how a model answers, not what: exporters and losses look for outputs by name."""
-
-
-@offline()
-def create(
-    source: Source,
-    kind: Kind,
-    folder: Path,
-    pretrained: Path | None,
-    labels: tuple[str, ...],
-    processor: Any,
-    dropout: float | None = None,
-) -> torch.nn.Module:
-    """Return the model before training, with a new head for `labels`; `folder` is the suite's.
-
-    `dropout` replaces every probability of dropout in a pretrained model's config.
-    """
-    import transformers
-
-    if isinstance(source, Native):
-        path, name = source.locate(folder)
-        if kind.native_arguments is None:
-            raise HarnessError(f"{source}: {kind.name} takes no native modules; use a Package, a Hub or a Local")
-        return _create_native(path, name, kind.native_arguments(processor, len(labels) or 1))
-    if kind.label == "number":
-        labels = ONE_NUMBER
-    indices = {label: index for index, label in enumerate(labels)}
-    head: dict[str, Any] = {"id2label": dict(enumerate(labels)), "label2id": indices} if labels else {}
-    if labels:
-        head["problem_type"] = kind.problem_type  # never the former head's: it decides the loss
-    if kind.label == "mask":
-        head["semantic_loss_ignore_index"] = UNTAUGHT
-    auto = getattr(transformers, kind.auto_class)
-    if isinstance(source, Scratch):
-        settings = dict(source.config)
-        config = transformers.AutoConfig.for_model(settings.pop("model_type"), **(settings | head | OUTPUTS))
-        return auto.from_config(config)  # type: ignore[no-any-return]
-    assert pretrained is not None
-    settings = head if dropout is None else head | _dropouts(pretrained, dropout)
-    return _with_new_head(auto, pretrained, labels, settings) if labels else read_model(auto, pretrained, **settings)[0]
-
-
-def _dropouts(pretrained: Path, probability: float) -> dict[str, float]:
-    """Return the settings of a model's config that are probabilities of dropout, all set to `probability`."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(pretrained, trust_remote_code=False).to_dict()
-    names = [
-        name for name, value in config.items() if re.search("dropout|pdrop", name) and isinstance(value, float | int)
-    ]
-    if not names:
-        raise HarnessError(
-            f"{pretrained}: the recipe sets dropout={probability}, and its config.json has no dropout; leave it out"
-        )
-    return dict.fromkeys(names, probability)
-
-
-def _with_new_head(auto: Any, pretrained: Path, labels: tuple[str, ...], head: dict[str, Any]) -> torch.nn.Module:
-    """Return the pretrained body with a new head; its own head stays only if it has the very same labels."""
-    model, loaded = read_model(auto, pretrained, **head)
-    if loaded["missing_keys"] or loaded["mismatched_keys"] or tuple(read_labels(pretrained)) == labels:
-        return model  # type: ignore[no-any-return]
-    fresh = auto.from_config(model.config)
-    fresh.base_model.load_state_dict(model.base_model.state_dict())
-    return fresh  # type: ignore[no-any-return]
-
-
-@offline()
-def read_model(auto: Any, pretrained: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """Return a pretrained model in float32 and how its weights fitted; check them with `misfits`.
-
-    Pickles are read with `weights_only`, as tensors alone.
-    """
-    settings |= {"use_safetensors": not is_pickled(pretrained), "trust_remote_code": False, "dtype": "float32"}
-    settings |= OUTPUTS
-    return auto.from_pretrained(  # type: ignore[no-any-return]
-        pretrained, output_loading_info=True, ignore_mismatched_sizes=True, **settings
-    )
-
-
-def is_pickled(pretrained: Path) -> bool:
-    """Return True if Transformers reads pickled weights: it prefers its own files in safetensors, and reads no others.
-
-    A file of another name, an adapter's or an optimizer's for instance, is not the model's.
-    """
-    return not any((pretrained / name).is_file() for name in (WEIGHTS, f"{WEIGHTS}.index.json"))
 
 
 def read_json(file: Path) -> Any:
@@ -146,68 +56,6 @@ def read_labels(pretrained: Path) -> list[str]:
             f"{pretrained}: no usable config.json; save the model again: {brief_error(error)}"
         ) from error
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
-
-
-def load_as_is(kind: Kind, pretrained: Path) -> torch.nn.Module:
-    """Return the model with the head it was saved with; HarnessError if it has none for this kind."""
-    import transformers
-
-    model, loaded = read_model(getattr(transformers, kind.auto_class), pretrained)
-    if problems := misfits(kind, pretrained, model, loaded, as_is=True):
-        raise HarnessError("\n".join(problems))
-    return model  # type: ignore[no-any-return]
-
-
-def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *, as_is: bool) -> list[str]:
-    """Return how weights and config.json do not fit each other, where Transformers would draw weights at random.
-
-    A model that gets a new head needs its body alone.
-    """
-    body = f"{model.base_model_prefix}."
-
-    def counts(key: str) -> bool:
-        in_body = key.startswith(body) or kind.auto_class == "AutoModel"
-        return not key.startswith(kind.optional_weights) if as_is else in_body and ".pooler." not in key
-
-    missing = sorted(filter(counts, loaded["missing_keys"]))
-    mismatched = sorted(key for key, *_ in loaded["mismatched_keys"] if counts(key))
-    layers = {_layer(key, body) for key in model.state_dict()}
-    surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
-    problems = []
-    if missing and (kind.auto_class == "AutoModel" or all(key.startswith(body) for key in missing)):
-        problems.append(f"has no weights for {_some(missing)}, which config.json declares: save the model again")
-    elif missing:
-        others = sorted(loaded["unexpected_keys"])
-        named = f", but for {_some(others)}" if others and any(key.startswith(body) for key in missing) else ""
-        problems.append(
-            f"has no weights for {_some(missing)}{named}, whose names are not this model's: save it again with "
-            "save_pretrained"
-            if named
-            else f"has no weights for {_some(missing)}: it is not a finished model for {kind.name}; "
-            "train a head for it with Model(recipe=Recipe(epochs=3))"
-        )
-    if mismatched:
-        shape = tuple(model.state_dict()[mismatched[0]].shape)
-        problems.append(
-            f"has weights of another shape than config.json declares for {_some(mismatched)} (declared: {shape}); "
-            "correct config.json, or save the model again"
-        )
-    if surplus:
-        problems.append(
-            f"has weights of more layers than config.json declares, for example {_some(surplus)}; correct its number "
-            "of layers"
-        )
-    return [f"{pretrained} {problem}" for problem in problems]
-
-
-def _layer(key: str, body: str) -> str:
-    """Return a numbered weight's name without the number; else something that no other weight is called."""
-    name, numbers = re.subn(r"\.\d+\.", ".#.", key.removeprefix(body))
-    return name if numbers else key
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def save(model: torch.nn.Module, source: Source, folder: Path, out: Path, processor: Any, example: Arrays) -> None:
@@ -235,7 +83,7 @@ def load(folder: Path) -> torch.nn.Module:
         from safetensors.torch import load_model
 
         declared = json.loads((folder / NATIVE).read_text())
-        model = _create_native(folder / MODULE, declared["class"], declared["arguments"])
+        model = create_native(folder / MODULE, declared["class"], declared["arguments"])
         load_model(model, str(folder / WEIGHTS))
         if declared.get("logits"):
             model.register_forward_hook(pick_logits)
@@ -300,22 +148,22 @@ def make_run(model: Any, device: str, dtype: torch.dtype | None = None) -> Calla
                 for name, array in arrays.items()
                 if accepted is None or name in accepted
             }
-            if dtype is not None:
-                inputs = {
-                    name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()
-                }
-            output = call(**inputs)
+            output = call(**(inputs if dtype is None else _cast(inputs, dtype)))
             if isinstance(output, torch.Tensor):
                 output = {"sequences" if call is not model else "logits": output}
             if dtype is not None:
-                output = {
-                    name: value.float() if value.is_floating_point() else value
-                    for name, value in output.items()
-                    if isinstance(value, torch.Tensor)
-                }
+                output = _cast(output, torch.float32)
         return {name: value.cpu().numpy() for name, value in output.items() if isinstance(value, torch.Tensor)}
 
     return run
+
+
+def _cast(values: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the tensors among the values, those of floats in this type."""
+    import torch
+
+    tensors = {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def _make_writer(model: Any, device: str) -> Callable[[Arrays], Arrays]:
@@ -345,23 +193,8 @@ def generates(model: Any) -> bool:
     return model.config.is_encoder_decoder or model.generation_config.max_new_tokens is not None
 
 
-def state_length(model: Any, tokenizer: Any, new_tokens: int | None) -> None:
-    """Have a model write `new_tokens` tokens; a decoder by greedy search, whatever else its own settings say.
-
-    A decoder of which no number is stated writes nothing: it is read, as any other model.
-    """
-    from transformers import GenerationConfig
-
-    own = model.generation_config
-    if not model.config.is_encoder_decoder:
-        end = tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
-        tokens = {"bos_token_id": own.bos_token_id, "eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}
-        model.generation_config = GenerationConfig(**tokens, max_new_tokens=new_tokens)
-    elif new_tokens is not None:
-        own.max_new_tokens = new_tokens
-
-
-def _create_native(path: Path, name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+def create_native(path: Path, name: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    """Return what a file's class or function makes of these arguments, a Keras model as a module of torch."""
     import torch
 
     try:
@@ -375,8 +208,8 @@ def _create_native(path: Path, name: str, arguments: dict[str, Any]) -> torch.nn
         raise HarnessError(f"{path}: {name} is no torch.nn.Module, nor a keras.Model on PyTorch; derive it from one")
     if lazy := [key for key, value in model.named_parameters() if torch.nn.parameter.is_lazy(value)]:
         raise HarnessError(
-            f"{path}: {name} has {_some(lazy)} without a shape, of a lazy layer; give the layer its size, as in Linear "
-            "instead of LazyLinear"
+            f"{path}: {name} has {name_some(lazy)} without a shape, of a lazy layer; give the layer its size, as in "
+            "Linear instead of LazyLinear"
         )
     model.shipbench_arguments = arguments  # type: ignore[assignment]  # from which `load` creates it again
     return model

@@ -1,6 +1,7 @@
 """Errors, one class for each way a caller may react."""
 
 import re
+from collections.abc import Sequence
 
 NOT_DECIDED = 7
 """Exit status, beside pytest's own 0 to 5, of a run that broke no gate and left a case undecided."""
@@ -52,6 +53,11 @@ def brief_error(error: BaseException) -> str:
     if lines[1].partition(": ")[2] in lines[0]:
         del lines[1]
     return "; caused by ".join(line if len(line) <= BRIEF else f"{line[:BRIEF]} …" for line in lines)
+
+
+def name_some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names as part of a sentence, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _root(error: BaseException) -> BaseException:

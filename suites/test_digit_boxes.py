@@ -10,47 +10,31 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_digits import scans
+from scans import canvases, scikit_digits
 
-from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
+from harness import Gate, Model, Recipe, Scratch, Task, cases
 
 pytest.importorskip("pycocotools", reason='needs pycocotools: pip install -e ".[full]"')
 pytestmark = pytest.mark.full
 
-CANVASES, SIDE, SCALE = 1_500, 64, 2
-INK = 32
-"""Grey value from which a pixel belongs to a digit."""
+SIDE = 64
 
 
-def canvases(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield one row a canvas: one to three digits that do not overlap, each with the box around its ink."""
-    digits = [row["image"].repeat(SCALE, 0).repeat(SCALE, 1) for row in scans(file)]
-    rng = np.random.default_rng(0)
-    for _ in range(CANVASES):
-        canvas = np.zeros((SIDE, SIDE), np.uint8)
-        objects: dict[str, list[Any]] = {"bbox": [], "category": []}
-        for _ in range(rng.integers(1, 4)):
-            image = digits[rng.integers(len(digits))]
-            y, x = rng.integers(0, SIDE - len(image), 2)
-            place = canvas[y : y + len(image), x : x + len(image)]
-            if not place.any():
-                place[:] = image
-                rows, columns = np.nonzero(image >= INK)
-                corner = [x + columns.min(), y + rows.min(), x + columns.max() + 1, y + rows.max() + 1]
-                objects["bbox"].append([int(number) for number in corner])
-                objects["category"].append("digit")
-        yield {"image": canvas, "objects": objects}
+def rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield one row a canvas: each digit with the box around its ink."""
+    for canvas, digits in canvases(file, SIDE, margin=1):
+        boxes = []
+        for digit in digits:
+            y, x = np.nonzero(digit.ink)
+            corner = digit.x + x.min(), digit.y + y.min(), digit.x + x.max() + 1, digit.y + y.max() + 1
+            boxes.append([int(number) for number in corner])
+        yield {"image": canvas, "objects": {"bbox": boxes, "category": ["digit"] * len(boxes)}}
 
 
 TASK = Task(
     name="digit-boxes",
     kind="object-detection",
-    dataset=Package(
-        "scikit-learn",
-        "sklearn/datasets/data/digits.csv.gz",
-        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
-        read=canvases,
-    ),
+    dataset=scikit_digits(rows),
     inputs=("image",),
     label="objects",
     metric="map",

@@ -9,42 +9,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_digits import scans
+from scans import canvases, scikit_digits
 
-from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
+from harness import Gate, Model, Recipe, Scratch, Task, cases
 
 pytestmark = pytest.mark.full
 
-CANVASES, SIDE, SCALE = 1_500, 32, 2
-INK = 32
-"""Grey value from which a pixel belongs to a digit."""
+SIDE = 32
 
 
-def canvases(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield one row a canvas: one to three digits that do not overlap, and for each pixel 0, or its digit plus 1."""
-    digits = [(row["image"].repeat(SCALE, 0).repeat(SCALE, 1), int(row["digit"])) for row in scans(file)]
-    rng = np.random.default_rng(0)
-    for _ in range(CANVASES):
-        canvas, mask = np.zeros((2, SIDE, SIDE), np.uint8)
-        for _ in range(rng.integers(1, 4)):
-            image, digit = digits[rng.integers(len(digits))]
-            y, x = rng.integers(0, SIDE - len(image) + 1, 2)
-            place = np.s_[y : y + len(image), x : x + len(image)]
-            if not canvas[place].any():
-                canvas[place] = image
-                mask[place] = (image >= INK) * (digit + 1)
+def rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield one row a canvas: for each pixel 0, or the digit that it belongs to plus 1."""
+    for canvas, digits in canvases(file, SIDE):
+        mask = np.zeros_like(canvas)
+        for digit, y, x, ink in digits:
+            mask[y : y + len(ink), x : x + len(ink)] = ink * (digit + 1)
         yield {"image": canvas, "mask": mask}
 
 
 TASK = Task(
     name="digit-masks",
     kind="semantic-segmentation",
-    dataset=Package(
-        "scikit-learn",
-        "sklearn/datasets/data/digits.csv.gz",
-        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
-        read=canvases,
-    ),
+    dataset=scikit_digits(rows),
     inputs=("image",),
     label="mask",
     metric="mean-iou",

@@ -1,30 +1,14 @@
 """scikit-learn's digits: which digit is on the 8 x 8 scan?"""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pytest
+from scans import scans, scikit_digits
 
-from harness import Gate, Model, Package, Recipe, Scratch, Task, cases
-
-
-def scans(file: Path) -> Iterator[dict[str, Any]]:
-    """Yield one row a line: 64 grey values from 0 to 16, then the digit."""
-    for line in np.loadtxt(file, delimiter=",", dtype=np.int64):
-        yield {"image": (line[:64].reshape(8, 8) * 255 // 16).astype(np.uint8), "digit": str(line[64])}
-
+from harness import Gate, Model, Recipe, Scratch, Task, cases
 
 TASK = Task(
     name="digits",
     kind="image-classification",
-    dataset=Package(
-        "scikit-learn",
-        "sklearn/datasets/data/digits.csv.gz",
-        sha256="09f66e6debdee2cd2b5ae59e0d6abbb73fc2b0e0185d2e1957e9ebb51e23aa22",
-        read=scans,
-    ),
+    dataset=scikit_digits(scans),
     inputs=("image",),
     label="digit",
     metric="accuracy",

@@ -1,12 +1,11 @@
-"""Int8 forms of an ONNX graph: dynamic, of the optimised graph, calibrated, and guarded."""
+"""Int8 forms of an ONNX graph: dynamic, of the optimised graph, and calibrated."""
 
 from __future__ import annotations
 
 import platform
 import re
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -14,58 +13,38 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from harness.backends import onnx_rewrites
-from harness.backends.onnx_export import (
-    FILE,
-    copy_settings,
-    host_run,
-    input_selector,
-    is_generating,
-    save_program,
-    transformers_name,
-)
+from harness.backends.onnx_export import save_program, transformers_name
+from harness.backends.onnx_graphs import FILE, copy_settings, input_selector, is_generating
 from harness.contracts.backend import Calibration, single_rows
-from harness.contracts.kind import Arrays, Kind
+from harness.contracts.kind import Kind
 from harness.errors import Unsupported
 from harness.util.console import quiet
 from harness.util.machine import cpu_flags
 
 INTEGER = re.compile("Integer|NBits|Quantize|QAttention|QEmbed|QLinear|QGemm")
 """Operators that only a quantised graph has."""
-
 CALIBRATED = ("MatMul", "Gemm", "Conv")
 """Operators with weights. Elsewhere int8 costs accuracy and saves no time: MiniLM changed 6 of 200 answers on BBC
 articles with all operators calibrated, and 2 with these."""
-
-LAYERS = ("MatMul", "Gemm", "Conv", "Gather", "LSTM", "GRU")
-"""Operators with weights that dynamic quantisation turns into int8."""
-
 DYNAMIC = ("Conv", "MatMul", "Attention", "LSTM", "Gather", "Transpose", "EmbedLayerNormalization")
 """Operators that dynamic quantisation turns into int8."""
-
 VNNI = frozenset(("avx512_vnni", "avx512vnni", "avx_vnni", "amx_int8"))
 """CPU flags of instructions that add products of bytes in 32 bits."""
-
 BRANCHES = ("If", "Loop", "Scan", "SequenceMap")
 """Operators with graphs of their own."""
-
 BLOCK = 32
 """Weights in 4 bits that share a scale."""
-
-RANKING_ROWS = 32
-"""Validation rows by which layers are ranked; the decision uses all of them."""
 
 
 def quantise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
     """Quantise the plain export dynamically: Optimum's quantiser does not know the nodes of the optimised graph."""
     with quiet():
         for file in sorted(source.glob("*.onnx")):
-            with _constants_folded(file, out) as graph:
-                _quantise_dynamic(graph, out)
+            with constants_folded(file, out) as graph:
+                quantise_dynamic(graph, out)
     copy_settings(source, out)
-    return _describe("quantize_dynamic", out)
+    return describe("quantize_dynamic", out)
 
 
 def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -86,7 +65,7 @@ def quantise_optimised(source: Path, out: Path, kind: Kind) -> dict[str, str]:
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     copy_settings(source, out)
-    return _describe("quantize_dynamic", out) | {"rewrites": onnx_rewrites.describe(done)}
+    return describe("quantize_dynamic", out) | {"rewrites": onnx_rewrites.describe(done)}
 
 
 def quantise_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -137,7 +116,7 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
     rows = single_rows(calibration.calibration)
     names = [value.name for value in onnx.load(source / FILE, load_external_data=False).graph.input]
     inputs = map(input_selector(names), rows)
-    with quiet(), _constants_folded(source / FILE, out) as graph:
+    with quiet(), constants_folded(source / FILE, out) as graph:
         quantize_static(
             str(graph),
             str(out / FILE),
@@ -149,88 +128,10 @@ def _quantise_static(source: Path, out: Path, calibration: Calibration, method: 
             calibrate_method=CalibrationMethod[method],
             extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},
         )
-    return _describe(f"quantize_static {method}, QDQ,", out) | {"calibration_rows": str(len(rows))}
+    return describe(f"quantize_static {method}, QDQ,", out) | {"calibration_rows": str(len(rows))}
 
 
-def guard(source: Path, out: Path, kind: Kind, calibration: Calibration) -> dict[str, str]:
-    """Quantise dynamically, and keep just enough layers in float for the drop on validation rows to pass the gate.
-
-    Layers are ranked by the mean squared change of the outputs when only that layer is int8. The worst 1, 2, 4, … stay
-    in float until the drop is within the gate; bisection then finds the smallest number that suffices. Unsupported
-    where the suite declares no gate, and where not even float in every ranked layer suffices.
-    """
-    check_single_graph(source)
-    if calibration.max_drop is None:
-        raise Unsupported("no gate sets max_drop; pass cases() a mapping of models to gates")
-    rows = single_rows(calibration.validation)
-    float_score = calibration.score(_outputs(source / FILE, rows))
-    min_score = float_score - calibration.max_drop
-    with quiet(), _constants_folded(source / FILE, out) as graph:
-
-        def fails(floats: Sequence[str]) -> bool:
-            return not calibration.score(_quantised_outputs(graph, floats, rows)) >= min_score  # a NaN fails
-
-        ranked = _rank_layers(graph, rows[:RANKING_ROWS]) if fails(()) else []
-        floats = ranked[: fewest(fails, ranked)]
-        _quantise_dynamic(graph, out, floats)
-    score = calibration.score(_outputs(out / FILE, rows))
-    return _describe("quantize_dynamic", out) | {
-        "guards": "onnxruntime-int8",
-        "float_layers": ", ".join(sorted(floats)) or "none",
-        "validation": f"drops {float_score - score:.4f} against float, {len(rows)} rows",
-    }
-
-
-def fewest(fails: Callable[[Sequence[str]], bool], ranked: Sequence[str]) -> int:
-    """Return how many of the first `ranked` layers must stay in float; Unsupported if all of them do not suffice.
-
-    `fails(floats)` says whether int8 drops too much with these layers in float.
-    """
-
-    def suffices(count: int) -> bool:
-        return not fails(ranked[:count])
-
-    if not ranked:
-        return 0
-    doublings = {min(2**power, len(ranked)) for power in range(len(ranked).bit_length() + 1)}
-    enough = next(filter(suffices, sorted(doublings)), None)
-    if enough is None:
-        raise Unsupported("int8 drops more than the gate allows on validation rows, whichever layers stay in float")
-    return bisect_left(range(enough), True, lo=enough // 2 + 1, key=suffices)
-
-
-def _rank_layers(graph: Path, rows: Sequence[Arrays]) -> list[str]:
-    """Return the names of layers, first the one whose int8 form alone changes the outputs most."""
-    import onnx
-
-    model = onnx.load(graph, load_external_data=False)
-    weights = {weight.name for weight in model.graph.initializer}
-    layers = [node.name for node in model.graph.node if node.op_type in LAYERS and weights & set(node.input)]
-    expected = _outputs(graph, rows)
-
-    def change(layer: str) -> float:
-        """Return the mean squared difference over all outputs; infinite if one is not finite."""
-        outputs = _quantised_outputs(graph, [name for name in layers if name != layer], rows)
-        pairs = [(own[name], reference[name]) for own, reference in zip(outputs, expected, strict=True) for name in own]
-        mean = np.mean([((own - reference) ** 2).mean() for own, reference in pairs])
-        return float(mean) if np.isfinite(mean) else np.inf
-
-    return sorted(layers, key=change, reverse=True)
-
-
-def _quantised_outputs(graph: Path, floats: Sequence[str], rows: Sequence[Arrays]) -> list[Arrays]:
-    with TemporaryDirectory(dir=graph.parent) as scratch:
-        _quantise_dynamic(graph, Path(scratch), floats)
-        return _outputs(Path(scratch) / graph.name, rows)
-
-
-def _outputs(graph: Path, rows: Sequence[Arrays]) -> list[Arrays]:
-    import onnxruntime
-
-    return list(map(host_run(onnxruntime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])), rows))
-
-
-def _quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> None:
+def quantise_dynamic(graph: Path, out: Path, floats: Collection[str] = ()) -> None:
     """Write the graph's dynamic int8 form to `out`; nodes named in `floats` stay in float.
 
     Products of activations are int8 too, as in attention, and branches are entered, as in Optimum's presets.
@@ -271,7 +172,7 @@ def weight_format() -> tuple[str, bool]:
     return "QInt8", x86 and not cpu_flags() & VNNI
 
 
-def _describe(method: str, out: Path) -> dict[str, str]:
+def describe(method: str, out: Path) -> dict[str, str]:
     """Return the settings to record: how the graphs in a folder were quantised, and what is quantised in them."""
     name, reduced = weight_format()
     weights = f"{name} per channel{' in 7 bits, for a CPU without VNNI' if reduced else ''}"
@@ -286,7 +187,7 @@ def check_single_graph(source: Path) -> None:
 
 
 @contextmanager
-def _constants_folded(file: Path, out: Path) -> Iterator[Path]:
+def constants_folded(file: Path, out: Path) -> Iterator[Path]:
     """Yield the graph with constants folded: the quantiser skips weights that a graph computes, such as an LSTM's."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends.onnx_export import copy_settings
+from harness.backends.onnx_graphs import copy_settings
 from harness.contracts.kind import Kind
 from harness.errors import Unsupported
 

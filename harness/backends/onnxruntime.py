@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from harness import checkpoint
-from harness.backends import onnx_export, onnx_rewrites
+from harness.backends import onnx_export, onnx_optimum, onnx_rewrites
 from harness.backends import onnx_quantization as int8
 from harness.backends.onnx_decoding import make_writer
-from harness.contracts.backend import PROFILE, Backend, Device, Option, Python, Session, Target
+from harness.backends.onnx_graphs import ENCODER, FILE, copy_settings, host_run, input_selector, is_generating
+from harness.backends.onnx_guard import guard
+from harness.contracts.backend import PROFILE, Backend, Device, Option, Python, Route, Session, Target
 from harness.contracts.kind import Arrays, Kind
+from harness.errors import Unsupported
 from harness.util.console import quiet
 from harness.util.decoding import Limits, read_limits
 from harness.util.machine import versions
@@ -75,10 +78,10 @@ def load_on(providers: list[Provider], artifact: Path, target: Target) -> Sessio
     if target.device == "cuda":
         onnxruntime.preload_dlls()
     options = _session_options(target)
-    if (artifact / onnx_export.ENCODER).exists():
+    if (artifact / ENCODER).exists():
         run, session = _load_generating(artifact, options, providers[0], target)
     else:
-        session = onnxruntime.InferenceSession(str(artifact / onnx_export.FILE), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(artifact / FILE), options, providers=providers)
         run = _runner(session, target.device, read_limits(artifact))
     device = "cuda" if session.get_providers()[0].startswith(("CUDA", "Tensorrt")) else "cpu"
     operators = partial(_profiled, session) if PROFILE in target.options else None
@@ -89,7 +92,7 @@ def _runner(session: Any, device: Device, limits: Limits | None) -> Callable[[Ar
     """Return a function from a batch to its answer: the graph's outputs, or what a decoder writes within `limits`."""
     if limits is not None:
         return make_writer(session, device, limits)
-    return onnx_export.host_run(session) if device == "cpu" else bound_run(session, device)
+    return host_run(session) if device == "cpu" else bound_run(session, device)
 
 
 def _session_options(target: Target) -> Any:
@@ -172,7 +175,7 @@ def bound_run(session: Any, device: str) -> Callable[[Arrays], Arrays]:
     """
     import onnxruntime
 
-    select = onnx_export.input_selector([node.name for node in session.get_inputs()])
+    select = input_selector([node.name for node in session.get_inputs()])
     outputs = [node.name for node in session.get_outputs()]
 
     def run(arrays: Arrays) -> Arrays:
@@ -198,7 +201,7 @@ def _load_generating(
     torch.set_num_threads(target.threads)
     name, settings = provider
     with quiet():
-        model = onnx_export.writer_class(artifact).from_pretrained(
+        model = onnx_optimum.writer_class(artifact).from_pretrained(
             artifact,
             session_options=options,
             provider=name,
@@ -207,6 +210,26 @@ def _load_generating(
             local_files_only=True,
         )
     return checkpoint.make_run(model, target.device), model.decoder.session
+
+
+def exporters(source: Path) -> tuple[Route, ...]:
+    """Return the ways to export a checkpoint: torch's for a native module, else Optimum's, else Transformers' own."""
+    if checkpoint.is_native(source):
+        return (Route(onnx_export.export_native),)
+    by_optimum = Route(onnx_optimum.export_with_optimum, onnx_optimum.OPTIMUM, onnx_optimum.check_export)
+    return by_optimum, Route(onnx_export.export_with_transformers)
+
+
+def optimisers(source: Path) -> tuple[Route, ...]:
+    """Return the way to fuse a float export: that of the library that exported it."""
+    import onnx
+
+    if not (source / "config.json").exists():
+        raise Unsupported("ORTOptimizer chooses fusions by Transformers model type; a native module has none")
+    by_transformers = not is_generating(source) and (
+        onnx.load(source / FILE, load_external_data=False).producer_name == onnx_export.PRODUCER
+    )
+    return (Route(onnx_export.fuse) if by_transformers else Route(onnx_optimum.optimise, onnx_optimum.OPTIMUM),)
 
 
 def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
@@ -221,7 +244,7 @@ def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
             graph = convert_float_to_float16(onnx.load(file), keep_io_types=True)
         onnx.save(graph, out / file.name)
         formats.update(onnx.TensorProto.DataType.Name(weight.data_type).lower() for weight in graph.graph.initializer)
-    onnx_export.copy_settings(source, out)
+    copy_settings(source, out)
     weights = ", ".join(f"{name} {count}" for name, count in sorted(formats.items()))
     return {"converter": f"onnxruntime.transformers.float16, onnxruntime {onnxruntime.__version__}", "weights": weights}
 
@@ -229,17 +252,17 @@ def halve(source: Path, out: Path, kind: Kind) -> dict[str, str]:
 _RUNTIME = Backend(
     name="onnxruntime",
     imports=("onnxruntime",),
-    generates_in=onnx_export.OPTIMUM,
+    generates_in=onnx_optimum.OPTIMUM,
     load=load,
     unavailable=unavailable,
     choices=CHOICES,
 )
 
-ONNXRUNTIME = replace(_RUNTIME, routes=onnx_export.exporters)
+ONNXRUNTIME = replace(_RUNTIME, routes=exporters)
 
 _DERIVED = replace(_RUNTIME, source=ONNXRUNTIME)
 
-ONNXRUNTIME_O2 = replace(_DERIVED, name="onnxruntime-o2", routes=onnx_export.optimisers)
+ONNXRUNTIME_O2 = replace(_DERIVED, name="onnxruntime-o2", routes=optimisers)
 
 ONNXRUNTIME_REWRITTEN = replace(
     _DERIVED,
@@ -262,7 +285,7 @@ ONNXRUNTIME_INT8_STATIC = replace(_INT8, name="onnxruntime-int8-static", calibra
 
 ONNXRUNTIME_INT8_PERCENTILE = replace(_INT8, name="onnxruntime-int8-percentile", calibrate=int8.calibrate_by_percentile)
 
-ONNXRUNTIME_INT8_GUARDED = replace(_INT8, name="onnxruntime-int8-guarded", calibrate=int8.guard)
+ONNXRUNTIME_INT8_GUARDED = replace(_INT8, name="onnxruntime-int8-guarded", calibrate=guard)
 
 # On the CPU every node would cast float16 to float32 and back.
 ONNXRUNTIME_FP16 = replace(_DERIVED, name="onnxruntime-fp16", build=halve, lossy=True, devices=("cuda",))

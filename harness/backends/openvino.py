@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.backends.onnx_export import FILE, input_selector, is_generating
+from harness.backends.onnx_graphs import FILE, input_selector, is_generating
 from harness.backends.onnx_quantization import check_single_graph, weight_format
 from harness.backends.onnxruntime import ONNXRUNTIME
 from harness.backends.pytorch import cpu_lacks_bfloat16

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.backends import onnxruntime
-from harness.backends.onnx_export import is_generating
+from harness.backends.onnx_graphs import is_generating
 from harness.contracts.backend import Backend, Device, Session, Target
 from harness.contracts.kind import Arrays, Kind
 from harness.errors import Unsupported

@@ -67,7 +67,7 @@ def declare_setup(parser: ArgumentParser) -> None:
 
 def run_setup(options: Namespace) -> int:
     """Install the overlay in which Optimum runs, unless it is there; print what it holds and where."""
-    from harness.backends.onnx_export import OPTIMUM
+    from harness.backends.onnx_optimum import OPTIMUM
     from harness.environments.interpreters import describe_interpreter, resolve_environment
     from harness.util.console import Progress
     from harness.util.store import Store

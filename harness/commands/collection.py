@@ -16,7 +16,8 @@ from harness.backends.variants import unavailable_reason
 from harness.errors import HarnessError
 from harness.pipeline.state import Options
 from harness.pytest_plugin import options as pytest_options
-from harness.pytest_plugin.hooks import case_of, session_of
+from harness.pytest_plugin.hooks import session_of
+from harness.pytest_plugin.items import cases_of
 from harness.pytest_plugin.preflight import check_cases
 from harness.spec import Case
 from harness.util.console import Progress
@@ -40,7 +41,7 @@ class Collection:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Keep the cases that -k and the options leave."""
-        self.cases = [(case, item.path.parent) for item in session.items if (case := case_of(item)) is not None]
+        self.cases = [(case, item.path.parent) for item, case in cases_of(session.items).items()]
         if self.cases:
             self.artifacts = session_of(session.config).artifacts_folder
 

@@ -18,7 +18,7 @@ from harness.backends import PYTORCH
 from harness.commands.collection import stderr_progress
 from harness.contracts.kind import Kind
 from harness.contracts.sources import Folder, Hub, Local, Native
-from harness.data import hub, inspection, layout, reading, splits
+from harness.data import hub, inspection, layout, sources, splits
 from harness.errors import HarnessError
 from harness.evaluation.score import unseen_change
 from harness.kinds import KINDS
@@ -120,7 +120,7 @@ def _draft(options: Namespace, name: str, folder: Path, why: list[str]) -> Case:
     inputs, label = tuple(options.inputs), options.label
     names = (*inputs, *(label if isinstance(label, tuple) else (label,))) if inputs and label else ()
     columns = inspection.read_columns(dataset, folder, names, label)
-    pretrained = reading.pretrained(source, folder)
+    pretrained = sources.pretrained(source, folder)
     own, config, kinds = heads(pretrained) if pretrained else ([], None, [])
     kind = KINDS[options.kind] if options.kind else _guess_kind(options, config, kinds, columns, why)
     epochs = options.epochs

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data import layout
 from harness.data.images import IMAGES
 from harness.errors import HarnessError
-from harness.kinds.image_classification import picture_size
+from harness.kinds.pictures import picture_size
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.media import Medium, examined, row_name
 from harness.errors import HarnessError, brief_error
-from harness.kinds.image_classification import (
+from harness.kinds.pictures import (
     DEEP,
     GREY,
     Picture,

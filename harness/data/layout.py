@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, name_some
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".ndjson")
 PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
@@ -153,5 +153,4 @@ def _check_shards(path: Path, split: str, files: Sequence[PurePath]) -> None:
 
 def _count(names: Sequence[str], noun: str) -> str:
     """Return the number of names, and the first three."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({', '.join(names[:3])}{more})"
+    return f"{len(names):,} {noun}{'s' if len(names) != 1 else ''} ({name_some(names)})"

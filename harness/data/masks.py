@@ -17,7 +17,7 @@ from harness.data import layout
 from harness.data.images import IMAGES, undecoded
 from harness.data.media import row_name
 from harness.errors import HarnessError
-from harness.kinds.image_classification import picture_size
+from harness.kinds.pictures import picture_size
 
 if TYPE_CHECKING:
     from datasets import Dataset

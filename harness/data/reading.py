@@ -1,4 +1,4 @@
-"""Read the rows of a task from their source, and locate pretrained checkpoints.
+"""Read the rows of a task from their source.
 
 Rows come as one table per split of the source, with the task's columns only; a single file is the split `train`.
 """
@@ -6,65 +6,26 @@ Rows come as one table per split of the source, with the task's columns only; a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.sources import Folder, Hub, Local, Native, Package, Scratch
-from harness.contracts.vetting import vet
-from harness.data import audio, boxes, coco, conversion, hub, images, layout, masks, media, tables
+from harness.contracts.sources import Folder, Hub, Package
+from harness.data import audio, boxes, coco, hub, hub_files, images, layout, masks, media, tables
+from harness.data.columns import check_columns, select_columns
 from harness.data.delimited import Dialect
+from harness.data.sources import locate
 from harness.data.tables import Table
 from harness.errors import HarnessError, brief_error
-from harness.util.identity import tree_sha256
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from harness.contracts.sources import Source
     from harness.spec import Task
 
 MEDIA = {"audio": audio.RECORDINGS, "image": images.IMAGES}
 """A kind's `media` → the files that it reads; one that is not decided yet is "any"."""
 SPLITS = ("train", "validation", "test")
-FLAGS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
-
-
-def pretrained(source: Source, folder: Path) -> Path | None:
-    """Return the verified and vetted folder of a model for a suite in `folder`; None for random weights."""
-    match source:
-        case Package():
-            path = conversion.convert(locate(source), source.sha256)
-        case Hub():
-            path = hub.fetch(source, "model")
-        case Local():
-            return source.locate(folder)
-        case Native() | Scratch():
-            return None
-    vet(path, pinned=True)
-    return path
-
-
-def locate(package: Package) -> Path:
-    """Return the path of a package's files; HarnessError if they are missing or have another hash."""
-    name = package.distribution
-    try:
-        path = Path(str(metadata.distribution(name).locate_file(package.path)))
-    except metadata.PackageNotFoundError:
-        raise HarnessError(f"the package {name} is not installed; run: python -m pip install {name}") from None
-    if not path.exists():
-        raise HarnessError(
-            f"{name}: the installed version has no {package.path}; install the one that has, or correct the path"
-        )
-    digest = tree_sha256(path)
-    if digest != package.sha256:
-        raise HarnessError(
-            f"{name}: {package.path} has sha256 {digest}, the suite pins {package.sha256}; "
-            "install the version the suite was written for, or pin the new hash"
-        )
-    return path
 
 
 def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[str]]:
@@ -75,7 +36,7 @@ def read(task: Task, folder: Path) -> tuple[dict[str, Dataset], list[str], list[
     try:
         parts, notes = read_tables(task, folder)
         listed: list[str] = []
-        rows = {name: _select_columns(task, name, table, listed, notes) for name, table in parts.items()}
+        rows = {name: select_columns(task, name, table, listed, notes) for name, table in parts.items()}
         if settle := {"boxes": boxes.settle, "mask": masks.settle}.get(task.kind.label):
             rows, remarks = settle(task, rows)
             notes += remarks
@@ -110,7 +71,7 @@ def _read_package(task: Task, package: Package) -> Dataset:
     if not rows:
         raise HarnessError(f"task {task.name}: {path} has no rows; add some, or correct read=")
     columns = dict.fromkeys(name if name in rows[0] else name.partition(".")[0] for name in task.columns)
-    _check_columns(task, "train", [name for name in columns if name not in rows[0]], rows[0])
+    check_columns(task, "train", [name for name in columns if name not in rows[0]], rows[0])
     values = {name: [row.get(name) for row in rows] for name in columns}
     return Dataset.from_dict(
         {n: [None if isinstance(v, float) and math.isnan(v) else v for v in values[n]] for n in values}
@@ -156,7 +117,7 @@ def _annotations(path: Path) -> dict[Path, dict[str, Any]]:
 def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
     """Return the chosen splits of a repository, and notes."""
     path = hub.fetch(source, "dataset")
-    chosen = hub.select(source, path)
+    chosen = hub_files.select(source, path)
     if not chosen.splits:
         parts, notes = _medium(task, path, MEDIA[task.kind.media or "image"])
     else:
@@ -165,7 +126,7 @@ def _read_hub(task: Task, source: Hub) -> tuple[dict[str, Table], list[str]]:
         parts, notes = _read_splits(task, {s: f for s, f in splits.items() if s in wanted}, chosen.dialect)
         if not parts:
             raise HarnessError(f"{source}: splits= must name a split for train; it has {', '.join(splits)}")
-        features = hub.features(path, chosen.config)
+        features = hub_files.features(path, chosen.config)
         for name, table in parts.items():
             for column in {*features} & {*table.rows.column_names}:
                 table = table._replace(rows=table.rows.cast_column(column, features[column]))
@@ -198,168 +159,3 @@ def _hub_splits(source: Hub, parts: dict[str, Table], names: Sequence[str]) -> d
         # Flattened, so that later checks see the sample only.
         parts[name] = Table(rows.shuffle(seed=source.seed).select(range(size)).flatten_indices(), [])
     return {part: parts[name] for part, name in chosen.items()}
-
-
-def _select_columns(task: Task, split: str, table: Table, listed: list[str], notes: list[str]) -> Dataset:
-    """Return the task's inputs and `label`, and add to the lists; HarnessError for a missing column or value."""
-    from datasets import Image
-
-    rows = _add_fields(task, table.rows)
-    missing = [name for name in task.columns if name not in rows.column_names]
-    _check_columns(task, split, missing, rows.flatten().column_names)
-    for name in task.columns:
-        empty = rows.data.column(name).is_null(nan_is_null=True).to_pylist()
-        if any(empty):
-            raise HarnessError(
-                f"{table.place(empty.index(True))}row {empty.index(True)} of {split} has no value in {name}, "
-                f"as have {sum(empty)} of {len(rows)} rows; leave them out"
-            )
-    if not len(rows):
-        raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no rows; add some, or leave its file out")
-    if not isinstance(task.dataset, Package):
-        for name in task.columns if not task.kind.media else task.label_columns:
-            rows = _as_text(task, rows, name)
-    selected = rows.select_columns(list(task.inputs))
-    if task.label is not None:
-        values, feature = (
-            _labels(task, split, rows, task.label, listed)
-            if isinstance(task.label, str)
-            else _flags(task, split, rows, task.label, listed)
-        )
-        selected = selected.add_column("label", values, feature=feature)
-    for name in task.inputs:
-        if task.kind.media == "audio":
-            folders = [file.parent for file, count, _ in table.files for _ in range(count)]
-            selected, remarks = audio.check(task, split, selected, name, folders)
-            notes += remarks
-        elif task.kind.media == "image" or isinstance(selected.features[name], Image):
-            selected, remarks = images.check_images(task, split, selected, name)
-            notes += remarks
-    return selected
-
-
-def _as_text(task: Task, rows: Dataset, name: str) -> Dataset:
-    """Return the rows with the numbers, dates and truth values of a column as text; labels of a list remain its own."""
-    import pyarrow as pa
-    from datasets import Value
-
-    feature = rows.features[name]
-    if not isinstance(feature, Value) or feature.dtype == "string":
-        return rows
-    try:
-        text = rows.data.column(name).cast(pa.string())
-    except pa.ArrowException as error:
-        problem = f"column {name} holds {feature.dtype}, which is no text: {error}; write it as text"
-        raise HarnessError(f"task {task.name}: {task.dataset}: {problem}") from error
-    at = rows.column_names
-    return rows.remove_columns(name).add_column(name, text, feature=Value("string")).select_columns(at)
-
-
-def _check_columns(task: Task, split: str, missing: list[str], columns: Iterable[str]) -> None:
-    if missing:
-        choices = [*columns]
-        close = [match for name in missing for match in get_close_matches(name, choices, n=1)]
-        hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        names = f"{', '.join(missing)}; it has {', '.join(choices)}"
-        raise HarnessError(f"task {task.name}: {task.dataset}: {split} has no column {names}{hint}")
-
-
-def _add_fields(task: Task, rows: Dataset) -> Dataset:
-    """Return the rows with a column `a.b` for each field b of column a that the task names so."""
-    from datasets import concatenate_datasets
-
-    fields = [name for name in task.columns if name not in rows.column_names and "." in name]
-    flat = rows.flatten() if fields else rows
-    fields = [name for name in fields if name in flat.column_names]
-    return concatenate_datasets([rows, flat.select_columns(fields)], axis=1) if fields else rows
-
-
-def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str]) -> tuple[list[Any], Any]:
-    """Return the values of the label column, as names unless they are free, and their feature; add to `listed`.
-
-    HarnessError for -1, by which `datasets` marks a label that is not published.
-    """
-    from datasets import ClassLabel, LargeList, List, Value
-
-    feature, sort = rows.features[column], task.kind.label
-    if sort in ("free", "mask"):
-        given = images.undecoded(rows, column)
-        return list(given[column][:]), given.features[column]
-    values = rows.data.column(column).to_pylist()
-    if sort == "boxes":
-        return boxes.parse(task, split, column, values, feature, listed), boxes.feature(Value("string"))
-    if sort == "number":
-        return _numbers(task, split, column, values, feature), Value("float64")
-    each = sort in ("each", "many")
-    if not isinstance(feature, List | LargeList if each else ClassLabel | Value):
-        flags = ", name a column of 0 and 1 for each label, as in label=('urgent', 'angry')" if sort == "many" else ""
-        raise HarnessError(
-            f"task {task.name}: column {column} of {split} must hold {'a list of labels' if each else 'one label'} "
-            f"per row, but row 0 has the {type(values[0]).__name__} {str(values[0])[:80]}; mend it{flags}, or choose "
-            f"another column or kind{'; multi-label-classification reads lists' if sort == 'one' else ''}"
-        )
-    lists: list[list[Any]] = values if each else [[value] for value in values]
-    if (row := next((row for row, labels in enumerate(lists) if None in labels), None)) is not None:
-        what, add = ("word without a label", "label") if sort == "each" else ("label without a name", "name")
-        raise HarnessError(f"task {task.name}: row {row} of {split} has a {what} in {column}; give it a {add}")
-    if sort == "many" and (row := next((n for n, labels in enumerate(lists) if len({*labels}) < len(labels)), -1)) >= 0:
-        raise HarnessError(f"task {task.name}: row {row} of {split} has a label twice in {column}; name each once")
-    name: Callable[[Any], str] = str
-    if isinstance(inner := feature.feature if each else feature, ClassLabel):
-        name = inner.int2str
-        listed += inner.names
-        if hidden := sum(min(labels, default=0) < 0 for labels in lists):
-            rows_of = f"{hidden} of {len(values)} rows of {split}"
-            raise HarnessError(
-                f"task {task.name}: {rows_of} have the label -1: their labels are not published; use another split"
-            )
-    names = [[name(label) for label in labels] for labels in lists]
-    if sort == "many":
-        names = [sorted(labels) for labels in names]
-    return (names, List(Value("string"))) if each else ([label for (label,) in names], Value("string"))
-
-
-def _flags(task: Task, split: str, rows: Dataset, columns: Sequence[str], listed: list[str]) -> tuple[list[Any], Any]:
-    """Return the names of each row's labels, of which each has a column of 0 and 1, and their feature."""
-    from datasets import List, Value
-
-    listed += columns
-    flags = {name: [FLAGS.get(str(value).lower()) for value in rows.data.column(name).to_pylist()] for name in columns}
-    for name, column in flags.items():
-        if None in column:
-            row = column.index(None)
-            raise HarnessError(
-                f"task {task.name}: row {row} of {split} has {rows.data.column(name)[row].as_py()!r} in {name}, which "
-                f"as one of several columns in label= holds 0 or 1 ({column.count(None):,} of {len(column):,} rows do "
-                "not); mend it, or leave the column out of label="
-            )
-    names = [sorted(name for name in columns if flags[name][row]) for row in range(len(rows))]
-    return names, List(Value("string"))
-
-
-def _numbers(task: Task, split: str, column: str, values: list[Any], feature: Any) -> list[float]:
-    """Return the values as numbers; HarnessError for what is none, NaN and names of labels included."""
-    from datasets import ClassLabel
-
-    numbers = [_finite(value) for value in values]
-    if isinstance(feature, ClassLabel):
-        raise HarnessError(
-            f"task {task.name}: column {column} of {split} holds labels ({', '.join(feature.names[:5])}), no numbers; "
-            "choose another column or kind"
-        )
-    if None in numbers:
-        row = numbers.index(None)
-        raise HarnessError(
-            f"task {task.name}: row {row} of {split} has {str(values[row])[:80]!r} in {column}, which is no finite "
-            f"number ({numbers.count(None):,} of {len(numbers):,} rows have none); write it like 4.5, leave the row "
-            f"out, or choose another column or kind than {task.kind.name}"
-        )
-    return numbers  # type: ignore[return-value]
-
-
-def _finite(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and not isinstance(value, bool) and "_" not in str(value) else None

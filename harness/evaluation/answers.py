@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.contracts.kind import ELEMENTWISE, TOKENS, Arrays, Tolerance
+from harness.contracts.kind import Arrays
+from harness.contracts.tolerance import ELEMENTWISE, TOKENS, Tolerance
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.score import compared_parts, correct_rows, score, score_drop, score_interval
 from harness.results.schema import Answers, Bounds, Constant, LabelRows, Seed

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from harness.contracts.backend import REFERENCE
-from harness.contracts.kind import ELEMENTWISE
+from harness.contracts.tolerance import ELEMENTWISE
 from harness.data.inputs import split_rows
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation import probes

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.contracts.kind import COSINE, Arrays, EncodedRows, Example, Kind, column
+from harness.contracts.kind import Arrays, EncodedRows, Example, Kind, column
 from harness.contracts.sources import Row
+from harness.contracts.tolerance import COSINE
 from harness.errors import HarnessError, Unsupported
 from harness.kinds import common, sentence_folder
 

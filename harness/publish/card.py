@@ -14,7 +14,8 @@ from harness.contracts.sources import COMMIT
 from harness.kinds import KINDS
 from harness.metrics import in_points
 from harness.publish import demo
-from harness.publish.snippets import ASSETS, EVIDENCE, GRAPHS, Publication, code, packages
+from harness.publish.publication import ASSETS, EVIDENCE, GRAPHS, Publication
+from harness.publish.snippets import code, packages
 from harness.report import sentences
 from harness.report.documents import section
 from harness.stats.intervals import format_bounds, lead_with_bound

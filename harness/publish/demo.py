@@ -13,18 +13,9 @@ from safetensors.numpy import load_file
 from harness.checkpoint import EXAMPLE
 from harness.contracts.backend import REFERENCE
 from harness.errors import HarnessError
-from harness.publish.snippets import (
-    ASSETS,
-    OWN_LABELS,
-    USAGE,
-    Loading,
-    Publication,
-    label_names,
-    loading,
-    packages,
-    processor,
-    truncation,
-)
+from harness.publish.loading import Loading, loading
+from harness.publish.publication import ASSETS, USAGE, Publication
+from harness.publish.snippets import OWN_LABELS, label_names, packages, processor, truncation
 from harness.results.schema import Result
 from harness.stats.intervals import join_names
 

@@ -15,13 +15,15 @@ from pathlib import Path
 import msgspec
 
 from harness import checkpoint
-from harness.backends.onnx_export import is_generating, write_tokenizer_class
+from harness.backends.onnx_graphs import is_generating
+from harness.backends.transformers_4 import write_tokenizer_class
 from harness.contracts.backend import DEVICES, REFERENCE
 from harness.contracts.declarations import NAME
 from harness.errors import HarnessError
 from harness.publish import demo, upload
 from harness.publish.card import base_model, card, data_licence, evaluation
-from harness.publish.snippets import CARD, EVIDENCE, GRAPHS, Publication, check_graphs
+from harness.publish.loading import check_graphs
+from harness.publish.publication import CARD, EVIDENCE, GRAPHS, Publication
 from harness.results import store
 from harness.results.schema import Built, Result
 from harness.util.identity import tree_sha256

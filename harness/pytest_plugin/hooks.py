@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.mark.expression import Expression
 
 from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
-from harness.pytest_plugin.selection import skip_reason, unwanted
+from harness.pytest_plugin.items import case_of, cases_of, leave_out_unwanted, local_id
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason, summary
 from harness.spec import Case
@@ -31,13 +27,6 @@ NO_XDIST = (
     "shipbench measures, and parallel processes would disturb what they measure: run suites without -n (or with "
     "-p no:xdist)"
 )
-
-
-def case_of(item: pytest.Item) -> Case | None:
-    """Return the case that parametrizes a test, if any."""
-    callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("case") if callspec is not None else None
-    return case if isinstance(case, Case) else None
 
 
 def session_of(config: pytest.Config) -> ShipSession:
@@ -65,51 +54,6 @@ def collect(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.benchmark(timer=timer, group=f"{case.task.name}/{case.model.name} {case.device}"))
     # A case that failed before it was timed has nothing to replay.
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
-
-
-def local_id(item: pytest.Item, folder: Path | None = None) -> str:
-    """Return a test's id as a command in `folder` takes it, by default where this one runs; pytest's is for rootdir."""
-    path = os.path.relpath(item.path, folder or item.config.invocation_params.dir)
-    return "::".join((path, *item.nodeid.split("::")[1:]))
-
-
-def leave_out_full(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect cases marked `full` unless --ship-full or the command line asks for them; count what could have run.
-
-    It asks by the name of a file or test, by `-m` with the word full, and by `-k` with a name that a test must have:
-    `-k "not int8"` names none.
-    """
-    option, ship = config.option, session_of(config)
-    by_name = option.keyword and not Expression.compile(option.keyword).evaluate(lambda *_, **__: False)
-    if option.ship_full or by_name or "full" in re.findall(r"\w+", option.markexpr):
-        return
-    files = {(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args}
-    cases = {item: case for item in items if item.get_closest_marker("full") and (case := case_of(item)) is not None}
-    full = {item: case for item, case in cases.items() if item.path.resolve() not in files}
-    runnable = sum(skip_reason(case, option) is None for case in full.values())
-    if runnable:
-        ship.left_out["--ship-full"] = runnable
-    if full:
-        config.hook.pytest_deselected(items=list(full))
-        items[:] = [item for item in items if item not in full]
-
-
-def take_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tasks of other shards, and tests without a case in all shards but the first."""
-    ship, option = session_of(config), config.option
-    if not option.ship_shard:
-        return
-    cases = {item: case for item in items if (case := case_of(item)) is not None}
-    try:
-        shard = ship.take_shard(list(cases.values()))
-    except HarnessError as error:
-        items[:] = []  # else pytest checks them before it reports this
-        raise pytest.UsageError(str(error)) from error
-    is_first = option.ship_shard.startswith("1/")
-    others = [item for item in items if not (cases[item].task.name in shard.tasks if item in cases else is_first)]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
 
 
 def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
@@ -151,37 +95,24 @@ class Hooks:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Deselect what --ship-device and --ship-backends leave out; refuse to measure under xdist."""
-        cases = {item: case for item in items if (case := case_of(item)) is not None}
-        if cases and hasattr(config, "workerinput"):
+        if hasattr(config, "workerinput") and cases_of(items):
             config.workeroutput["shipbench"] = NO_XDIST  # type: ignore[attr-defined]  # xdist's
             items[:] = []
-            return
-        try:
-            left_out = unwanted(list(cases.values()), config.option)
-        except HarnessError as error:
-            items[:] = []  # else pytest checks them before it reports this
-            raise pytest.UsageError(str(error)) from error
-        # A test id on the command line selects its case, whatever the backend.
-        named = set() if config.option.ship_backends else set(config.args)
-        deselected = [
-            item for item, case in cases.items() if str(case) in left_out and not {item.nodeid, local_id(item)} & named
-        ]
-        if deselected:
-            config.hook.pytest_deselected(items=deselected)
-            items[:] = [item for item in items if item not in deselected]
+        else:
+            leave_out_unwanted(config, items)
 
     def pytest_report_collectionfinish(self, items: list[pytest.Item]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out."""
         if self.config.option.verbose < 0 or self.config.option.collectonly:
             return []
         cache = getattr(self.config, "cache", None)
-        cases = [case for item in items if (case := case_of(item)) is not None]
+        cases = list(cases_of(items).values())
         return self.ship.plan(cases, cache.get(SECONDS, {}) if cache else {})
 
     @pytest.hookimpl(trylast=True)  # after the lines about the collection
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select the cases, and check everything that can be checked before anything expensive starts."""
-        items = {item: case for item in session.items if (case := case_of(item)) is not None}
+        items = cases_of(session.items)
         if not items or session.config.option.collectonly:
             return
         selected = [(case, item.path.parent) for item, case in items.items()]

@@ -47,10 +47,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out cases marked `full` and other shards, of what -k and -m have selected."""
     if config.pluginmanager.has_plugin("shipbench-cases"):
-        from harness.pytest_plugin import hooks
+        from harness.pytest_plugin.hooks import session_of
+        from harness.pytest_plugin.items import leave_out_full, leave_out_other_shards
 
-        hooks.leave_out_full(config, items)
-        hooks.take_shard(config, items)
+        leave_out_full(config, items, session_of(config))
+        leave_out_other_shards(config, items, session_of(config))
 
 
 def pytest_exception_interact(

@@ -20,7 +20,7 @@ from packaging.version import Version
 from harness.contracts.backend import Backend
 from harness.contracts.declarations import unknown
 from harness.contracts.sources import Hub, Local, Native, Package, Scratch
-from harness.data import audio, images, reading, splits
+from harness.data import audio, images, sources, splits
 from harness.environments.interpreters import describe_interpreter
 from harness.errors import HarnessError, brief_error
 from harness.evaluation.score import unseen_change
@@ -123,7 +123,7 @@ def _check_space(place: Path, selected: Sequence[tuple[Case, Path]]) -> list[str
     copies.update((model.source, folder) for _, model, folder in trained)  # a checkpoint each
     needed = 0
     for (source, folder), count in copies.items():
-        files = pretrained.iterdir() if (pretrained := reading.pretrained(source, folder)) else ()
+        files = pretrained.iterdir() if (pretrained := sources.pretrained(source, folder)) else ()
         needed += count * sum(file.stat().st_size for file in files if file.suffix in (".safetensors", ".bin"))
     free = shutil.disk_usage(next(one for one in (place, *place.parents) if one.exists())).free
     sizes = f"{free / 1e9:.1f} GB free, and the checkpoints and artifacts of this run may take {needed / 1e9:.1f} GB"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import stdev
 
 from harness.contracts.backend import REFERENCE
+from harness.errors import name_some
 from harness.measure.gpu import gpu_sentences
 from harness.metrics import in_points
 from harness.results.schema import Finals, Result, Seed, Series
@@ -122,13 +123,12 @@ def float_layers(group: list[Result]) -> list[str]:
         if "float_layers" not in info:
             continue
         layers = info["float_layers"].split(", ")
-        more = f" and {len(layers) - LAYERS_SHOWN} more" if len(layers) > LAYERS_SHOWN else ""
         plain = measured.get((result.measurement, info.get("guards", "")))
         cost = ""
         if plain and result.series:
             gain = format_ratio(speedup_over(plain[0], result.series[0]))
             cost = f"; at batch {result.series[0].workload.batch} it is {gain} as fast as {info['guards']}"
-        sentences.append(f"{result.backend} keeps layers in float: {', '.join(layers[:LAYERS_SHOWN])}{more}{cost}.")
+        sentences.append(f"{result.backend} keeps layers in float: {name_some(layers, LAYERS_SHOWN)}{cost}.")
     return sentences
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.report.sentences import origin
-from harness.selftest import accuracy, cheats, exports, overhead, real, session_deaths, speed, worker_deaths
+from harness.selftest import (
+    accuracy,
+    carry_over,
+    cheats,
+    collection,
+    exports,
+    overhead,
+    real,
+    session_deaths,
+    speed,
+    worker_deaths,
+)
 from harness.selftest.figures import Figure, Part, Workspace
 from harness.util.console import Progress
 from harness.util.machine import describe, usable_cores
@@ -19,7 +30,7 @@ from harness.util.machine import describe, usable_cores
 PARTS: tuple[Part, ...] = (
     cheats.device_truth,
     cheats.cheats,
-    overhead.collection,
+    collection.collection,
     exports.broken_exports,
     accuracy.non_inferiority,
     speed.false_alarms,
@@ -29,7 +40,7 @@ PARTS: tuple[Part, ...] = (
     worker_deaths.worker_deaths,
     session_deaths.session_deaths,
     overhead.overhead,
-    overhead.carry_over,
+    carry_over.carry_over,
 )
 """In the order in which they run."""
 HEADERS = ("part", "figure", "kind", "k of N", "95 % interval", "limit", "verdict", "note")

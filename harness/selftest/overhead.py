@@ -1,93 +1,28 @@
-"""The cost of the harness: in collection, inside timed calls, and from one arm to the next."""
+"""The cost of the harness inside timed calls: the parent's processor time, and a worker against a bare loop."""
 
 from __future__ import annotations
 
 import math
-import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
 
 from harness.contracts.backend import Backend, Target
-from harness.errors import HarnessError
 from harness.measure.client import Worker, machine_lock, worker_environment
 from harness.selftest import figures, toys
 from harness.selftest.figures import SEED, WORKER_TIMEOUT_S, Figure, Workspace, count, part
 from harness.selftest.toys import INPUT
 from harness.stats.intervals import Interval, median_interval
 from harness.stats.speedup import launch_interval
-from harness.util.identity import python_path
 from harness.util.machine import usable_cores
-
-CASES_A_MODEL = 8
-"""Four backends on two devices."""
-HEAVY = ("torch", "transformers", "onnxruntime", "datasets", "evaluate")
-SUITE = """
-import pytest
-{extra}
-from harness import Backend, Gate, Model, Native, Package, Recipe, Task, cases
-from harness.backends import ONNXRUNTIME, ONNXRUNTIME_O2, PYTORCH
-
-TASK = Task(name="many", kind="text-classification", dataset=Package("none", "none.csv", sha256="0", read=list),
-            inputs=("text",), label="topic", metric="accuracy", test=48, validation=24, calibration=12)
-MODELS = {{Model(name=f"model-{{number}}", source=Native("model.py:Model"), recipe=Recipe(loop="native")):
-          Gate(min_score=0.9, max_drop=0.01) for number in range({models})}}
-OTHER = Backend(name="other", load=PYTORCH.load)
-
-@pytest.mark.parametrize("case", cases(TASK, MODELS, [PYTORCH, ONNXRUNTIME, ONNXRUNTIME_O2, OTHER]), ids=str)
-def test_many(case, bench):
-    bench(case)
-"""
-PROGRAM = """
-import sys, pytest
-status = pytest.main(["--collect-only", "-q", "test_many.py"])
-print("imported", *set(sys.argv[1:]) & set(sys.modules))
-sys.exit(status)
-"""
-
-
-class Collected(NamedTuple):
-    """One collection of the toy suite."""
-
-    cases: int
-    imported: list[str]
-    wall_s: float
-
-
-@part("collection", "2,000 cases are collected in 5 s or less without torch")
-def collection(workspace: Workspace) -> Iterator[Figure]:
-    """Collect in fresh processes; the time includes the interpreter's start."""
-    runs = [_collect(workspace.scratch, "") for _ in range(figures.COLLECTION_TRIALS)]
-    yield count(f"{figures.COLLECTED_CASES} cases collected", (run.cases == figures.COLLECTED_CASES for run in runs))
-    light = (not run.imported for run in runs)
-    yield count(f"without importing {', '.join(HEAVY)}", light, note=", ".join(runs[0].imported))
-    quick = (run.wall_s <= figures.COLLECTION_LIMIT_S for run in runs)
-    note = ", ".join(f"{run.wall_s:.2f}" for run in runs) + " s"
-    yield count(f"in {figures.COLLECTION_LIMIT_S:g} s or less", quick, note=note)
-    heavy = _collect(workspace.scratch, "import torch")
-    note = f"{heavy.wall_s:.2f} s, imports {', '.join(heavy.imported)}"
-    yield count("a suite that imports torch is noticed", ["torch" in heavy.imported], control=True, note=note)
-
-
-def _collect(folder: Path, extra: str) -> Collected:
-    (folder / "test_many.py").write_text(SUITE.format(extra=extra, models=figures.COLLECTED_CASES // CASES_A_MODEL))
-    command, environment = [sys.executable, "-c", PROGRAM, *HEAVY], os.environ | {"PYTHONPATH": python_path()}
-    began = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    wall_s = time.monotonic() - began
-    if done.returncode != 0:
-        raise HarnessError(f"pytest --collect-only failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return Collected(done.stdout.count("::"), done.stdout.splitlines()[-1].split()[1:], wall_s)
-
 
 SHORT_MS, LONG_MS = Path("10"), Path("30")
 """Two lengths of a call, which differ by time inside windows alone."""
@@ -123,10 +58,10 @@ def overhead(workspace: Workspace) -> Iterator[Figure]:
     tolerance = math.log(figures.BARE_TOLERANCE)
     p90 = launch_interval([_p90_ratios(launch, SHORT) for launch in range(figures.BARE_LAUNCHES)], [])
     within = [p90.low >= -tolerance and p90.high <= tolerance]
-    yield count("worker's p90 within 5 % of a bare loop's", within, note=_ratio(p90))
+    yield count("worker's p90 within 5 % of a bare loop's", within, note=ratio(p90))
     intervals = [median_interval(_p90_ratios(launch, LONG, polling=True)) for launch in range(figures.LONG_LAUNCHES)]
     slower = (interval.low > tolerance for interval in intervals)
-    note = ", ".join(map(_ratio, intervals))
+    note = ", ".join(map(ratio, intervals))
     yield count("with a parent that busy-waits, p90 beyond 5 %", slower, control=True, note=note)
 
 
@@ -217,60 +152,6 @@ def _percent(shares: Sequence[float]) -> str:
     return f"median {100 * np.median(shares):.2f} %, {100 * min(shares):.2f} to {100 * max(shares):.2f} %"
 
 
-def _ratio(log: Interval) -> str:
+def ratio(log: Interval) -> str:
+    """Write the interval of a log-ratio as one of the ratio."""
     return f"{math.exp(log.estimate):.3f} [{math.exp(log.low):.3f}, {math.exp(log.high):.3f}]"
-
-
-SIZE = Path("400")
-"""Size of a torch product on all cores. A block of CARRY_LOOPS of them is as long as a measurement's."""
-
-
-@part(
-    "carry-over",
-    "an arm timed after others equals it alone within 1 %; spinning is caught 20 of 20 times",
-)
-def carry_over(workspace: Workspace) -> Iterator[Figure]:
-    """Time an arm right after its mates and with its mates stopped, in rounds of random order."""
-    launches, length = range(figures.CARRY_LAUNCHES), figures.SPINNING_ROUNDS
-    ratios = [log for launch in launches for log in _log_ratios(launch, False, figures.CARRY_ROUNDS)]
-    interval = median_interval(ratios)
-    within = [interval.low >= -figures.CARRY_TOLERANCE and interval.high <= figures.CARRY_TOLERANCE]
-    note = f"{_ratio(interval)} over {len(ratios)} rounds"
-    yield count("passive: after its mates as alone within 1 %", within, note=note)
-    rounds = figures.SPINNING_CHECKS // figures.CARRY_LAUNCHES * length
-    spun = [_log_ratios(launch, True, rounds) for launch in launches]
-    checks = [median_interval(logs[at : at + length]) for logs in spun for at in range(0, rounds, length)]
-    note = f"smallest {_ratio(min(checks, key=lambda check: check.low))}, of {length} rounds each"
-    caught = (check.low > figures.CARRY_TOLERANCE for check in checks)
-    yield count("mates that spin are caught", caught, control=True, note=note)
-
-
-def _log_ratios(launch: int, spinning: bool, rounds: int) -> list[float]:
-    """Return the log-ratios of an arm's block after its mates' to its block with its mates stopped."""
-    rng = random.Random(f"{SEED} carry-over {launch} {spinning}")
-    toy, threads = Backend(name="multiplying", load=toys.multiplying), usable_cores()
-    ratios = []
-    with machine_lock(), ExitStack() as stack:
-        own, *mates = (
-            stack.enter_context(Worker(toy, SIZE, Target("cpu", threads, spins), WORKER_TIMEOUT_S))
-            for spins in (False, *[spinning] * figures.CARRY_MATES)
-        )
-        _round_ns(own, mates, stopped=False)
-        for _ in range(rounds):
-            spent_ns = {stopped: _round_ns(own, mates, stopped=stopped) for stopped in rng.sample((True, False), 2)}
-            ratios.append(math.log(spent_ns[False] / spent_ns[True]))
-    return ratios
-
-
-def _round_ns(own: Worker, mates: Sequence[Worker], *, stopped: bool) -> int:
-    """Let every mate answer, then the arm itself; return its window. Stopped mates stay in memory and in caches."""
-    for worker in (own, *mates):
-        worker.put(INPUT)
-    for mate in mates:
-        mate.run()
-    for mate in mates if stopped else ():
-        os.kill(mate.pid, signal.SIGSTOP)
-    answer = own.run(figures.CARRY_LOOPS)
-    for mate in mates:
-        os.kill(mate.pid, signal.SIGCONT)
-    return answer.ended_ns - answer.began_ns

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data import reading
+from harness.data import sources
 from harness.errors import HarnessError, brief_error
 from harness.training import folder_checks, weight_checks
 from harness.training.pretrained import Fit
@@ -25,7 +25,7 @@ STAGES = (folder_checks.FILES, folder_checks.CONFIGURATION, weight_checks.PARTS,
 @cache
 def check(task: Task, model: Model, folder: Path) -> tuple[str, ...]:
     """Return notes on a pretrained model for a suite in `folder`; HarnessError with every problem of a stage."""
-    pretrained = reading.pretrained(model.source, folder)
+    pretrained = sources.pretrained(model.source, folder)
     if pretrained is None:
         return ()
     fit = Fit(task, model, folder, pretrained)

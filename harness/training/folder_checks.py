@@ -21,6 +21,7 @@ from harness.kinds.zero_shot import entailment_places
 if TYPE_CHECKING:
     from harness.contracts.kind import Kind
 
+from harness.training import untrained
 from harness.training.pretrained import Check, Fit
 
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")
@@ -41,7 +42,7 @@ def _pointers(fit: Fit) -> Iterator[str]:
 
 def _weights(fit: Fit) -> Iterator[str]:
     """Check that the files which Transformers reads are there and whole."""
-    folder, pickled = fit.pretrained, checkpoint.is_pickled(fit.pretrained)
+    folder, pickled = fit.pretrained, untrained.is_pickled(fit.pretrained)
     single, index = folder / ("pytorch_model.bin" if pickled else checkpoint.WEIGHTS), folder / INDICES[pickled]
     names = [single.name]
     if not single.is_file() and index.is_file():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from harness.errors import HarnessError
-from harness.training.loops import Job, Kept, batches, loss_of, trained_parameters
+from harness.training.job import Job, Kept, batches, loss_of, trained_parameters
 from harness.util.keras_module import on_torch
 from harness.util.machine import missing_module
 

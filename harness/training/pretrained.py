@@ -13,6 +13,7 @@ from harness import checkpoint
 from harness.contracts.kind import omit
 from harness.contracts.vetting import offline
 from harness.data import splits
+from harness.training import untrained
 from harness.util.forward import ignored_names
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ class Fit:
         """The model, and how its weights fitted."""
         import transformers
 
-        model, info = checkpoint.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
+        model, info = untrained.read_model(getattr(transformers, self.task.kind.auto_class), self.pretrained)
         if self.task.kind.tokens is not None or self.task.kind.is_causal:
-            checkpoint.state_length(model, self.processor, self.model.new_tokens)
+            untrained.state_length(model, self.processor, self.model.new_tokens)
         return model, info
 
     @cached_property

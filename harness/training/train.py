@@ -13,13 +13,14 @@ import numpy as np
 from harness import checkpoint
 from harness.contracts.kind import TARGETS, EncodedRows, omit
 from harness.contracts.sources import Native
-from harness.data import reading, splits
+from harness.data import sources, splits
 from harness.data.encoding import Encoder
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, brief_error
-from harness.training import lora
+from harness.training import lora, untrained
+from harness.training.job import Job
 from harness.training.keras_loop import keras_loop
-from harness.training.loops import Job, native_loop, trainer_loop
+from harness.training.loops import native_loop, trainer_loop
 from harness.util.console import quiet
 from harness.util.forward import check_native, ignored_names
 from harness.util.identity import file_sha256
@@ -63,12 +64,12 @@ def fine_tune(task: Task, model: Model, split: splits.Split, workspace: Workspac
     torch.set_num_threads(workspace.threads)
     transformers.set_seed(model.recipe.seed)
     with quiet():
-        pretrained = reading.pretrained(model.source, workspace.folder)
+        pretrained = sources.pretrained(model.source, workspace.folder)
         rows = splits.take_training_rows(split, model.recipe.rows, model.name)
         processor = kind.processor(model.source, pretrained, rows, task.inputs)
         if kind.prepare is not None:
             kind.prepare(processor, split.labels, model.labels)
-        info: dict[str, Any] = {"pickled": pretrained is not None and checkpoint.is_pickled(pretrained), "notes": []}
+        info: dict[str, Any] = {"pickled": pretrained is not None and untrained.is_pickled(pretrained), "notes": []}
         first = list(rows.select(range(min(2, len(rows)))))
         module = _module(task, model, split, workspace, pretrained, processor, info)
         examples = kind.encode(processor, first, task.inputs, model.max_length)
@@ -107,14 +108,14 @@ def _module(
     kind = task.kind
     if model.is_used_as_is:
         assert pretrained is not None
-        module = checkpoint.load_as_is(kind, pretrained)
+        module = untrained.load_as_is(kind, pretrained)
         if kind.has_head_of_labels:
             info["order"] = label_order(model, pretrained, split.labels)
     else:
         names = (model.source, kind, workspace.folder, pretrained, split.labels, processor)
-        module = checkpoint.create(*names, model.recipe.dropout)
+        module = untrained.create(*names, model.recipe.dropout)
     if kind.tokens is not None or kind.is_causal:
-        checkpoint.state_length(module, processor, model.new_tokens)
+        untrained.state_length(module, processor, model.new_tokens)
     return module
 
 

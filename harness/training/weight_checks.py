@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harness import checkpoint
 from harness.contracts.kind import EncodedRows
 from harness.data import audio, images
 from harness.errors import brief_error
 from harness.kinds.feature_extraction import SETTINGS, settings_of
-from harness.training import lora
+from harness.training import lora, untrained
 from harness.training.train import label_order
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ HALF = ("F16", "BF16", "F64", "F8_E4M3", "F8_E5M2")
 def _misfits(fit: Fit) -> Iterator[str]:
     """Check that no weight would be drawn at random, that none is left over, and that all are numbers."""
     model, loaded = fit.loaded
-    problems = checkpoint.misfits(fit.task.kind, fit.pretrained, model, loaded, as_is=fit.model.is_used_as_is)
+    problems = untrained.misfits(fit.task.kind, fit.pretrained, model, loaded, as_is=fit.model.is_used_as_is)
     yield from problems
     if fit.model.is_used_as_is and fit.task.kind.has_head_of_labels and not problems:
         label_order(fit.model, fit.pretrained, fit.split.labels)
@@ -125,7 +124,7 @@ def _answers(fit: Fit) -> Iterator[str]:
 def _weight_notes(fit: Fit) -> Iterator[str]:
     from safetensors import safe_open
 
-    folder, pickled = fit.pretrained, checkpoint.is_pickled(fit.pretrained)
+    folder, pickled = fit.pretrained, untrained.is_pickled(fit.pretrained)
     if pickled:
         yield "its weights come as pickles alone; they were read as tensors, with weights_only"
     elif any(folder.glob("pytorch_model*.bin")):

@@ -40,7 +40,8 @@ def tree_sha256(path: Path) -> str:
 
 
 def code_digest(*files: Path) -> str:
-    """Return a digest of these Python files and of every harness module that they import at run time, at any depth.
+    """Return a digest of these Python files and of all that they import at run time, at any depth, of the harness or of
+    the files beside a suite's own.
 
     Formatting, comments, docstrings and imports for type checkers alone do not count. Packages (`__init__.py`) are not
     followed: they only gather names.
@@ -60,15 +61,18 @@ def module_file(name: str) -> Path:
 
 @cache
 def _code(file: Path) -> tuple[str, list[Path]]:
-    """Return the digest of one file's code, and the harness modules that it imports."""
+    """Return the digest of one file's code, and the files of the harness, or beside its own, that it imports."""
     tree = _RunTimeCode().visit(ast.parse(file.read_bytes()))
     names = set[str]()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        if isinstance(node, ast.ImportFrom) and node.level <= 1:
+            parts = [node.module] if node.module else []
+            names |= {*parts, *(".".join([*parts, alias.name]) for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     modules = [module_file(name) for name in sorted(names) if name.startswith("harness.")]
+    if not file.is_relative_to(PACKAGE):
+        modules += [file.parent.joinpath(*name.split(".")).with_suffix(".py") for name in sorted(names)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), [path for path in modules if path.is_file()]
 
 

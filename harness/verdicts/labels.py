@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.contracts.backend import REFERENCE
+from harness.errors import name_some
 from harness.results.schema import Answers, Constant, LabelRows, Result
 from harness.stats.intervals import Interval, drop_interval, rare_event_bound
 from harness.verdicts.accuracy import collapse_sentence, format_drop, is_collapsed
@@ -84,5 +85,5 @@ def label_notes(result: Result) -> list[str]:
 
 def _with_rows(labels: Sequence[LabelRows]) -> str:
     """Name labels with their test rows, the first ones one by one."""
-    rows = [f"{label.label!r} ({label.rows} test row{'' if label.rows == 1 else 's'})" for label in labels[:SHOWN]]
-    return f"{', '.join(rows)} and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ", ".join(rows)
+    rows = [f"{label.label!r} ({label.rows} test row{'' if label.rows == 1 else 's'})" for label in labels]
+    return name_some(rows, SHOWN)

@@ -122,7 +122,7 @@ FUTURE, NEW = "from __future__ import annotations\n", "from __future__ import an
         (checkpoint, "data/encoding.py"),
         (checkpoint, "kinds/common.py"),
         (exported, "checkpoint.py"),
-        (guarded, "backends/onnx_export.py"),
+        (guarded, "backends/onnx_graphs.py"),
         (int8_answers, "backends/pytorch.py"),
         (int8_answers, "measure/adapters.py"),
     ],

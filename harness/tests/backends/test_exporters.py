@@ -20,7 +20,9 @@ from harness.backends import (
     ONNXRUNTIME_TRANSFORMERS_INT8,
     PYTORCH,
 )
-from harness.backends.onnx_export import OPTIMUM, check_export, earlier, exporters
+from harness.backends.onnx_optimum import OPTIMUM, check_export
+from harness.backends.onnxruntime import exporters
+from harness.backends.transformers_4 import earlier
 from harness.contracts.backend import Backend, Route, Session, Target
 from harness.errors import HarnessError, Unsupported
 from harness.kinds import text_classification, translation

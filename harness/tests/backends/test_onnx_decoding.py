@@ -23,6 +23,7 @@ from harness.backends import (
 from harness.contracts.backend import Target
 from harness.errors import Unsupported
 from harness.kinds import text_generation
+from harness.training import untrained
 from harness.util.decoding import FIRST_NS
 
 CPU = Target("cpu", 1)
@@ -34,8 +35,8 @@ def save(folder, family="llama", new_tokens=NEW_TOKENS):
     """Save a checkpoint as training does; return a batch of its prompts."""
     save_writer(folder, family)
     tokenizer = text_generation.load_processor(folder)
-    model, _ = checkpoint.read_model(AutoModelForCausalLM, folder)
-    checkpoint.state_length(model, tokenizer, new_tokens)
+    model, _ = untrained.read_model(AutoModelForCausalLM, folder)
+    untrained.state_length(model, tokenizer, new_tokens)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     rows = text_generation.encode(tokenizer, [{"text": text} for text in PROMPTS], ("text",), 32)
@@ -111,5 +112,5 @@ def test_settings_of_the_model_change_no_token(tmp_path):
     expected = pytorch.load(tmp_path / "model", CPU).run(batch)["sequences"]
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     model.generation_config.update(do_sample=True, temperature=9.0, repetition_penalty=5.0, min_new_tokens=2)
-    checkpoint.state_length(model, text_generation.load_processor(tmp_path / "model"), NEW_TOKENS)
+    untrained.state_length(model, text_generation.load_processor(tmp_path / "model"), NEW_TOKENS)
     assert expected.tolist() == checkpoint.make_run(model.eval(), "cpu")(batch)["sequences"].tolist()

@@ -20,7 +20,8 @@ from harness.backends import (
     ONNXRUNTIME_O2_INT8,
     onnx_quantization,
 )
-from harness.backends.onnx_quantization import fewest, weight_format
+from harness.backends.onnx_guard import fewest
+from harness.backends.onnx_quantization import weight_format
 from harness.contracts.backend import Target, single_rows
 from harness.contracts.kind import EncodedRows
 from harness.data.inputs import Inputs

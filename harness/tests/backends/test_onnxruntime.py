@@ -28,6 +28,7 @@ from harness.contracts.sources import Native, Scratch
 from harness.errors import Unsupported
 from harness.kinds import image_classification, text_classification, translation
 from harness.measure.client import Worker
+from harness.training import untrained
 from harness.util.forward import check_native
 
 CPU = Target("cpu", 1)
@@ -49,7 +50,7 @@ def vit(tmp_path_factory):
     kind, out = image_classification, tmp_path_factory.mktemp("vit")
     rows = [{"image": np.full((8, 8), shade, dtype=np.uint8)} for shade in (0, 90)]
     processor = kind.processor(source, None, rows, ("image",))
-    model = checkpoint.create(source, kind, out, None, ("a", "b"), processor)
+    model = untrained.create(source, kind, out, None, ("a", "b"), processor)
     example = kind.collate(processor, one_each(kind.encode(processor, rows, ("image",), 0)))
     checkpoint.save(model, source, out, out, processor, example)
     return out
@@ -221,7 +222,7 @@ def save_own(folder, name):
     (out := folder / "checkpoint").mkdir()
     source = Native(f"own.py:{name}")
     tokenizer = text_classification.processor(source, None, TEXTS, ("text",))
-    model = checkpoint.create(source, text_classification, folder, None, ("a", "b"), tokenizer)
+    model = untrained.create(source, text_classification, folder, None, ("a", "b"), tokenizer)
     encoded = text_classification.encode(tokenizer, TEXTS[:2], ("text",), 16)
     example = text_classification.collate(tokenizer, one_each(encoded))
     check_native("model own", model, {name: torch.from_numpy(array) for name, array in example.items()}, 2)

@@ -14,6 +14,7 @@ from harness.contracts.backend import Target
 from harness.contracts.sources import Native
 from harness.environments.interpreters import resolve_environment
 from harness.kinds import text_classification
+from harness.training import untrained
 from harness.util.console import Progress
 from harness.util.store import Entry, Store
 
@@ -55,7 +56,7 @@ def save_native(out, name="lstm.py:LSTMClassifier"):
     """Save one of the suites' native modules; return its folder."""
     source, kind = Native(f"models/{name}"), text_classification
     tokenizer = kind.processor(source, None, TEXTS, ("text",))
-    model = checkpoint.create(source, kind, SUITES, None, ("a", "b"), tokenizer)
+    model = untrained.create(source, kind, SUITES, None, ("a", "b"), tokenizer)
     examples = one_each(kind.encode(tokenizer, TEXTS[:2], ("text",), 16))
     checkpoint.save(model, source, SUITES, out, tokenizer, kind.collate(tokenizer, examples))
     return out

@@ -19,8 +19,9 @@ from harness.backends import (
     onnx_quantization,
     onnxruntime_at,
 )
-from harness.commands import profiling
-from harness.commands.profiling import Profile, count_operations, product_format, report
+from harness.commands import answer_profile, profiling
+from harness.commands.answer_profile import Profile, count_operations, product_format
+from harness.commands.profiling import report
 from harness.contracts.backend import Session, Target
 from harness.errors import HarnessError
 from harness.kinds import text_classification
@@ -34,7 +35,7 @@ ROWS, LENGTH = 2, 9
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(profiling, "PROFILED_S", 0.1)
+    monkeypatch.setattr(answer_profile, "PROFILED_S", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def exported(bert, tmp_path_factory):
 
 def operators(backend, artifact):
     """Return the calls of each operator in one answer, checked to take a plausible time."""
-    profile, plain_s, _ = profiling.take(backend.load, artifact, CPU, tiny_models.token_batch(ROWS, LENGTH))
+    profile, plain_s, _ = answer_profile.take(backend.load, artifact, CPU, tiny_models.token_batch(ROWS, LENGTH))
     assert 0 < sum(seconds for _, seconds in profile.operators.values()) <= profile.seconds
     assert 0 < plain_s < 1
     return {name: calls for name, (calls, _) in profile.operators.items()}
@@ -70,7 +71,9 @@ def test_onnxruntime_shows_its_nodes(exported):
 
 def test_int8_graph_multiplies_in_int8(exported, tmp_path):
     onnx_quantization.quantise(exported, tmp_path, text_classification)
-    profile, _, settings = profiling.take(ONNXRUNTIME_INT8.load, tmp_path, CPU, tiny_models.token_batch(ROWS, LENGTH))
+    profile, _, settings = answer_profile.take(
+        ONNXRUNTIME_INT8.load, tmp_path, CPU, tiny_models.token_batch(ROWS, LENGTH)
+    )
     assert "int8" == product_format(profile, settings)
 
 
@@ -83,7 +86,7 @@ def test_openvino_shows_its_kernels_with_their_format(exported):
 @pytest.mark.parametrize(("spinning", "waits"), [(True, None), (False, "passive")])
 def test_profile_runs_as_workers_do(spinning, waits, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # as in the process of a command
-    with profiling.in_worker_environment(Target("cpu", 3, spinning)) as call:
+    with answer_profile.in_worker_environment(Target("cpu", 3, spinning)) as call:
         assert ["3", waits] == [call(os.getenv, name) for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")]
         assert os.getpid() != call(os.getpid)
     assert "passive" == os.environ["OMP_WAIT_POLICY"]
@@ -91,7 +94,7 @@ def test_profile_runs_as_workers_do(spinning, waits, monkeypatch):
 
 def test_backend_without_a_profiler_is_refused(tmp_path):
     with pytest.raises(HarnessError, match="this backend has no profile; choose one of shipbench's on ONNX Runtime"):
-        profiling.take(truthful, tmp_path, CPU, {"x": np.ones((1, 1), dtype=np.float32)})
+        answer_profile.take(truthful, tmp_path, CPU, {"x": np.ones((1, 1), dtype=np.float32)})
 
 
 def test_operations_are_those_of_the_products(bert):
@@ -104,7 +107,7 @@ def test_operations_are_those_of_the_products(bert):
 
 def test_modules_that_are_not_counted_are_named(tmp_path):
     lstm = tiny_models.save_native(tmp_path)
-    assert "LSTM" == count_operations(lstm, profiling.checkpoint.example(lstm))[1]
+    assert "LSTM" == count_operations(lstm, answer_profile.checkpoint.example(lstm))[1]
 
 
 def test_answers_before_the_profile_do_not_count():
@@ -115,13 +118,13 @@ def test_answers_before_the_profile_do_not_count():
         return {}
 
     session = Session(run=run, device="cpu", settings={}, operators=lambda: answers)
-    assert {"MatMul": (1, 1.0), "Add": (2, 1.0)} == profiling._by_runtime(session, {}, 10).operators
+    assert {"MatMul": (1, 1.0), "Add": (2, 1.0)} == answer_profile._by_runtime(session, {}, 10).operators
 
 
 def test_profile_that_lost_answers_is_refused():
     session = Session(run=lambda arrays: {}, device="cpu", settings={}, operators=lambda: [[("Add", 1.0)]] * 19)
     with pytest.raises(HarnessError, match="19 of 20 answers are in the runtime's profile"):
-        profiling._by_runtime(session, {}, 10)
+        answer_profile._by_runtime(session, {}, 10)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_report_without_products_names_no_rate():
 
 @pytest.mark.parametrize("form", ["float32", "int8"])
 def test_peak_is_that_of_a_processor(form):
-    assert 1e9 < profiling.peak(form, 1) < 1e14
+    assert 1e9 < answer_profile.peak(form, 1) < 1e14
 
 
 @pytest.mark.parametrize(

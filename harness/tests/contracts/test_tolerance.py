@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from harness.contracts.kind import ATOL, COSINE, ELEMENTWISE, MAX_COSINE_DISTANCE, RTOL, TOKENS
+from harness.contracts.tolerance import ATOL, COSINE, ELEMENTWISE, MAX_COSINE_DISTANCE, RTOL, TOKENS
 
 LAW = settings(max_examples=100)
 EVERY = pytest.mark.parametrize("tolerance", [ELEMENTWISE, COSINE, TOKENS], ids=["numbers", "embeddings", "tokens"])

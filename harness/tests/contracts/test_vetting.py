@@ -24,11 +24,12 @@ from harness import checkpoint
 from harness.contracts import vetting
 from harness.contracts.sources import Folder, Hub, Local
 from harness.contracts.vetting import CODE, COPY, offline, vet
-from harness.data import reading
+from harness.data import sources
 from harness.errors import HarnessError
 from harness.kinds import KINDS
 from harness.kinds.common import load_tokenizer
 from harness.spec import Model, Task
+from harness.training import untrained
 from harness.training.pretrained import Fit
 
 SIZES = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -83,7 +84,7 @@ def test_code_of_a_nested_config_is_refused_before_it_runs(tmp_path, monkeypatch
     assert "config.json: trust_remote_code asks to run code of a repository (True)" in message
     assert f"{own / 'config.json'}: auto_map names code of the model's own ({{'AutoConfig': 'own.Own'}})" in message
     with pytest.raises(HarnessError, match="auto_map"):
-        reading.pretrained(Local("model"), tmp_path)
+        sources.pretrained(Local("model"), tmp_path)
     assert not trace.exists()
 
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
@@ -362,7 +363,7 @@ def test_a_model_of_the_hub_is_vetted(tmp_path, monkeypatch):
     write(tmp_path, auto_map={"AutoModel": "own.Own"}, **BERT)
     monkeypatch.setattr("harness.data.hub.fetch", lambda source, repo_type: tmp_path)
     with pytest.raises(HarnessError, match=r"config.json: auto_map names code"):
-        reading.pretrained(Hub("toys/bert", revision="a" * 40), tmp_path)
+        sources.pretrained(Hub("toys/bert", revision="a" * 40), tmp_path)
 
 
 # The network
@@ -390,8 +391,8 @@ READERS = {
     "sounds": KINDS["audio-classification"].load_processor,
     "speech": KINDS["automatic-speech-recognition"].load_processor,
     "tokenizer": load_tokenizer,
-    "model": partial(checkpoint.read_model, AutoModel),
-    "new head": lambda path: checkpoint.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
+    "model": partial(untrained.read_model, AutoModel),
+    "new head": lambda path: untrained.create(Local("."), KINDS["text-classification"], path, path, ("a", "b"), None),
     "config": lambda path: Fit(TASK, Model(name="mine", source=Local(".")), path, path).config,
 }
 
@@ -444,7 +445,7 @@ def test_pickled_weights_run_no_code(tmp_path):
     write(tmp_path, **BERT)
     torch.save({"embeddings": Payload()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(UnpicklingError, match="Weights only load failed"):
-        checkpoint.read_model(AutoModel, tmp_path)
+        untrained.read_model(AutoModel, tmp_path)
     assert not trace.exists()
     torch.load(tmp_path / "pytorch_model.bin", weights_only=False)
     assert trace.exists()

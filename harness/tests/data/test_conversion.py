@@ -10,7 +10,7 @@ import torch
 from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperConfig, WhisperForConditionalGeneration
 
 from harness.contracts.sources import Package
-from harness.data import conversion, ctranslate2, reading
+from harness.data import conversion, ctranslate2, sources
 from harness.errors import HarnessError
 
 WORDS = ["<|endoftext|>", "<|startoftranscript|>", "<|startofprev|>", "<|notimestamps|>", "a", "b"]
@@ -30,9 +30,9 @@ def test_file_is_converted_once(monkeypatch, tmp_path):
         (out / "config.json").write_text("{}")
 
     monkeypatch.setattr(conversion, "FORMS", [conversion.FORMS[0]._replace(save=save, needs=None)])
-    monkeypatch.setattr(reading, "locate", lambda _: tmp_path / "tiny.gguf")
+    monkeypatch.setattr(sources, "locate", lambda _: tmp_path / "tiny.gguf")
     source = Package("tiny", "tiny.gguf", sha256="00")
-    folders = [reading.pretrained(source, tmp_path) for _ in range(2)]
+    folders = [sources.pretrained(source, tmp_path) for _ in range(2)]
     assert [tmp_path / "tiny.gguf"] == made
     assert folders[0] == folders[1]
     assert ["config.json"] == [file.name for file in folders[0].iterdir()]

@@ -21,7 +21,7 @@ from harness.contracts.sources import Folder
 from harness.data import images, media, reading, splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
-from harness.kinds.image_classification import load_image
+from harness.kinds.pictures import load_image
 from harness.spec import Task
 from harness.util.console import Progress, showing
 
@@ -312,9 +312,9 @@ def test_palette_gives_its_colours():
     assert not remarks
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
+@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
 def test_other_colour_spaces_become_rgb(mode):
-    white = {"CMYK": (0, 0, 0, 0), "LAB": (255, 128, 128), "YCbCr": (255, 128, 128)}[mode]
+    white = {"CMYK": (0, 0, 0, 0), "LAB": (255, 128, 128)}[mode]
     pixels, remarks = loaded(Image.new(mode, (2, 2), white), "TIFF", compression="raw")
     assert pixels.min() > 250
     assert f"have mode {mode}" in remarks

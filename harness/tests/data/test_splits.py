@@ -9,7 +9,7 @@ import pytest
 
 from harness.contracts.sources import Folder, Package
 from harness.data import splits
-from harness.data.reading import locate
+from harness.data.sources import locate
 from harness.data.splits import PARTS, take_training_rows
 from harness.errors import HarnessError
 from harness.kinds import image_classification, text_classification

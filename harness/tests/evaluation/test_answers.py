@@ -8,7 +8,8 @@ from answers import evaluation, generated, images, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.contracts.kind import ATOL, ELEMENTWISE, NO_LABEL, RTOL, SCALE_RTOL, EncodedRows
+from harness.contracts.kind import NO_LABEL, EncodedRows
+from harness.contracts.tolerance import ATOL, ELEMENTWISE, RTOL, SCALE_RTOL
 from harness.data.inputs import Inputs
 from harness.errors import HarnessError, WorkerError
 from harness.evaluation.answers import (

@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.evaluation.score import score, score_drop, score_interval
 from harness.kinds import language_modeling as kind
 from harness.metrics import Metric
+from harness.training import untrained
 
 TEXTS = ["a cat", "the dog sat on the mat", "no"]
 METRIC = Metric("perplexity")
@@ -28,7 +29,7 @@ def encoded(tokenizer, texts, length=64):
 def test_perplexity_is_that_of_pytorchs_loss(tmp_path):
     folder = save_writer(tmp_path)
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder).eval(), kind.load_processor(folder)
-    checkpoint.state_length(model, tokenizer, None)
+    untrained.state_length(model, tokenizer, None)
     rows = encoded(tokenizer, TEXTS)
     run = checkpoint.make_run(model, "cpu")
     outputs, losses, lengths = [], [], []
@@ -76,7 +77,7 @@ def test_model_that_states_a_length_is_read_all_the_same(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(save_writer(tmp_path))
     model.generation_config.max_new_tokens = 5
     assert checkpoint.generates(model)
-    checkpoint.state_length(model, kind.load_processor(tmp_path), None)
+    untrained.state_length(model, kind.load_processor(tmp_path), None)
     assert not checkpoint.generates(model)
 
 

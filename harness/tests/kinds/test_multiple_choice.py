@@ -7,7 +7,7 @@ from test_kinds import encode, wordpieces
 from transformers import BertConfig, BertForMultipleChoice
 
 from harness import checkpoint
-from harness.backends.onnx_export import _single_rows
+from harness.backends.onnx_optimum import _single_rows
 from harness.contracts.backend import Session
 from harness.contracts.kind import IGNORE_INDEX
 from harness.data.inputs import Inputs

@@ -10,7 +10,7 @@ import torch
 
 from conftest import REPOSITORY
 from harness import Folder, Local, Model, Native, Recipe, Task, checkpoint
-from harness.backends import onnx_export
+from harness.backends import onnx_export, onnx_graphs
 from harness.data import splits
 from harness.errors import HarnessError
 from harness.kinds import tabular_classification, tabular_regression
@@ -63,10 +63,10 @@ def test_graph_takes_raw_numbers_of_any_batch(suite, tmp_path):
 
     _, out = train(suite, TASK)
     onnx_export.export_native(out, tmp_path, TASK.kind)
-    session = onnxruntime.InferenceSession(str(tmp_path / onnx_export.FILE), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(tmp_path / onnx_graphs.FILE), providers=["CPUExecutionProvider"])
     batch = {"features": np.array([[3, 6e5, 7], [50, 8.5e5, 7], [9, 7e5, 7]], dtype=np.float32)}
     expected = checkpoint.make_run(checkpoint.load(out), "cpu")(batch)["logits"]
-    np.testing.assert_allclose(onnx_export.host_run(session)(batch)["logits"], expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(onnx_graphs.host_run(session)(batch)["logits"], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_number_is_learnt_too(suite):

@@ -14,7 +14,7 @@ from harness.backends import PYTORCH
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
-from harness.pytest_plugin.hooks import local_id
+from harness.pytest_plugin.items import local_id
 from harness.pytest_plugin.selection import place_of
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason

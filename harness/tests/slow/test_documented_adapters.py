@@ -1,8 +1,8 @@
 """The suite in the documents that trains an adapter, from rows to verdicts and to what is published."""
 
 import pytest
+from documented import documented_suite, published, run_suites
 from test_documented_kinds import FLOAT, write
-from users import readme_example
 
 from conftest import Once, Run, Toy
 
@@ -12,16 +12,9 @@ pytest.importorskip("peft")
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        write(toy.folder)
-        suite = readme_example('"""Delays', "suites/README.md")
-        # Weights that were never trained need larger steps.
-        (toy.folder / "test_toy.py").write_text(
-            suite.replace("epochs=3, learning_rate=5e-4", "epochs=6, learning_rate=1e-2")
-        )
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8")
-
-    return once("documented-adapters", make)
+    # Weights that were never trained need larger steps.
+    changes = {"epochs=3, learning_rate=5e-4": "epochs=6, learning_rate=1e-2"}
+    return run_suites(once, "adapters", write, {"test_toy.py": documented_suite("Delays", changes)})
 
 
 def test_merged_adapter_is_exported_and_reaches_verdicts(ran):
@@ -38,12 +31,9 @@ def test_merged_adapter_is_exported_and_reaches_verdicts(ran):
 
 def test_adapter_is_published_beside_the_merged_model(ran):
     toy, _ = ran
-    words = ("publish", "delays/adapted.onnxruntime.cpu", "--to", "out", "--anyway", "--ship-artifacts")
-    done = toy.command("harness", *words, str(toy.artifacts))
-    assert 0 == done.status, done.text
-    published = toy.folder / "out"
+    folder = published(toy, "delays/adapted.onnxruntime.cpu")
     assert {"adapter_config.json", "adapter_model.safetensors"} == {
-        path.name for path in (published / "adapter").iterdir()
+        path.name for path in (folder / "adapter").iterdir()
     }
-    assert (published / "model.safetensors").is_file()
-    assert str(toy.folder) not in (published / "adapter" / "adapter_config.json").read_text()
+    assert (folder / "model.safetensors").is_file()
+    assert str(toy.folder) not in (folder / "adapter" / "adapter_config.json").read_text()

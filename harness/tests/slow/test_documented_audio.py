@@ -1,15 +1,12 @@
 """The suite in the documents about sound, on a tiny model, from recordings to verdicts, and the lines of its card."""
 
-import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from documented import documented_suite, published_answers, run_suites
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
-from users import readme_example
 
 from conftest import Once, Run, Toy
 from harness.commands import cli
@@ -50,14 +47,9 @@ def write(folder: Path) -> None:
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        write(toy.folder)
-        suite = readme_example('"""Alarms', "suites/README.md").replace("max_drop=0.03", "max_drop=0.05")
-        # Weights that were never trained need larger steps.
-        (toy.folder / "test_toy.py").write_text(suite.replace("epochs=3", "epochs=6, learning_rate=3e-3"))
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8")
-
-    return once("documented-audio", make)
+    # Weights that were never trained need larger steps.
+    changes = {"epochs=3": "epochs=6, learning_rate=3e-3", "max_drop=0.03": "max_drop=0.05"}
+    return run_suites(once, "audio", write, {"test_toy.py": documented_suite("Alarms", changes)})
 
 
 def test_documented_suite_reaches_verdicts(ran):
@@ -75,23 +67,11 @@ def test_documented_suite_reaches_verdicts(ran):
 
 def test_published_lines_answer_alike(ran):
     toy, _ = ran
-    answers = {}
-    for backend in ("pytorch", "onnxruntime"):
-        words = ("publish", f"alarms/mine.{backend}.cpu", "--to", f"out-{backend}", "--anyway")
-        done = toy.command("harness", *words, "--ship-artifacts", str(toy.artifacts))
-        assert 0 == done.status, done.text
-        card = (toy.folder / f"out-{backend}" / "README.md").read_text()
-        lines = card.split("```python\n")[1].split("```")[0]
-        asked = "import numpy\ntime = numpy.arange(4800) / 16000\n" + "".join(
-            f"print(repr(answer(numpy.sin(6.2832 * {pitch} * time).astype('float32') * 0.4)))\n"
-            for pitch in PITCHES.values()
-        )
-        run = subprocess.run(
-            [sys.executable, "-c", f"{lines}\n{asked}"], capture_output=True, text=True, cwd=toy.folder
-        )
-        assert not run.returncode, run.stderr
-        answers[backend] = [ast.literal_eval(line) for line in run.stdout.splitlines()]
-    assert [*PITCHES] == answers["pytorch"] == answers["onnxruntime"]
+    lines = "import numpy\ntime = numpy.arange(4800) / 16000\n" + "".join(
+        f"print(repr(answer(numpy.sin(6.2832 * {pitch} * time).astype('float32') * 0.4)))\n"
+        for pitch in PITCHES.values()
+    )
+    assert ([*PITCHES], [*PITCHES]) == published_answers(toy, "alarms/mine", lines)
 
 
 def test_new_writes_a_suite_for_recordings(tmp_path, monkeypatch, capsys):

@@ -1,17 +1,14 @@
 """The suite in the documents about boxes, on a tiny model, from COCO's JSON to verdicts, and the lines of its card."""
 
-import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from documented import documented_suite, published_answers, run_suites
 from PIL import Image
 from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessorPil
-from users import readme_example
 
 from conftest import Once, Run, Toy
 from harness.commands import cli
@@ -54,16 +51,10 @@ def write(folder: Path) -> None:
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        write(toy.folder)
-        # Weights that were never trained need larger steps.
-        trained = ("epochs=3", 'epochs=40, learning_rate=3e-3, keep="last"')
-        lenient = ("min_score=0.30, max_drop=0.05", "min_score=0.0, max_drop=0.2")
-        suite = readme_example('"""Shelf', "suites/README.md").replace(*trained).replace(*lenient)
-        (toy.folder / "test_toy.py").write_text(suite)
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=900)
-
-    return once("documented-boxes", make)
+    # Weights that were never trained need larger steps.
+    trained = {"epochs=3": 'epochs=40, learning_rate=3e-3, keep="last"'}
+    lenient = {"min_score=0.30, max_drop=0.05": "min_score=0.0, max_drop=0.2"}
+    return run_suites(once, "boxes", write, {"test_toy.py": documented_suite("Shelf", trained | lenient)})
 
 
 def test_documented_suite_reaches_verdicts(ran):
@@ -82,19 +73,13 @@ def test_documented_suite_reaches_verdicts(ran):
 
 def test_published_lines_answer_alike(ran):
     toy, _ = ran
-    answers = {}
-    for backend in ("pytorch", "onnxruntime"):
-        words = ("publish", f"shelf/mine.{backend}.cpu", "--to", f"out-{backend}", "--anyway")
-        done = toy.command("harness", *words, "--ship-artifacts", str(toy.artifacts))
-        assert 0 == done.status, done.text
-        lines = (toy.folder / f"out-{backend}" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-        asked = "import numpy\nfrom PIL import Image\nimage = numpy.asarray(Image.open('shelf/images/0.png'))\n"
-        script = f"{lines}\n{asked}print(repr(answer(image, threshold=0.0)))"
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=toy.folder)
-        assert not run.returncode, run.stderr
-        answers[backend] = ast.literal_eval(run.stdout)
-    assert 2 == len(answers["pytorch"])
-    for own, other in zip(*answers.values(), strict=True):
+    lines = (
+        "import numpy\nfrom PIL import Image\nimage = numpy.asarray(Image.open('shelf/images/0.png'))\n"
+        "for box in answer(image, threshold=0.0):\n    print(repr(box))"
+    )
+    boxes, others = published_answers(toy, "shelf/mine", lines)
+    assert 2 == len(boxes)
+    for own, other in zip(boxes, others, strict=True):
         assert own[0] == other[0]
         assert pytest.approx([own[1], *own[2]], abs=1e-3) == [other[1], *other[2]]
 

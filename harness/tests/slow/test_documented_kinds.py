@@ -1,17 +1,15 @@
 """The suites in the documents that are about texts, on tiny models, from rows to verdicts."""
 
 import random
-import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from documented import documented_suite, run_suites
 from tiny_writers import save_writer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
-from users import readme_example
 
 from conftest import REPOSITORY, Once, Run, Toy
 from harness.commands import cli
@@ -19,15 +17,7 @@ from harness.kinds.common import word_tokenizer
 
 pytest_plugins = "pytester"
 
-SUITES = {
-    "complaints": '"""Complaints',
-    "similarity": '"""Similarity',
-    "replies": '"""Replies',
-    "minutes": '"""Minutes',
-    "quiz": '"""Quiz',
-    "requests": '"""Requests',
-    "churn": '"""Churn',
-}
+SUITES = ("complaints", "similarity", "replies", "minutes", "quiz", "requests", "churn")
 LABELS = {"late": "waited", "rude": "shouted", "urgent": "now"}
 FLOAT = ("pytorch", "onnxruntime", "onnxruntime-o2")
 ROWS = 1500
@@ -148,20 +138,10 @@ def write(folder: Path) -> None:
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        write(toy.folder)
-        suites = [readme_example(begin, "suites/README.md") for begin in SUITES.values()]
-        # Weights that were never trained need larger steps.
-        trained = (suite.replace("epochs=3", "epochs=16, learning_rate=5e-3") for suite in suites)
-        (toy.folder / "test_toy.py").write_text(_apart(trained))
-        return toy.run("-v", "-p", "no:randomly", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=900)
-
-    return once("documented-kinds", make)
-
-
-def _apart(suites: Iterable[str]) -> str:
-    """Return suites as one file, each with names of its own."""
-    return "\n\n".join(re.sub(r"\b(TASK|MODELS)\b", rf"\1_{at}", suite) for at, suite in enumerate(suites))
+    # Weights that were never trained need larger steps.
+    changes = {"epochs=3": "epochs=16, learning_rate=5e-3"}
+    suites = {f"test_{task}.py": documented_suite(task.capitalize(), changes) for task in SUITES}
+    return run_suites(once, "kinds", write, suites)
 
 
 @pytest.mark.parametrize("task", SUITES)

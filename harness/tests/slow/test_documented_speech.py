@@ -1,17 +1,11 @@
 """The suite in the documents about speech, by CTC and by a model that writes, to verdicts and the lines of a card."""
 
-import ast
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
-from tiny_models import resolve
-from users import readme_example
+from documented import documented_suite, published_answers, run_suites
 
 from conftest import Once, Run, Toy
-from harness.backends.onnx_export import OPTIMUM
-from harness.environments.interpreters import interpreter_environment
 
 pytest_plugins = "pytester"
 pytest.importorskip("soundfile")
@@ -28,21 +22,19 @@ WRITING = {
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        tiny_speech.write_songs(toy.folder / "orders", 300)
-        tiny_speech.save_ctc(toy.folder / "my-ctc")
-        tiny_speech.save_whisper(toy.folder / "my-whisper")
-        # Weights that were never trained need larger steps.
-        suite = readme_example('"""Orders', "suites/README.md").replace(
-            "epochs=3", "epochs=20, learning_rate=5e-3, warmup=0.1"
-        )
-        (toy.folder / "test_orders.py").write_text(suite)
-        for own, other in WRITING.items():
-            suite = suite.replace(own, other)
-        (toy.folder / "test_written.py").write_text(suite.replace("max_score=0.30", "max_score=2.0"))
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=900)
+    def write(folder: Path) -> None:
+        tiny_speech.write_songs(folder / "orders", 300)
+        tiny_speech.save_ctc(folder / "my-ctc")
+        tiny_speech.save_whisper(folder / "my-whisper")
 
-    return once("documented-speech", make)
+    # Weights that were never trained need larger steps.
+    trained = {"epochs=3": "epochs=20, learning_rate=5e-3, warmup=0.1"}
+    writing = trained | WRITING | {"max_score=0.30": "max_score=2.0"}
+    suites = {
+        "test_orders.py": documented_suite("Orders", trained),
+        "test_written.py": documented_suite("Orders", writing),
+    }
+    return run_suites(once, "speech", write, suites)
 
 
 @pytest.mark.parametrize("task", ["orders", "written-orders"])
@@ -66,22 +58,9 @@ def test_notes_are_learnt(ran):
 @pytest.mark.parametrize("task", ["orders", "written-orders"])
 def test_published_lines_answer_alike(ran, task):
     toy, _ = ran
-    answers = {}
-    for backend in ("pytorch", "onnxruntime"):
-        words = ("publish", f"{task}/mine.{backend}.cpu", "--to", f"{task}-{backend}", "--anyway")
-        done = toy.command("harness", *words, "--ship-artifacts", str(toy.artifacts))
-        assert 0 == done.status, done.text
-        card = (toy.folder / f"{task}-{backend}" / "README.md").read_text()
-        assert "type: automatic-speech-recognition" in card
-        lines = card.split("```python\n")[1].split("```")[0]
-        ask = "import soundfile\nfor number in range(6):\n    samples, _ = soundfile.read(f'orders/{number}.wav')\n"
-        ask += "    print(repr(answer(samples.astype('float32'))))"
-        variables = os.environ
-        if "from optimum" in lines:
-            variables = interpreter_environment(resolve(OPTIMUM), variables)
-        run = subprocess.run(
-            [sys.executable, "-c", f"{lines}\n{ask}"], capture_output=True, text=True, cwd=toy.folder, env=variables
-        )
-        assert not run.returncode, run.stderr
-        answers[backend] = [ast.literal_eval(line) for line in run.stdout.splitlines()]
-    assert answers["pytorch"] == answers["onnxruntime"]
+    lines = "import soundfile\nfor number in range(6):\n    samples, _ = soundfile.read(f'orders/{number}.wav')\n"
+    own, other = published_answers(toy, f"{task}/mine", f"{lines}    print(repr(answer(samples.astype('float32'))))")
+    assert 6 == len(own)
+    assert own == other
+    card = toy.folder / f"out-{task}-mine.pytorch.cpu" / "README.md"
+    assert "type: automatic-speech-recognition" in card.read_text()

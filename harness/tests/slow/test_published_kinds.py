@@ -1,9 +1,5 @@
 """Cards of kinds that no published suite covers: the lines for graphs answer as PyTorch's lines do."""
 
-import ast
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import factory
@@ -11,8 +7,9 @@ import numpy as np
 import pytest
 import tiny_kinds
 import torch
+from documented import printed
 from safetensors.numpy import save_file
-from tiny_models import build, resolve
+from tiny_models import build
 from tiny_writers import TEMPLATE, WIDE
 from transformers import (
     BartConfig,
@@ -29,11 +26,11 @@ from transformers import (
 )
 
 from harness.backends import ONNXRUNTIME
-from harness.backends.onnx_export import OPTIMUM, write_tokenizer_class
+from harness.backends.transformers_4 import write_tokenizer_class
 from harness.checkpoint import EXAMPLE
-from harness.environments.interpreters import interpreter_environment
 from harness.kinds import KINDS
-from harness.publish.snippets import Publication, code
+from harness.publish.publication import Publication
+from harness.publish.snippets import code
 
 TEXTS = ["the minister said that elections were postponed again", "markets fell sharply after results"]
 INPUTS = {
@@ -124,23 +121,19 @@ def test_lines_for_graphs_answer_as_pytorch_lines(tmp_path, name):
         inputs=frozenset(),
     )
 
-    def answer(runtime, variables=os.environ):
+    def answer(runtime):
         lines = code(publication)
         assert ("from_pretrained(path).eval()" in lines) == (runtime == "torch")
         assert ("from optimum" in lines) == (runtime == "optimum")
-        script = f"{lines}\n\nprint(repr(answer(*{INPUTS[name]!r})))"  # as its reader does
-        run = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=variables
-        )
-        assert not run.returncode, run.stderr
-        return ast.literal_eval(run.stdout)
+        (value,) = printed(f"{lines}\n\nprint(repr(answer(*{INPUTS[name]!r})))", tmp_path)  # as its reader does
+        return value
 
     expected = answer("torch")
     assert expected
     build(ONNXRUNTIME, tmp_path, tmp_path / "onnx", KINDS[name])
     if name in GENERATION:
         write_tokenizer_class(tmp_path)
-        answered = answer("optimum", interpreter_environment(resolve(OPTIMUM), os.environ))
+        answered = answer("optimum")
     else:
         answered = answer("onnxruntime")
     is_numeric = name in ("feature-extraction", "text-regression", "language-modeling")

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BartConfig, BartForConditionalGeneration, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from conftest import REPOSITORY
-from harness.data import reading
+from harness.data import sources
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = 12
@@ -28,7 +28,7 @@ def news() -> list[dict[str, str]]:
         sys.path.pop(0)
     found = [
         {"text": " ".join(one["text"].split("\n", 1)[1].split()[:WORDS]), "desk": one["desk"]}
-        for one in articles(reading.locate(bbc_news(iter)))
+        for one in articles(sources.locate(bbc_news(iter)))
     ]
     random.Random(0).shuffle(found)
     return [row for row in found if sum(len(word) > 5 for word in row["text"].split()) > 2][:ROWS]

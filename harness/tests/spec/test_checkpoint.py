@@ -14,7 +14,7 @@ from harness.contracts.sources import Local, Native
 from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.spec import Model
-from harness.training import train
+from harness.training import train, untrained
 
 LABELS = ("repairs", "billing", "delivery")
 
@@ -31,7 +31,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def created(saved: Path, labels: tuple[str, ...]) -> torch.nn.Module:
-    return checkpoint.create(Local("."), text_classification, saved, saved, labels, None)
+    return untrained.create(Local("."), text_classification, saved, saved, labels, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -41,8 +41,8 @@ def test_weights_of_every_format_make_a_reference_in_float32(saved, dtype):
     assert str(dtype) == f"torch.{json.loads((saved / 'config.json').read_text())['dtype']}"
     models = (
         checkpoint.load(saved),
-        checkpoint.load_as_is(text_classification, saved),
-        checkpoint.read_model(AutoModel, saved)[0],
+        untrained.load_as_is(text_classification, saved),
+        untrained.read_model(AutoModel, saved)[0],
         created(saved, LABELS),
         created(saved, ("spam", "ham")),
     )
@@ -57,11 +57,11 @@ def same(one: torch.nn.Module, other: torch.nn.Module, prefix: str) -> bool:
 
 
 def test_training_on_the_same_labels_keeps_the_head(saved):
-    assert same(created(saved, LABELS), checkpoint.load_as_is(text_classification, saved), "")
+    assert same(created(saved, LABELS), untrained.load_as_is(text_classification, saved), "")
 
 
 def test_other_labels_get_a_new_head_on_the_same_body(saved):
-    model, before = created(saved, tuple(sorted(LABELS))), checkpoint.load_as_is(text_classification, saved)
+    model, before = created(saved, tuple(sorted(LABELS))), untrained.load_as_is(text_classification, saved)
     assert same(model, before, "distilbert")
     assert not same(model, before, "classifier")
     assert dict(enumerate(sorted(LABELS))) == model.config.id2label
@@ -73,7 +73,7 @@ def test_another_number_of_labels_gets_a_new_head(saved):
 
 @pytest.mark.parametrize("labels", [LABELS, ("a", "b")])
 def test_dropout_replaces_every_probability_of_the_config(saved, labels):
-    model = checkpoint.create(Local("."), text_classification, saved, saved, labels, None, 0.0)
+    model = untrained.create(Local("."), text_classification, saved, saved, labels, None, 0.0)
     config = model.config
     assert (0, 0, 0) == (config.dropout, config.attention_dropout, config.seq_classif_dropout)
     assert {0.0} == {layer.p for layer in model.modules() if isinstance(layer, torch.nn.Dropout)}
@@ -84,7 +84,7 @@ def test_dropout_of_a_model_without_any_is_refused(saved):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps({"model_type": "convnext", "labels": config["id2label"]}))
     with pytest.raises(HarnessError, match=r"the recipe sets dropout=0.0, and its config.json has no dropout"):
-        checkpoint.create(Local("."), text_classification, saved, saved, LABELS, None, 0.0)
+        untrained.create(Local("."), text_classification, saved, saved, LABELS, None, 0.0)
 
 
 def test_a_body_without_a_head_is_refused_as_is(tmp_path):
@@ -92,7 +92,7 @@ def test_a_body_without_a_head_is_refused_as_is(tmp_path):
         tmp_path
     )
     with pytest.raises(HarnessError, match=r"has no weights for classifier.bias.*: it is not a finished model"):
-        checkpoint.load_as_is(text_classification, tmp_path)
+        untrained.load_as_is(text_classification, tmp_path)
 
 
 class Harmful:
@@ -106,17 +106,17 @@ class Harmful:
 
 
 def test_pickled_weights_are_read_as_tensors(saved):
-    before = checkpoint.load_as_is(text_classification, saved)
+    before = untrained.load_as_is(text_classification, saved)
     (saved / "model.safetensors").unlink()
     torch.save(before.state_dict(), saved / "pytorch_model.bin")
-    assert same(before, checkpoint.load_as_is(text_classification, saved), "")
+    assert same(before, untrained.load_as_is(text_classification, saved), "")
 
 
 def test_code_in_pickled_weights_is_not_run(saved):
     (saved / "model.safetensors").unlink()
     torch.save({"classifier.bias": Harmful(saved / "trace")}, saved / "pytorch_model.bin")
     with pytest.raises(UnpicklingError, match="Weights only load failed"):
-        checkpoint.load_as_is(text_classification, saved)
+        untrained.load_as_is(text_classification, saved)
     assert not (saved / "trace").exists()
     torch.load(saved / "pytorch_model.bin", weights_only=False)  # the control: an unsafe load does run it
     assert (saved / "trace").exists()
@@ -174,7 +174,7 @@ def test_the_number_of_names_must_match(saved):
 def test_outputs_have_names_whatever_the_config_says(setting, saved):
     config = json.loads((saved / "config.json").read_text())
     (saved / "config.json").write_text(json.dumps(config | setting))
-    for read in (checkpoint.load_as_is(text_classification, saved), created(saved, LABELS)):
+    for read in (untrained.load_as_is(text_classification, saved), created(saved, LABELS)):
         assert ["logits"] == list(read.eval()(torch.ones(1, 4, dtype=torch.int64)))
 
 
@@ -204,7 +204,7 @@ def test_a_lazy_layer_is_refused_by_name(tmp_path):
     with pytest.raises(
         HarnessError, match=r"lazy.py: Lazy has head.weight, head.bias without a shape, of a lazy layer"
     ):
-        checkpoint.create(Native("lazy.py:Lazy"), text_classification, tmp_path, None, ("a", "b"), [])
+        untrained.create(Native("lazy.py:Lazy"), text_classification, tmp_path, None, ("a", "b"), [])
 
 
 def test_a_model_whose_parameters_are_all_frozen_is_refused(saved):

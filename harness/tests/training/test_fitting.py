@@ -17,7 +17,8 @@ from harness.data.inputs import Inputs
 from harness.errors import HarnessError
 from harness.kinds import text_classification
 from harness.spec import Model, Recipe
-from harness.training.loops import Job, _training_arguments
+from harness.training.job import Job
+from harness.training.loops import _training_arguments
 from harness.training.train import _check_saved, _fit_inputs, _fixed_length
 from harness.util.console import Progress
 
@@ -155,7 +156,7 @@ class Own(nn.Module):
 def own(tmp_path, head="Linear(8, num_labels)", more="pass", after=""):
     (tmp_path / "own.py").write_text(OWN.format(head=head, more=more, after=after))
     source = Native("own.py:Own")
-    return checkpoint._create_native(tmp_path / "own.py", "Own", {"num_labels": 2}), source
+    return checkpoint.create_native(tmp_path / "own.py", "Own", {"num_labels": 2}), source
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_native_module_is_all_in_its_file(changes, message, tmp_path):
 def test_module_that_cannot_be_made_says_how_it_is_called(tmp_path):
     own(tmp_path)
     with pytest.raises(HarnessError, match=r"Own\(\*\*{'labels': 2}\) fails: TypeError.*let it take"):
-        checkpoint._create_native(tmp_path / "own.py", "Own", {"labels": 2})
+        checkpoint.create_native(tmp_path / "own.py", "Own", {"labels": 2})
     (tmp_path / "plain.py").write_text("class Own:\n    pass\n")
     with pytest.raises(HarnessError, match=r"Own is no torch.nn.Module"):
-        checkpoint._create_native(tmp_path / "plain.py", "Own", {})
+        checkpoint.create_native(tmp_path / "plain.py", "Own", {})

@@ -14,10 +14,10 @@ from test_fit import TASK, suite  # noqa: F401  # a fixture
 
 from conftest import REPOSITORY
 from harness import Model, Native, Recipe, checkpoint
-from harness.backends import onnx_export
+from harness.backends import onnx_export, onnx_graphs
 from harness.data import splits
 from harness.errors import HarnessError
-from harness.publish.snippets import _module
+from harness.publish.loading import _module
 from harness.pytest_plugin.preflight import _check_source
 from harness.training.train import Workspace, fine_tune
 from harness.util.console import Progress
@@ -75,12 +75,12 @@ def test_graph_answers_as_the_model_at_other_shapes(trained, tmp_path):
     import onnxruntime
 
     onnx_export.export_native(trained, tmp_path, TASK.kind)
-    session = onnxruntime.InferenceSession(str(tmp_path / onnx_export.FILE), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(tmp_path / onnx_graphs.FILE), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     batch = {"input_ids": rng.integers(0, 5, (3, 9)), "attention_mask": np.ones((3, 9), np.int64)}
     batch["attention_mask"][0, 4:] = 0
     expected = checkpoint.make_run(checkpoint.load(trained), "cpu")(batch)["logits"]
-    np.testing.assert_allclose(onnx_export.host_run(session)(batch)["logits"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(onnx_graphs.host_run(session)(batch)["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_published_lines_load_the_model(trained, monkeypatch):
@@ -98,7 +98,7 @@ def test_published_lines_load_the_model(trained, monkeypatch):
 def test_model_without_declared_inputs_is_refused(suite):  # noqa: F811
     (suite / "net.py").write_text(NET + UNDECLARED)
     with pytest.raises(HarnessError, match=r"Undeclared returns a Undeclared without declared inputs; .*keras.Input"):
-        checkpoint._create_native(suite / "net.py", "Undeclared", {"num_labels": 2, "vocab_size": 5})
+        checkpoint.create_native(suite / "net.py", "Undeclared", {"num_labels": 2, "vocab_size": 5})
 
 
 def test_preflight_takes_functions_and_refuses_another_backend(suite, monkeypatch):  # noqa: F811

@@ -17,7 +17,7 @@ from harness.contracts.sources import Local
 from harness.data import splits
 from harness.errors import HarnessError
 from harness.pytest_plugin.preflight import _check_recipe
-from harness.training import fit, lora
+from harness.training import fit, lora, untrained
 from harness.training.train import Workspace, fine_tune
 from harness.util.console import Progress
 from harness.util.store import Store
@@ -78,7 +78,7 @@ def test_adapter_names_its_base_without_a_path(suite):  # noqa: F811
 
 
 def test_by_default_every_linear_layer_of_the_body_is_adapted(suite):  # noqa: F811
-    model = checkpoint.create(Local("model"), TASK.kind, suite, suite / "model", ("x", "y"), None)
+    model = untrained.create(Local("model"), TASK.kind, suite, suite / "model", ("x", "y"), None)
     adapter = lora.attach("m", model, Lora())
     assert {"query", "key", "value", "dense"} == {
         name.split(".lora_A")[0].rpartition(".")[2] for name, value in adapter.named_parameters() if "lora_A" in name

@@ -153,6 +153,23 @@ def test_code_digest_follows_nested_and_circular_imports(package):
     assert package(deep="TWO = 2\nimport harness.code\n") == package(deep="TWO = 2\nimport harness.code\n")
 
 
+@pytest.mark.parametrize(
+    "statement", ["import bbc", "from bbc import TWO", "from .bbc import TWO", "from . import bbc"]
+)
+def test_code_digest_of_a_suite_follows_files_beside_it(tmp_path, statement):
+    folder = write(tmp_path, suite=f"{statement}\nimport json\n", bbc="import parts.deep\nTWO = 2\n", other="X = 1\n")
+    write(folder, **{"parts/deep.py": "THREE = 3\n"})
+
+    def digest(**changes):
+        identity._code.cache_clear()
+        return code_digest(write(folder, **changes) / "suite.py")
+
+    before = digest()
+    assert before == digest(other="X = 2\n")
+    changed = digest(bbc="import parts.deep\nTWO = 3\n")
+    assert before != changed != digest(**{"parts/deep.py": "THREE = 4\n"})
+
+
 def closure(name):
     """The modules that run wherever this one does, by their names."""
     pending, seen = [module_file(name)], set()
