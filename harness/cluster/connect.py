@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cluster import node
-from harness.cluster.driver import RESOURCE, Cluster, first_line
+from harness.cluster.driver import Cluster
+from harness.cluster.streams import RESOURCE, RemoteStreams, Streams, first_line
 from harness.contracts.declarations import unknown
 from harness.errors import HarnessError
 from harness.results.schema import Result
@@ -29,7 +30,12 @@ LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache_
 """
 CONNECT_S = 5.0
 """Time in which an address must answer."""
-ADDRESSES = "expected auto on a node of a running cluster, its HOST:PORT, or local"
+CLIENT = "ray://"
+"""Beginning of the address of a cluster for a machine outside of it."""
+ADDRESSES = (
+    "expected auto on a node of a running cluster, its HOST:PORT, ray://HOST:10001 from another machine, or local; a "
+    "cluster with a token needs RAY_AUTH_MODE=token here, too"
+)
 LABEL = "machine"
 """Label of the nodes of one kind: `--ship-machine` with its value takes these nodes alone."""
 OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
@@ -68,7 +74,8 @@ def connect(
     advice = f"give nodes of one kind a label of their own (--labels={LABEL}=NAME), and name it with --ship-machine"
     _check_alike([*zip(names, environments, strict=True)], SAME, advice)
     gpus = any(entry["Resources"].get("GPU") for entry in chosen)
-    return Cluster(tuple(options), here, environments[0], keep, say, gpus, labels)
+    streams = RemoteStreams() if address.startswith(CLIENT) else Streams()
+    return Cluster(tuple(options), here, environments[0], keep, say, gpus, labels, streams)
 
 
 def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -88,12 +95,7 @@ def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tupl
 
 def _check_address(address: str) -> None:
     """Raise HarnessError where nothing answers; Ray itself would try for minutes, and then end the process."""
-    if "://" in address:
-        raise HarnessError(
-            f"--ship-ray {address}: results are streamed, which Ray's client does not; run pytest on a node of the "
-            "cluster, with --ship-ray auto"
-        )
-    host, colon, port = address.rpartition(":")
+    host, colon, port = address.removeprefix(CLIENT).rpartition(":")
     if not colon:
         return
     try:

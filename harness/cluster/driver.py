@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from harness.cluster import node
 from harness.cluster.node import Ended, Measured
+from harness.cluster.streams import Streams
 from harness.errors import HarnessError
 from harness.results import store
 from harness.results.schema import Finals, Result
@@ -17,8 +17,6 @@ from harness.util.machine import Environment
 if TYPE_CHECKING:
     import pandas as pd
 
-RESOURCE = "shipbench"
-"""A node offers one of it, and one session takes it: nothing else of ours runs there meanwhile."""
 ATTEMPTS = 3
 """Nodes on which a comparison is tried before it is given up."""
 LINES = 8
@@ -66,8 +64,10 @@ class Cluster:
     """True if a node has one."""
     labels: dict[str, str] = field(default_factory=dict)
     """Label that a node must have."""
-    running: dict[Any, Batch] = field(default_factory=dict)
-    """Stream of a node's session → what it runs."""
+    streams: Streams = field(default_factory=Streams)
+    running: dict[int, Batch] = field(default_factory=dict)
+    """Number of a session → what it runs."""
+    started: int = 0
     arrived: dict[str, Measured] = field(default_factory=dict)
     """Results whose comparison is not complete."""
     kept: dict[str, str] = field(default_factory=dict)
@@ -84,18 +84,10 @@ class Cluster:
         if batch.gpu and not self.gpus:
             self.skipped |= dict.fromkeys(batch.cases, "no node of the cluster has a GPU")
             return
-        import ray
-
         tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
-        task = ray.remote(node.run).options(
-            num_returns="streaming",
-            num_cpus=0,
-            num_gpus=int(batch.gpu),
-            resources={RESOURCE: 1},
-            label_selector=self.labels,
-            max_retries=0,
-        )
-        self.running[task.remote(tests, self.options)] = batch
+        self.started += 1
+        self.running[self.started] = batch
+        self.streams.start(self.started, tests, self.options, batch.gpu, self.labels)
 
     def wait(self, case: str) -> None:
         """Wait until the case has a result or is skipped; HarnessError if it never will."""
@@ -120,22 +112,13 @@ class Cluster:
 
     def _advance(self) -> None:
         """Take what comes next from any node."""
-        import ray
-
-        (stream, *_), _ = ray.wait([*self.running], num_returns=1)
-        batch = self.running[stream]
-        try:
-            piece = ray.get(next(stream))
-        except StopIteration:
-            del self.running[stream]
-        except ray.exceptions.RayError as error:
-            del self.running[stream]
-            self._try_again(batch, first_line(error))
+        number, piece = self.streams.next()
+        if isinstance(piece, Measured):
+            self._take(self.running[number], piece)
+        elif isinstance(piece, Ended):
+            self._end(self.running.pop(number), piece)
         else:
-            if isinstance(piece, Ended):
-                self._end(batch, piece)
-            else:
-                self._take(batch, piece)
+            self._try_again(self.running.pop(number), piece)
 
     def _take(self, batch: Batch, piece: Measured) -> None:
         """Keep the results of a comparison once all of them are here; a part of them could not be compared again."""
@@ -194,9 +177,3 @@ class Cluster:
     def _named(self, environment: Environment) -> Environment:
         """Return a node's environment under the machine's name and the commit of this session."""
         return replace(environment, machine=self.here.machine, commit=self.here.commit, dirty=self.here.dirty)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error, or of the one that it brought from a node."""
-    first = getattr(error, "cause", None) or error
-    return f"{type(first).__name__}: {first}".splitlines()[0]

@@ -76,8 +76,8 @@ def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | End
             with process:
                 yield from _results(process, results)
         finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
-        text = log.read_text(errors="replace")[-TAIL:]
-        yield Ended(process.returncode, _skipped(junit), finals, text)
+        ended = Ended(process.returncode, _skipped(junit), finals, log.read_text(errors="replace")[-TAIL:])
+    yield ended  # when nothing is left to be cleaned up: the session may leave the cluster at once
 
 
 def _results(process: subprocess.Popen[bytes], folder: Path) -> Iterator[Measured]:

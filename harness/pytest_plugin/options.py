@@ -67,7 +67,7 @@ def declare(add: Callable[..., None]) -> None:
     shard = "run one of N shards of about the same length: whole tasks, dealt out alike in every job of a commit"
     add("--ship-shard", metavar="I/N", help=shard)
     add("--ship-track", choices=TRACKERS, help="log each comparison to a new run of this tracker")
-    ray = "measure on the nodes of a Ray cluster: auto, its HOST:PORT, or local for one of this machine"
+    ray = "measure on a Ray cluster's nodes: auto, HOST:PORT, ray://HOST:PORT, or local for one of this machine"
     add("--ship-ray", metavar="ADDRESS", help=ray)
     flag("--ship-no-page", help="write no report.html, which takes a second or two per comparison")
     flag("--ship-retrain", help="fine-tune again even if a checkpoint is stored")

@@ -35,9 +35,8 @@ class Remote:
             returned = self._files.cat_file(path)
             self._files.rm_file(path)
         if returned != content:
-            raise HarnessError(
-                f"{self.url}: returns {returned[:20]!r} where {content!r} was written; choose a place that nothing caches"
-            )
+            problem = f"returns {returned[:20]!r} where {content!r} was written"
+            raise HarnessError(f"{self.url}: {problem}; name a place that keeps what it is given")
 
     def marker(self, name: str) -> bytes | None:
         """Return the marker of an entry; None if the entry is not there."""

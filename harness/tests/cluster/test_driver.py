@@ -85,6 +85,33 @@ def test_comparison_is_given_up_after_its_last_attempt(cluster):
         cluster.wait(CASES[0])
 
 
+class Played:
+    """Streams that give what a test wrote down, in that order."""
+
+    def __init__(self, *pieces):
+        self.pieces, self.started = list(pieces), []
+
+    def start(self, number, tests, options, gpu, labels):
+        self.started.append((number, tuple(tests), gpu, labels))
+
+    def next(self):
+        return self.pieces.pop(0)
+
+
+def test_sessions_are_told_apart_by_their_numbers(cluster):
+    tests = tuple(f"test_toy.py::test[{case}]" for case in CASES)
+    done = Ended(0, {}, [], "")
+    cluster.streams = Played(
+        (1, arrival(CASES[0])), (1, "NodeDiedError: gone"), (2, arrival(CASES[0])), (2, arrival(CASES[1])), (2, done)
+    )
+    Cluster.submit(cluster, BATCH)
+    cluster.submit = lambda batch: Cluster.submit(cluster, batch)
+    cluster.finish()
+    assert [(number, tests, False, {}) for number in (1, 2)] == cluster.streams.started
+    assert list(CASES) == [result.name for result in cluster.results]
+    assert ["toy-task on cpu: its node failed: NodeDiedError: gone"] == cluster.notes
+
+
 def test_finals_of_comparisons_from_two_nodes_are_left_out(cluster):
     cluster._end(replace(BATCH, lost="its node failed: gone"), Ended(0, {}, [b"{}"], ""))
     assert [] == cluster.finals
@@ -144,7 +171,7 @@ def test_cluster_without_an_offer_is_refused():
             r"--ship-ray 127\.0\.0\.1:9: nothing answers there: .*; expected auto on a node of a running cluster",
         ),
         ("127.0.0.1:x", "nothing answers there: invalid literal"),
-        ("ray://127.0.0.1:10001", "results are streamed, which Ray's client does not; run pytest on a node"),
+        ("ray://127.0.0.1:9", r"--ship-ray ray://127\.0\.0\.1:9: nothing answers there: .*; expected auto"),
     ],
 )
 def test_address_without_a_cluster_is_refused(address, message):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,10 @@ def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # names of sockets have at most 107 bytes
     monkeypatch.setenv("RAY_TMPDIR", short)
     monkeypatch.setenv("TMPDIR", short)  # tells the processes of this cluster from others
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "ray_client_server_port": port})
+    cluster.client = f"ray://127.0.0.1:{port}"
     cluster.workers = [cluster.add_node(num_cpus=1, resources={"shipbench": 1}) for _ in range(2)]
     yield cluster
     cluster.shutdown()
@@ -91,6 +95,15 @@ def test_both_tasks_are_measured_and_resumed(toy: Toy, nodes) -> None:
     assert "[1/2] left/bag on cpu, not measured again" in again
 
 
+def test_machine_outside_the_cluster_measures_there(toy: Toy, nodes) -> None:
+    session = start(toy, nodes.client)
+    text = finish(session)
+    assert 0 == session.returncode, text
+    assert NAMES == sorted(toy.results)
+    assert {"ok"} == {result.status for result in toy.results.values()}
+    assert "[1/2] left/bag on cpu, on " in text
+
+
 def windows(folder: Path) -> dict[tuple[str, ...], str]:
     """Return beginning, end and host of every launch on record → the task and the measurement that it belongs to."""
     records = [(json.loads(path.read_text()), path.parent.name) for path in sorted(folder.rglob("*.json"))]
@@ -130,16 +143,18 @@ def test_lost_node_is_replaced_and_the_result_says_so(toy: Toy, nodes) -> None:
     assert "its node failed: NodeDiedError" in notes[0]
 
 
-def test_driver_that_dies_leaves_no_process(toy: Toy, nodes) -> None:
-    session = start(toy, nodes.address)
+@pytest.mark.parametrize(("way", "seconds"), [("address", 10), ("client", 60)])
+def test_driver_that_dies_leaves_no_process(toy: Toy, nodes, way: str, seconds: float) -> None:
+    address = getattr(nodes, way)
+    session = start(toy, address)
     await_worker()
     os.killpg(session.pid, signal.SIGKILL)
     finish(session)
-    until = time.monotonic() + 10
+    until = time.monotonic() + seconds
     while sessions_of_nodes() and time.monotonic() < until:
         time.sleep(0.2)
     assert [] == sessions_of_nodes()
-    text = finish(start(toy, nodes.address, "--ship-resume"))
+    text = finish(start(toy, address, "--ship-resume"))
     assert NAMES == sorted(toy.results), text
 
 

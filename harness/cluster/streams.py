@@ -1,0 +1,80 @@
+"""The sessions of all nodes, and what they send back, in the order in which it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.cluster import node
+from harness.cluster.node import Ended, Measured
+
+RESOURCE = "shipbench"
+"""A node offers one of it, and one session takes it: nothing else of ours runs there meanwhile."""
+HEAD = {"node:__internal_head__": 0.001}
+"""A bit of the resource that Ray gives to the head of every cluster."""
+
+
+class Streams:
+    """The sessions that run or wait for a node, each by the number that it was started with."""
+
+    def __init__(self) -> None:
+        self._running: dict[Any, int] = {}
+
+    def start(
+        self, number: int, tests: Sequence[str], options: Sequence[str], gpu: bool, labels: Mapping[str, str]
+    ) -> None:
+        """Queue a session for the next free node that has the labels."""
+        import ray
+
+        task = ray.remote(node.run).options(
+            num_returns="streaming",
+            num_cpus=0,
+            num_gpus=int(gpu),
+            resources={RESOURCE: 1},
+            label_selector=dict(labels),
+            max_retries=0,
+        )
+        self._running[task.remote(tests, options)] = number
+
+    def next(self) -> tuple[int, Measured | Ended | str]:
+        """Wait for what comes next from any node; the text says why a session was lost."""
+        import ray
+
+        (stream, *_), _ = ray.wait([*self._running], num_returns=1)
+        number = self._running[stream]
+        try:
+            piece: Measured | Ended = ray.get(next(stream))
+        except ray.exceptions.RayError as error:
+            del self._running[stream]
+            return number, first_line(error)
+        if isinstance(piece, Ended):
+            del self._running[stream]
+        return number, piece
+
+
+class RemoteStreams(Streams):
+    """The same for Ray's client, which does not stream: an actor on the head of the cluster holds the streams."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._there = ray.remote(Streams).options(num_cpus=0, resources=HEAD).remote()
+
+    def start(self, *arguments: Any) -> None:
+        """Queue a session."""
+        import ray
+
+        ray.get(self._there.start.remote(*arguments))
+
+    def next(self) -> tuple[int, Measured | Ended | str]:
+        """Wait for what comes next from any node."""
+        import ray
+
+        piece: tuple[int, Measured | Ended | str] = ray.get(self._there.next.remote())
+        return piece
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or of the one that it brought from a node."""
+    first = getattr(error, "cause", None) or error
+    return f"{type(first).__name__}: {first}".splitlines()[0]
