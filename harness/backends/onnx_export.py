@@ -57,7 +57,8 @@ def export_with_transformers(source: Path, out: Path, kind: Kind) -> dict[str, s
         if checkpoint.generates(model):
             raise Unsupported("Transformers' exporter splits a model that generates into parts that nothing here runs")
         example = _example_tensors(source)
-        shapes = {name: dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO) for name in example}
+        axes = dict.fromkeys(range(len(kind.axes)), torch.export.Dim.AUTO)
+        shapes = {name: {} if name in kind.shared else axes for name in example}
         with refusals("OnnxExporter", model):
             export = OnnxExporter().export(model, example, config=OnnxConfig(dynamic=True, dynamic_shapes=shapes))
         save_program(export.program, out)

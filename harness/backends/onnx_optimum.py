@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from harness.backends.onnx_export import describe_export, refusals
 from harness.backends.onnx_graphs import ENCODER, FILE, host_run, is_generating
 from harness.backends.transformers_4 import readable_by_4
 from harness.contracts.backend import Python
-from harness.contracts.kind import Arrays, Kind
+from harness.contracts.kind import Arrays, Kind, omit
 from harness.errors import Unsupported, brief_error
 from harness.util.console import quiet
 
@@ -87,7 +87,7 @@ def check_export(source: Path, out: Path, kind: Kind) -> None:
     if MASK in example and MASK not in [node.name for node in session.get_inputs()]:
         raise Unsupported(f"Optimum's graph takes no {MASK}, by which the model knows the padding of a batch")
     run = host_run(session)
-    for row in _single_rows(example):
+    for row in _single_rows(example, kind.shared):
         own, expected = run(row), reference(row)
         for name in own.keys() & expected.keys():
             tolerance = kind.tolerance.of(expected[name])
@@ -96,11 +96,12 @@ def check_export(source: Path, out: Path, kind: Kind) -> None:
                 raise Unsupported(f"Optimum's graph answers otherwise than the checkpoint: {name} by {distance:.2g}")
 
 
-def _single_rows(example: Arrays) -> Iterator[Arrays]:
-    """Yield each row of a batch without its padding."""
-    mask = example.get(MASK)
-    for row in range(len(next(iter(example.values())))):
-        alone = {name: array[row : row + 1] for name, array in example.items()}
+def _single_rows(example: Arrays, shared: Collection[str] = ()) -> Iterator[Arrays]:
+    """Yield each row of a batch without its padding, and with the arrays that all of them share."""
+    own = omit(example, shared)
+    mask = own.get(MASK)
+    for row in range(len(next(iter(own.values())))):
+        alone = {name: array[row : row + 1] for name, array in own.items()}
         if mask is not None:
             tokens = mask[row].astype(bool)
             used = tokens.reshape(-1, tokens.shape[-1]).any(axis=0)  # along the last axis, the length
@@ -108,7 +109,7 @@ def _single_rows(example: Arrays) -> Iterator[Arrays]:
                 name: np.compress(used, array, mask.ndim - 1) if array.shape[1 : mask.ndim] == tokens.shape else array
                 for name, array in alone.items()
             }
-        yield alone
+        yield {**example, **alone}
 
 
 def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:

@@ -128,7 +128,10 @@ class Kind:
     encode: Callable[[Any, Sequence[Row], tuple[str, ...], int], list[list[Example]]]
     """(processor, rows, input columns, max_length) → each row's unpadded examples: one, or windows of it."""
     collate: Callable[[Any, list[Example]], Arrays]
-    """(processor, examples) → batch arrays, one entry an example, padded to the longest."""
+    """(processor, examples) → batch arrays, one entry an example, padded to the longest; those of `shared` last."""
+    shared: tuple[str, ...] = ()
+    """Arrays of a batch that belong to all its examples together, as the texts do that every picture is compared with:
+    the same in every call."""
     problem: Callable[[Row, tuple[str, ...]], str] | None = None
     """(row with its `label`, input columns) → what is wrong with the row, in words; empty if nothing is."""
     targets: Callable[[EncodedRows], list[list[Example]]]

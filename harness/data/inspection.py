@@ -136,6 +136,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "tabular-classification": ((CELLS,), LABEL),
     "tabular-regression": ((CELLS,), NUMBER),
     "zero-shot-classification": ((TEXT,), LABEL),
+    "zero-shot-image-classification": ((IMAGE,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
     "automatic-speech-recognition": ((RECORDING,), TRANSCRIPT),
     "ctc-speech-recognition": ((RECORDING,), TRANSCRIPT),

@@ -23,6 +23,7 @@ from harness.kinds.text_generation import chat_completion as chat_completion
 from harness.kinds.text_generation import text_generation as text_generation
 from harness.kinds.token_classification import token_classification as token_classification
 from harness.kinds.zero_shot import zero_shot_classification as zero_shot_classification
+from harness.kinds.zero_shot_image import zero_shot_image_classification as zero_shot_image_classification
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(vars().values()) if isinstance(kind, Kind)}
 """Every kind imported above, by Hugging Face's name for the task, as `Task(kind=…)` takes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,34 @@ from harness.contracts.kind import Arrays, Example
 from harness.contracts.sources import Native, Row, Source
 from harness.contracts.vetting import offline
 from harness.errors import HarnessError, brief_error
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The processor of a model that sees or hears, and the tokenizer of what it reads or writes."""
+
+    media: Any
+    """An image processor or a feature extractor, whose settings are those of the pair."""
+    tokenizer: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # of copies and pickles, before there are fields
+            raise AttributeError(name)
+        return getattr(self.media, name)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The token that fills up shorter texts, and in CTC stands for no letter."""
+        return self.tokenizer.pad_token_id  # type: ignore[no-any-return]
+
+    def decode(self, tokens: list[int], **settings: Any) -> str:
+        """Return tokens as text."""
+        return self.tokenizer.decode(tokens, **settings)  # type: ignore[no-any-return]
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write both beside a model."""
+        self.media.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
 
 
 def output(outputs: Arrays, name: str) -> NDArray[Any]:

@@ -8,7 +8,7 @@ the likeliest token of each frame is taken, repeated ones as one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +19,26 @@ from harness.errors import HarnessError
 from harness.kinds import common
 from harness.kinds.audio_classification import collate, encode, load_extractor, shorten
 from harness.kinds.classification import keep_logits
+from harness.kinds.common import Paired
 from harness.kinds.generation import translation
 
 START = "<|startoftranscript|>"
 """Whisper's token that starts its decoder, which its tokenizer writes too."""
 
 
-@dataclass(frozen=True)
-class Speech:
-    """The processor of a model that hears and writes: a feature extractor and a tokenizer."""
-
-    extractor: Any
-    tokenizer: Any
-
-    @property
-    def sampling_rate(self) -> int:
-        """Samples a second that the model hears."""
-        return self.extractor.sampling_rate  # type: ignore[no-any-return]
-
-    @property
-    def pad_token_id(self) -> int:
-        """The token that fills up shorter texts, and in CTC stands for no letter."""
-        return self.tokenizer.pad_token_id  # type: ignore[no-any-return]
-
-    def decode(self, tokens: list[int], **settings: Any) -> str:
-        """Return tokens as text."""
-        return self.tokenizer.decode(tokens, **settings)  # type: ignore[no-any-return]
-
-    def save_pretrained(self, folder: Path | str) -> None:
-        """Write both beside a model."""
-        self.extractor.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+def _load_processor(folder: Path) -> Paired:
+    return Paired(load_extractor(folder), common.load_tokenizer(folder))
 
 
-def _load_processor(folder: Path) -> Speech:
-    return Speech(load_extractor(folder), common.load_tokenizer(folder))
-
-
-def _encode(processor: Speech, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+def _encode(processor: Paired, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
     """Encode each recording; HarnessError for one of which the feature extractor would cut the end off."""
-    most, rate = getattr(processor.extractor, "n_samples", None), processor.sampling_rate
+    most, rate = getattr(processor.media, "n_samples", None), processor.sampling_rate
     longest = max(len(row[inputs[0]]) for row in rows)
     if most and longest > most:
         raise HarnessError(
             f"a recording has {longest / rate:.1f} s, and the model hears {most / rate:g} s; part it, with its text"
         )
-    return encode(processor.extractor, rows, inputs, max_length)
+    return encode(processor.media, rows, inputs, max_length)
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -94,7 +68,7 @@ automatic_speech_recognition = replace(
 )
 
 
-def _load_ctc_processor(folder: Path) -> Speech:
+def _load_ctc_processor(folder: Path) -> Paired:
     processor = _load_processor(folder)
     texts = ((token, processor.decode([token])) for token in range(len(processor.tokenizer)))
     token, text = next((token, text) for token, text in texts if text.strip())

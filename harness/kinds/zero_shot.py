@@ -43,9 +43,14 @@ def _load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def _prepare(tokenizer: Any, labels: tuple[str, ...], names: tuple[str, ...] | Mapping[str, str]) -> None:
-    """Write the hypothesis of each label into the tokenizer; `names` may map hypotheses to labels."""
-    hypotheses = {label: TEMPLATE.format(label) for label in labels}
+def hypotheses(
+    tokenizer: Any, template: str, labels: tuple[str, ...], names: tuple[str, ...] | Mapping[str, str]
+) -> list[str]:
+    """Return a text about each label: the template's, or that which `names` maps to it.
+
+    HarnessError if labels and texts do not belong to each other one by one, or if a model reads two texts alike.
+    """
+    texts = {label: template.format(label) for label in labels}
     if names:
         given = {label: text for text, label in names.items()} if isinstance(names, Mapping) else {}
         if {*given} != {*labels} or len(given) != len(names):
@@ -53,15 +58,29 @@ def _prepare(tokenizer: Any, labels: tuple[str, ...], names: tuple[str, ...] | M
                 f"Model(labels=…) must map a hypothesis to each label, as in "
                 f"labels={{'This text is about {labels[0]}.': {labels[0]!r}}}; the labels are {', '.join(labels[:10])}"
             )
-        hypotheses = {label: given[label] for label in labels}
-    tokenizer.init_kwargs[SETTINGS] |= {"hypotheses": list(hypotheses.values())}
+        texts = {label: given[label] for label in labels}
+    read = dict[tuple[int, ...], str]()
+    for label, text in texts.items():
+        if (tokens := tuple(tokenizer(text)["input_ids"])) in read:
+            first = texts[read[tokens]]
+            raise HarnessError(
+                f"the tokenizer makes the same tokens of {first!r} and {text!r}, so that no answer can tell "
+                f"{read[tokens]!r} from {label!r}; give them texts that differ, with Model(labels={{text: label, …}})"
+            )
+        read[tokens] = label
+    return list(texts.values())
+
+
+def _prepare(tokenizer: Any, labels: tuple[str, ...], names: tuple[str, ...] | Mapping[str, str]) -> None:
+    """Write the hypothesis of each label into the tokenizer; `names` may map hypotheses to labels."""
+    tokenizer.init_kwargs[SETTINGS] |= {"hypotheses": hypotheses(tokenizer, TEMPLATE, labels, names)}
 
 
 def _encode(tokenizer: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    hypotheses = tokenizer.init_kwargs[SETTINGS]["hypotheses"]
-    pairs = [{inputs[0]: row[inputs[0]], "": hypothesis} for row in rows for hypothesis in hypotheses]
+    texts = tokenizer.init_kwargs[SETTINGS]["hypotheses"]
+    pairs = [{inputs[0]: row[inputs[0]], "": hypothesis} for row in rows for hypothesis in texts]
     entries = [entry for (entry,) in common.encode(tokenizer, pairs, (inputs[0], ""), max_length)]
-    return [entries[at : at + len(hypotheses)] for at in range(0, len(entries), len(hypotheses))]
+    return [entries[at : at + len(texts)] for at in range(0, len(entries), len(texts))]
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -76,10 +95,14 @@ def _predict(encoded: EncodedRows, outputs: Sequence[Arrays]) -> list[int]:
     return [int(np.argmax(common.output(row, "logits")[:, place])) for row in outputs]
 
 
+def state_hypotheses(tokenizer: Any) -> str:
+    """Return the hypotheses in words."""
+    texts = tokenizer.init_kwargs[SETTINGS]["hypotheses"]
+    return f"the hypotheses are {'; '.join(map(repr, texts[:5]))}{'; …' if len(texts) > 5 else ''}"
+
+
 def _remark(folder: Path, encoded: EncodedRows, outputs: Sequence[Arrays]) -> str:
-    """State the hypotheses."""
-    hypotheses = encoded.processor.init_kwargs[SETTINGS]["hypotheses"]
-    return f"the hypotheses are {'; '.join(map(repr, hypotheses[:5]))}{'; …' if len(hypotheses) > 5 else ''}"
+    return state_hypotheses(encoded.processor)
 
 
 zero_shot_classification = replace(

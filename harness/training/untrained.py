@@ -140,7 +140,9 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
     problems = []
     if missing:
-        advice = _missing_advice(kind, body, missing, sorted(loaded["unexpected_keys"]))
+        # A model without a part of that name, a CLIP for instance, is a body as a whole: it has no head to train.
+        part = body if any(key.startswith(body) for key in model.state_dict()) else ""
+        advice = _missing_advice(kind, part, missing, sorted(loaded["unexpected_keys"]))
         problems.append(f"has no weights for {name_some(missing)}{advice}")
     if mismatched:
         shape = tuple(model.state_dict()[mismatched[0]].shape)

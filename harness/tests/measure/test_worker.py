@@ -293,8 +293,8 @@ def loaders(tmp_path_factory):
 def start(loaders, tmp_path):
     """Start a worker of the toy backend of that name."""
 
-    def worker(name, timeout_s=60.0, threads=1, kind=None, choices=None, options=None, imports=(), alone=True):
-        toy = Backend(name=name, load=loaders[name], choices=choices or {}, options=options or {}, imports=imports)
+    def worker(name, timeout_s=60.0, threads=1, kind=None, alone=True, **declared):
+        toy = Backend(name=name, load=loaders[name], **declared)
         return Worker(toy, tmp_path, Target("cpu", threads), timeout_s, kind=kind, alone=alone)
 
     return worker
@@ -403,6 +403,13 @@ def test_kind_without_reduction_hides_nothing(start):
     with start("names_its_inputs", kind=image_classification) as worker:
         worker.put({"x": np.ones((1, 2)), "hidden": np.ones((1, 2))})
         assert ["hidden", "x"] == worker.run().outputs["run"].tolist()
+
+
+def test_batches_of_rows_without_length_stay_whole(start):
+    """The mask of texts that all pictures share is no mask of the pictures."""
+    with start("names_its_inputs", kind=image_classification, batches_of=1) as worker:
+        worker.put({"x": np.ones((3, 2)), "attention_mask": np.ones((2, 2))})
+        assert 3 == len(worker.run().outputs["x"])
 
 
 # Windows
