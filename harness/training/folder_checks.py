@@ -14,7 +14,8 @@ from harness import checkpoint
 from harness.contracts.sources import adapter_base
 from harness.contracts.vetting import offline
 from harness.data.layout import POINTER
-from harness.kinds import KINDS, chat_completion, text_generation, zero_shot_classification
+from harness.kinds import KINDS, chat_completion, image_to_text, text_generation, zero_shot_classification
+from harness.kinds.image_to_text import MODEL_TYPE
 from harness.kinds.text_generation import has_template
 from harness.kinds.zero_shot import entailment_places
 
@@ -184,10 +185,17 @@ def _head(fit: Fit) -> Iterator[str]:
 
 
 def _direction(fit: Fit) -> Iterator[str]:
-    """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
+    """Check that a model which is to continue prompts reads a text from left to right, without an encoder, and that one
+    which is to describe pictures reads nothing else.
+    """
+    name, file = fit.config.model_type, fit.pretrained / "config.json"
+    if fit.task.kind.name == image_to_text.name and name != MODEL_TYPE:
+        yield (
+            f"{file}: a {name} also reads a prompt or patches of its own, which this kind does not make and Optimum "
+            f"does not export; give a {MODEL_TYPE}, as TrOCR is"
+        )
     if not fit.task.kind.is_causal:
         return
-    name, file = fit.config.model_type, fit.pretrained / "config.json"
     if fit.config.is_encoder_decoder:
         yield f"{file}: a {name} answers a text with another text; choose the kind translation or summarization"
     elif _classes(fit.config, KINDS["fill-mask"]) and not getattr(fit.config, "is_decoder", False):

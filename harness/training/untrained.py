@@ -138,10 +138,11 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
     mismatched = sorted(key for key, *_ in loaded["mismatched_keys"] if counts(key))
     layers = {_layer(key, body) for key in model.state_dict()}
     surplus = sorted(key for key in loaded["unexpected_keys"] if _layer(key, body) in layers)
-    has_head = kind.auto_class != "AutoModel" and any(key.startswith(body) for key in model.state_dict())
     problems = []
     if missing:
-        advice = _missing_advice(kind, body if has_head else "", missing, sorted(loaded["unexpected_keys"]))
+        # A model without a part of that name, a CLIP for instance, is a body as a whole: it has no head to train.
+        part = body if any(key.startswith(body) for key in model.state_dict()) else ""
+        advice = _missing_advice(kind, part, missing, sorted(loaded["unexpected_keys"]))
         problems.append(f"has no weights for {name_some(missing)}{advice}")
     if mismatched:
         shape = tuple(model.state_dict()[mismatched[0]].shape)
@@ -158,12 +159,9 @@ def misfits(kind: Kind, pretrained: Path, model: Any, loaded: dict[str, Any], *,
 
 
 def _missing_advice(kind: Kind, body: str, missing: list[str], others: list[str]) -> str:
-    """Return the end of the sentence about missing weights, where `others` are no weights of the model.
-
-    `body` is the prefix of weights outside the head, empty if there is no head.
-    """
+    """Return the end of the sentence about missing weights, where `others` are no weights of the model."""
     in_body = [key.startswith(body) for key in missing]
-    if all(in_body):
+    if kind.auto_class == "AutoModel" or all(in_body):
         return ", which config.json declares: save the model again"
     if others and any(in_body):
         return f", but for {name_some(others)}, whose names are not this model's: save it again with save_pretrained"
