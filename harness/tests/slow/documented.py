@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tiny_models import resolve
@@ -16,7 +17,7 @@ from harness.backends.onnx_optimum import OPTIMUM
 from harness.environments.interpreters import interpreter_environment
 
 
-def documented_suite(title: str, changes: Mapping[str, str]) -> str:
+def documented_suite(title: str, changes: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the suite whose docstring begins with `title`, each text in `changes` replaced."""
     suite = readme_example(f'"""{title}', "suites/README.md")
     for own, other in changes.items():

@@ -45,7 +45,7 @@ def write(folder: Path) -> None:
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
     # Weights that were never trained need larger steps.
-    changes = {"epochs=3": "epochs=15, learning_rate=5e-3", "max_drop=0.05": "max_drop=0.1"}
+    changes = {"epochs=3": "epochs=40, learning_rate=5e-3", "max_drop=0.05": "max_drop=0.1"}
     return run_suites(once, "masks", write, {"test_toy.py": documented_suite("Roads", changes)})
 
 

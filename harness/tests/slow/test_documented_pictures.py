@@ -1,19 +1,13 @@
 """The suites in the documents about pictures and texts, on tiny models, to verdicts and the lines of a card."""
 
-import ast
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_pictures
-from tiny_models import resolve
-from users import readme_example
+from documented import documented_suite, published_answers, run_suites
 
 from conftest import Once, Run, Toy
-from harness.backends.onnx_optimum import OPTIMUM
-from harness.environments.interpreters import interpreter_environment
 
 pytest_plugins = "pytester"
 
@@ -22,18 +16,16 @@ PICTURES = {"fruit": ("apple/0", "lemon/1", "plum/2"), "baskets": ("0", "1", "2"
 
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
-    def make(toy: Toy) -> Run:
-        tiny_pictures.write_pictures(toy.folder / "fruit", 420)
-        tiny_pictures.save_clip(toy.folder / "my-clip", steps=80)
-        tiny_pictures.write_captions(toy.folder / "baskets", 420)
-        tiny_pictures.save_writer(toy.folder / "my-trocr")
-        for name, begin in {"fruit": '"""Fruit', "baskets": '"""Baskets'}.items():
-            # Weights that were never trained need larger steps.
-            suite = readme_example(begin, "suites/README.md").replace("epochs=3", "epochs=20, learning_rate=5e-3")
-            (toy.folder / f"test_{name}.py").write_text(suite)
-        return toy.run("-v", "-m", "not cuda", "--ship-budget=8", undecided=True, timeout_s=1500)
+    def write(folder: Path) -> None:
+        tiny_pictures.write_pictures(folder / "fruit", 420)
+        tiny_pictures.save_clip(folder / "my-clip", steps=80)
+        tiny_pictures.write_captions(folder / "baskets", 420)
+        tiny_pictures.save_writer(folder / "my-trocr")
 
-    return once("documented-pictures", make)
+    # Weights that were never trained need larger steps.
+    steps = {"epochs=3": "epochs=20, learning_rate=5e-3"}
+    suites = {f"test_{title.lower()}.py": documented_suite(title, steps) for title in ("Fruit", "Baskets")}
+    return run_suites(once, "pictures", write, suites)
 
 
 @pytest.mark.parametrize(
@@ -65,22 +57,8 @@ def test_written_pictures_have_tokens_and_no_fused_graph(ran):
 @pytest.mark.parametrize("task", PICTURES)
 def test_published_lines_answer_alike(ran, task):
     toy, _ = ran
-    answers = {}
-    for backend in ("pytorch", "onnxruntime"):
-        words = ("publish", f"{task}/mine.{backend}.cpu", "--to", f"{task}-{backend}", "--anyway")
-        done = toy.command("harness", *words, "--ship-artifacts", str(toy.artifacts))
-        assert 0 == done.status, done.text
-        lines = (toy.folder / f"{task}-{backend}" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-        asked = f"import numpy\nfrom PIL import Image\nfor name in {PICTURES[task]}:\n"
-        asked += f"    print(repr(answer(numpy.asarray(Image.open(f'{task}/{{name}}.png')))))"
-        variables = os.environ
-        if "from optimum" in lines:
-            variables = interpreter_environment(resolve(OPTIMUM), variables)
-        script = f"{lines}\n{asked}"
-        run = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, cwd=toy.folder, env=variables
-        )
-        assert not run.returncode, run.stderr
-        answers[backend] = [ast.literal_eval(line) for line in run.stdout.splitlines()]
-    assert answers["pytorch"] == answers["onnxruntime"]
-    assert 2 < len({*answers["pytorch"]})
+    lines = f"import numpy\nfrom PIL import Image\nfor name in {PICTURES[task]}:\n"
+    lines += f"    print(repr(answer(numpy.asarray(Image.open(f'{task}/{{name}}.png')))))"
+    own, other = published_answers(toy, f"{task}/mine", lines)
+    assert own == other
+    assert 2 < len({*own})
