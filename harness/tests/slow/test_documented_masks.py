@@ -36,7 +36,7 @@ def write(folder: Path) -> None:
     torch.manual_seed(0)
     config = SegformerConfig(
         num_encoder_blocks=2, depths=[1, 1], sr_ratios=[1, 1], hidden_sizes=[16, 16], patch_sizes=[3, 3],
-        strides=[2, 2], num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16,
+        strides=[1, 1], num_attention_heads=[1, 2], mlp_ratios=[2, 2], decoder_hidden_size=16,
     )  # fmt: skip
     SegformerForSemanticSegmentation(config).save_pretrained(folder / "my-segformer")
     SegformerImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder / "my-segformer")
@@ -45,7 +45,7 @@ def write(folder: Path) -> None:
 @pytest.fixture
 def ran(once: Once) -> tuple[Toy, Run]:
     # Weights that were never trained need larger steps.
-    changes = {"epochs=3": "epochs=40, learning_rate=5e-3", "max_drop=0.05": "max_drop=0.1"}
+    changes = {"epochs=3": "epochs=15, learning_rate=5e-3", "max_drop=0.05": "max_drop=0.1"}
     return run_suites(once, "masks", write, {"test_toy.py": documented_suite("Roads", changes)})
 
 
