@@ -131,9 +131,12 @@ def optimise(source: Path, out: Path, kind: Kind) -> dict[str, str]:
 
 
 def writer_class(artifact: Path) -> Any:
-    """Return Optimum's class for a model whose encoder reads texts or sound, and whose decoder writes."""
+    """Return Optimum's class for a model whose encoder reads texts, sound or pictures, and whose decoder writes."""
     from optimum import onnxruntime
-    from transformers.models.auto.modeling_auto import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
+    from transformers.models.auto import modeling_auto as auto
 
-    hears = checkpoint.read_json(artifact / "config.json")["model_type"] in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES
-    return onnxruntime.ORTModelForSpeechSeq2Seq if hears else onnxruntime.ORTModelForSeq2SeqLM
+    model_type = checkpoint.read_json(artifact / "config.json")["model_type"]
+    if model_type in auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES:
+        return onnxruntime.ORTModelForSpeechSeq2Seq
+    sees = model_type in auto.MODEL_FOR_VISION_2_SEQ_MAPPING_NAMES
+    return onnxruntime.ORTModelForVision2Seq if sees else onnxruntime.ORTModelForSeq2SeqLM

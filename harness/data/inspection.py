@@ -113,6 +113,8 @@ MASK = Role("the mask", ("mask", "annotation", "segmentation"), lambda column: c
 RECORDING = Role("the recording", ("audio",), lambda column: column.sort == "audio")
 TRANSCRIPT_NAMES = ("transcription", "transcript", "sentence", "text", "label")
 TRANSCRIPT = Role("the text that is said", TRANSCRIPT_NAMES, lambda column: column.sort == "value")
+CAPTION_NAMES = ("caption", *TRANSCRIPT_NAMES)
+CAPTION = Role("the text about the image", CAPTION_NAMES, lambda column: column.sort == "value")
 CHOICES = Role("the list of choices", ("choice", "option", "ending"), lambda column: column.sort == "list")
 CHOSEN = Role("the right choice", ("answer", "label", "correct", "target"), lambda column: column.sort == "value")
 CELLS = Role("the column of numbers", (), lambda column: column.sort == "value" and column.is_number)
@@ -138,6 +140,7 @@ ROLES: dict[str, tuple[tuple[Role, ...], Role | None]] = {
     "zero-shot-classification": ((TEXT,), LABEL),
     "zero-shot-image-classification": ((IMAGE,), LABEL),
     "multiple-choice": ((QUESTION, CHOICES), CHOSEN),
+    "image-to-text": ((IMAGE,), CAPTION),
     "automatic-speech-recognition": ((RECORDING,), TRANSCRIPT),
     "ctc-speech-recognition": ((RECORDING,), TRANSCRIPT),
 }

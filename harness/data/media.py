@@ -59,8 +59,8 @@ def choose(media: Sequence[Medium], files: Sequence[Path]) -> Medium | None:
 def read_files(task: Task, path: Path, medium: Medium) -> tuple[dict[str, Dataset], list[str]]:
     """Return split → rows of the files of a medium below `path`, sorted by path, and a note on those left out.
 
-    Columns are that of the medium and the label: the name of the folder, or from a metadata file. Every file is read,
-    left out with a reason, or raises HarnessError.
+    Columns are that of the medium and the label: the name of the folder, or from a metadata file. Without a label, all
+    columns of that are read. Every file is read, left out with a reason, or raises HarnessError.
     """
     from datasets import Dataset
 
@@ -79,19 +79,18 @@ def read_files(task: Task, path: Path, medium: Medium) -> tuple[dict[str, Datase
             rows = _labelled_rows(path, members, medium.noun)
         if not rows:
             raise ValueError(f"it holds no {medium.noun}")
-        if twins := spelling_twins([str(label) for *_, label in rows]):
+        labels = [str(label) for *_, columns in rows for label in columns.values()] if task.kind.label == "one" else []
+        if twins := spelling_twins(labels):
             raise ValueError(f"the labels {twins} differ in spelling only; give them one name")
         if "train" not in (splits := sorted({split for split, *_ in rows})):
             raise ValueError(f"its folders are named after {', '.join(splits)}, and none after train")
     except ValueError as error:
         counts = f"it holds {len(files):,} files, {len(members):,} of them {medium.noun}s"
         raise HarnessError(f"{path}: {error} ({counts})") from error
-    label = task.label if described and task.label else "label"
-    columns = {split: [(str(file), name) for part, file, name in rows if part == split] for split in splits}
-    parts = {
-        split: Dataset.from_dict(dict(zip((medium.column, label), zip(*values, strict=True), strict=True)))
-        for split, values in columns.items()
-    }
+    parts = {}
+    for split in splits:
+        own = [{medium.column: str(file)} | columns for part, file, columns in rows if part == split]
+        parts[split] = Dataset.from_dict({name: [row[name] for row in own] for name in own[0]})
     reasons = [f"{len(some):,} {reason} ({short_name(some[0])})" for reason, some in left_out.items() if some]
     total = sum(map(len, left_out.values()))
     notes = [f"{total:,} of {len(files):,} files were left out: {', '.join(reasons)}"] if reasons else []
@@ -121,7 +120,7 @@ def _reason_to_leave_out(file: Path, root: Path, medium: Medium) -> str:
     return ""
 
 
-def _labelled_rows(path: Path, members: list[Path], noun: str) -> list[tuple[str, Path, Any]]:
+def _labelled_rows(path: Path, members: list[Path], noun: str) -> list[tuple[str, Path, dict[str, Any]]]:
     """Return split, file and label of each member; ValueError unless folders are named by label or split."""
     places = {file: file.relative_to(path).parts[:-1] for file in members}
     tops = {place[0] for place in places.values() if place}
@@ -138,13 +137,19 @@ def _labelled_rows(path: Path, members: list[Path], noun: str) -> list[tuple[str
     folders = {folder for level in (1, depth) for folder in path.glob("*/" * level)} - used
     if empty := sorted(f for f in folders if not any(map(LEFTOVER.fullmatch, f.relative_to(path).parts))):
         raise ValueError(f"{empty[0]} holds no {noun}; add {noun}s, or remove the folder")
-    return [(splits[place[0]] or "" if depth == 2 else "train", file, place[-1]) for file, place in places.items()]
+    return [
+        (splits[place[0]] or "" if depth == 2 else "train", file, {"label": place[-1]})
+        for file, place in places.items()
+    ]
 
 
-def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, Path, Any]]:
-    """Return split, file and label of each row of a metadata file; ValueError for a row without a file."""
-    wanted = SimpleNamespace(columns=("file_name", *filter(None, [task.label])), label=task.label, kind=task.kind)
+def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, Path, dict[str, Any]]]:
+    """Return split, file and label, or all columns, of each row of a metadata file; ValueError for a missing file."""
+    columns = ("file_name", task.label) if task.label else ()
+    wanted = SimpleNamespace(columns=columns, label=task.label, kind=task.kind)
     table, _ = tables.read([metadata], "metadata", wanted, Dialect())
+    if "file_name" not in table.rows.column_names:
+        raise ValueError(f"{metadata} has no column file_name, which names the files")
     names = [Path(name or "") for name in table.rows["file_name"]]
     for row, name in enumerate(names):
         if not (metadata.parent / name).is_file() or name.is_absolute() or ".." in name.parts:
@@ -155,8 +160,8 @@ def _described_rows(task: Task, path: Path, metadata: Path) -> list[tuple[str, P
     splits = [layout.NAMES.get(place.lower(), "") for place in places]
     if not all(splits):
         splits = ["train"] * len(names)
-    labels = table.rows[task.label] if task.label else [""] * len(names)
-    return [(part, metadata.parent / name, label) for part, name, label in zip(splits, names, labels, strict=True)]
+    others = [{name: value for name, value in row.items() if name != "file_name"} for row in table.rows]
+    return [(part, metadata.parent / name, row) for part, name, row in zip(splits, names, others, strict=True)]
 
 
 def examined(

@@ -9,6 +9,7 @@ from harness.kinds.fill_mask import fill_mask as fill_mask
 from harness.kinds.generation import summarization as summarization
 from harness.kinds.generation import translation as translation
 from harness.kinds.image_classification import image_classification as image_classification
+from harness.kinds.image_to_text import image_to_text as image_to_text
 from harness.kinds.language_modeling import language_modeling as language_modeling
 from harness.kinds.multiple_choice import multiple_choice as multiple_choice
 from harness.kinds.object_detection import object_detection as object_detection

@@ -14,6 +14,8 @@ from harness.publish.publication import GRAPHS, Publication
 
 TRANSFORMERS = '"transformers>=5"'
 """Earlier ones do not know the tokenizers that this one saves."""
+EARLIER = {"AutoModelForImageTextToText": "AutoModelForVision2Seq"}
+"""Auto class → its name in Transformers 4."""
 
 
 class Loading(NamedTuple):
@@ -32,6 +34,8 @@ class Loading(NamedTuple):
     """Expression for all outputs, in their order."""
     written: str = "model.generate(**inputs, do_sample=False)[0, inputs.input_ids.shape[1]:]"
     """Expression for the tokens that continue `inputs`."""
+    is_earlier: bool = False
+    """They need Transformers 4, in which some classes have other names."""
     by_path: bool = False
     """They need a folder; other lines also take a repository's name."""
 
@@ -105,11 +109,12 @@ def loading(publication: Publication, graphs: bool = True) -> Loading:
 
 def _optimum(auto_class: str) -> Loading:
     """Return the lines for a model that generates text, whose loop over several graphs is Optimum's."""
-    name = f"ORT{auto_class.removeprefix('Auto')}"
+    name = f"ORT{EARLIER.get(auto_class, auto_class).removeprefix('Auto')}"
     return Loading(
         imports=[f"from optimum.onnxruntime import {name}"],
         lines=[f'model = {name}.from_pretrained(path, subfolder="{GRAPHS}", use_merged=False)'],
         packages='"optimum-onnx[onnxruntime]"',
+        is_earlier=True,
     )
 
 

@@ -26,6 +26,8 @@ def code(publication: Publication) -> str:
     if usage is None:
         return "\n".join([*lines, "", path, *run.lines])
     loader, labels = processor(publication), label_names(publication)
+    if run.is_earlier:  # there, the variant that was measured has the plain name
+        loader = loader.removesuffix("Pil")
     is_named = "labels" in usage.answer
     config = ["from transformers import AutoConfig"] if is_named and labels == OWN_LABELS else []
     lines += [*config, f"from transformers import {loader}", "", path]

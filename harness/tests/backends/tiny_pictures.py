@@ -1,5 +1,6 @@
-"""Pictures of fruit, which differ in their colours, and tiny models that compare them with texts."""
+"""Pictures of fruit, which differ in their colours, and tiny models: of pictures and texts, and one that writes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from transformers import (
     SiglipConfig,
     SiglipImageProcessorPil,
     SiglipModel,
+    TrOCRConfig,
+    TrOCRForCausalLM,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTImageProcessorPil,
+    ViTModel,
 )
 
 COLOURS = {"apple": (200, 40, 40), "lemon": (220, 210, 60), "plum": (90, 40, 120)}
@@ -37,6 +44,20 @@ def write_pictures(folder: Path, rows: int) -> None:
         name = [*COLOURS][number % len(COLOURS)]
         (folder / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(rng, name)).save(folder / name / f"{number}.png")
+
+
+def write_captions(folder: Path, rows: int) -> list[str]:
+    """Write pictures of two fruits side by side, and what each shows; return the latter."""
+    rng, texts = np.random.default_rng(0), []
+    folder.mkdir()
+    for number in range(rows):
+        first, second = rng.choice([*COLOURS], 2)
+        pair = np.hstack([picture(rng, name, (20, 18)) for name in (first, second)])
+        Image.fromarray(pair).save(folder / f"{number}.png")
+        texts.append(f"one {first} and one {second}")
+    lines = [json.dumps({"file_name": f"{number}.png", "text": text}) for number, text in enumerate(texts)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return texts
 
 
 def tokenizer(words: list[str], **settings: object) -> PreTrainedTokenizerFast:
@@ -84,3 +105,25 @@ def _train(model: torch.nn.Module, images: object, words: PreTrainedTokenizerFas
         optimizer.zero_grad()
         model(**seen, **texts, return_loss=True).loss.backward()
         optimizer.step()
+
+
+def save_writer(folder: Path) -> VisionEncoderDecoderModel:
+    """Save a model that writes and has learnt nothing."""
+    torch.manual_seed(0)
+    words = tokenizer([*COLOURS, "and"])
+    # With weights as small as Transformers draws them so few dimensions learn nothing.
+    decoder = TrOCRConfig(
+        vocab_size=len(words), max_position_embeddings=LONGEST, d_model=32, cross_attention_hidden_size=32,
+        decoder_layers=1, decoder_attention_heads=2, decoder_ffn_dim=64, dropout=0.0, init_std=0.1,
+    )  # fmt: skip
+    sight = ViTConfig(**LAYER, image_size=SIDE, patch_size=4, initializer_range=0.1)
+    encoder = ViTModel(sight, add_pooling_layer=False)
+    model = VisionEncoderDecoderModel(encoder=encoder, decoder=TrOCRForCausalLM(decoder))
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    for name, token in ends.items():
+        setattr(model.config, name, token)
+    model.generation_config.update(**ends, max_length=10)
+    model.eval().save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return model

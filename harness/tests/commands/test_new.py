@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_pictures
 import toy_hub
 import transformers
 from PIL import Image
@@ -287,6 +288,15 @@ def test_images_in_folders_need_no_flag(new, tmp_path):
     assert 0 == new("--model", "vit", "--data", "pets")[0]
     task, model, _ = suite(tmp_path / "test_pets.py")
     assert ("image-classification", ("image",), "label") == (task.kind.name, task.inputs, task.label)
+    assert model.is_used_as_is
+
+
+def test_texts_beside_images_are_read_from_the_metadata(new, tmp_path):
+    tiny_pictures.save_writer(tmp_path / "writer")
+    tiny_pictures.write_captions(tmp_path / "baskets", 60)
+    assert 0 == new("--model", "writer", "--data", "baskets")[0]
+    task, model, _ = suite(tmp_path / "test_baskets.py")
+    assert ("image-to-text", ("image",), "text") == (task.kind.name, task.inputs, task.label)
     assert model.is_used_as_is
 
 

@@ -198,6 +198,21 @@ def test_metadata_of_a_split_lies_in_its_folder(tmp_path):
     assert {"train": {"a": 6, "b": 6}, "test": {"a": 6, "b": 6}} == {s: labels(table) for s, table in tables.items()}
 
 
+def test_only_labels_must_be_spelled_alike(tmp_path):
+    fill(tmp_path / "own", ("images",))
+    lines = [f"images/{number}.png,{('a Cat', 'a cat')[number % 2]}\n" for number in range(12)]
+    (tmp_path / "own" / "metadata.csv").write_text("file_name,label\n" + "".join(lines))
+    assert "the labels 'a Cat' and 'a cat' differ in spelling only" in refusal(tmp_path)
+    tables, _ = read(tmp_path, kind="image-to-text", metric="rougeL")
+    assert {"a Cat": 6, "a cat": 6} == labels(tables["train"])
+
+
+def test_metadata_without_names_of_files_is_refused(tmp_path):
+    fill(tmp_path / "own", ("images",))
+    (tmp_path / "own" / "metadata.csv").write_text("file,label\nimages/0.png,a\n")
+    assert "metadata has no column file_name" in refusal(tmp_path)
+
+
 def test_metadata_of_a_missing_image_is_refused(tmp_path):
     fill(tmp_path / "own", ("images",))
     (tmp_path / "own" / "metadata.csv").write_text("file_name,label\nimages/0.png,a\nimages/x.png,b\n")
@@ -505,7 +520,7 @@ def test_reading_every_image_is_shown(tmp_path):
 
 
 def test_time_to_list_images_grows_with_their_number(tmp_path, monkeypatch):
-    rows = [("train", tmp_path / f"{number}.png", "ab"[number % 2]) for number in range(20_000)]
+    rows = [("train", tmp_path / f"{number}.png", {"label": "ab"[number % 2]}) for number in range(20_000)]
     monkeypatch.setattr(media, "_labelled_rows", lambda *_: rows)
     begin = time.process_time()
     parts, _ = media.read_files(task(), tmp_path, images.IMAGES)
