@@ -205,6 +205,16 @@ def _direction(fit: Fit) -> Iterator[str]:
         )
 
 
+def _pixels(fit: Fit) -> Iterator[str]:
+    """Check that a model which is to put pictures in words reads their pixels alone."""
+    kind, name = fit.task.kind, fit.config.model_type
+    if kind.name == image_to_text.name and name != MODEL_TYPE and _classes(fit.config, kind):
+        yield (
+            f"{fit.pretrained / 'config.json'}: a {name} reads more than pixels, a prompt or patches of its own, which "
+            f"{kind.name} does not make; give a {MODEL_TYPE}, as TrOCR is"
+        )
+
+
 def _context(fit: Fit) -> Iterator[str]:
     """Check that the longest prompt and what is written after it fit into what the model reads."""
     most, new_tokens = getattr(fit.config, "max_position_embeddings", None), fit.model.new_tokens
@@ -299,4 +309,12 @@ def _problem_type(fit: Fit) -> Iterator[str]:
 
 
 FILES: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
-CONFIGURATION: tuple[Check, ...] = (_model_type, _rotary_settings, _head, _direction, _context, _labels_of_head)
+CONFIGURATION: tuple[Check, ...] = (
+    _model_type,
+    _rotary_settings,
+    _head,
+    _direction,
+    _pixels,
+    _context,
+    _labels_of_head,
+)
