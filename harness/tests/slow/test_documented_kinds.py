@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 from conftest import REPOSITORY, Once, Run, Toy
 from harness.commands import cli
 from harness.kinds.common import word_tokenizer
+from harness.verdicts.accuracy import score_drop
 
 pytest_plugins = "pytester"
 
@@ -157,7 +158,8 @@ def test_documented_suite_reaches_verdicts(ran, task):
     scores = [measured[backend].answers.score for backend in FLOAT if backend in measured]
     assert max(scores) - min(scores) < 1e-3
     for backend, result in measured.items():
-        assert result.answers.drop_bounds.low <= 0 <= result.answers.drop_bounds.high, backend
+        drop = score_drop(result)
+        assert drop.low <= 0 <= drop.high, backend
         assert result.answers.largest_difference < (1e-3 if backend in FLOAT else 1.0)
 
 
