@@ -18,12 +18,11 @@ from harness.kinds import KINDS, chat_completion, image_to_text, text_generation
 from harness.kinds.image_to_text import MODEL_TYPE
 from harness.kinds.text_generation import has_template
 from harness.kinds.zero_shot import entailment_places
+from harness.training import untrained
+from harness.training.pretrained import Check, Fit
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Kind
-
-from harness.training import untrained
-from harness.training.pretrained import Check, Fit
 
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Suffixes of files that Transformers reads."""
@@ -185,15 +184,8 @@ def _head(fit: Fit) -> Iterator[str]:
 
 
 def _direction(fit: Fit) -> Iterator[str]:
-    """Check that a model which is to continue prompts reads a text from left to right, without an encoder, and that one
-    which is to describe pictures reads nothing else.
-    """
+    """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
     name, file = fit.config.model_type, fit.pretrained / "config.json"
-    if fit.task.kind.name == image_to_text.name and name != MODEL_TYPE:
-        yield (
-            f"{file}: a {name} also reads a prompt or patches of its own, which this kind does not make and Optimum "
-            f"does not export; give a {MODEL_TYPE}, as TrOCR is"
-        )
     if not fit.task.kind.is_causal:
         return
     if fit.config.is_encoder_decoder:

@@ -80,8 +80,9 @@ def test_model_that_reads_prompts_is_refused(suite):
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20}
     sight = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16}
     BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=sight)).save_pretrained(suite / "model")
-    with pytest.raises(HarnessError, match=r"a blip reads more than pixels, .*give a vision-encoder-decoder"):
+    with pytest.raises(HarnessError, match=r"a blip reads more than pixels, .*give a vision-encoder-decoder") as caught:
         fit.check(TASK, MODEL, suite)
+    assert 1 == len(str(caught.value).splitlines())
 
 
 def test_model_that_writes_nothing_is_refused(suite):
