@@ -98,6 +98,16 @@ def test_other_padding_than_the_models_is_refused(suite):
         fit.check(TASK, MODEL, suite)
 
 
+def test_training_needs_the_token_that_starts_a_text(suite):
+    file = suite / "model" / "config.json"
+    declared = json.loads(file.read_text())
+    assert START == declared.pop("decoder_start_token_id")
+    file.write_text(json.dumps(declared))
+    with pytest.raises(HarnessError, match=r"config.json: has no decoder_start_token_id, the token before each text"):
+        fit.check(TASK, replace(MODEL, recipe=Recipe(epochs=1)), suite)
+    fit.check(TASK, MODEL, suite)  # generation_config.json has it, too
+
+
 def test_tokenizer_of_another_model_is_refused(suite):
     words = tokenizer([*COLOURS, *map(str, range(99))])
     words.add_special_tokens({"pad_token": "<filler>"})
