@@ -114,7 +114,7 @@ def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str
     if sort == "text" and not isinstance(feature, Value):
         raise HarnessError(
             f"task {task.name}: column {column} of {split} must hold one text per row, but row 0 has "
-            f"{str(rows[0][column])[:80]}; write one text, or choose another column or kind"
+            f"{str(rows.data.column(column)[0])[:80]}; write one text, or choose another column or kind"
         )
     if sort in ("text", "free", "mask"):
         given = images.undecoded(rows, column)
