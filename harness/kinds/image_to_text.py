@@ -10,7 +10,6 @@ from pathlib import Path
 
 from harness.contracts.kind import EncodedRows, Example, row_labels
 from harness.kinds import common
-from harness.kinds.common import Paired
 from harness.kinds.generation import translation
 from harness.kinds.image_classification import image_classification
 
@@ -18,8 +17,8 @@ MODEL_TYPE = "vision-encoder-decoder"
 """Type of the models that read nothing but a picture, and whose decoder Optimum exports with its cache."""
 
 
-def _load_processor(folder: Path) -> Paired:
-    return Paired(image_classification.load_processor(folder), common.load_tokenizer(folder))
+def _load_processor(folder: Path) -> common.Paired:
+    return common.Paired(image_classification.load_processor(folder), common.load_tokenizer(folder))
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
