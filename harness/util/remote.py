@@ -55,16 +55,14 @@ class Remote:
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts:
                 raise HarnessError(f"{self.url}: an entry has a file {name!r}, which lies outside of it; remove it")
+            place = self._path(f"{OBJECTS}/{digest}")
             with self._explained("be read"):
                 (folder / pure).parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(self._path(f"{OBJECTS}/{digest}"), str(folder / pure))
+                self._files.get_file(place, str(folder / pure))
                 with (folder / pure).open("rb") as file:
                     content = hashlib.file_digest(file, "sha256").hexdigest()
             if content != digest:
-                raise HarnessError(
-                    f"{self.url}/{OBJECTS}/{digest}: holds something else, whose sha256 is {content}; find out who "
-                    "wrote it, and remove it"
-                )
+                raise HarnessError(f"{place}: holds something else, whose sha256 is {content}; find out why; remove it")
 
     def upload(self, name: str, marker: bytes, files: Mapping[str, str], folder: Path) -> None:
         """Write an entry, its marker last."""

@@ -273,6 +273,12 @@ def test_text_to_be_written_must_be_one_text(tmp_path, label):
         splits.load(task("rows.parquet", kind=translation, metric="bleu"), tmp_path)
 
 
+def test_blank_texts_to_be_written_are_noted(tmp_path):
+    write(rows(topic=["some words here", *[" ", "further words here"] * 49, "and words"]), tmp_path / "rows.jsonl")
+    notes = splits.load(task("rows.jsonl", kind=translation, metric="chrf"), tmp_path).notes
+    assert "label is blank in 49 rows, the first of which is row 1 of train" in notes
+
+
 def test_labels_that_are_one_number_are_noted_with_their_rows(tmp_path):
     write(rows(topic=[*["1", "2", "1.0", "2"] * 20, *["01", "x"] * 10]), tmp_path / "rows.csv")
     split = splits.load(task("rows.csv"), tmp_path)
