@@ -144,13 +144,14 @@ def _compile(answer: Callable[[Arrays], Arrays], arrays: Arrays) -> None:
 
 def distinct_rows(arrays: Arrays) -> int:
     """Return a number of rows above one that equals no other dimension: torch.compile would tie equal sizes."""
-    sizes = {size - cut for array in arrays.values() for size in array.shape[1:] for cut in (0, 1)}
+    sizes = {size - cut for array in _repeat_first(arrays, 1).values() for size in array.shape for cut in (0, 1)}
     return next(rows for rows in count(2) if not {rows, rows + 1} & sizes)
 
 
 def _repeat_first(arrays: Arrays, rows: int) -> Arrays:
-    """Repeat the first row, as a copy: graphs would specialise on the strides of a view."""
-    return {name: np.repeat(array[:1], rows, axis=0) for name, array in arrays.items()}
+    """Repeat the first row, as a copy: graphs would specialise on the strides of a view. What all rows share stays."""
+    entries = len(next(iter(arrays.values())))
+    return {name: np.repeat(a[:1], rows, axis=0) if len(a) == entries else a for name, a in arrays.items()}
 
 
 def _shorten(arrays: Arrays) -> Arrays:

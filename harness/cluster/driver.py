@@ -111,8 +111,13 @@ class Cluster:
             self._advance()
 
     def _advance(self) -> None:
-        """Take what comes next from any node."""
-        number, piece = self.streams.next()
+        """Take what comes next from any node, or give up what a lost cluster was to measure."""
+        try:
+            number, piece = self.streams.next()
+        except HarnessError as error:
+            self.failed |= {c: str(error) for b in self.running.values() for c in b.cases if not self._is_settled(c)}
+            self.running.clear()
+            return
         if isinstance(piece, Measured):
             self._take(self.running[number], piece)
         elif isinstance(piece, Ended):

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.cluster import node
 from harness.cluster.node import Ended, Measured
+from harness.errors import HarnessError
 
 RESOURCE = "shipbench"
 """A node offers one of it, and one session takes it: nothing else of ours runs there meanwhile."""
@@ -67,11 +68,13 @@ class RemoteStreams(Streams):
         ray.get(self._there.start.remote(*arguments))
 
     def next(self) -> tuple[int, Measured | Ended | str]:
-        """Wait for what comes next from any node."""
+        """Wait for what comes next from any node; HarnessError if the cluster is lost."""
         import ray
 
-        piece: tuple[int, Measured | Ended | str] = ray.get(self._there.next.remote())
-        return piece
+        try:
+            return ray.get(self._there.next.remote())  # type: ignore[no-any-return]
+        except (ray.exceptions.RayError, ConnectionError) as error:
+            raise HarnessError(f"the cluster is lost: {first_line(error)}; --ship-resume goes on") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 
 from harness.errors import NOT_DECIDED, HarnessError
+from harness.pytest_plugin.options import folder_of
 from harness.util.console import accept_any_text
 from harness.util.identity import tree_sha256
 from harness.util.text import terminal_safe
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def declare_setup(parser: ArgumentParser) -> None:
     """Declare the arguments of `shipbench setup`."""
     folder = "keep it under DIR (default: .artifacts; the variable SHIPBENCH_ENVIRONMENTS takes precedence)"
-    parser.add_argument("--ship-artifacts", type=Path, default=".artifacts", metavar="DIR", dest="to", help=folder)
+    parser.add_argument("--ship-artifacts", type=folder_of, default=".artifacts", metavar="DIR", dest="to", help=folder)
 
 
 def run_setup(options: Namespace) -> int:
@@ -85,7 +86,8 @@ def declare_publish(parser: ArgumentParser) -> None:
     parser.add_argument("case", metavar="CASE", help="task/model.backend.device, as tables and tests name it")
     folder("--to", required=True, help="write to this new or empty folder")
     folder("--ship-results", default="results", dest="results", help="folder of results (default: results)")
-    folder("--ship-artifacts", default=".artifacts", dest="artifacts", help="its artifacts (default: .artifacts)")
+    kept = "its artifacts (default: .artifacts)"
+    folder("--ship-artifacts", type=folder_of, default=".artifacts", dest="artifacts", help=kept)
     parser.add_argument("--machine", metavar="NAME", help="publish the case as measured on this machine")
     flag("--demo", help="add a small Gradio app that compares it with PyTorch")
     parser.add_argument("--push", metavar="ORG/NAME", help="upload to this private repository of the Hub")
@@ -129,7 +131,7 @@ def declare_selftest(parser: ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the parts with their claims, without running them")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the table to FILE")
     folder = "keep checkpoints and artifacts in DIR (default: .artifacts)"
-    parser.add_argument("--ship-artifacts", type=Path, default=".artifacts", metavar="DIR", help=folder)
+    parser.add_argument("--ship-artifacts", type=folder_of, default=".artifacts", metavar="DIR", help=folder)
 
 
 def run_selftest(options: Namespace) -> int:

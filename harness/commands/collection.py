@@ -52,7 +52,8 @@ def declare_suite(parser: ArgumentParser) -> None:
     parser.add_argument("-k", dest="expression", metavar="EXPR", help="select cases as pytest's -k does")
     backends = "choose among these backends: names, `default` or `all` (default: default)"
     parser.add_argument("--ship-backends", metavar="A,B", help=backends)
-    parser.add_argument("--ship-artifacts", type=Path, metavar="DIR", help="keep checkpoints and artifacts in DIR")
+    kept = "keep checkpoints and artifacts in DIR"
+    parser.add_argument("--ship-artifacts", type=pytest_options.folder_of, metavar="DIR", help=kept)
     parser.add_argument("--ship-threads", type=int, metavar="N", help="use N threads (default: all cores, at most 8)")
 
 

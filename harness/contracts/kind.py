@@ -109,11 +109,11 @@ class Kind:
     """Optimum's name for the export task, where it differs from `name`."""
     metrics: tuple[str, ...]
     """Metrics that a task of this kind may name."""
-    label: Literal["one", "each", "many", "number", "boxes", "mask", "free", "none"] = "one"
+    label: Literal["one", "each", "many", "number", "boxes", "mask", "text", "free", "none"] = "one"
     """The label column: one name a row, one for each part of it (words for instance), any number of names, one number,
-    named boxes in an image, a label for each of its pixels, anything that the kind reads (answers for instance), or no
-    column, where a row contains its own answer. Of boxes and pixels a prediction is a list of lists, each of which
-    begins with the index of its label."""
+    named boxes in an image, a label for each of its pixels, one text, anything that the kind reads (answers for
+    instance), or no column, where a row contains its own answer. Of boxes and pixels a prediction is a list of lists,
+    each of which begins with the index of its label."""
     most_inputs: int | None = None
     """Most input columns that a task may name; None admits any number."""
     media: Literal["", "image", "audio"] = ""

@@ -107,11 +107,16 @@ def _add_fields(task: Task, rows: Dataset) -> Dataset:
 
 
 def _labels(task: Task, split: str, rows: Dataset, column: str, listed: list[str]) -> tuple[list[Any], Any]:
-    """Return the values of the label column, as names unless they are free, and their feature; add to `listed`."""
+    """Return the values of the label column, as names unless they are texts, masks or free, and their feature."""
     from datasets import List, Value
 
     feature, sort = rows.features[column], task.kind.label
-    if sort in ("free", "mask"):
+    if sort == "text" and not isinstance(feature, Value):
+        raise HarnessError(
+            f"task {task.name}: column {column} of {split} must hold one text per row, but row 0 has "
+            f"{str(rows.data.column(column)[0])[:80]}; write one text, or choose another column or kind"
+        )
+    if sort in ("text", "free", "mask"):
         given = images.undecoded(rows, column)
         return list(given[column][:]), given.features[column]
     values = rows.data.column(column).to_pylist()

@@ -185,7 +185,7 @@ def guess_kind(columns: Sequence[Column], inputs: tuple[str, ...], label: Label)
         try:
             if isinstance(label, tuple) and kind.label != "many":
                 raise HarnessError(f"it takes one label column, not {len(label)}")
-            guess(kind, columns, (), pair, None if kind.label == "free" else label, [])
+            guess(kind, columns, (), pair, None if kind.label in ("text", "free") else label, [])
             return kind
         except HarnessError as error:
             problems.append(f"\n  {kind.name}: {error}")

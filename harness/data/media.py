@@ -89,8 +89,9 @@ def read_files(task: Task, path: Path, medium: Medium) -> tuple[dict[str, Datase
         raise HarnessError(f"{path}: {error} ({counts})") from error
     parts = {}
     for split in splits:
-        own = [{medium.column: str(file)} | columns for part, file, columns in rows if part == split]
-        parts[split] = Dataset.from_dict({name: [row[name] for row in own] for name in own[0]})
+        own = [{medium.column: ""} | columns | {medium.column: str(f)} for part, f, columns in rows if part == split]
+        names = dict.fromkeys(name for row in own for name in row)
+        parts[split] = Dataset.from_dict({name: [row.get(name) for row in own] for name in names})
     reasons = [f"{len(some):,} {reason} ({short_name(some[0])})" for reason, some in left_out.items() if some]
     total = sum(map(len, left_out.values()))
     notes = [f"{total:,} of {len(files):,} files were left out: {', '.join(reasons)}"] if reasons else []

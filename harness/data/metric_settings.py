@@ -54,7 +54,7 @@ class _Rows:
     def references(self) -> list[Any]:
         """Correct answers of the test rows, for kinds whose label column holds any answer."""
         rows = self.parts["test"]
-        if self.task.kind.label != "free":
+        if self.task.kind.label not in ("text", "free"):
             return []
         try:
             return self.task.kind.truths(EncodedRows(None, rows, self.task.inputs, [[]] * len(rows)))

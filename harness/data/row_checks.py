@@ -115,7 +115,7 @@ def distinct_rows(tables: dict[str, Dataset], task: Task) -> tuple[dict[str, Dat
     """
     digests = {split: list(row_digests(rows, task.inputs)) for split, rows in tables.items()}
     contradictory, notes = set[str](), list[str]()
-    if task.kind.label not in ("free", "mask", "none"):
+    if task.kind.label not in ("text", "free", "mask", "none"):
         contradictory, notes = _contradictions(tables, digests, task)
     seen: set[str] = set()
     distinct: dict[str, Dataset] = {}

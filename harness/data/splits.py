@@ -85,7 +85,8 @@ def load(task: Task, folder: Path) -> Split:
     tables = {part: tables[part] for part in PARTS if part in tables}
     row_checks.check_rows(tables, task)
     distinct, remarks = row_checks.distinct_rows(tables, task)
-    notes = [*notes, *row_checks.blank_notes(tables, task.inputs), *remarks]
+    texts = (*task.inputs, "label") if task.kind.label == "text" else task.inputs
+    notes = [*notes, *row_checks.blank_notes(tables, texts), *remarks]
     duplicates = sum(map(len, tables.values())) - sum(map(len, distinct.values()))
     tables = distinct
     labels: tuple[str, ...] = ()

@@ -101,6 +101,7 @@ def _new_processor(source: Source, rows: Sequence[Row], inputs: tuple[str, ...])
 
 
 def _encode(processor: Any, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
+    processor = getattr(processor, "media", processor)  # of a pair with a tokenizer
     channels = getattr(processor, "num_channels", None)
     try:
         images = [fit_channels(image_array(row[inputs[0]]), channels) for row in rows]

@@ -5,14 +5,11 @@ Images and `pixel_values` are those of image classification, answers those of tr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.contracts.kind import Arrays, EncodedRows, Example, row_labels
-from harness.contracts.sources import Row
+from harness.contracts.kind import EncodedRows, Example, row_labels
 from harness.kinds import common
-from harness.kinds.common import Paired
 from harness.kinds.generation import translation
 from harness.kinds.image_classification import image_classification
 
@@ -20,16 +17,8 @@ MODEL_TYPE = "vision-encoder-decoder"
 """Type of the models that read nothing but a picture, and whose decoder Optimum exports with its cache."""
 
 
-def _load_processor(folder: Path) -> Paired:
-    return Paired(image_classification.load_processor(folder), common.load_tokenizer(folder))
-
-
-def _encode(processor: Paired, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    return image_classification.encode(processor.media, rows, inputs, max_length)
-
-
-def _collate(processor: Paired, examples: list[Example]) -> Arrays:
-    return image_classification.collate(processor.media, examples)
+def _load_processor(folder: Path) -> common.Paired:
+    return common.Paired(image_classification.load_processor(folder), common.load_tokenizer(folder))
 
 
 def _targets(encoded: EncodedRows) -> list[list[Example]]:
@@ -48,8 +37,8 @@ image_to_text = replace(
     metrics=("rougeL", "chrf", "bleu", "rouge1", "rouge2", "cer", "wer", "exact-match"),
     media="image",
     load_processor=_load_processor,
-    encode=_encode,
-    collate=_collate,
+    encode=image_classification.encode,
+    collate=image_classification.collate,
     targets=_targets,
     axes=("batch",),
     optional_weights=("encoder.pooler.",),

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from harness.contracts.kind import Arrays, EncodedRows, Example
-from harness.contracts.sources import Row
 from harness.contracts.vetting import offline
 from harness.errors import HarnessError
 from harness.kinds import common
@@ -71,10 +70,6 @@ def _prepare(processor: Viewer, labels: tuple[str, ...], names: tuple[str, ...] 
     tokenizer.init_kwargs[SETTINGS] |= {"hypotheses": texts}
 
 
-def _encode(processor: Viewer, rows: Sequence[Row], inputs: tuple[str, ...], max_length: int) -> list[list[Example]]:
-    return image_classification.encode(processor.media, rows, inputs, max_length)
-
-
 def _collate(processor: Viewer, examples: list[Example]) -> Arrays:
     return image_classification.collate(processor.media, examples) | processor.texts
 
@@ -102,7 +97,6 @@ zero_shot_image_classification = replace(
     load_processor=_load_processor,
     new_processor=None,
     prepare=_prepare,
-    encode=_encode,
     collate=_collate,
     shared=("input_ids", "attention_mask", "token_type_ids"),
     targets=_targets,

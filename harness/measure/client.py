@@ -203,8 +203,7 @@ class Worker(ChildProcess):
         target = backend.worker_target(target)
         order = {**symbol_of(backend.load), "artifact": str(artifact), **target._asdict(), "imports": backend.imports}
         order |= {"options": dict(target.options), "elsewhere": backend.runs_in is not None}
-        has_length = kind is None or len(kind.axes) > 1
-        order |= {"batches_of": backend.batches_of if has_length else None}
+        order |= {"batches_of": backend.batches_of if kind is None or len(kind.axes) > 1 else None}
         order |= {"reduction": kind and adapters.reduction_order(kind)}
         order["preprocessing"] = preprocessing and preprocessing.to_json()
         self._suspends = target.spinning and not alone  # threads that sleep while idle disturb nobody

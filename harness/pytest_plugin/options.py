@@ -5,7 +5,8 @@ Every run of pytest imports this module; so the rest of the harness is imported 
 
 from __future__ import annotations
 
-from argparse import Namespace
+import re
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,11 +75,22 @@ def declare(add: Callable[..., None]) -> None:
 
 
 def place(text: str) -> Path | str:
-    """Return the folder that a path or a `file://` URL names, or any other URL unchanged."""
+    """Return the folder that a path or a `file://` URL names, or any other URL; ArgumentTypeError for half of one."""
     scheme, mark, path = text.partition("://")
     if not mark:
         return Path(text)
+    if not path.strip("/") or (scheme == "file" and not path.startswith("/")):
+        raise ArgumentTypeError(f"{text}: names no place; write all of it, as in s3://bucket/folder or file:///folder")
+    if re.match("[^/]*:[^/]*@", path):
+        raise ArgumentTypeError(f"{scheme}://…: has a password that notes would show; leave it to its package's files")
     return Path(path) if scheme == "file" else text.rstrip("/")
+
+
+def folder_of(text: str) -> Path:
+    """Return the folder that a path or a `file://` URL names; ArgumentTypeError for another URL."""
+    if isinstance(folder := place(text), str):
+        raise ArgumentTypeError(f"{text}: is no folder; runs with a URL keep their artifacts in ~/.cache/shipbench")
+    return folder
 
 
 def check(options: Namespace, root: Path) -> None:

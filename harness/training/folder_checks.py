@@ -18,12 +18,11 @@ from harness.kinds import KINDS, chat_completion, image_to_text, text_generation
 from harness.kinds.image_to_text import MODEL_TYPE
 from harness.kinds.text_generation import has_template
 from harness.kinds.zero_shot import entailment_places
+from harness.training import untrained
+from harness.training.pretrained import Check, Fit
 
 if TYPE_CHECKING:
     from harness.contracts.kind import Kind
-
-from harness.training import untrained
-from harness.training.pretrained import Check, Fit
 
 READ = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Suffixes of files that Transformers reads."""
@@ -150,7 +149,7 @@ def _model_type(fit: Fit) -> Iterator[str]:
         )
 
 
-def _rotary_settings(fit: Fit) -> Iterator[str]:
+def _rotary(fit: Fit) -> Iterator[str]:
     """Check that the installed Transformers has the sorts of rotary positions that config.json declares."""
     from transformers import __version__
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -185,15 +184,8 @@ def _head(fit: Fit) -> Iterator[str]:
 
 
 def _direction(fit: Fit) -> Iterator[str]:
-    """Check that a model which is to continue prompts reads a text from left to right, without an encoder, and that one
-    which is to describe pictures reads nothing else.
-    """
+    """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
     name, file = fit.config.model_type, fit.pretrained / "config.json"
-    if fit.task.kind.name == image_to_text.name and name != MODEL_TYPE:
-        yield (
-            f"{file}: a {name} also reads a prompt or patches of its own, which this kind does not make and Optimum "
-            f"does not export; give a {MODEL_TYPE}, as TrOCR is"
-        )
     if not fit.task.kind.is_causal:
         return
     if fit.config.is_encoder_decoder:
@@ -206,12 +198,19 @@ def _direction(fit: Fit) -> Iterator[str]:
 
 
 def _pixels(fit: Fit) -> Iterator[str]:
-    """Check that a model which is to put pictures in words reads their pixels alone."""
-    kind, name = fit.task.kind, fit.config.model_type
-    if kind.name == image_to_text.name and name != MODEL_TYPE and _classes(fit.config, kind):
+    """Check that a model which is to put pictures in words reads their pixels alone, and can be taught texts."""
+    kind, name, file = fit.task.kind, fit.config.model_type, fit.pretrained / "config.json"
+    if kind.name != image_to_text.name or not _classes(fit.config, kind):
+        return
+    if name != MODEL_TYPE:
         yield (
-            f"{fit.pretrained / 'config.json'}: a {name} reads more than pixels, a prompt or patches of its own, which "
-            f"{kind.name} does not make; give a {MODEL_TYPE}, as TrOCR is"
+            f"{file}: a {name} reads more than pixels, a prompt or patches of its own, which {kind.name} does not "
+            f"make; give a {MODEL_TYPE}, as TrOCR is"
+        )
+    elif not fit.model.is_used_as_is and getattr(fit.config, "decoder_start_token_id", None) is None:
+        yield (
+            f"{file}: has no decoder_start_token_id, the token before each text that a recipe teaches; set it to the "
+            "one that the decoder was trained with, its tokenizer's bos_token_id or cls_token_id"
         )
 
 
@@ -309,12 +308,4 @@ def _problem_type(fit: Fit) -> Iterator[str]:
 
 
 FILES: tuple[Check, ...] = (_pointers, _weights, _foreign_parts)
-CONFIGURATION: tuple[Check, ...] = (
-    _model_type,
-    _rotary_settings,
-    _head,
-    _direction,
-    _pixels,
-    _context,
-    _labels_of_head,
-)
+CONFIGURATION: tuple[Check, ...] = (_model_type, _rotary, _head, _direction, _pixels, _context, _labels_of_head)

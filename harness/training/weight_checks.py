@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,13 +12,9 @@ from harness.data import audio, images
 from harness.errors import brief_error
 from harness.kinds.feature_extraction import SETTINGS, settings_of
 from harness.training import lora, untrained
-from harness.training.train import label_order
-
-if TYPE_CHECKING:
-    pass
-
 from harness.training.pretrained import Check, Fit
 from harness.training.scan import offset_of, vocabulary_size
+from harness.training.train import label_order
 
 HALF = ("F16", "BF16", "F64", "F8_E4M3", "F8_E5M2")
 """Number formats, as safetensors names them, that are converted to the reference's."""

@@ -28,12 +28,14 @@ class Remote:
     url: str
 
     def check(self) -> None:
-        """Raise HarnessError unless objects can be written, read and removed there."""
-        path, content = self._path(f"check-{uuid.uuid4().hex}"), b"shipbench"
+        """Raise HarnessError unless objects can be looked for, written, read and removed there."""
+        name, content = f"check-{uuid.uuid4().hex}", b"shipbench"
+        self.marker(name)  # which S3 denies, rather than to say that it is not there, to whoever may not list a bucket
         with self._explained("be written and read"):
-            self._files.pipe_file(path, content)
-            returned = self._files.cat_file(path)
-            self._files.rm_file(path)
+            self._files.pipe_file(self._path(name), content)
+            returned = self._files.cat_file(self._path(name))
+        with self._explained("be cleared of the file that was written to try it"):
+            self._files.rm_file(self._path(name))
         if returned != content:
             problem = f"returns {returned[:20]!r} where {content!r} was written"
             raise HarnessError(f"{self.url}: {problem}; name a place that keeps what it is given")
@@ -53,16 +55,14 @@ class Remote:
             pure = PurePosixPath(name)
             if pure.is_absolute() or ".." in pure.parts:
                 raise HarnessError(f"{self.url}: an entry has a file {name!r}, which lies outside of it; remove it")
-            (folder / pure).parent.mkdir(parents=True, exist_ok=True)
+            place = self._path(f"{OBJECTS}/{digest}")
             with self._explained("be read"):
-                self._files.get_file(self._path(f"{OBJECTS}/{digest}"), str(folder / pure))
-            with (folder / pure).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
+                (folder / pure).parent.mkdir(parents=True, exist_ok=True)
+                self._files.get_file(place, str(folder / pure))
+                with (folder / pure).open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").hexdigest()
             if content != digest:
-                raise HarnessError(
-                    f"{self.url}/{OBJECTS}/{digest}: holds something else, whose sha256 is {content}; find out who "
-                    "wrote it, and remove it"
-                )
+                raise HarnessError(f"{place}: holds something else, whose sha256 is {content}; find out why; remove it")
 
     def upload(self, name: str, marker: bytes, files: Mapping[str, str], folder: Path) -> None:
         """Write an entry, its marker last."""

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,18 @@ def test_missing_compiler_is_named(tmp_path, monkeypatch):
 def test_number_of_rows_differs_from_every_other_size():
     assert 2 == torch_compile.distinct_rows({"ids": np.zeros((1, 96)), "mask": np.zeros((1, 96))})
     assert 5 == torch_compile.distinct_rows({"ids": np.zeros((1, 3)), "pixels": np.zeros((1, 4))})
+    assert 7 == torch_compile.distinct_rows({"pixels": np.zeros((1, 4)), "texts": np.zeros((6, 2))})
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_graphs_are_made_for_the_texts_that_all_pictures_share(monkeypatch, batch):
+    shapes = []
+    monkeypatch.setattr(torch_compile, "_empty_cache", nullcontext)
+    torch_compile._compile(
+        lambda arrays: shapes.append([array.shape for array in arrays.values()]),
+        {"pixels": np.zeros((batch, 4, 4)), "texts": np.zeros((3, 2))},
+    )
+    assert [[(rows, 4, 4), (3, 2)] for rows in (1, 5, 1, 6)] == shapes
 
 
 def test_finals_compile_for_preprocessed_rows(lstm):

@@ -1,6 +1,8 @@
 """The driver's books: what arrives, what is missing, what is tried again. A real cluster is in the slow tests."""
 
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -9,6 +11,7 @@ from factory import HERE, result
 from harness.cluster.connect import OURS, SAME, _check_address, _check_alike, _choose
 from harness.cluster.driver import ATTEMPTS, Batch, Cluster, Comparison
 from harness.cluster.node import Ended, Measured, _skipped
+from harness.cluster.streams import RemoteStreams
 from harness.errors import HarnessError
 
 CASES = ("toy-task/toy-model.pytorch.cpu", "toy-task/toy-model.onnxruntime.cpu")
@@ -64,6 +67,22 @@ def test_case_that_its_node_skips_keeps_the_reason(cluster):
     cluster._end(BATCH, Ended(0, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
     cluster.wait(CASES[0])
     assert {"openvino is not installed"} == set(cluster.skipped.values())
+
+
+def test_lost_cluster_ends_what_runs_and_what_waits(cluster, monkeypatch):
+    def lose(reference):
+        raise ConnectionError("channel closed")
+
+    ray = SimpleNamespace(get=lose, exceptions=SimpleNamespace(RayError=KeyError))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    cluster.streams = object.__new__(RemoteStreams)
+    cluster.streams._there = SimpleNamespace(next=SimpleNamespace(remote=lambda: None))
+    cluster.running = {1: replace(BATCH, comparisons=[Comparison({CASES[1]: "test"}, "")])}
+    cluster.kept[CASES[0]] = "node-1"
+    cluster.finish()
+    cluster.wait(CASES[0])
+    with pytest.raises(HarnessError, match="the cluster is lost: ConnectionError: channel closed; --ship-resume goes"):
+        cluster.wait(CASES[1])
 
 
 def test_failed_node_is_replaced_for_incomplete_comparisons_only(cluster):

@@ -207,6 +207,17 @@ def test_only_labels_must_be_spelled_alike(tmp_path):
     assert {"a Cat": 6, "a cat": 6} == labels(tables["train"])
 
 
+def test_metadata_of_which_all_columns_are_read_may_differ_and_hides_no_file(tmp_path):
+    for part, column in (("red", "image"), ("blue", "size")):
+        fill(tmp_path / "own" / part, (".",), count=1)
+        (tmp_path / "own" / part / "metadata.csv").write_text(f"file_name,{column}\n0.png,small\n")
+    open_task = SimpleNamespace(label=None, kind=SimpleNamespace(label="none"))
+    rows = media.read_files(open_task, tmp_path / "own", images.IMAGES)[0]["train"]
+    assert [None, "small"] == sorted(rows["size"], key=str)
+    paths = [row["path"] for row in images.undecoded(rows, "image")["image"]]
+    assert [str(tmp_path / "own" / part / "0.png") for part in ("blue", "red")] == paths
+
+
 def test_metadata_without_names_of_files_is_refused(tmp_path):
     fill(tmp_path / "own", ("images",))
     (tmp_path / "own" / "metadata.csv").write_text("file,label\nimages/0.png,a\n")

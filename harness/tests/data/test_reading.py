@@ -14,7 +14,14 @@ from PIL import Image
 from harness.contracts.sources import Folder
 from harness.data import splits
 from harness.errors import HarnessError
-from harness.kinds import fill_mask, image_classification, question_answering, text_classification, token_classification
+from harness.kinds import (
+    fill_mask,
+    image_classification,
+    question_answering,
+    text_classification,
+    token_classification,
+    translation,
+)
 from harness.spec import Task
 from harness.util.identity import file_sha256
 
@@ -255,6 +262,21 @@ def test_number_of_labels_per_row_must_fit_the_kind(tmp_path):
     table.to_parquet(tmp_path / "rows.parquet")
     with pytest.raises(HarnessError, match="column topic of train must hold one label per row, but row 0 has the list"):
         splits.load(task("rows.parquet"), tmp_path)
+
+
+@pytest.mark.parametrize("label", [["one", "two"], {"en": "one"}])
+def test_text_to_be_written_must_be_one_text(tmp_path, label):
+    Dataset.from_dict({"text": ["x", "y"] * 30, "topic": [label] * 60}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(
+        HarnessError, match=r"topic of train must hold one text per row, but row 0 has .*'one'.*; write"
+    ):
+        splits.load(task("rows.parquet", kind=translation, metric="bleu"), tmp_path)
+
+
+def test_blank_texts_to_be_written_are_noted(tmp_path):
+    write(rows(topic=["some words here", *[" ", "further words here"] * 49, "and words"]), tmp_path / "rows.jsonl")
+    notes = splits.load(task("rows.jsonl", kind=translation, metric="chrf"), tmp_path).notes
+    assert "label is blank in 49 rows, the first of which is row 1 of train" in notes
 
 
 def test_labels_that_are_one_number_are_noted_with_their_rows(tmp_path):

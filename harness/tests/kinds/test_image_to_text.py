@@ -80,8 +80,9 @@ def test_model_that_reads_prompts_is_refused(suite):
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20}
     sight = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16}
     BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=sight)).save_pretrained(suite / "model")
-    with pytest.raises(HarnessError, match=r"a blip reads more than pixels, .*give a vision-encoder-decoder"):
+    with pytest.raises(HarnessError, match=r"a blip reads more than pixels, .*give a vision-encoder-decoder") as caught:
         fit.check(TASK, MODEL, suite)
+    assert 1 == len(str(caught.value).splitlines())
 
 
 def test_model_that_writes_nothing_is_refused(suite):
@@ -95,6 +96,16 @@ def test_other_padding_than_the_models_is_refused(suite):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"pad_token_id": 5}))
     with pytest.raises(HarnessError, match=r"the tokenizer pads with token 0 and config.json has pad_token_id=5"):
         fit.check(TASK, MODEL, suite)
+
+
+def test_training_needs_the_token_that_starts_a_text(suite):
+    file = suite / "model" / "config.json"
+    declared = json.loads(file.read_text())
+    assert START == declared.pop("decoder_start_token_id")
+    file.write_text(json.dumps(declared))
+    with pytest.raises(HarnessError, match=r"config.json: has no decoder_start_token_id, the token before each text"):
+        fit.check(TASK, replace(MODEL, recipe=Recipe(epochs=1)), suite)
+    fit.check(TASK, MODEL, suite)  # generation_config.json has it, too
 
 
 def test_tokenizer_of_another_model_is_refused(suite):

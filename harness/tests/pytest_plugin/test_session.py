@@ -1,7 +1,7 @@
 """A session refuses options that make no sense, repeats its own arguments, and names undecided cases."""
 
 import re
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from factory import HERE, answers, failed, result, series, unsupported
 
 from harness import Folder, Gate, Local, Model, Task, cases
 from harness.backends import PYTORCH
+from harness.commands.cli import main
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
@@ -53,6 +54,34 @@ def test_artifacts_lie_in_a_folder_and_checkpoints_perhaps_behind_a_url(tmp_path
     assert (folder, url and Remote(url)) == (ship.artifacts_folder, ship.remote)
     taken = ship.pipeline_options()
     assert (folder, url and Remote(url)) == (taken.artifacts, taken.remote)
+
+
+@pytest.mark.parametrize("text", ["s3://", "s3:///", "file://", "file://shared/kept", "sftp://me:secret@host/kept"])
+def test_half_of_a_url_and_a_password_are_refused(text):
+    with pytest.raises(ArgumentTypeError, match=r"names no place; write all|has a password that") as caught:
+        options.place(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_url_with_a_name_and_no_password_is_kept():
+    url = "abfs://box@account.dfs.core.windows.net/kept"
+    assert url == options.place(url)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("setup",),
+        ("publish", "task/model.pytorch.cpu", "--to=new"),
+        ("selftest", "--list"),
+        ("profile", "test_toy.py"),
+        ("tune", "test_toy.py"),
+    ],
+)
+def test_commands_take_no_url_for_a_folder(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "--ship-artifacts=s3://bucket/kept"])
+    assert "s3://bucket/kept: is no folder; runs with a URL keep their artifacts in" in capsys.readouterr().err
 
 
 def test_options_repeat_names_that_they_cannot_import():

@@ -133,9 +133,12 @@ def test_missing_object_is_refused(machines, url, files):
         (b"{", f"{NAME}.json: not an entry's marker: .*; remove it"),
         (json.dumps({"files": {"../x": "00"}, "info": {}, "seconds": 1}).encode(), "'../x', which lies outside of it"),
         (json.dumps({"files": {"/x": "00"}, "info": {}, "seconds": 1}).encode(), "'/x', which lies outside of it"),
+        (json.dumps({"files": {"x": ""}, "info": {}, "seconds": 1}).encode(), "cannot be read: IsADirectoryError"),
+        (json.dumps({"files": {"x": WEIGHTS, "x/y": WEIGHTS}, "info": {}, "seconds": 1}).encode(), "cannot be read: "),
     ],
 )
 def test_marker_of_no_entry_is_refused(machines, url, files, content, message):
+    files.pipe_file(f"{url}/{OBJECTS}/{WEIGHTS}", b"weights")
     files.pipe_file(f"{url}/{NAME}.json", content)
     with pytest.raises(HarnessError, match=message):
         machines[0].get()
@@ -164,8 +167,29 @@ def test_place_that_returns_something_else_is_refused(url, files, monkeypatch):
         Remote(url).check()
 
 
+@pytest.mark.parametrize(
+    ("name", "denied", "message"),
+    [
+        ("cat_file", ".json", "cannot be read: PermissionError: no"),
+        ("pipe_file", "", "cannot be written and read: PermissionError: no"),
+        ("rm_file", "", "cannot be cleared of the file that was written to try it: PermissionError: no"),
+    ],
+)
+def test_place_that_denies_a_right_is_refused(url, files, monkeypatch, name, denied, message):
+    own = getattr(type(files), name)
+
+    def deny(self, path, *arguments):
+        if path.endswith(denied):
+            raise PermissionError("no")
+        return own(self, path, *arguments)
+
+    monkeypatch.setattr(type(files), name, deny)
+    with pytest.raises(HarnessError, match=f"{url}: {message}"):
+        Remote(url).check()
+
+
 def test_place_of_another_sort_is_refused():
-    with pytest.raises(HarnessError, match="nowhere://x: cannot be written and read: ValueError: Protocol not known"):
+    with pytest.raises(HarnessError, match="nowhere://x: cannot be read: ValueError: Protocol not known"):
         Remote("nowhere://x").check()
 
 
