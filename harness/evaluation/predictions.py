@@ -69,6 +69,7 @@ def collect(
     with progress.bar(f"answers of {worker.name}", len(inputs)) as bar:
         shapes = [(*inputs.entries([row]), shape) for row, shape in enumerate(inputs.shapes)]
         unchecked = [probes.check_memoization(worker.name, shapes, partial(_time_ns, worker, inputs))]
+        bar.start_steps()
         single = _answer(worker, inputs, bar.update)
         padded = [_run(worker, batch, "a padded batch") for batch in inputs.probes()]
         _check_repeats(worker, inputs, single, model)

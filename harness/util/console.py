@@ -48,11 +48,17 @@ class Stage:
     progress: Progress
     began_s: float
     done: int = 0
+    prepared_s: float = 0.0
+    """The time from its begin to its first step, if that says nothing about the others."""
 
     @property
     def seconds(self) -> float:
         """The time since it began."""
         return self.progress.clock() - self.began_s
+
+    def start_steps(self) -> None:
+        """Estimate the time left from here on: what came before was no step."""
+        self.prepared_s = self.seconds
 
     def update(self, count: int = 1) -> None:
         """Count further steps as done, and show them now and then."""
@@ -129,7 +135,8 @@ class Progress:
         if stage is None or not (stage.total or stage.done):
             return names
         form = "{percentage:.0f}% [{elapsed}<{remaining}]" if stage.total else "{n_fmt} done [{elapsed}]"
-        counts = tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form)  # type: ignore[arg-type]
+        rate = stage.done / max(1e-9, stage.seconds - stage.prepared_s)
+        counts = tqdm.format_meter(stage.done, stage.total, stage.seconds, bar_format=form, rate=rate)  # type: ignore[arg-type]
         return f"{names}  {counts}"
 
 

@@ -176,19 +176,17 @@ def test_classifier_without_logits_is_refused(tmp_path, outputs, named):
 
 
 def test_progress_bar_counts_rows(tmp_path):
-    updates = []
+    stages = []
 
-    class Counting(Progress):
+    class Recording(Progress):
         @contextmanager
         def bar(self, label, total):
-            assert ("answers of toy", 150) == (label, total)
-            yield self
+            with super().bar(label, total) as stage:
+                stages.append(stage)
+                yield stage
 
-        def update(self, rows):
-            updates.append(rows)
-
-    predictions.collect(Toy(honest), images(150, [0] * 150), ACCURACY, tmp_path, Counting(), "toy")
-    assert 150 == sum(updates)
+    predictions.collect(Toy(honest), images(150, [0] * 150), ACCURACY, tmp_path, Recording(), "toy")
+    assert [("answers of toy", 150, 150)] == [(stage.label, stage.total, stage.done) for stage in stages]
 
 
 def test_row_of_several_windows_is_one_row(tmp_path):

@@ -62,6 +62,15 @@ def test_terminal_shows_stage_share_and_time_left(terminal, clock):
         assert ["[1/2] toy/bag on cpu: fine-tune  25% [00:30<01:30]"] == shown(terminal)
 
 
+def test_time_left_follows_the_steps_alone(terminal, clock):
+    with terminal.bar("answers of pytorch", 40) as stage:
+        clock.now += 30
+        stage.start_steps()
+        clock.now += 1
+        stage.update(10)
+        assert ["answers of pytorch  25% [00:31<00:03]"] == shown(terminal)
+
+
 def test_terminal_shows_no_time_left_without_a_total(terminal, clock):
     with terminal.bar("toy"), terminal.bar("rounds, at most 240") as stage:
         assert ["toy: rounds, at most 240"] == shown(terminal)
