@@ -86,10 +86,11 @@ def package(tmp_path_factory):
 @pytest.fixture
 def keys(package, monkeypatch):
     def read(file):
-        copy = package / file.relative_to(PACKAGE)
+        copy = package / file.relative_to(PACKAGE) if file.is_relative_to(PACKAGE) else file
         return read_code(copy, copy.stat().st_mtime_ns)
 
     monkeypatch.setattr(identity, "_code", read)
+    monkeypatch.setattr(identity, "PACKAGE", package)
     keys = Keys(package)
     yield keys
     for file, text in keys.edited.items():
