@@ -114,6 +114,23 @@ def with_reduction(session: Session, order: dict[str, Any]) -> Session:
     return _with_inputs(session, hide)._replace(keep=lambda outputs: reduce(last, outputs))
 
 
+def with_shared_arrays(session: Session, shared: Sequence[str]) -> Session:
+    """Return the session, which compiles for one row where a batch has as many rows as an array that all rows share.
+
+    A backend tells the two by their numbers: a graph that ties them together would not fit any other batch.
+    """
+    if not shared or session.compile is None:
+        return session
+    compile_whole = session.compile
+
+    def compile_(arrays: Arrays) -> None:
+        own = omit(arrays, shared)
+        is_tied = len(next(iter(own.values()))) in {len(arrays[name]) for name in shared if name in arrays}
+        compile_whole(arrays | {name: array[:1] for name, array in own.items()} if is_tied else arrays)
+
+    return session._replace(compile=compile_)
+
+
 def with_length_sorting(session: Session, rows: int) -> Session:
     """Return the session, answering a batch in chunks of `rows` rows of similar length, in the order of the batch.
 

@@ -204,7 +204,7 @@ class Worker(ChildProcess):
         order = {**symbol_of(backend.load), "artifact": str(artifact), **target._asdict(), "imports": backend.imports}
         order |= {"options": dict(target.options), "elsewhere": backend.runs_in is not None}
         order |= {"batches_of": backend.batches_of if kind is None or len(kind.axes) > 1 else None}
-        order |= {"reduction": kind and adapters.reduction_order(kind)}
+        order |= {"reduction": kind and adapters.reduction_order(kind), "shared": kind.shared if kind else ()}
         order["preprocessing"] = preprocessing and preprocessing.to_json()
         self._suspends = target.spinning and not alone  # threads that sleep while idle disturb nobody
         environment = worker_environment(target.threads, target.spinning)

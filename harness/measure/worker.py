@@ -23,7 +23,7 @@ from harness.contracts.kind import Arrays
 from harness.environments.bootstrap import installed_packages
 from harness.errors import Unsupported, describe_error
 from harness.measure import protocol
-from harness.measure.adapters import with_length_sorting, with_preprocessing, with_reduction
+from harness.measure.adapters import with_length_sorting, with_preprocessing, with_reduction, with_shared_arrays
 from harness.measure.lifeline import end_with_parent
 from harness.util.decoding import FIRST_NS
 from harness.util.identity import load_symbol
@@ -65,6 +65,7 @@ def _load(sock: socket.socket) -> Session:
     session: Session = load(Path(order["artifact"]), target)
     if not isinstance(session, Session):
         raise TypeError(f"load returned {type(session).__name__}; return a harness.Session")
+    session = with_shared_arrays(session, order["shared"])
     if order["batches_of"] is not None:
         session = with_length_sorting(session, order["batches_of"])
     if order["reduction"] is not None:

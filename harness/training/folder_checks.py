@@ -185,9 +185,9 @@ def _head(fit: Fit) -> Iterator[str]:
 
 def _direction(fit: Fit) -> Iterator[str]:
     """Check that a model which is to continue prompts reads a text from left to right, without an encoder."""
-    name, file = fit.config.model_type, fit.pretrained / "config.json"
     if not fit.task.kind.is_causal:
         return
+    name, file = fit.config.model_type, fit.pretrained / "config.json"
     if fit.config.is_encoder_decoder:
         yield f"{file}: a {name} answers a text with another text; choose the kind translation or summarization"
     elif _classes(fit.config, KINDS["fill-mask"]) and not getattr(fit.config, "is_decoder", False):

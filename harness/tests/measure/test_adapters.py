@@ -9,7 +9,7 @@ from harness.backends import ONNXRUNTIME_INT8, PYTORCH
 from harness.backends.variants import by_length
 from harness.contracts.backend import Backend, Session
 from harness.errors import HarnessError
-from harness.measure.adapters import columns_from_rows, rows_from_columns, with_length_sorting
+from harness.measure.adapters import columns_from_rows, rows_from_columns, with_length_sorting, with_shared_arrays
 
 LAW = settings(max_examples=80)
 
@@ -117,3 +117,15 @@ def test_by_length_variant_runs_the_same_artifact(backend):
 def test_chunks_of_no_rows_are_refused():
     with pytest.raises(HarnessError, match="batches_of=0"):
         Backend(name="toy", load=toy, batches_of=0)
+
+
+@pytest.mark.parametrize(("rows", "compiled"), [(1, 1), (2, 2), (3, 1), (16, 16)])
+def test_rows_are_not_compiled_as_what_all_of_them_share(rows, compiled):
+    shapes = []
+
+    def compile_(arrays):
+        shapes.append([array.shape for array in arrays.values()])
+
+    session = with_shared_arrays(Session(dict, "cpu", {}, compile=compile_), ("input_ids", "attention_mask"))
+    session.compile({"pixel_values": np.zeros((rows, 4)), "input_ids": np.zeros((3, 7))})
+    assert [[(compiled, 4), (3, 7)]] == shapes
