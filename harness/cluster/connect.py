@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cluster import node
-from harness.cluster.driver import Cluster
+from harness.cluster.driver import Cluster, Nodes
 from harness.cluster.streams import RESOURCE, RemoteStreams, Streams, first_line
 from harness.contracts.declarations import unknown
 from harness.errors import HarnessError
@@ -25,7 +26,7 @@ SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
 """Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
 OURS = ("python", "packages")
 """Fields in which a node must be as the driver is."""
-LEFT_HERE = ["/results/*/", "/.artifacts", "/.git", ".venv", ".tox", "__pycache__", "*_cache"]
+LEFT_HERE = ["/results/*/", "/.artifacts", ".git", ".venv", "venv", ".tox", "__pycache__", "*_cache"]
 """Parts of the folder of suites that do not travel, as patterns of a `.gitignore`; Ray applies them to the harness too.
 """
 CONNECT_S = 5.0
@@ -38,6 +39,7 @@ ADDRESSES = (
 )
 LABEL = "machine"
 """Label of the nodes of one kind: `--ship-machine` with its value takes these nodes alone."""
+OPTION, FLAG = "--ship-machine", f"--labels={LABEL}="
 OFFER = f"""ray start --address=… --resources='{{"{RESOURCE}": 1}}'"""
 
 
@@ -45,18 +47,19 @@ def connect(
     address: str,
     root: Path,
     options: Sequence[str],
-    here: Environment,
+    machines: Sequence[Environment],
     keep: Callable[[Result, pd.DataFrame | None, str], None],
     say: Callable[[str], None],
-) -> Cluster:
-    """Connect to the cluster at `address`, or start one of this machine alone for "local", and check its nodes.
+) -> list[Nodes]:
+    """Connect to the cluster at `address`, or start one of this machine alone for "local"; return each machine's nodes.
 
-    The suites under `root` and this very harness travel to every node. HarnessError where no node offers itself, or one
-    has another environment.
+    `machines` is this environment under the name of each. The suites under `root` and this very harness travel to
+    every node. HarnessError where no node offers itself for a machine, or one has another environment.
     """
     import ray
 
     _check_address(address)
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # LEFT_HERE has them; Ray would say so
     with _explained(address):
         ray.init(
             address=address,
@@ -67,19 +70,27 @@ def connect(
             configure_logging=False,
         )
         alive = [entry for entry in ray.nodes() if entry["Alive"]]
-        chosen, labels = _choose(address, alive, here.machine)
-        environments = _environments([entry["NodeID"] for entry in chosen])
-    names = [entry["NodeManagerHostname"] for entry in chosen]
-    _check_alike([("this machine", here), *zip(names, environments, strict=True)], OURS, "install the same there")
-    advice = f"give nodes of one kind a label of their own (--labels={LABEL}=NAME), and name it with --ship-machine"
-    _check_alike([*zip(names, environments, strict=True)], SAME, advice)
-    gpus = any(entry["Resources"].get("GPU") for entry in chosen)
-    streams = RemoteStreams() if address.startswith(CLIENT) else Streams()
-    return Cluster(tuple(options), here, environments[0], keep, say, gpus, labels, streams)
+        chosen = [_choose(address, alive, here.machine, alone=len(machines) == 1) for here in machines]
+        environments = [_environments([entry["NodeID"] for entry in entries]) for entries, _ in chosen]
+    cluster = Cluster(tuple(options), RemoteStreams() if address.startswith(CLIENT) else Streams())
+    several = []
+    for here, (entries, labels), theirs in zip(machines, chosen, environments, strict=True):
+        named = list(zip((entry["NodeManagerHostname"] for entry in entries), theirs, strict=True))
+        _check_alike([("this machine", here), *named], OURS, "install the same there")
+        advice = f"give nodes of one kind a label of their own ({FLAG}NAME), and name it with {OPTION}"
+        _check_alike(named, SAME, advice)
+        gpus = any(entry["Resources"].get("GPU") for entry in entries)
+        several.append(Nodes(cluster, here, theirs[0], keep, say, gpus, labels))
+    return several
 
 
-def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Return the nodes that may measure for `machine`, and the label that they share; HarnessError if there is none."""
+def _choose(
+    address: str, alive: Sequence[dict[str, Any]], machine: str, *, alone: bool = True
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the nodes that may measure for `machine`, and the label that they share; HarnessError if there is none.
+
+    One machine `alone` may be all nodes, if they have no labels.
+    """
     offered = [entry for entry in alive if entry["Resources"].get(RESOURCE)]
     if not offered:
         raise HarnessError(
@@ -88,8 +99,10 @@ def _choose(address: str, alive: Sequence[dict[str, Any]], machine: str) -> tupl
     labelled = {name for entry in offered if (name := entry["Labels"].get(LABEL))}
     if machine in labelled:
         return [entry for entry in offered if entry["Labels"].get(LABEL) == machine], {LABEL: machine}
-    if labelled and machine != LOCAL:
-        raise HarnessError(f"--ship-machine: {unknown('label of nodes', machine, sorted(labelled))}")
+    if not labelled and not alone:
+        raise HarnessError(f"{OPTION}: names several, and no node has a label; start each with {FLAG}NAME")
+    if labelled and (machine != LOCAL or not alone):
+        raise HarnessError(f"{OPTION}: {unknown('label of nodes', machine, sorted(labelled))}")
     return offered, {}
 
 

@@ -1,4 +1,4 @@
-"""The driver's books: what runs on which node, the results that come back, and nodes that fail on the way."""
+"""The driver's books: what runs on each machine's nodes, the results that come back, nodes that fail on the way."""
 
 from __future__ import annotations
 
@@ -49,12 +49,59 @@ class Batch:
 
 @dataclass
 class Cluster:
-    """A connected Ray cluster whose nodes have been checked."""
+    """A connected Ray cluster."""
 
     options: tuple[str, ...]
     """Options of the nodes' sessions."""
+    streams: Streams = field(default_factory=Streams)
+    running: dict[int, tuple[Nodes, Batch]] = field(default_factory=dict)
+    """Number of a session → what it runs, and the nodes one of which runs it."""
+    started: int = 0
+
+    def start(self, nodes: Nodes, batch: Batch) -> None:
+        """Queue a session for the next of the nodes that is free."""
+        tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
+        self.started += 1
+        self.running[self.started] = nodes, batch
+        self.streams.start(self.started, tests, self.options, batch.gpu, nodes.labels)
+
+    def is_at_work(self, nodes: Nodes) -> bool:
+        """Return whether a session runs on one of the nodes, or waits for one."""
+        return any(busy is nodes for busy, _ in self.running.values())
+
+    def advance(self) -> None:
+        """Take what comes next from any node, or give up what a lost cluster was to measure."""
+        try:
+            number, piece = self.streams.next()
+        except HarnessError as error:
+            lost, self.running = self.running, {}
+            for nodes, batch in lost.values():
+                nodes.give_up(batch, str(error))
+            return
+        nodes, batch = self.running[number]
+        if isinstance(piece, Measured):
+            nodes.take(batch, piece)
+            return
+        del self.running[number]
+        if isinstance(piece, Ended):
+            nodes.end(batch, piece)
+        else:
+            nodes.try_again(batch, piece)
+
+    def close(self) -> None:
+        """Leave the cluster, which ends whatever still runs there for this session."""
+        import ray
+
+        ray.shutdown()
+
+
+@dataclass(eq=False)
+class Nodes:
+    """The nodes of one machine's name, which have been checked."""
+
+    cluster: Cluster
     here: Environment
-    """The driver's environment: its commit and machine's name go on record."""
+    """The driver's environment under the machine's name: this and its commit go on record."""
     there: Environment
     """The environment of every node, but for its threads."""
     keep: Callable[[Result, pd.DataFrame | None, str], None]
@@ -64,10 +111,6 @@ class Cluster:
     """True if a node has one."""
     labels: dict[str, str] = field(default_factory=dict)
     """Label that a node must have."""
-    streams: Streams = field(default_factory=Streams)
-    running: dict[int, Batch] = field(default_factory=dict)
-    """Number of a session → what it runs."""
-    started: int = 0
     arrived: dict[str, Measured] = field(default_factory=dict)
     """Results whose comparison is not complete."""
     kept: dict[str, str] = field(default_factory=dict)
@@ -83,49 +126,25 @@ class Cluster:
         """Queue the batch for the next free node."""
         if batch.gpu and not self.gpus:
             self.skipped |= dict.fromkeys(batch.cases, "no node of the cluster has a GPU")
-            return
-        tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
-        self.started += 1
-        self.running[self.started] = batch
-        self.streams.start(self.started, tests, self.options, batch.gpu, self.labels)
+        else:
+            self.cluster.start(self, batch)
 
     def wait(self, case: str) -> None:
         """Wait until the case has a result or is skipped; HarnessError if it never will."""
         while not self._is_settled(case):
-            self._advance()
+            self.cluster.advance()
         if case in self.failed:
             raise HarnessError(f"{case}: {self.failed[case]}")
+
+    def finish(self) -> None:
+        """Wait for the end of every session on these nodes: finals come last."""
+        while self.cluster.is_at_work(self):
+            self.cluster.advance()
 
     def _is_settled(self, case: str) -> bool:
         return case in self.kept or case in self.skipped or case in self.failed
 
-    def close(self) -> None:
-        """Leave the cluster, which ends whatever still runs there for this session."""
-        import ray
-
-        ray.shutdown()
-
-    def finish(self) -> None:
-        """Wait for the end of every session: finals come last."""
-        while self.running:
-            self._advance()
-
-    def _advance(self) -> None:
-        """Take what comes next from any node, or give up what a lost cluster was to measure."""
-        try:
-            number, piece = self.streams.next()
-        except HarnessError as error:
-            self.failed |= {c: str(error) for b in self.running.values() for c in b.cases if not self._is_settled(c)}
-            self.running.clear()
-            return
-        if isinstance(piece, Measured):
-            self._take(self.running[number], piece)
-        elif isinstance(piece, Ended):
-            self._end(self.running.pop(number), piece)
-        else:
-            self._try_again(self.running.pop(number), piece)
-
-    def _take(self, batch: Batch, piece: Measured) -> None:
+    def take(self, batch: Batch, piece: Measured) -> None:
         """Keep the results of a comparison once all of them are here; a part of them could not be compared again."""
         self.arrived[store.parse(piece.result, f"result of {batch.name}").name] = piece
         for comparison in batch.comparisons:
@@ -148,7 +167,7 @@ class Cluster:
             self.keep(result, answers, (piece.log or b"").decode(errors="replace"))
             self.kept[case] = piece.node
 
-    def _end(self, batch: Batch, end: Ended) -> None:
+    def end(self, batch: Batch, end: Ended) -> None:
         """Settle what is left of a batch whose session is over, and take its finals."""
         for comparison in batch.comparisons:
             here = [case for case in comparison.tests if case in self.arrived]
@@ -156,7 +175,7 @@ class Cluster:
         self.skipped |= {case: reason for case, reason in end.skipped.items() if case not in self.kept}
         tail = "".join(f"\n  | {line}" for line in end.output.strip().splitlines()[-LINES:])
         ended = f"the session on its node ended with status {end.status} and left no result{tail}"
-        self.failed |= {case: ended for case in batch.cases if not self._is_settled(case)}
+        self.give_up(batch, ended)
         if batch.lost and end.finals:
             self.notes.append(f"no finals of {batch.name}: its comparisons ran on two nodes, because {batch.lost}")
             return
@@ -164,7 +183,7 @@ class Cluster:
             finals = store.parse_finals(content, f"finals of {batch.name}")
             self.finals.append(replace(finals, environment=self._named(finals.environment)))
 
-    def _try_again(self, batch: Batch, why: str) -> None:
+    def try_again(self, batch: Batch, why: str) -> None:
         """Submit what a lost node had not completed, or give it up."""
         for case in batch.cases:
             self.arrived.pop(case, None)
@@ -177,7 +196,11 @@ class Cluster:
         if batch.attempt < ATTEMPTS:
             self.submit(again)
         else:
-            self.failed |= dict.fromkeys(again.cases, f"given up after {ATTEMPTS} attempts: {again.lost}")
+            self.give_up(again, f"given up after {ATTEMPTS} attempts: {again.lost}")
+
+    def give_up(self, batch: Batch, why: str) -> None:
+        """Record what happened to the cases of a batch that will have no result."""
+        self.failed |= {case: why for case in batch.cases if not self._is_settled(case)}
 
     def _named(self, environment: Environment) -> Environment:
         """Return a node's environment under the machine's name and the commit of this session."""

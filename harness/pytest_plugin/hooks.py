@@ -12,7 +12,8 @@ import pytest
 
 from harness.errors import NOT_DECIDABLE, NOT_DECIDED, HarnessError
 from harness.pytest_plugin.bench import Bench, Outcome, ReplayTimer, replay
-from harness.pytest_plugin.items import case_of, cases_of, leave_out_unwanted, local_id
+from harness.pytest_plugin.items import case_of, cases_of, leave_out_unwanted, local_id, selected_of
+from harness.pytest_plugin.options import MACHINE
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason, summary
 from harness.spec import Case
@@ -62,13 +63,14 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     measured: list[Outcome] = []
 
     def run(case: Case) -> Outcome:
-        reason = ship.skip_reason(case)
+        item = ship.selected_case(case, request.getfixturevalue(MACHINE))
+        reason = ship.skip_reason(item)
         if reason is not None:
             properties.append(("ship", reason))
             pytest.skip(reason)
         from harness.report.documents import case_line
 
-        outcome = ship.outcome(case, local_id(request.node))
+        outcome = ship.outcome(item, local_id(request.node))
         log = f" (full log: {outcome.log})" if outcome.log else ""
         properties.append(("ship", case_line(outcome.result) + log))
         measured.append(outcome)
@@ -112,11 +114,9 @@ class Hooks:
     @pytest.hookimpl(trylast=True)  # after the lines about the collection
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select the cases, and check everything that can be checked before anything expensive starts."""
-        items = cases_of(session.items)
-        if not items or session.config.option.collectonly:
+        selected = {item.nodeid: one for item in session.items if (one := selected_of(item, self.ship.root))}
+        if not selected or session.config.option.collectonly:
             return
-        selected = [(case, item.path.parent) for item, case in items.items()]
-        self.ship.tests = {str(case): local_id(item, self.ship.root) for item, case in items.items()}
         try:
             self.ship.begin(selected)
         except HarnessError as error:
@@ -130,7 +130,7 @@ class Hooks:
     def pytest_runtest_logstart(self, nodeid: str) -> Generator[None]:
         """Keep pytest from writing the file's name before a case: its comparison has a heading."""
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or self.config.option.verbose or _case_name(nodeid) not in self.ship.selected:
+        if terminal is None or self.config.option.verbose or nodeid not in self.ship.items:
             return (yield)
         terminal.ensure_newline()
         terminal.currentfspath = self.config.rootpath / nodeid.partition("::")[0]
@@ -140,14 +140,15 @@ class Hooks:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Write one line about a measured case, the first under its comparison's heading."""
-        line, result = _line(report), self.ship.results.get(_case_name(report.nodeid))
+        line, result = _line(report), self.ship.result(report.nodeid)
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if line is None or result is None or terminal is None or self.config.option.verbose < 0:
             return
         if self.config.option.verbose:
             terminal.write(f"\n  {line}")
             return
-        heading = self.ship.headings.get((result.task, result.model, result.device), "")
+        place = result.task, result.model, result.device
+        heading = self.ship.headings.get((result.environment.machine, place), "")
         if self.headed[-1:] != [heading]:
             terminal.write_line(heading)
             self.headed.append(heading)
@@ -174,7 +175,7 @@ class Hooks:
             ship.hold_finals()
             if (cache := getattr(self.config, "cache", None)) is not None:
                 cache.set(SECONDS, cache.get(SECONDS, {}) | ship.seconds)
-        required = ship.options.ship_require and ship.selected
+        required = ship.options.ship_require and ship.items
         if required and session.exitstatus == pytest.ExitCode.OK and (cases := ship.open_cases()):
             ship.status = session.exitstatus = NOT_DECIDED if all(cases.values()) else NOT_DECIDABLE
 
@@ -198,11 +199,6 @@ class Hooks:
     def pytest_unconfigure(self) -> None:
         """Close the session."""
         self.ship.close()
-
-
-def _case_name(nodeid: str) -> str:
-    """Return the case in a test's id."""
-    return nodeid.partition("[")[2][:-1]
 
 
 def _line(report: object) -> str | None:

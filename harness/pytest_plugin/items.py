@@ -13,7 +13,8 @@ import pytest
 from _pytest.mark.expression import Expression
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.selection import skip_reason, unwanted
+from harness.pytest_plugin.options import MACHINE
+from harness.pytest_plugin.selection import Selected, skip_reason, unwanted
 from harness.spec import Case
 
 if TYPE_CHECKING:
@@ -25,6 +26,18 @@ def case_of(item: pytest.Item) -> Case | None:
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("case") if callspec is not None else None
     return case if isinstance(case, Case) else None
+
+
+def selected_of(item: pytest.Item, root: Path) -> Selected | None:
+    """Return the case that parametrizes a test, with its machine if the session has several; None without a case."""
+    case = case_of(item)
+    if case is None:
+        return None
+    machine, test = item.config.option.ship_machine, local_id(item, root)
+    if MACHINE in item.callspec.params:  # type: ignore[attr-defined]  # it has one: it has a case
+        machine = item.callspec.params[MACHINE]  # type: ignore[attr-defined]
+        test = test.replace(f"[{machine}-", "[", 1)
+    return Selected(case, item.path.parent, machine, test)
 
 
 def cases_of(items: Iterable[pytest.Item]) -> dict[pytest.Item, Case]:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 DEVICES = ("cpu", "cuda")
 TRACKERS = ("mlflow", "tensorboard", "trackio", "wandb")
+MACHINE = "ship_machine"
+"""The fixture that names the machine of a test."""
 LOCAL = "local"  # that of `util.machine`, which only runs with cases import
 WAITS = ("sleep", "deployed")
 DRIVERS = {
-    *("--ship-ray", "--ship-machine", "--ship-results", "--ship-resume", "--ship-baseline", "--ship-track"),
-    *("--ship-require", "--ship-no-page", "--ship-full", "--ship-backends", "--ship-device"),
+    *("--ship-ray", "--ship-machine", "--ship-machines", "--ship-results", "--ship-resume", "--ship-baseline"),
+    *("--ship-track", "--ship-require", "--ship-no-page", "--ship-full", "--ship-backends", "--ship-device"),
 }
 """Options that no node's session gets: what it runs is named test by test, and the rest is done with its results."""
 CONSTRAINTS = {"max_latency_ms": "more latency", "max_memory_mb": "more memory", "max_size_mb": "a larger artifact"}
@@ -46,7 +48,8 @@ def declare(add: Callable[..., None]) -> None:
     seconds("--ship-budget", default=60.0, help="longest time from a comparison's first to last round (default: 60)")
     number("--ship-launches", default=4, help="fewest launches of a comparison, each with fresh workers (default: 4)")
     seconds("--ship-timeout", default=300.0, help="fail a worker that does not answer in this time (default: 300)")
-    add("--ship-machine", default=LOCAL, metavar="NAME", help=f"store results under this name (default: {LOCAL})")
+    named = f"store results under this name (default: {LOCAL}); with --ship-ray, measure on the nodes of each name"
+    add("--ship-machine", "--ship-machines", default=LOCAL, metavar="NAME,…", help=named)
     folder("--ship-results", help="folder of results (default: results/ beside the suites)")
     stored = "folder of checkpoints and artifacts (default: .artifacts/ beside the results), or a URL such as s3://…"
     add("--ship-artifacts", type=place, metavar="DIR", help=f"{stored}, where checkpoints are shared")
@@ -95,9 +98,8 @@ def folder_of(text: str) -> Path:
 
 def check(options: Namespace, root: Path) -> None:
     """Raise HarnessError for values that make no sense, alone or together."""
-    from harness.contracts.declarations import NAME
     from harness.stats.speedup import LOOKS
-    from harness.util.machine import check_installed, commit_of, usable_cores
+    from harness.util.machine import check_installed, usable_cores
 
     for name in ("threads", "budget", "launches", "timeout", "seeds", *CONSTRAINTS):
         value = getattr(options, f"ship_{name}")
@@ -115,16 +117,28 @@ def check(options: Namespace, root: Path) -> None:
         raise HarnessError(f"--ship-tail {options.ship_tail}: must be 0 or more calls; the 99th percentile needs 459")
     if options.ship_threads and options.ship_threads > usable_cores():
         raise HarnessError(f"--ship-threads {options.ship_threads}: must be at most {usable_cores()}, the usable cores")
-    if not NAME.fullmatch(options.ship_machine):
-        raise HarnessError(
-            f"--ship-machine {options.ship_machine!r}: use letters, digits, '-' and '_', the first a letter or digit"
-        )
-    commit, dirty = commit_of(root) if options.ship_machine != LOCAL else ("", False)
+    _check_machines(options, root)
+
+
+def _check_machines(options: Namespace, root: Path) -> None:
+    from harness.contracts.declarations import NAME
+    from harness.util.machine import commit_of
+
+    owner, names = f"--ship-machine {options.ship_machine}", machines(options)
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise HarnessError(
+                f"--ship-machine {name!r}: use letters, digits, '-' and '_', the first a letter or digit"
+            )
+    if len(names) > 1 and not options.ship_ray:
+        raise HarnessError(f"{owner}: this machine has one name; name the cluster of several with --ship-ray")
+    if len(set(names)) < len(names):
+        raise HarnessError(f"{owner}: names a machine twice; name each once")
+    commit, dirty = commit_of(root) if names != [LOCAL] else ("", False)
     if dirty or commit is None:
         problem = "the tree has uncommitted changes" if commit else "the tree is not in a git commit"
         raise HarnessError(
-            f"--ship-machine {options.ship_machine}: others rely on named results, and {problem}; commit first, or "
-            "leave the machine unnamed"
+            f"{owner}: others rely on named results, and {problem}; commit first, or leave the machine unnamed"
         )
 
 
@@ -137,6 +151,11 @@ def _check_cluster(options: Namespace) -> None:
     if options.ship_ray and isinstance(folder, Path) and not folder.is_absolute():
         problem = f"--ship-artifacts {options.ship_artifacts}: with --ship-ray, this is a folder of every node"
         raise HarnessError(f"{problem}; write its whole path, which begins with /")
+
+
+def machines(options: Namespace) -> list[str]:
+    """Return the names of the machines to measure on."""
+    return str(options.ship_machine).split(",")
 
 
 def threads(options: Namespace) -> int:
@@ -171,14 +190,14 @@ def batch_sizes(options: Namespace) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def pipeline_options(options: Namespace, artifacts: Path, remote: Remote | None) -> Options:
+def pipeline_options(options: Namespace, machine: str, artifacts: Path, remote: Remote | None) -> Options:
     """Return the options in the form the pipeline takes."""
     from harness.pipeline.state import Options
     from harness.results.schema import Constraints
 
     return Options(
         artifacts=artifacts,
-        machine=options.ship_machine,
+        machine=machine,
         threads=threads(options),
         spinning=spinning(options),
         launches=options.ship_launches,

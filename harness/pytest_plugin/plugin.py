@@ -34,6 +34,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "full: a case that runs with --ship-full, or when it is named")
 
 
+@pytest.hookimpl(tryfirst=True)  # so that a file's tests for one machine stand together
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat a test that measures for each machine, where several are named."""
+    names = options.machines(metafunc.config.option)
+    if len(names) > 1 and options.MACHINE in metafunc.fixturenames:
+        metafunc.parametrize(options.MACHINE, names)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Hand a test that is parametrized with a case to the hooks that know cases."""
     callspec = getattr(item, "callspec", None)
@@ -71,7 +79,13 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
+def ship_machine(request: pytest.FixtureRequest) -> str:
+    """Name the machine that measures the test's case."""
+    return str(request.config.option.ship_machine)
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, benchmark: Any, ship_machine: str) -> Iterator[Bench]:
     """Measure the test's case and judge it by its gate: `bench(case)`."""
     from harness.pytest_plugin import hooks
 

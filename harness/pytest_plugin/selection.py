@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from harness.backends.variants import unavailable_reason
 from harness.contracts.declarations import check_choice
 from harness.spec import Case
-from harness.util.machine import no_cuda
+from harness.util.machine import LOCAL, no_cuda
 
 Place = tuple[str, str, str]
 """Task, model and device: what the cases of a comparison share."""
+
+
+class Selected(NamedTuple):
+    """The test of a case."""
+
+    case: Case
+    folder: Path
+    """The suite's."""
+    machine: str = LOCAL
+    test: str = ""
+    """The test's id from the root folder, as a session for one machine has it."""
+
+
 GROUPS = ("default", "all")
 """Words that `--ship-backends` takes in addition to names."""
 

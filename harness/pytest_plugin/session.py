@@ -1,4 +1,4 @@
-"""One pytest session: the selected cases, the comparisons they fall into, the results so far, and the finals."""
+"""One pytest session: the selected cases, the machines that measure them, and what is open at the end."""
 
 from __future__ import annotations
 
@@ -7,64 +7,39 @@ import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
-from harness.pytest_plugin.selection import Place, name_of, place_of, skip_reason
+from harness.pytest_plugin.context import Context
+from harness.pytest_plugin.machines import Machine, ThisMachine, connect
+from harness.pytest_plugin.selection import Selected, place_of, skip_reason
 from harness.spec import Case, Task
 from harness.util.console import Progress, format_seconds
 from harness.util.files import sweep_results, sweep_store
-from harness.util.machine import describe
-from harness.util.remote import Remote
-from harness.util.store import users_folder
 from harness.util.text import count
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from harness.cluster.driver import Cluster
-    from harness.pipeline.state import Comparison, Options
     from harness.pytest_plugin.shards import Shard
     from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
 
 
 @dataclass
-class ShipSession:
-    """Measures a whole comparison when the first of its cases is run."""
+class ShipSession(Context):
+    """The selected cases, the machines that measure them, and what is open at the end."""
 
-    options: Namespace
-    """pytest's; this plug-in's begin with `ship_`."""
-    root: Path
-    progress: Progress
-    arguments: tuple[str, ...] = ()
-    """This plug-in's options as they stand on the command line."""
-    selected: dict[str, tuple[Case, Path]] = field(default_factory=dict)
-    """Name → case, and its suite's folder."""
-    places: dict[Place, list[tuple[Case, Path]]] = field(default_factory=dict)
-    """Comparisons that can run here → their cases."""
-    tests: dict[str, str] = field(default_factory=dict)
-    """Name → the test's id from the root folder."""
-    results: dict[str, Result] = field(default_factory=dict)
-    finals: list[Finals] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
+    items: dict[str, Selected] = field(default_factory=dict)
+    """A test's id → its case."""
+    machines: dict[str, Machine] = field(default_factory=dict)
+    """Those that can run a case, by name."""
     status: int = 0
     """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Option that selects more cases → how many it would add."""
-    shard: Shard | None = None
-    """This session's tasks, if it is one of several."""
-    headings: dict[Place, str] = field(default_factory=dict)
-    """Comparison so far → its number, name and duration."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Duration of each comparison and finals."""
-    cluster: Cluster | None = None
-    """Measures instead of this machine."""
     baseline: Baseline | None = None
     """Stored runs that the results are compared with."""
 
@@ -81,30 +56,29 @@ class ShipSession:
 
     def close(self) -> None:
         """Leave the cluster, release the terminal, and remove locks that no other process holds."""
-        if self.cluster is not None:
-            self.cluster.close()
-        if self.selected:
+        for machine in self.machines.values():
+            machine.close()
+        if self.items:
             self._sweep()
         for stream in (self.progress.terminal, self.progress.log):
             if stream is not None:
                 stream.close()
 
     @property
-    def results_folder(self) -> Path:
-        """The folder of results."""
-        return self.options.ship_results or self.root / "results"
+    def results(self) -> list[Result]:
+        """The results so far, machine by machine."""
+        return [result for machine in self.machines.values() for result in machine.results.values()]
+
+    def result(self, test: str) -> Result | None:
+        """Return the result of a test's case, by the test's id, once it is there."""
+        item = self.items.get(test)
+        machine = self.machines.get(item.machine) if item else None
+        return machine.results.get(str(item.case)) if item and machine else None
 
     @property
-    def artifacts_folder(self) -> Path:
-        """The folder of checkpoints and artifacts."""
-        place = self.options.ship_artifacts
-        return users_folder() if isinstance(place, str) else place or self.root / ".artifacts"
-
-    @property
-    def remote(self) -> Remote | None:
-        """The place outside this machine that has checkpoints, too."""
-        place = self.options.ship_artifacts
-        return Remote(place) if isinstance(place, str) else None
+    def finals(self) -> list[Finals]:
+        """The finals of all machines."""
+        return [held for machine in self.machines.values() for held in machine.finals]
 
     def take_shard(self, cases: Sequence[Case]) -> Shard:
         """Deal the tasks of the cases out, and keep this session's; HarnessError for an option that makes no sense."""
@@ -115,51 +89,66 @@ class ShipSession:
         self.shard = take(self.options.ship_shard, cases, runnable, results, with_hub)
         return self.shard
 
-    def begin(self, selected: Sequence[tuple[Case, Path]]) -> None:
-        """Raise HarnessError with every problem of the options and of the selected cases."""
+    def begin(self, items: Mapping[str, Selected]) -> None:
+        """Raise HarnessError with every problem of the options and of the selected cases; send them to a cluster."""
         # Spinning threads would slow training several times beside any other load. OpenMP reads this once, when the
         # preflight's imports load it.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         options.check(self.options, self.root)
         self._sweep()
-        for case, folder in selected:
-            earlier, _ = self.selected.setdefault(str(case), (case, folder))
-            if earlier != case:
-                raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
+        self.items = dict(items)
+        self._check_names()
         self._check_batches()
-        declared: dict[str, tuple[Task, Path]] = {}
-        for case, folder in selected:
-            if declared.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
-                raise HarnessError(
-                    f"task {case.task.name}: two suites declare different tasks of this name, in "
-                    f"{declared[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
-                )
-        runnable = [(case, folder) for case, folder in selected if skip_reason(case, self.options) is None]
-        for case, folder in runnable:
-            self.places.setdefault(place_of(case), []).append((case, folder))
+        runnable = [one for one in items.values() if skip_reason(one.case, self.options) is None]
         if not runnable:  # saves a session that only skips the imports below
             return
         if self.options.ship_baseline:
             from harness.regression.baseline import Baseline
 
-            threads = options.threads(self.options)
-            here = describe(self.options.ship_machine, threads, self.root, options.spinning(self.options))
             self.baseline = Baseline.load(self.options.ship_baseline)
-            self.baseline.check([str(case) for case, _ in runnable], here)
+        self._preflight(runnable)
+        selected: dict[str, dict[str, Selected]] = {}
+        for one in runnable:
+            selected.setdefault(one.machine, {})[str(one.case)] = one
+        if self.options.ship_ray:
+            self.machines |= connect(self, selected)
+        else:
+            self.machines |= {name: ThisMachine(name, self, cases) for name, cases in selected.items()}
+        self.comparisons = sum(len(machine.places) for machine in self.machines.values())
+        for machine in self.machines.values():
+            if self.baseline:
+                self.baseline.check(machine.selected, machine.environment())
+        for machine in self.machines.values():
+            machine.begin()
+
+    def _preflight(self, runnable: Sequence[Selected]) -> None:
         from harness.pytest_plugin.preflight import check_cases
 
         # A folder of results that is there may be another user's.
-        tasks = [self.results_folder / self.options.ship_machine / case.task.name for case, _ in runnable]
+        tasks = [self.results_folder / one.machine / one.case.task.name for one in runnable]
         places = dict.fromkeys(tasks, "--ship-results") | {self.artifacts_folder: "--ship-artifacts"}
-        for note in check_cases(runnable, self.progress, places, self.remote):
+        cases = {str(one.case): (one.case, one.folder) for one in runnable}
+        for note in check_cases(list(cases.values()), self.progress, places, self.remote):
             self.progress.say(note)
-        if self.options.ship_ray:
-            self._send()
+
+    def _check_names(self) -> None:
+        """Raise HarnessError unless names of cases and of tasks mean one thing each."""
+        selected: dict[str, Case] = {}
+        declared: dict[str, tuple[Task, Path]] = {}
+        for case, *_ in self.items.values():
+            if selected.setdefault(str(case), case) != case:
+                raise HarnessError(f"{case}: two suites declare different cases of this name; rename a task or a model")
+        for case, folder, *_ in self.items.values():
+            if declared.setdefault(case.task.name, (case.task, folder)) != (case.task, folder):
+                raise HarnessError(
+                    f"task {case.task.name}: two suites declare different tasks of this name, in "
+                    f"{declared[case.task.name][1]} and {folder}; their results would overwrite each other: rename one"
+                )
 
     def _check_batches(self) -> None:
         """Raise HarnessError unless a run measures what gates judge, and those of one comparison judge one batch."""
         judged: dict[tuple[str, str, str], int] = {}
-        for case, _ in self.selected.values():
+        for case, *_ in self.items.values():
             batch = case.batches(options.batch_sizes(self.options))[0]
             if judged.setdefault(place_of(case), batch) != batch:
                 raise HarnessError(
@@ -169,6 +158,7 @@ class ShipSession:
 
     def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""
+        cases = list({str(case): case for case in cases}.values())  # each stands here once for each machine
         reasons = [skip_reason(case, self.options) for case in cases]
         run = [case for case, reason in zip(cases, reasons, strict=True) if reason is None]
         lines = [self.shard.sentence] if self.shard else []
@@ -182,6 +172,8 @@ class ShipSession:
         devices = " and ".join(dict.fromkeys(case.device for case in run))
         threads = "each node's own threads" if self.options.ship_ray else count(options.threads(self.options), "thread")
         text = f"shipbench: {count(len(places), 'comparison')} of {count(len(run), 'case')} on {devices}, {threads}"
+        if len(self.machine_names) > 1:
+            text += f", on each of {len(self.machine_names)} machines"
         names = [f"{task}/{model} on {device}" for task, model, device in places]
         held = dict.fromkeys(f"finals of {task} on {device}" for task, _, device in places)
         if all(name in earlier for name in names):
@@ -190,26 +182,25 @@ class ShipSession:
         limit = f"each has at most {self.options.ship_budget:g} s of rounds, after training, builds and answers"
         return [text, limit, *lines]
 
-    def skip_reason(self, case: Case) -> str | None:
-        """Return why the case cannot run, if so; with a cluster, once its comparison is over."""
-        reason = skip_reason(case, self.options)
-        if reason is not None or self.cluster is None or str(case) in self.results:
-            return reason
-        self.cluster.wait(str(case))
-        if node := self.cluster.kept.get(str(case)):
-            self._head(place_of(case), f"on {node}")
-        return self.cluster.skipped.get(str(case))
+    def selected_case(self, case: Case, machine: str) -> Selected:
+        """Return a case among those that were collected for a machine; HarnessError if it is not."""
+        for one in self.items.values():
+            if (one.case, one.machine) == (case, machine):
+                return one
+        raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
 
-    def outcome(self, case: Case, node: str) -> Outcome:
+    def skip_reason(self, item: Selected) -> str | None:
+        """Return why a case cannot run, if so; with a cluster, once its comparison is over."""
+        return skip_reason(item.case, self.options) or self.machines[item.machine].skip_reason(item.case)
+
+    def outcome(self, item: Selected, node: str) -> Outcome:
         """Return the case's outcome; run its comparison unless this session has. `node` names the test from here."""
-        if str(case) not in self.selected:
-            raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
-        if str(case) not in self.results:
-            self._compare(case)
         from harness.results import store
 
+        machine = self.machines[item.machine]
+        machine.measure(item.case)
         again = shlex.join(["pytest", node, *self.arguments])
-        result = self.results[str(case)]
+        result = machine.results[str(item.case)]
         log = store.failure_log(self.results_folder, result)
         log = Path(os.path.relpath(log)) if log and log.is_relative_to(self.root) else log
         return Outcome(result, again, tuple(self.regressions(result)), log)
@@ -218,152 +209,39 @@ class ShipSession:
         """Return the result's proven regressions against the baseline, one sentence each."""
         return self.baseline.regressions(result) if self.baseline else []
 
-    def pipeline_options(self) -> Options:
-        """Return the options in the form the pipeline takes."""
-        return options.pipeline_options(self.options, self.artifacts_folder, self.remote)
-
     def open_cases(self, brief: bool = False) -> dict[str, bool]:
         """Return a sentence for each undecided case, with its remedies → whether another run may decide it.
 
         A brief sentence has the reasons only where the remedies tell nothing.
         """
+        if not self.results:
+            return {"nothing was measured: every case was skipped": False}
+        several = len(self.machine_names) > 1
+        return {
+            f"{name}/{sentence}" if several else sentence: by_repeating
+            for name, machine in self.machines.items()
+            for sentence, by_repeating in self.open_cases_of(machine, brief).items()
+        }
+
+    def open_cases_of(self, machine: Machine, brief: bool = False) -> dict[str, bool]:
+        """Return those of one machine."""
         from harness.verdicts.remedy import NO_REPEAT, remedies
         from harness.verdicts.verdict import verdict
 
-        if not self.results:
-            return {"nothing was measured: every case was skipped": False}
         sentences = {}
-        for result in self.results.values():
+        for result in machine.results.values():
             judged = verdict(result)
             if judged is not None and judged.word in ("undecided", "invalid"):
                 ways = remedies(result)
                 reasons = () if brief and ways[0].text != NO_REPEAT else judged.reasons
                 sentence = f"{result.name} is {judged.word}: {'; '.join((*reasons, *(w.text for w in ways)))}"
                 sentences[sentence] = all(way.by_repeating for way in ways)
-        return sentences | (self.baseline.undecided(self.results) if self.baseline else {})
+        return sentences | (self.baseline.undecided(machine.results) if self.baseline else {})
 
     def hold_finals(self) -> None:
-        """Measure the models of each task against each other, where this session recommends a backend for several."""
-        from harness.pipeline import finals
-        from harness.pytest_plugin import resume
-        from harness.results import store
-
-        if self.cluster is not None:
-            self.cluster.finish()
-            self.notes += self.cluster.notes
-            for measured in self.cluster.finals:
-                stamp = resume.finals_fingerprint(self.results.values(), measured.task, measured.device)
-                self.finals.append(replace(measured, fingerprint=stamp))
-                store.save_finals(self.results_folder, self.finals[-1])
-            return
-        folder = self.results_folder / self.options.ship_machine
-        for lineup in finals.lineups(self.results.values(), self.selected):
-            name = f"finals of {lineup.task} on {lineup.device}"
-            fingerprint = resume.finals_fingerprint(self.results.values(), lineup.task, lineup.device)
-            resumes = self.options.ship_resume
-            held = resume.valid_finals(folder, lineup.task, lineup.device, fingerprint) if resumes else None
-            try:
-                if held is None:
-                    with self.progress.bar(name) as stage:
-                        held = finals.hold_finals(lineup, self.pipeline_options(), self.progress, fingerprint)
-                    self.seconds[name] = stage.seconds
-                    store.save_finals(self.results_folder, held)
-                else:
-                    self._note_resumed(name, held.created)
-            except HarnessError as error:
-                self.notes.append(f"no {name}: {error}")
-            else:
-                self.finals.append(held)
-
-    def _compare(self, case: Case) -> None:
-        """Measure the selected cases that share the case's rounds and can run here, or resume them."""
-        from harness.pipeline.compare import compare
-
-        place = place_of(case)
-        name, settings = name_of(place), self.pipeline_options()
-        comparison = self._comparison(place, settings)
-        if self.options.ship_resume and self._resume(name, comparison, settings):
-            self._head(place, "not measured again")
-            return
-        with self.progress.bar(self._numbered(place)) as stage:
-            compare(comparison, settings, self.progress, self._keep)
-        self.seconds[name] = stage.seconds
-        self._head(place, format_seconds(stage.seconds))
-
-    def _head(self, place: Place, how: str) -> None:
-        """Set the heading of a comparison's lines, once."""
-        if place not in self.headings:
-            self.headings[place] = f"{self._numbered(place)}, {how}"
-
-    def _numbered(self, place: Place) -> str:
-        return f"[{len(self.headings) + 1}/{len(self.places)}] {name_of(place)}"
-
-    def _send(self) -> None:
-        """Send every comparison to the cluster, unless it is resumed; those of a task stay together for its finals.
-
-        The longest batch goes first, so that at the end no node is left with a long one while the others are idle.
-        """
-        from harness.cluster import driver
-        from harness.cluster.connect import connect
-        from harness.pytest_plugin import shards
-
-        settings = self.pipeline_options()
-        here = describe(settings.machine, settings.threads, self.root, settings.spinning)
-        words = options.for_nodes(self.arguments)
-        self.cluster = connect(self.options.ship_ray, self.root, words, here, self._keep, self.progress.say)
-        batches: dict[tuple[str, str], driver.Batch] = {}
-        for place in self.places:
-            comparison = self._comparison(place, settings)
-            if self.options.ship_resume and self._resume(name_of(place), comparison, settings):
-                self._head(place, "not measured again")
-                continue
-            task, _, device = place
-            batch = batches.setdefault((task, device), driver.Batch(f"{task} on {device}", [], device == "cuda"))
-            tests = {str(case): self.tests[str(case)] for case in comparison.cases}
-            batch.comparisons.append(driver.Comparison(tests, comparison.fingerprint))
-        cases = [case for several in self.places.values() for case, _ in several]
-        costs = shards.case_costs(cases, shards.recorded_seconds(self.root / "results"), self.options.ship_hub)
-        for batch in sorted(batches.values(), key=lambda batch: -sum(map(costs.__getitem__, batch.cases))):
-            self.cluster.submit(batch)
-
-    def _comparison(self, place: Place, settings: Options) -> Comparison:
-        """Return the comparison in one place."""
-        from harness.pipeline.state import Comparison
-        from harness.pytest_plugin import resume
-
-        cases, folder = tuple(case for case, _ in self.places[place]), self.places[place][0][1]
-        return Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, settings))
-
-    def _resume(self, name: str, comparison: Comparison, settings: Options) -> bool:
-        """Take the comparison's results from an earlier session; return whether all of them are still valid."""
-        from harness.pytest_plugin import resume
-
-        here = describe(settings.machine, settings.threads, comparison.folder, settings.spinning)
-        if self.cluster is not None:
-            there = self.cluster.there
-            threads = self.options.ship_threads or options.default_threads(there.cores)
-            here = replace(there, machine=here.machine, threads=threads, wait_policy=here.wait_policy)
-        folder = self.results_folder / settings.machine
-        try:
-            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
-        except HarnessError as reason:
-            self.notes.append(f"{name}: measured again: {reason}")
-            return False
-        self.results |= {result.name: result for result in results}
-        self._note_resumed(name, results[0].created)
-        return True
-
-    def _note_resumed(self, name: str, created: str) -> None:
-        self.notes.append(f"{name}: taken from {created}, not measured again")
-        self.progress.say(self.notes[-1])
-
-    def _keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
-        from harness.results import store
-
-        if self.shard:
-            result = replace(result, shards=self.shard.every)
-        self.results[result.name] = result
-        store.keep(self.results_folder, result, answers, trace)
+        """Have every machine measure the models of each task against each other."""
+        for machine in self.machines.values():
+            machine.hold_finals()
 
     def _sweep(self) -> None:
         """Remove what killed sessions left behind."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
+from harness.pytest_plugin.machines import Machine
 from harness.pytest_plugin.session import ShipSession
 from harness.util.text import count
+
+if TYPE_CHECKING:
+    from harness.results.schema import Result
 
 
 def status_reason(status: int, cases: Mapping[str, bool]) -> str:
@@ -27,17 +33,39 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
 
     With -v it has all tables, reasons and notes; with -q only the verdicts.
     """
+    from harness.report import integrations
+    from harness.verdicts.comparability import comparisons
+
+    regressions = {result.place: ship.regressions(result) for result in ship.results}
+    for machine in ship.machines.values():
+        if machine.results and len(ship.machine_names) > 1:
+            yield f"machine {machine.name}"
+        if machine.results:
+            yield from _machine_summary(ship, machine, regressions, verbosity)
+    groups = list(comparisons(ship.results))
+    if verbosity >= 0 or ship.status:
+        yield from ship.notes
+    yield from _choices(groups)
+    files = _write_reports(ship, regressions)
+    yield from (line for line in files if verbosity >= 0 or not line.startswith("wrote "))
+    yield integrations.status_line(groups, regressions)
+
+
+def _machine_summary(
+    ship: ShipSession, machine: Machine, regressions: dict[str, list[str]], verbosity: int
+) -> Iterator[str]:
+    """Yield the tables of one machine, what is red or open there, and notes."""
     from harness.report import documents, integrations, sentences
     from harness.verdicts.comparability import comparisons
     from harness.verdicts.labels import label_notes
 
-    results = ship.results.values()
-    groups, regressions = list(comparisons(results)), {result.name: ship.regressions(result) for result in results}
+    results = machine.results.values()
+    groups = list(comparisons(results))
     notes = sorted({f"{result.task}/{result.model}: {note}" for result in results for note in result.notes})
     if verbosity > 0:
-        yield documents.terminal_text(results, ship.finals)
+        yield documents.terminal_text(results, machine.finals)
     else:
-        yield documents.summary_table(groups, ship.finals)
+        yield documents.summary_table(groups, machine.finals)
     yield ""
     if verbosity == 0:
         yield from filter(None, map(sentences.obstacle, groups))
@@ -46,20 +74,26 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
         yield from dict.fromkeys(f"{sentences.place(g)}: {text}" for g in groups for r in g for text in label_notes(r))
         # The failed test shows all problems.
         yield from (text.partition("; ")[0] for text in integrations.failures(groups, regressions))
-        entries = [(held.task, entry) for held in ship.finals for entry in held.entries if entry.error]
+        entries = [(held.task, entry) for held in machine.finals for entry in held.entries if entry.error]
         yield from (f"finals of {task}: {e.model} on {e.backend} failed: {e.error}" for task, e in entries)
     if verbosity >= 0 or ship.status:
-        yield from [*ship.notes, *_warnings(ship.open_cases(brief=verbosity <= 0))]
+        yield from _warnings(ship.open_cases_of(machine, brief=verbosity <= 0))
         if ship.baseline is not None:
-            yield from ship.baseline.notes(ship.results)
+            yield from ship.baseline.notes(machine.results)
     if verbosity > 0:
         yield from notes
     elif notes and not verbosity:
         page = "" if ship.options.ship_no_page else ", or see report.html"
         yield f"{count(len(notes), 'note')} on rows, builds and rounds: run with -v{page}"
-    files = _write_reports(ship, regressions)
-    yield from (line for line in files if verbosity >= 0 or not line.startswith("wrote "))
-    yield integrations.status_line(groups, regressions)
+
+
+def _choices(groups: Iterable[list[Result]]) -> Iterator[str]:
+    """Yield what to choose of each model that several machines measured."""
+    from harness.report.matrix import matrices
+    from harness.verdicts.machines import candidates
+
+    several = (one for group in groups for one in candidates(group))
+    yield from (f"{matrix.title}: {' '.join(matrix.choices)}" for matrix in matrices(several, {}))
 
 
 def _warnings(cases: Iterable[str]) -> Iterator[str]:
@@ -72,27 +106,11 @@ def _warnings(cases: Iterable[str]) -> Iterator[str]:
 
 
 def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iterator[str]:
-    """Write the tables, the page, GitHub's job summary and the tracker's runs; yield a line about each."""
-    from harness.report import files, integrations
+    """Write tables and pages, GitHub's job summary and the tracker's runs; yield a line about each."""
+    from harness.report import integrations
 
-    results, folder, options = ship.results.values(), ship.results_folder, ship.options
-    machine = options.ship_machine
-
-    written: list[Path] = []
-
-    def attempt(report: str, write: Callable[[], Iterable[str] | None]) -> Iterator[str]:
-        try:
-            yield from write() or ()
-        except HarnessError as error:
-            yield f"no {report}: {error}"
-
-    yield from attempt("tables", lambda: written.extend(files.write_tables(folder, machine)))
-    if not options.ship_no_page:
-        page = folder / machine / "report.html"
-        yield from attempt("page", lambda: written.append(files.write_page(folder, page, machine)))
-    for parent in dict.fromkeys(path.parent for path in written):
-        names = ", ".join(path.name for path in written if path.parent == parent)
-        yield f"wrote {names} to {min(os.path.relpath(parent), str(parent), key=len)}"
+    results, options = ship.results, ship.options
+    yield from _write_files(ship)
     if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
         text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
         try:
@@ -102,4 +120,34 @@ def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iter
             yield f"nothing written to GITHUB_STEP_SUMMARY ({job}): {error}"
     if tracker := options.ship_track:
         runs = integrations.log_tables(tracker, results, ship.artifacts_folder)
-        yield from attempt(f"run of {tracker}", lambda: (f"logged {run} to {tracker}" for run in runs))
+        yield from _attempt(f"run of {tracker}", lambda: (f"logged {run} to {tracker}" for run in runs))
+
+
+def _write_files(ship: ShipSession) -> Iterator[str]:
+    """Write the tables and the page of each machine; yield a line about each folder."""
+    from harness.report import files
+
+    folder = ship.results_folder
+    written: dict[Path, None] = {}
+
+    def write_tables(machine: str) -> None:
+        written.update(dict.fromkeys(files.write_tables(folder, machine)))
+
+    def write_page(machine: str) -> None:
+        written[files.write_page(folder, folder / machine / "report.html", machine)] = None
+
+    for machine in ship.machines.values():
+        if machine.results:
+            yield from _attempt("tables", partial(write_tables, machine.name))
+            if not ship.options.ship_no_page:
+                yield from _attempt("page", partial(write_page, machine.name))
+    for parent in dict.fromkeys(path.parent for path in written):
+        names = ", ".join(path.name for path in written if path.parent == parent)
+        yield f"wrote {names} to {min(os.path.relpath(parent), str(parent), key=len)}"
+
+
+def _attempt(report: str, write: Callable[[], Iterable[str] | None]) -> Iterator[str]:
+    try:
+        yield from write() or ()
+    except HarnessError as error:
+        yield f"no {report}: {error}"

@@ -43,7 +43,7 @@ def github_summary(
 ) -> str:
     """Return Markdown of at most a screen or two.
 
-    `link` is the page of the job that made it; `regressions` maps a case's name to what stored runs prove against it.
+    `link` is the page of the job that made it; `regressions` maps a result's place to what stored runs prove.
     """
     groups = sorted(comparisons(results), key=lambda group: (group[0].task, group[0].model))
     several = (one for group in groups for one in candidates(group))
@@ -97,7 +97,7 @@ def status_line(groups: Sequence[Sequence[Result]], regressions: Mapping[str, Se
     counts = {
         "failed": sum(result.status == "failed" for result in results),
         f"break{'s its' if broken == 1 else ' their'} gate": broken,
-        "regressed": sum(bool(regressions.get(result.name)) for result in results),
+        "regressed": sum(bool(regressions.get(result.place)) for result in results),
         "undecided": words.count("undecided"),
         "invalid": words.count("invalid"),
     }
@@ -110,12 +110,14 @@ def failures(
     groups: Iterable[Sequence[Result]], regressions: Mapping[str, Sequence[str]] = NO_REGRESSIONS
 ) -> Iterator[str]:
     """Yield a sentence for every failed case, broken gate and proven regression."""
-    for result in (result for group in groups for result in group):
-        problems = shortfalls(result)
+    results = [result for group in groups for result in group]
+    several = len({result.environment.machine for result in results}) > 1
+    for result in results:
+        name, problems = result.place if several else result.name, shortfalls(result)
         if problems:
             word = "" if result.status == "failed" else " breaks its gate:"
-            yield f"{result.name}{word} {first_line('; '.join(problems))}"
-        yield from (f"{result.name} {sentence}" for sentence in regressions.get(result.name, ()))
+            yield f"{name}{word} {first_line('; '.join(problems))}"
+        yield from (f"{name} {sentence}" for sentence in regressions.get(result.place, ()))
 
 
 def run_link(environment: Mapping[str, str]) -> str | None:

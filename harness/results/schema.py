@@ -279,6 +279,11 @@ class Result:
         """The case's name."""
         return f"{self.task}/{self.model}.{self.backend}.{self.device}"
 
+    @property
+    def place(self) -> str:
+        """Machine and case: where its file lies in a folder of results, but for the ending."""
+        return f"{self.environment.machine}/{self.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:

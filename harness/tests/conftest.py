@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,13 @@ class Toy:
     def commands(self, *commands: Sequence[str]) -> list[Run]:
         """Run `python -m` with each of these words, one after the other in one process."""
         return [Run(*ended) for ended in warm.run_each(commands, self.folder, os.environ, timeout_s=400)]
+
+    def commit(self) -> None:
+        """Make the folder a git repository with one commit."""
+        (self.folder / ".gitignore").write_text("__pycache__/\nartifacts/\n")
+        who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false")
+        for words in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "a suite")):
+            subprocess.run(["git", *words], cwd=self.folder, check=True)
 
     @property
     def results(self) -> dict[str, Result]:

@@ -71,7 +71,7 @@ def test_python_example_compiles_and_imports_what_exists(code: str) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 def test_mentioned_options_exist(path: Path) -> None:
     declared = set()
-    options.declare(lambda flag, **_: declared.add(flag))
+    options.declare(lambda *flags, **_: declared.update(flags))
     mentioned = set(OPTIONS.findall(path.read_text()))
     assert mentioned <= declared | {"--ship"}
 

@@ -9,7 +9,7 @@ import pytest
 from factory import HERE, result
 
 from harness.cluster.connect import OURS, SAME, _check_address, _check_alike, _choose
-from harness.cluster.driver import ATTEMPTS, Batch, Cluster, Comparison
+from harness.cluster.driver import ATTEMPTS, Batch, Cluster, Comparison, Nodes
 from harness.cluster.node import Ended, Measured, _skipped
 from harness.cluster.streams import RemoteStreams
 from harness.errors import HarnessError
@@ -20,15 +20,18 @@ BATCH = Batch(
 )
 
 
+def machine(cluster, name="c7i"):
+    """Nodes of a machine, which keep results in a list and do not start what is submitted."""
+    kept, submitted = [], []
+    driver = replace(HERE, machine=name, commit="abc", dirty=False)
+    several = Nodes(cluster, driver, HERE, lambda result, answers, trace: kept.append(result), lambda text: None)
+    several.results, several.submitted, several.submit = kept, submitted, submitted.append
+    return several
+
+
 @pytest.fixture
-def cluster():
-    kept = []
-    driver = replace(HERE, machine="c7i", commit="abc", dirty=False)
-    cluster = Cluster((), driver, HERE, lambda result, answers, trace: kept.append(result), lambda text: None)
-    cluster.results = kept
-    cluster.submitted = []
-    cluster.submit = cluster.submitted.append
-    return cluster
+def nodes():
+    return machine(Cluster(()))
 
 
 def arrival(case):
@@ -36,72 +39,72 @@ def arrival(case):
     return Measured("node-1", msgspec.json.encode(measured), None, None)
 
 
-def test_results_are_kept_once_their_comparison_is_complete(cluster):
-    cluster._take(BATCH, arrival(CASES[0]))
-    assert [] == cluster.results
-    cluster._take(BATCH, arrival(CASES[1]))
-    assert list(CASES) == [result.name for result in cluster.results]
-    assert dict.fromkeys(CASES, "node-1") == cluster.kept
+def test_results_are_kept_once_their_comparison_is_complete(nodes):
+    nodes.take(BATCH, arrival(CASES[0]))
+    assert [] == nodes.results
+    nodes.take(BATCH, arrival(CASES[1]))
+    assert list(CASES) == [result.name for result in nodes.results]
+    assert dict.fromkeys(CASES, "node-1") == nodes.kept
 
 
-def test_results_get_the_drivers_machine_commit_and_fingerprint(cluster):
+def test_results_get_the_drivers_machine_commit_and_fingerprint(nodes):
     for case in CASES:
-        cluster._take(BATCH, arrival(case))
-    environment = cluster.results[0].environment
+        nodes.take(BATCH, arrival(case))
+    environment = nodes.results[0].environment
     assert ("c7i", "abc", False, "declared") == (
-        environment.machine, environment.commit, environment.dirty, cluster.results[0].fingerprint
+        environment.machine, environment.commit, environment.dirty, nodes.results[0].fingerprint
     )  # fmt: skip
 
 
-def test_case_without_a_result_names_the_end_of_its_session(cluster):
-    cluster._take(BATCH, arrival(CASES[0]))
-    cluster._end(BATCH, Ended(3, {}, [], "collecting\nINTERNALERROR> no disk\n"))
-    cluster.wait(CASES[0])
+def test_case_without_a_result_names_the_end_of_its_session(nodes):
+    nodes.take(BATCH, arrival(CASES[0]))
+    nodes.end(BATCH, Ended(3, {}, [], "collecting\nINTERNALERROR> no disk\n"))
+    nodes.wait(CASES[0])
     with pytest.raises(
         HarnessError, match=r"onnxruntime\.cpu: .* status 3 and left no result\n.*\n  \| INTERNALERROR> no"
     ):
-        cluster.wait(CASES[1])
+        nodes.wait(CASES[1])
 
 
-def test_case_that_its_node_skips_keeps_the_reason(cluster):
-    cluster._end(BATCH, Ended(0, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
-    cluster.wait(CASES[0])
-    assert {"openvino is not installed"} == set(cluster.skipped.values())
+def test_case_that_its_node_skips_keeps_the_reason(nodes):
+    nodes.end(BATCH, Ended(0, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
+    nodes.wait(CASES[0])
+    assert {"openvino is not installed"} == set(nodes.skipped.values())
 
 
-def test_lost_cluster_ends_what_runs_and_what_waits(cluster, monkeypatch):
+def test_lost_cluster_ends_what_runs_and_what_waits(nodes, monkeypatch):
     def lose(reference):
         raise ConnectionError("channel closed")
 
     ray = SimpleNamespace(get=lose, exceptions=SimpleNamespace(RayError=KeyError))
     monkeypatch.setitem(sys.modules, "ray", ray)
-    cluster.streams = object.__new__(RemoteStreams)
-    cluster.streams._there = SimpleNamespace(next=SimpleNamespace(remote=lambda: None))
-    cluster.running = {1: replace(BATCH, comparisons=[Comparison({CASES[1]: "test"}, "")])}
-    cluster.kept[CASES[0]] = "node-1"
-    cluster.finish()
-    cluster.wait(CASES[0])
+    nodes.cluster.streams = object.__new__(RemoteStreams)
+    nodes.cluster.streams._there = SimpleNamespace(next=SimpleNamespace(remote=lambda: None))
+    nodes.cluster.running = {1: (nodes, replace(BATCH, comparisons=[Comparison({CASES[1]: "test"}, "")]))}
+    nodes.kept[CASES[0]] = "node-1"
+    nodes.finish()
+    nodes.wait(CASES[0])
     with pytest.raises(HarnessError, match="the cluster is lost: ConnectionError: channel closed; --ship-resume goes"):
-        cluster.wait(CASES[1])
+        nodes.wait(CASES[1])
 
 
-def test_failed_node_is_replaced_for_incomplete_comparisons_only(cluster):
+def test_failed_node_is_replaced_for_incomplete_comparisons_only(nodes):
     done = Comparison({"toy-task/other.pytorch.cpu": "test_toy.py::test[other]"}, "")
-    cluster.kept["toy-task/other.pytorch.cpu"] = "node-1"
-    cluster._take(BATCH, arrival(CASES[0]))
-    cluster._try_again(replace(BATCH, comparisons=[done, *BATCH.comparisons]), "NodeDiedError: gone")
-    (again,) = cluster.submitted
+    nodes.kept["toy-task/other.pytorch.cpu"] = "node-1"
+    nodes.take(BATCH, arrival(CASES[0]))
+    nodes.try_again(replace(BATCH, comparisons=[done, *BATCH.comparisons]), "NodeDiedError: gone")
+    (again,) = nodes.submitted
     assert (BATCH.comparisons, 2) == (again.comparisons, again.attempt)
     for case in CASES:
-        cluster._take(again, arrival(case))
-    assert {"measured in attempt 2: its node failed: NodeDiedError: gone"} == {r.notes[-1] for r in cluster.results}
+        nodes.take(again, arrival(case))
+    assert {"measured in attempt 2: its node failed: NodeDiedError: gone"} == {r.notes[-1] for r in nodes.results}
 
 
-def test_comparison_is_given_up_after_its_last_attempt(cluster):
-    cluster._try_again(replace(BATCH, attempt=ATTEMPTS), "NodeDiedError: gone")
-    assert [] == cluster.submitted
+def test_comparison_is_given_up_after_its_last_attempt(nodes):
+    nodes.try_again(replace(BATCH, attempt=ATTEMPTS), "NodeDiedError: gone")
+    assert [] == nodes.submitted
     with pytest.raises(HarnessError, match="given up after 3 attempts: its node failed: NodeDiedError: gone"):
-        cluster.wait(CASES[0])
+        nodes.wait(CASES[0])
 
 
 class Played:
@@ -117,31 +120,45 @@ class Played:
         return self.pieces.pop(0)
 
 
-def test_sessions_are_told_apart_by_their_numbers(cluster):
+def test_sessions_are_told_apart_by_their_numbers(nodes):
     tests = tuple(f"test_toy.py::test[{case}]" for case in CASES)
     done = Ended(0, {}, [], "")
-    cluster.streams = Played(
+    nodes.cluster.streams = Played(
         (1, arrival(CASES[0])), (1, "NodeDiedError: gone"), (2, arrival(CASES[0])), (2, arrival(CASES[1])), (2, done)
     )
-    Cluster.submit(cluster, BATCH)
-    cluster.submit = lambda batch: Cluster.submit(cluster, batch)
-    cluster.finish()
-    assert [(number, tests, False, {}) for number in (1, 2)] == cluster.streams.started
-    assert list(CASES) == [result.name for result in cluster.results]
-    assert ["toy-task on cpu: its node failed: NodeDiedError: gone"] == cluster.notes
+    nodes.submit = lambda batch: Nodes.submit(nodes, batch)
+    nodes.submit(BATCH)
+    nodes.finish()
+    assert [(number, tests, False, {}) for number in (1, 2)] == nodes.cluster.streams.started
+    assert list(CASES) == [result.name for result in nodes.results]
+    assert ["toy-task on cpu: its node failed: NodeDiedError: gone"] == nodes.notes
 
 
-def test_finals_of_comparisons_from_two_nodes_are_left_out(cluster):
-    cluster._end(replace(BATCH, lost="its node failed: gone"), Ended(0, {}, [b"{}"], ""))
-    assert [] == cluster.finals
+def test_machines_that_share_a_cluster_keep_their_own_results():
+    done, other = Ended(0, {}, [], ""), Batch("toy-task on cpu", [Comparison({CASES[0]: "test"}, "other")], False)
+    cluster = Cluster((), Played((2, arrival(CASES[0])), (1, arrival(CASES[0])), (1, arrival(CASES[1])), (1, done)))
+    first, second = machine(cluster), machine(cluster, "m7a")
+    second.labels = {"machine": "m7a"}
+    Nodes.submit(first, BATCH)
+    Nodes.submit(second, other)
+    first.finish()
+    assert list(CASES) == [result.name for result in first.results]
+    assert ["m7a/toy-task/toy-model.pytorch.cpu"] == [result.place for result in second.results]
+    assert [{}, {"machine": "m7a"}] == [labels for *_, labels in cluster.streams.started]
+    assert cluster.is_at_work(second)
+
+
+def test_finals_of_comparisons_from_two_nodes_are_left_out(nodes):
+    nodes.end(replace(BATCH, lost="its node failed: gone"), Ended(0, {}, [b"{}"], ""))
+    assert [] == nodes.finals
     assert [
         "no finals of toy-task on cpu: its comparisons ran on two nodes, because its node failed: gone"
-    ] == cluster.notes
+    ] == nodes.notes
 
 
-def test_gpu_comparison_without_a_gpu_is_skipped(cluster):
-    Cluster.submit(cluster, replace(BATCH, gpu=True))
-    assert dict.fromkeys(CASES, "no node of the cluster has a GPU") == cluster.skipped
+def test_gpu_comparison_without_a_gpu_is_skipped(nodes):
+    Nodes.submit(nodes, replace(BATCH, gpu=True))
+    assert dict.fromkeys(CASES, "no node of the cluster has a GPU") == nodes.skipped
 
 
 def test_node_with_other_packages_is_refused_field_by_field():
@@ -157,22 +174,32 @@ def test_nodes_of_two_kinds_are_refused():
         _check_alike([("a", HERE), ("b", replace(HERE, cores=64))], SAME, "label them")
 
 
-def nodes(*labels):
+def entries(*labels):
     return [{"Resources": {"shipbench": 1}, "Labels": {"machine": label} if label else {}} for label in labels]
 
 
 def test_machine_selects_the_nodes_with_its_label():
-    chosen, labels = _choose("auto", nodes("c7i", "m7a", "c7i"), "c7i")
+    chosen, labels = _choose("auto", entries("c7i", "m7a", "c7i"), "c7i")
     assert (2, {"machine": "c7i"}) == (len(chosen), labels)
 
 
 def test_nodes_without_labels_all_measure():
-    assert (2, {}) == (len(_choose("auto", nodes("", ""), "any")[0]), _choose("auto", nodes("", ""), "any")[1])
+    assert (2, {}) == (len(_choose("auto", entries("", ""), "any")[0]), _choose("auto", entries("", ""), "any")[1])
 
 
 def test_label_that_no_node_has_is_refused():
     with pytest.raises(HarnessError, match=r"--ship-machine: unknown label of nodes 'c7'; .* did you mean 'c7i'"):
-        _choose("auto", nodes("c7i", "m7a"), "c7")
+        _choose("auto", entries("c7i", "m7a"), "c7")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [(("", ""), "names several, and no node has a label; start each with --labels=machine=NAME"),
+     (("c7i", "c7i"), "unknown label of nodes 'local'")],
+)  # fmt: skip
+def test_one_machine_of_several_needs_a_label_of_its_own(labels, message):
+    with pytest.raises(HarnessError, match=f"--ship-machine: {message}"):
+        _choose("auto", entries(*labels), "local", alone=False)
 
 
 def test_cluster_without_an_offer_is_refused():

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from itertools import chain
-from pathlib import Path
 from typing import Never
 
 import pandas as pd
@@ -56,20 +55,13 @@ def named(once: Once) -> tuple[Toy, Run]:
         toy.copy("alone.py", "bag.py")
         (toy.folder / "models").mkdir()
         (toy.folder / "bag.py").rename(toy.folder / "models" / "bag.py")
-        commit(toy.folder)
+        toy.commit()
         return toy.run(
             *("test_toy.py", "--import-mode=importlib", "-n", "0", "-p", "no:playwright"),
             *("--ship-machine=somebody-s", "--ship-budget=0.01", "--ship-launches=2", "--benchmark-disable", "-v"),
         )
 
     return once("named", make)
-
-
-def commit(folder: Path) -> None:
-    (folder / ".gitignore").write_text("__pycache__/\nartifacts/\n")
-    who = ("-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false")
-    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "a suite")):
-        subprocess.run(["git", *words], cwd=folder, check=True)
 
 
 # A suite in which all is well
@@ -343,7 +335,7 @@ def test_rounds_end_with_the_budget_and_a_note(named: tuple[Toy, Run]) -> None:
 
 def test_named_machine_refuses_uncommitted_changes(toy: Toy) -> None:
     toy.copy("passing.py", "own.py", "bag.py")
-    commit(toy.folder)
+    toy.commit()
     (toy.folder / "new.py").touch()
     # An option that names a folder does not move pytest's rootdir, though pytest takes `--unknown DIR` for one.
     toy.artifacts.mkdir(exist_ok=True)

@@ -16,7 +16,8 @@ from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.items import local_id
-from harness.pytest_plugin.selection import place_of
+from harness.pytest_plugin.machines import ClusterMachine, ThisMachine
+from harness.pytest_plugin.selection import Selected, place_of
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason
 from harness.results import store
@@ -29,7 +30,7 @@ def defaults():
     """Every option as pytest would give it."""
     found = {}
 
-    def add(name, default=None, action=None, **_):
+    def add(name, *_, default=None, action=None, **__):
         found[name[2:].replace("-", "_")] = False if action else default
 
     options.declare(add)
@@ -38,6 +39,18 @@ def defaults():
 
 def session(folder, arguments=(), **changed):
     return ShipSession.from_options(Namespace(**(defaults() | changed)), folder, arguments)
+
+
+def items(pairs):
+    """Cases and folders as the tests of a session."""
+    return {f"test_it.py::test_it[{number}]": Selected(*pair) for number, pair in enumerate(pairs)}
+
+
+def measured(folder, *results):
+    """A session with these results."""
+    ship = session(folder)
+    ship.machines["local"] = ThisMachine("local", ship, {}, {result.name: result for result in results})
+    return ship
 
 
 @pytest.mark.parametrize(
@@ -52,7 +65,7 @@ def test_artifacts_lie_in_a_folder_and_checkpoints_perhaps_behind_a_url(tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", "/home/me/cache")
     ship = session(tmp_path, ship_artifacts=options.place(text))
     assert (folder, url and Remote(url)) == (ship.artifacts_folder, ship.remote)
-    taken = ship.pipeline_options()
+    taken = ship.pipeline_options("local")
     assert (folder, url and Remote(url)) == (taken.artifacts, taken.remote)
 
 
@@ -112,11 +125,13 @@ def test_options_repeat_names_that_they_cannot_import():
         ("batch_sizes", "", "--ship-batch-sizes : must be whole numbers"),
         ("machine", "../x", "--ship-machine '../x': use letters"),
         ("machine", "", "--ship-machine '': use letters"),
+        ("machine", "c7i,", "--ship-machine '': use letters"),
+        ("machine", "c7i,m7a", "--ship-machine c7i,m7a: this machine has one name; name the cluster of several"),
     ],
 )
 def test_option_that_makes_no_sense_is_refused(tmp_path, name, value, message):
     with pytest.raises(HarnessError) as raised:
-        session(tmp_path, **{f"ship_{name}": value}).begin([])
+        session(tmp_path, **{f"ship_{name}": value}).begin({})
     assert str(raised.value).startswith(message)
 
 
@@ -124,12 +139,12 @@ def test_option_that_makes_no_sense_is_refused(tmp_path, name, value, message):
     ("name", "value"), [("max_latency_ms", 0.5), ("launches", 30), ("launches", 1), ("tail", 459), ("batch_sizes", "1")]
 )
 def test_option_that_makes_sense_is_accepted(tmp_path, name, value):
-    session(tmp_path, **{f"ship_{name}": value}).begin([])
+    session(tmp_path, **{f"ship_{name}": value}).begin({})
 
 
 def test_batch_sizes_are_the_tasks_unless_a_run_names_others(tmp_path):
     given = (None, "1", "1,8,64", "16")
-    batches = [session(tmp_path, ship_batch_sizes=text).pipeline_options().batches for text in given]
+    batches = [session(tmp_path, ship_batch_sizes=text).pipeline_options("local").batches for text in given]
     assert [(), (1,), (1, 8, 64), (16,)] == batches
 
 
@@ -140,7 +155,7 @@ def test_gates_of_one_comparison_judge_one_batch(tmp_path):
     first, second = (cases(task, {Model(name="m", source=Local("m")): gate}) for gate in gates)
     selected = [(case, tmp_path) for case in (*first[:1], *second[1:2])]
     with pytest.raises(HarnessError, match=r"judges speed at batch 16, that of another .* at batch 1; declare one"):
-        session(tmp_path).begin(selected)
+        session(tmp_path).begin(items(selected))
 
 
 def test_session_repeats_only_its_own_arguments(tmp_path):
@@ -153,9 +168,7 @@ def test_session_repeats_only_its_own_arguments(tmp_path):
 
 
 def open_cases(folder, *results):
-    ship = session(folder)
-    ship.results = {result.name: result for result in results}
-    return ship.open_cases()
+    return measured(folder, *results).open_cases()
 
 
 def test_decided_cases_are_not_open(tmp_path):
@@ -186,8 +199,7 @@ def test_only_rounds_are_decided_by_running_again(tmp_path):
 
 def test_brief_sentence_has_reasons_only_where_remedies_tell_nothing(tmp_path):
     few, silent = result("one", series=(series(2.0, launches=1),)), result("two", 2.0, answers=silence())
-    ship = session(tmp_path)
-    ship.results = {one.name: one for one in (result(), few, silent)}
+    ship = measured(tmp_path, result(), few, silent)
     first, second = ship.open_cases(brief=True)
     assert re.fullmatch(r"\S+ is undecided: 60 rounds in 1 launch\(es\) give no interval; run again with .*", first)
     assert re.fullmatch(r"\S+ is undecided: this backend .*never answers 'b' .*; running again will not help", second)
@@ -214,7 +226,7 @@ def test_two_suites_with_one_task_name_are_refused(tmp_path):
     other = replace(last, task=replace(task, metric="f1-macro"))
     for selected in ([(first, here), (last, there)], [(first, here), (other, here)]):
         with pytest.raises(HarnessError, match="task mine: two suites declare different tasks of this name"):
-            session(tmp_path).begin(selected)
+            session(tmp_path).begin(items(selected))
 
 
 @pytest.mark.parametrize(
@@ -247,17 +259,16 @@ def test_plan_for_a_cluster_names_no_threads_of_this_machine(tmp_path):
 
 @pytest.mark.parametrize(("cpu", "kept"), [(HERE.cpu, True), ("another", False)])
 def test_results_of_another_kind_of_node_are_not_resumed(tmp_path, cpu, kept):
-    ship, several = planned(tmp_path, ship_ray="auto", ship_threads=None)
+    ship, several = planned(tmp_path, ship_ray="auto", ship_threads=None, ship_resume=True)
     there, chosen = replace(HERE, cores=4, cpu=cpu), several[:1]
     stored = replace(HERE, machine="local", cores=4, threads=4)
     name = str(chosen[0])
     store.save(
         tmp_path / "results", replace(result(), **parts(name), fingerprint="same", environment=stored, answers=None)
     )
-    ship.cluster = SimpleNamespace(there=there)
+    machine = ClusterMachine("local", ship, {}, nodes=SimpleNamespace(there=there))
     comparison = SimpleNamespace(cases=tuple(chosen), folder=tmp_path, fingerprint="same")
-    settings = SimpleNamespace(machine="local", threads=1, spinning=False)
-    assert kept == ship._resume(name, comparison, settings)
+    assert kept == machine.resume(place_of(chosen[0]), comparison)
     assert kept or f"cpu was {HERE.cpu}, is another" in ship.notes[0]
 
 
@@ -295,6 +306,15 @@ def test_plan_without_a_case_that_runs_names_the_reason(tmp_path, monkeypatch):
     assert [] == ship.plan([], {})
 
 
+def test_result_that_came_before_its_test_has_a_heading(tmp_path):
+    ship, (case, *_) = planned(tmp_path, ship_ray="auto")
+    ship.comparisons = 1
+    nodes = SimpleNamespace(kept={str(case): "node-1"}, skipped={}, wait=lambda name: None)
+    machine = ClusterMachine("local", ship, {}, {str(case): result()}, nodes=nodes)
+    assert machine.skip_reason(case) is None
+    assert ["[1/1] mine/m0 on cpu, on node-1"] == list(ship.headings.values())
+
+
 def test_cluster_gets_the_longest_task_first(tmp_path, monkeypatch):
     ship, _ = planned(tmp_path, ship_ray="auto")
     task = Task(
@@ -302,12 +322,10 @@ def test_cluster_gets_the_longest_task_first(tmp_path, monkeypatch):
     )
     model = Model(name="m", source=Local("m"))
     several = [c for name in ("short", "long", "new") for c in cases(replace(task, name=name), [model], [PYTORCH])]
-    ship.places = {place_of(case): [(case, tmp_path)] for case in several if case.device == "cpu"}
-    ship.tests = {str(case): f"test_it.py::test_it[{case}]" for case in several}
+    selected = {str(case): Selected(case, tmp_path) for case in several if case.device == "cpu"}
     seconds = {"short/m.pytorch.cpu": 1.0, "long/m.pytorch.cpu": 9.0}
     monkeypatch.setattr("harness.pytest_plugin.shards.recorded_seconds", lambda folder: seconds)
     monkeypatch.setattr("harness.pytest_plugin.resume.comparison_fingerprint", lambda *arguments: "")
     sent = []
-    monkeypatch.setattr("harness.cluster.connect.connect", lambda *arguments: SimpleNamespace(submit=sent.append))
-    ship._send()
+    ClusterMachine("local", ship, selected, nodes=SimpleNamespace(submit=sent.append)).begin()
     assert ["long on cpu", "new on cpu", "short on cpu"] == [batch.name for batch in sent]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from factory import answers, comparison, elsewhere, failed, process, result, series
 
+from harness.pytest_plugin.machines import ThisMachine
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import summary
 from harness.report.documents import summary_table
@@ -46,10 +47,11 @@ def ship(tmp_path, monkeypatch):
             for name in ("pytorch", "numpy")
         ),
     ]
-    ship.results = {one.name: one for one in several if one.status != "unsupported"}
-    for one in ship.results.values():
+    results = {one.name: one for one in several if one.status != "unsupported"}
+    ship.machines["local"] = ThisMachine("local", ship, {}, results)
+    for one in ship.results:
         store.save(ship.results_folder, one)
-    ship.finals = [
+    ship.machines["local"].finals = [
         Finals(
             task="toy-task", device="cpu", measurement="0123456789ab", fingerprint="", created="2026-01-01", notes=(),
             environment=elsewhere(), metric="accuracy", test_sha256="11", max_drop=0.01, absent={}, disturbance=None,
@@ -101,7 +103,7 @@ def test_reports_that_cannot_be_written_are_named_even_if_quiet(ship):
 
 def test_undecided_cases_with_one_remedy_share_a_warning(ship):
     loud = [result(name, 2.0, series=(series(2.0, control=1.2),)) for name in ("a", "b")]
-    ship.results = {one.name: one for one in (result(), *loud)}
+    ship.machines["local"].results = {one.name: one for one in (result(), *loud)}
     names = [f"toy-task/toy-model.{name}.cpu is invalid" for name in "ab"]
     (warning,) = [line for line in lines(ship) if line.startswith("warning: ")]
     assert f"warning: {names[0]}, {names[1]}: run again on a quieter machine" == warning
@@ -111,27 +113,31 @@ def test_undecided_cases_with_one_remedy_share_a_warning(ship):
 
 
 def test_status_has_its_warnings_even_if_quiet(ship):
-    ship.results = {one.name: one for one in (result(), result("one", 2.0, answers=answers(lost=8)))}
+    ship.machines["local"].results = {one.name: one for one in (result(), result("one", 2.0, answers=answers(lost=8)))}
     ship.status = 8
     assert 1 == len([line for line in lines(ship, -1) if line.startswith("warning: ")])
 
 
 def test_case_that_breaks_its_gate_is_named_with_its_first_problem(ship):
-    ship.results = {one.name: one for one in (result(), result("bad", 2.0, answers=answers(lost=100)))}
+    ship.machines["local"].results = {
+        one.name: one for one in (result(), result("bad", 2.0, answers=answers(lost=100)))
+    }
     first = "score 0.8500 on 1000 rows is below min_score=0.9 (reference: 0.9500)"
     assert f"toy-task/toy-model.bad.cpu breaks its gate: {first}" in lines(ship)
 
 
 def test_slower_batches_of_the_recommended_backend_are_named(ship):
     slow = result("fast", series=(series(2.0, noise=0), series(0.5, batch=16, noise=0)))
-    ship.results = {one.name: one for one in (result(), slow)}
+    ship.machines["local"].results = {one.name: one for one in (result(), slow)}
     (line,) = [line for line in lines(ship) if line.startswith("toy-task/toy-model: ")]
     assert line.endswith("; but slower than the reference, 0.50x [0.50, 0.50] at batch 16")
 
 
 def test_failed_model_of_the_finals_is_named(ship):
     held = ship.finals[0]
-    ship.finals = [replace(held, entries=(*held.entries, replace(held.entries[0], model="huge", error="killed")))]
+    ship.machines["local"].finals = [
+        replace(held, entries=(*held.entries, replace(held.entries[0], model="huge", error="killed")))
+    ]
     assert "finals of toy-task: huge on numpy failed: killed" in lines(ship)
 
 
@@ -146,6 +152,6 @@ def test_summary_of_many_comparisons_fits_eighty_columns(ship):
 def test_label_that_a_backend_never_answers_is_named_once(ship):
     fault = LabelRows(label="fault", rows=10, correct=10, lost=10, gained=0, answered=0, reference_answered=10)
     blind = result("blind", 2.0, answers=replace(answers(), labels=(fault,)))
-    ship.results = {one.name: one for one in (result(), blind)}
+    ship.machines["local"].results = {one.name: one for one in (result(), blind)}
     assert 1 == sum("blind never answers 'fault' (10 test rows)" in line for line in lines(ship))
     assert 1 == sum("few test rows for 'fault' (10 test rows)" in line for line in lines(ship))

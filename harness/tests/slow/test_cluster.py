@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,18 +12,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import Toy
+from harness.results import store
 
 pytest.importorskip("ray", reason="needs the extra ray")
 pytest_plugins = "pytester"
 
 QUICK = ("-p", "no:randomly", "-p", "toydata.onelook", "--ship-launches=1", "--ship-device=cpu", "--ship-no-page")
+MACHINES = ("c7i", "m7a")
 NAMES = ["left/bag.numpy.cpu", "left/bag.pytorch.cpu", "right/bag.numpy.cpu", "right/bag.pytorch.cpu"]
 
 
@@ -40,7 +43,9 @@ def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         port = free.getsockname()[1]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "ray_client_server_port": port})
     cluster.client = f"ray://127.0.0.1:{port}"
-    cluster.workers = [cluster.add_node(num_cpus=1, resources={"shipbench": 1}) for _ in range(2)]
+    cluster.workers = [
+        cluster.add_node(num_cpus=1, resources={"shipbench": 1}, labels={"machine": name}) for name in MACHINES
+    ]
     yield cluster
     cluster.shutdown()
     shutil.rmtree(short, ignore_errors=True)
@@ -102,6 +107,24 @@ def test_machine_outside_the_cluster_measures_there(toy: Toy, nodes) -> None:
     assert NAMES == sorted(toy.results)
     assert {"ok"} == {result.status for result in toy.results.values()}
     assert "[1/2] left/bag on cpu, on " in text
+
+
+def test_each_named_machine_measures_everything(toy: Toy, nodes) -> None:
+    toy.commit()
+    options = (f"--ship-machines={','.join(MACHINES)}", "--junitxml=junit.xml")
+    session = start(toy, nodes.address, *options)
+    text = finish(session)
+    assert 0 == session.returncode, text
+    places = {result.place: result.status for result in store.load_all(toy.folder / "results")}
+    assert {f"{machine}/{name}": "ok" for machine, name in product(MACHINES, NAMES)} == places
+    assert "2 comparisons of 4 cases on cpu, each node's own threads, on each of 2 machines" in text
+    headings = re.findall(r"\[(\d)/4\] (left|right)/bag on cpu of (c7i|m7a), on ", text)
+    expected = enumerate(product(MACHINES, ("left", "right")), 1)
+    assert [(str(number), task, machine) for number, (machine, task) in expected] == headings
+    assert re.search("machine c7i\ncomparison .*machine m7a\ncomparison ", text, re.DOTALL)
+    assert 'name="test_toy[m7a-left/bag.numpy.cpu]"' in (toy.folder / "junit.xml").read_text()
+    again = finish(start(toy, nodes.address, options[0], "--ship-resume", "-k", "m7a and left"))
+    assert "left/bag on cpu of m7a, not measured again" in again
 
 
 def windows(folder: Path) -> dict[tuple[str, ...], str]:

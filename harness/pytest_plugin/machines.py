@@ -1,0 +1,252 @@
+"""The machines of a session: this one, which measures here, or the nodes of a cluster that have one name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
+from harness.pytest_plugin import options
+from harness.pytest_plugin.context import Context
+from harness.pytest_plugin.selection import Place, Selected, name_of, place_of
+from harness.spec import Case
+from harness.util.console import format_seconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.cluster.driver import Nodes
+    from harness.pipeline.finals import Lineup
+    from harness.pipeline.state import Comparison, Options
+    from harness.results.schema import Finals, Result
+    from harness.util.machine import Environment
+
+
+@dataclass(eq=False)
+class Machine(ABC):
+    """The comparisons of one machine, and what came of them."""
+
+    name: str
+    ship: Context
+    selected: dict[str, Selected]
+    """Name → case, of those that can run here."""
+    results: dict[str, Result] = field(default_factory=dict)
+    finals: list[Finals] = field(default_factory=list)
+
+    @property
+    def places(self) -> dict[Place, list[Selected]]:
+        """The comparisons and their cases."""
+        places: dict[Place, list[Selected]] = {}
+        for one in self.selected.values():
+            places.setdefault(place_of(one.case), []).append(one)
+        return places
+
+    @property
+    def settings(self) -> Options:
+        """The pipeline's options."""
+        return self.ship.pipeline_options(self.name)
+
+    @abstractmethod
+    def environment(self, folder: Path | None = None) -> Environment:
+        """Return the environment that measures; its commit is that of the suites' `folder`."""
+
+    @abstractmethod
+    def skip_reason(self, case: Case) -> str | None:
+        """Return why a case cannot run after all."""
+
+    @abstractmethod
+    def measure(self, case: Case) -> None:
+        """Have the case's result, by measuring its comparison unless that was done."""
+
+    @abstractmethod
+    def hold_finals(self) -> None:
+        """Measure the models of each task against each other, where several have a recommended backend."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Start what need not wait for the first case's test."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what this machine holds."""
+
+    def comparison(self, place: Place) -> Comparison:
+        """Return the comparison in one place."""
+        from harness.pipeline.state import Comparison
+        from harness.pytest_plugin import resume
+
+        several = self.places[place]
+        cases, folder = tuple(one.case for one in several), several[0].folder
+        return Comparison(cases, folder, resume.comparison_fingerprint(cases, folder, self.settings))
+
+    def resume(self, place: Place, comparison: Comparison) -> bool:
+        """Take the comparison's results from an earlier session, if asked to; return whether all are still valid."""
+        from harness.pytest_plugin import resume
+
+        if not self.ship.options.ship_resume:
+            return False
+        name, folder = self.ship.name(self.name, place), self.ship.results_folder / self.name
+        here = self.environment(comparison.folder)
+        try:
+            results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
+        except HarnessError as reason:
+            self.ship.notes.append(f"{name}: measured again: {reason}")
+            return False
+        self.results |= {result.name: result for result in results}
+        self.ship.note_resumed(name, results[0].created)
+        self.ship.head(self.name, place, "not measured again")
+        return True
+
+    def keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
+        """Write a result, its answers, and the log of a failure."""
+        from harness.results import store
+
+        if self.ship.shard:
+            result = replace(result, shards=self.ship.shard.every)
+        self.results[result.name] = result
+        store.keep(self.ship.results_folder, result, answers, trace)
+
+
+@dataclass(eq=False)
+class ThisMachine(Machine):
+    """This machine, which measures a whole comparison when the first of its cases is run."""
+
+    def environment(self, folder: Path | None = None) -> Environment:
+        """Return this environment."""
+        return self.ship.environment(self.name, folder)
+
+    def begin(self) -> None:
+        """Start nothing: a comparison is measured when the first of its cases is run."""
+
+    def close(self) -> None:
+        """Release nothing: workers end with their comparison."""
+
+    def skip_reason(self, case: Case) -> str | None:
+        """Return None: what cannot run here was known before."""
+
+    def measure(self, case: Case) -> None:
+        """Measure the selected cases that share the case's rounds, or resume them."""
+        from harness.pipeline.compare import compare
+
+        place, ship = place_of(case), self.ship
+        if str(case) in self.results or self.resume(place, comparison := self.comparison(place)):
+            return
+        with ship.progress.bar(ship.numbered(self.name, place)) as stage:
+            compare(comparison, self.settings, ship.progress, self.keep)
+        ship.seconds[name_of(place)] = stage.seconds
+        ship.head(self.name, place, format_seconds(stage.seconds))
+
+    def hold_finals(self) -> None:
+        """Measure the models of each task against each other, or resume the finals."""
+        from harness.pipeline import finals
+
+        cases = {name: (one.case, one.folder) for name, one in self.selected.items()}
+        for lineup in finals.lineups(self.results.values(), cases):
+            try:
+                self.finals.append(self._held(lineup))
+            except HarnessError as error:
+                self.ship.notes.append(f"no {_finals_name(lineup)}: {error}")
+
+    def _held(self, lineup: Lineup) -> Finals:
+        """Return the finals, from an earlier session if they are valid."""
+        from harness.pipeline import finals
+        from harness.pytest_plugin import resume
+        from harness.results import store
+
+        ship, name = self.ship, _finals_name(lineup)
+        fingerprint = resume.finals_fingerprint(self.results.values(), lineup.task, lineup.device)
+        folder = ship.results_folder / self.name
+        if ship.options.ship_resume and (held := resume.valid_finals(folder, lineup.task, lineup.device, fingerprint)):
+            ship.note_resumed(name, held.created)
+            return held
+        with ship.progress.bar(name) as stage:
+            held = finals.hold_finals(lineup, self.settings, ship.progress, fingerprint)
+        ship.seconds[name] = stage.seconds
+        store.save_finals(ship.results_folder, held)
+        return held
+
+
+def _finals_name(lineup: Lineup) -> str:
+    return f"finals of {lineup.task} on {lineup.device}"
+
+
+@dataclass(eq=False, kw_only=True)
+class ClusterMachine(Machine):
+    """The nodes of a cluster that have this machine's name; all comparisons are sent there at the beginning."""
+
+    nodes: Nodes
+
+    def environment(self, folder: Path | None = None) -> Environment:
+        """Return the nodes' environment, with the threads that their sessions choose."""
+        here, there = self.ship.environment(self.name, folder), self.nodes.there
+        threads = self.ship.options.ship_threads or options.default_threads(there.cores)
+        return replace(there, machine=self.name, threads=threads, wait_policy=here.wait_policy)
+
+    def skip_reason(self, case: Case) -> str | None:
+        """Wait until the case's comparison is over; return why its node could not run it."""
+        if str(case) in self.results and str(case) not in self.nodes.kept:  # resumed
+            return None
+        self.nodes.wait(str(case))
+        if node := self.nodes.kept.get(str(case)):
+            self.ship.head(self.name, place_of(case), f"on {node}")
+        return self.nodes.skipped.get(str(case))
+
+    def measure(self, case: Case) -> None:
+        """Nodes measure on their own; `skip_reason` has waited for the result."""
+
+    def hold_finals(self) -> None:
+        """Take the finals that the nodes held."""
+        from harness.pytest_plugin import resume
+        from harness.results import store
+
+        self.nodes.finish()
+        self.ship.notes += self.nodes.notes
+        for held in self.nodes.finals:
+            stamp = resume.finals_fingerprint(self.results.values(), held.task, held.device)
+            self.finals.append(replace(held, fingerprint=stamp))
+            store.save_finals(self.ship.results_folder, self.finals[-1])
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self.nodes.cluster.close()
+
+    def begin(self) -> None:
+        """Send every comparison to the nodes, unless it is resumed; those of a task stay together for its finals.
+
+        The batch that costs most goes first, so that at the end no node is left with a long one while others are idle.
+        """
+        from harness.cluster import driver
+        from harness.pytest_plugin import shards
+
+        seconds = shards.recorded_seconds(self.ship.root / "results")
+        costs = shards.case_costs([one.case for one in self.selected.values()], seconds, self.ship.options.ship_hub)
+        batches: dict[tuple[str, str], driver.Batch] = {}
+        for place, several in self.places.items():
+            comparison = self.comparison(place)
+            if self.resume(place, comparison):
+                continue
+            task, _, device = place
+            batch = batches.setdefault((task, device), driver.Batch(f"{task} on {device}", [], device == "cuda"))
+            tests = {str(one.case): one.test for one in several}
+            batch.comparisons.append(driver.Comparison(tests, comparison.fingerprint))
+        for batch in sorted(batches.values(), key=lambda batch: -sum(map(costs.__getitem__, batch.cases))):
+            self.nodes.submit(batch)
+
+
+def connect(ship: Context, selected: Mapping[str, dict[str, Selected]]) -> dict[str, ClusterMachine]:
+    """Connect to the cluster; return a machine for each name, with the cases that are selected for it."""
+    from harness.cluster import connect as cluster
+
+    def keep(result: Result, answers: pd.DataFrame | None, trace: str) -> None:
+        machines[result.environment.machine].keep(result, answers, trace)
+
+    words, environments = options.for_nodes(ship.arguments), [ship.environment(name) for name in selected]
+    several = cluster.connect(ship.options.ship_ray, ship.root, words, environments, keep, ship.progress.say)
+    machines = {
+        name: ClusterMachine(name, ship, own, nodes=nodes)
+        for (name, own), nodes in zip(selected.items(), several, strict=True)
+    }
+    return machines
