@@ -83,13 +83,17 @@ class Artifacts:
     """Processes that build more than one artifact; without them, every build has one of its own."""
 
     def checkpoint(self, split: Split) -> Entry:
-        """Return the fine-tuned model."""
-        task, threads, rows_key = self.task, self.target.threads, _rows_key(split)
-        workspace = train.Workspace(self.folder, self.store, rows_key, threads, self.progress)
+        """Return the fine-tuned model.
+
+        Neither threads nor the processor are part of its key, though they change its last digits: machines that share
+        a store are compared on one checkpoint. The record says where it was trained.
+        """
+        task, rows_key = self.task, _rows_key(split)
+        workspace = train.Workspace(self.folder, self.store, rows_key, self.target.threads, self.progress)
         key = fingerprint(
             (self.model, self.model.source.content(self.folder)),
             (task.kind, task.inputs, split.metrics[task.metric], split.labels, rows_key),
-            (threads, versions(TRAINING_PACKAGES), _machine(), self._code_key(train)),
+            (versions(TRAINING_PACKAGES), self._code_key(train)),
         )
         build = partial(train.fine_tune, task, self.model, split, workspace)
         entry = self.store.get(self._entry_name("checkpoint"), key, build, fresh=self.retrain, shared=True)

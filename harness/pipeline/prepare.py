@@ -15,7 +15,7 @@ from harness.evaluation.answers import check_parity, check_shapes, summarize_see
 from harness.measure import gpu
 from harness.pipeline.state import Comparison, Options, Prepared, State, Stopped, stage
 from harness.results.schema import Seed
-from harness.training import fit
+from harness.training import fit, train
 from harness.util.console import Progress
 from harness.util.machine import describe, quota_notes
 from harness.util.store import Store
@@ -61,7 +61,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
         state.notes += split.notes
     with stage("train"):
         state.checkpoint = artifacts.checkpoint(split)
-        state.notes += state.checkpoint.info.get("notes", [])
+        state.notes += [*state.checkpoint.info.get("notes", []), *train.elsewhere(state.checkpoint.info)]
         state.notes += fit.check(artifacts.task, artifacts.model, artifacts.folder)
         state.test = artifacts.inputs(split, state.checkpoint)
     reference = _prepare_backend(PYTORCH, artifacts, state)

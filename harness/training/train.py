@@ -24,6 +24,7 @@ from harness.training.loops import native_loop, trainer_loop
 from harness.util.console import quiet
 from harness.util.forward import check_native, ignored_names
 from harness.util.identity import file_sha256
+from harness.util.machine import processor_name
 
 if TYPE_CHECKING:
     import torch
@@ -160,7 +161,14 @@ def _train(
     score = LOOPS[recipe.loop](job)
     if adapter is not None:
         notes.append(lora.merge(adapter, model.source, out))
-    return {"rows": len(rows), "validation": score, "steps": job.steps, "device": job.device}
+    place = processor_name(job.device)
+    return {"rows": len(rows), "validation": score, "steps": job.steps, "device": job.device, "trained_on": place}
+
+
+def elsewhere(info: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if the record of a checkpoint says that another processor trained it."""
+    place = info.get("trained_on")
+    return [f"the checkpoint was trained on {place}"] if place and place != processor_name(info["device"]) else []
 
 
 def _check_trainable(owner: str, module: torch.nn.Module) -> None:

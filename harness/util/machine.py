@@ -62,7 +62,7 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
     commit, dirty = commit_of(folder)
     return Environment(
         machine=machine,
-        cpu=str(_cpu_info().get("brand_raw", platform.processor())),
+        cpu=processor_name("cpu"),
         flags=tuple(sorted(flag for flag in cpu_flags() if flag.startswith(("avx", "amx", "sve", "asimd", "f16c")))),
         cores=usable_cores(),
         memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
@@ -76,6 +76,11 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
         dirty=dirty,
         load_before=load_average(),
     )
+
+
+def processor_name(device: str) -> str:
+    """Return the name of the CPU, or of the GPU for "cuda"; empty if there is none."""
+    return accelerator() or "" if device == "cuda" else str(_cpu_info().get("brand_raw", platform.processor()))
 
 
 def wait_policy(spinning: bool) -> str:

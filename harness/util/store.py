@@ -75,13 +75,12 @@ class Store:
         (self.root / ".gitignore").write_text("*\n")
         with hold(Path(f"{folder}.lock"), folder.name, self.waits):
             marker = None if fresh else self._intact(folder, by_size)
+            if marker is None and remote is not None and not fresh:
+                marker = self._fetch(remote, folder)
             if marker is None:
-                with _replacing(folder) as scratch:
-                    marker = self._fetch(remote, folder, scratch) if remote and not fresh else None
-                    marker = marker or _build(build, scratch, by_size)
-                    (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
+                marker = _fill(folder, lambda scratch: _build(build, scratch, by_size))
             if remote is not None:
-                self._offer(remote, folder, marker, fresh)
+                marker = self._share(remote, folder, marker, fresh)
         return Entry(folder, marker.info, marker.seconds)
 
     def _intact(self, folder: Path, by_size: bool) -> Marker | None:
@@ -94,8 +93,11 @@ class Store:
             return None
         return marker
 
-    def _fetch(self, remote: Remote, folder: Path, scratch: Path) -> Marker | None:
-        """Fill `scratch` from the remote place, and return the entry's marker; None if the entry is not there."""
+    def _fetch(self, remote: Remote, folder: Path, own: Marker | None = None) -> Marker | None:
+        """Return the marker of the entry at the remote place, which replaces the one here if its files are others.
+
+        None if the entry is not there.
+        """
         name = folder.relative_to(self.root).as_posix()
         content = remote.marker(name)
         if content is None:
@@ -104,18 +106,36 @@ class Store:
             marker = msgspec.json.decode(content, type=Marker)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise HarnessError(f"{remote.url}/{name}.json: not an entry's marker: {error}; remove it") from error
-        remote.download(marker.files, scratch)
-        self.waits(f"{folder.name}: taken from {remote.url}")
-        return marker
+        if own is not None and own.files == marker.files:
+            return own
 
-    def _offer(self, remote: Remote, folder: Path, marker: Marker, fresh: bool) -> None:
-        """Write an entry to the remote place, unless that has it; an entry is as good here if it cannot go there."""
-        name = folder.relative_to(self.root).as_posix()
+        def download(scratch: Path) -> Marker:
+            remote.download(marker.files, scratch)
+            return marker
+
+        self.waits(f"{folder.name}: taken from {remote.url}")
+        return _fill(folder, download)
+
+    def _share(self, remote: Remote, folder: Path, marker: Marker, fresh: bool) -> Marker:
+        """Write an entry to the remote place; if that has one, take it, so that all machines go on with the same.
+
+        The entry stays as it is if neither can be done.
+        """
         try:
-            if fresh or remote.marker(name) is None:
-                remote.upload(name, msgspec.json.encode(marker), marker.files, folder)
+            if not fresh and (theirs := self._fetch(remote, folder, marker)) is not None:
+                return theirs
+            remote.upload(folder.relative_to(self.root).as_posix(), msgspec.json.encode(marker), marker.files, folder)
         except HarnessError as error:
             self.say(f"{folder.name}: not shared: {error}")
+        return marker
+
+
+def _fill(folder: Path, fill: Callable[[Path], Marker]) -> Marker:
+    """Replace a folder by one that `fill` has filled, and write its marker."""
+    with _replacing(folder) as scratch:
+        marker = fill(scratch)
+        (scratch / MARKER).write_bytes(msgspec.json.encode(marker))
+    return marker
 
 
 @contextmanager

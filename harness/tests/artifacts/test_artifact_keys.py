@@ -163,6 +163,14 @@ def test_gate_rows_and_metric_change_the_key_of_a_guarded_artifact(change, keys)
     assert keys.of(guarded) != keys.of(lambda a: a.artifact(ONNXRUNTIME_INT8_GUARDED, SOURCE, lambda: rows))
 
 
+def test_checkpoint_of_another_machine_has_the_same_key_and_its_artifacts_another(keys, monkeypatch):
+    of_checkpoint, of_export = keys.of(checkpoint), keys.of(exported)
+    monkeypatch.setattr("harness.artifacts.cache.cpu_flags", lambda: frozenset({"sve"}))
+    keys.artifacts = replace(keys.artifacts, target=Target("cpu", 4))
+    assert of_checkpoint == keys.of(checkpoint)
+    assert of_export != keys.of(exported)
+
+
 def test_options_keep_the_key_of_an_artifact(keys):
     tuned = replace(ONNXRUNTIME, options={"threads": 1})
     assert keys.of(exported) == keys.of(lambda artifacts: artifacts.artifact(tuned, SOURCE))

@@ -17,7 +17,7 @@ from harness.data import splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
 from harness.spec import Model, Recipe, Task
-from harness.training.train import Workspace, fine_tune
+from harness.training.train import Workspace, elsewhere, fine_tune
 from harness.util.console import Progress
 from harness.util.store import Store
 
@@ -108,6 +108,13 @@ def test_seed_decides_the_weights(loop: str, tmp_path: Path) -> None:
     assert first["weights_sha256"] == second["weights_sha256"]
     assert first["weights_sha256"] != other["weights_sha256"]
     assert first["validation"] == second["validation"]
+
+
+def test_checkpoint_that_another_processor_trained_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = train(tmp_path, loop="native", rows=96, epochs=1)
+    assert [] == elsewhere(info) == elsewhere({})
+    monkeypatch.setattr("harness.training.train.processor_name", lambda device: f"another {device}")
+    assert [f"the checkpoint was trained on {info['trained_on']}"] == elsewhere(info)
 
 
 @LOOPS

@@ -64,6 +64,28 @@ def test_entry_is_built_on_one_machine_and_fetched_by_the_other(machines, url):
     assert 0 == other.built
 
 
+def test_machines_that_build_at_once_go_on_with_the_entry_that_was_shared_first(machines, url):
+    one, other = machines
+
+    def build(out):
+        one.get()
+        (out / "weights.bin").write_text("others")
+        return {"number": 7}
+
+    late = other.store.get("task/model/checkpoint", "abc", build, shared=True)
+    assert {"number": 1} == late.info
+    assert ["config.json", "folder", MARKER] == sorted(path.name for path in late.path.iterdir())
+    assert (late.path / MARKER).read_bytes() == (one.get().path / MARKER).read_bytes()
+    assert [f"checkpoint-abc: taken from {url}"] == other.lines
+
+
+def test_entry_of_before_gives_way_to_the_one_that_is_shared(machines):
+    one, other = machines
+    other.store.get("task/model/checkpoint", "abc", lambda out: {"number": 7})
+    one.get()
+    assert {"number": 1} == other.get().info
+
+
 def test_entries_that_are_not_shared_stay_here(machines, url, files):
     machines[0].get(shared=False)
     assert not files.exists(url)
