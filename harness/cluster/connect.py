@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cluster import node
 from harness.cluster.driver import Cluster, Nodes
-from harness.cluster.streams import RESOURCE, RemoteStreams, Streams, first_line
+from harness.cluster.streams import RESOURCE, RemoteStreams, Streams, first_sentence
 from harness.contracts.declarations import unknown
 from harness.errors import HarnessError
 from harness.results.schema import Result
@@ -126,7 +126,7 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
-        raise HarnessError(f"--ship-ray {address}: cannot connect: {first_line(error)}; {ADDRESSES}") from error
+        raise HarnessError(f"--ship-ray {address}: cannot connect: {first_sentence(error)}; {ADDRESSES}") from error
 
 
 def _environments(nodes: Sequence[str]) -> list[Environment]:

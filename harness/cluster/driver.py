@@ -83,10 +83,12 @@ class Cluster:
             nodes.take(batch, piece)
             return
         del self.running[number]
-        if isinstance(piece, Ended):
+        if isinstance(piece, str):
+            nodes.try_again(batch, piece)
+        elif piece.is_whole:
             nodes.end(batch, piece)
         else:
-            nodes.try_again(batch, piece)
+            nodes.try_again(batch, _sentence(piece), _tail(piece))
 
     def close(self) -> None:
         """Leave the cluster, which ends whatever still runs there for this session."""
@@ -173,9 +175,7 @@ class Nodes:
             here = [case for case in comparison.tests if case in self.arrived]
             self._keep(batch, comparison, here)
         self.skipped |= {case: reason for case, reason in end.skipped.items() if case not in self.kept}
-        tail = "".join(f"\n  | {line}" for line in end.output.strip().splitlines()[-LINES:])
-        ended = f"the session on its node ended with status {end.status} and left no result{tail}"
-        self.give_up(batch, ended)
+        self.give_up(batch, f"{_sentence(end)} and left no result{_tail(end)}")
         if batch.lost and end.finals:
             self.notes.append(f"no finals of {batch.name}: its comparisons ran on two nodes, because {batch.lost}")
             return
@@ -183,12 +183,13 @@ class Nodes:
             finals = store.parse_finals(content, f"finals of {batch.name}")
             self.finals.append(replace(finals, environment=self._named(finals.environment)))
 
-    def try_again(self, batch: Batch, why: str) -> None:
-        """Submit what a lost node had not completed, or give it up."""
+    def try_again(self, batch: Batch, why: str, output: str = "") -> None:
+        """Submit what a lost node had not completed, or give it up, with the end of its `output` if there is any."""
         for case in batch.cases:
             self.arrived.pop(case, None)
         left = [comparison for comparison in batch.comparisons if not all(map(self._is_settled, comparison.tests))]
         if not left:
+            self.notes.append(f"no finals of {batch.name}: its node failed: {why}")
             return
         again = replace(batch, comparisons=left, attempt=batch.attempt + 1, lost=f"its node failed: {why}")
         self.notes.append(f"{batch.name}: {again.lost}")
@@ -196,7 +197,7 @@ class Nodes:
         if batch.attempt < ATTEMPTS:
             self.submit(again)
         else:
-            self.give_up(again, f"given up after {ATTEMPTS} attempts: {again.lost}")
+            self.give_up(again, f"given up after {ATTEMPTS} attempts: {again.lost}{output}")
 
     def give_up(self, batch: Batch, why: str) -> None:
         """Record what happened to the cases of a batch that will have no result."""
@@ -205,3 +206,11 @@ class Nodes:
     def _named(self, environment: Environment) -> Environment:
         """Return a node's environment under the machine's name and the commit of this session."""
         return replace(environment, machine=self.here.machine, commit=self.here.commit, dirty=self.here.dirty)
+
+
+def _sentence(end: Ended) -> str:
+    return f"the session there ended with status {end.status}"
+
+
+def _tail(end: Ended) -> str:
+    return "".join(f"\n  | {line}" for line in end.output.strip().splitlines()[-LINES:])

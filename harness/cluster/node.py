@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+import pytest
+
 from harness.results import store
 from harness.util.identity import PACKAGE, python_path
 from harness.util.machine import Environment, describe
@@ -22,6 +24,11 @@ POLL_S = 0.2
 """Time between two looks for new results."""
 TAIL = 4000
 """Characters of a session's output that are sent back."""
+ENDS = {
+    *(pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED),
+    *(pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED),
+}
+"""Exit statuses of sessions that came to their end."""
 DROPPED = ("OMP_NUM_THREADS", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "GITHUB_STEP_SUMMARY")
 """Environment variables that a node's session does without; Ray sets the first to the CPUs that a task asked for."""
 
@@ -40,6 +47,8 @@ class Ended(NamedTuple):
     """The end of a node's session."""
 
     status: int
+    is_whole: bool
+    """False if something ended it on its way, such as the death of its node, which may be heard of later."""
     skipped: dict[str, str]
     """Case → the reason why it cannot run there."""
     finals: list[bytes]
@@ -76,7 +85,9 @@ def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | End
             with process:
                 yield from _results(process, results)
         finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
-        ended = Ended(process.returncode, _skipped(junit), finals, log.read_text(errors="replace")[-TAIL:])
+        is_whole = process.returncode in ENDS and junit.exists()
+        text = log.read_text(errors="replace")[-TAIL:]
+        ended = Ended(process.returncode, is_whole, _skipped(junit), finals, text)
     yield ended  # when nothing is left to be cleaned up: the session may leave the cluster at once
 
 

@@ -47,7 +47,7 @@ class Streams:
             piece: Measured | Ended = ray.get(next(stream))
         except ray.exceptions.RayError as error:
             del self._running[stream]
-            return number, first_line(error)
+            return number, first_sentence(error)
         if isinstance(piece, Ended):
             del self._running[stream]
         return number, piece
@@ -74,10 +74,10 @@ class RemoteStreams(Streams):
         try:
             return ray.get(self._there.next.remote())  # type: ignore[no-any-return]
         except (ray.exceptions.RayError, ConnectionError) as error:
-            raise HarnessError(f"the cluster is lost: {first_line(error)}; --ship-resume goes on") from error
+            raise HarnessError(f"the cluster is lost: {first_sentence(error)}; --ship-resume goes on") from error
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error, or of the one that it brought from a node."""
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of an error, or of the one that it brought from a node, without its last stop."""
     first = getattr(error, "cause", None) or error
-    return f"{type(first).__name__}: {first}".splitlines()[0]
+    return f"{type(first).__name__}: {first}".splitlines()[0].partition(". ")[0].removesuffix(".")

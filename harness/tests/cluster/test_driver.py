@@ -58,16 +58,16 @@ def test_results_get_the_drivers_machine_commit_and_fingerprint(nodes):
 
 def test_case_without_a_result_names_the_end_of_its_session(nodes):
     nodes.take(BATCH, arrival(CASES[0]))
-    nodes.end(BATCH, Ended(3, {}, [], "collecting\nINTERNALERROR> no disk\n"))
+    nodes.end(BATCH, Ended(1, True, {}, [], "collecting\nINTERNALERROR> no disk\n"))
     nodes.wait(CASES[0])
     with pytest.raises(
-        HarnessError, match=r"onnxruntime\.cpu: .* status 3 and left no result\n.*\n  \| INTERNALERROR> no"
+        HarnessError, match=r"onnxruntime\.cpu: .* status 1 and left no result\n.*\n  \| INTERNALERROR> no"
     ):
         nodes.wait(CASES[1])
 
 
 def test_case_that_its_node_skips_keeps_the_reason(nodes):
-    nodes.end(BATCH, Ended(0, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
+    nodes.end(BATCH, Ended(0, True, dict.fromkeys(CASES, "openvino is not installed"), [], ""))
     nodes.wait(CASES[0])
     assert {"openvino is not installed"} == set(nodes.skipped.values())
 
@@ -122,7 +122,7 @@ class Played:
 
 def test_sessions_are_told_apart_by_their_numbers(nodes):
     tests = tuple(f"test_toy.py::test[{case}]" for case in CASES)
-    done = Ended(0, {}, [], "")
+    done = Ended(0, True, {}, [], "")
     nodes.cluster.streams = Played(
         (1, arrival(CASES[0])), (1, "NodeDiedError: gone"), (2, arrival(CASES[0])), (2, arrival(CASES[1])), (2, done)
     )
@@ -135,7 +135,7 @@ def test_sessions_are_told_apart_by_their_numbers(nodes):
 
 
 def test_machines_that_share_a_cluster_keep_their_own_results():
-    done, other = Ended(0, {}, [], ""), Batch("toy-task on cpu", [Comparison({CASES[0]: "test"}, "other")], False)
+    done, other = Ended(0, True, {}, [], ""), Batch("toy-task on cpu", [Comparison({CASES[0]: "test"}, "other")], False)
     cluster = Cluster((), Played((2, arrival(CASES[0])), (1, arrival(CASES[0])), (1, arrival(CASES[1])), (1, done)))
     first, second = machine(cluster), machine(cluster, "m7a")
     second.labels = {"machine": "m7a"}
@@ -148,8 +148,28 @@ def test_machines_that_share_a_cluster_keep_their_own_results():
     assert cluster.is_at_work(second)
 
 
+def test_session_that_was_ended_on_its_way_is_tried_again_and_its_output_is_named_in_the_end(nodes):
+    broken = Ended(2, False, {}, [b"{}"], "measuring\n! Interrupted\n")
+    nodes.cluster.streams = Played((1, arrival(CASES[0])), *((number, broken) for number in range(1, ATTEMPTS + 1)))
+    nodes.submit = lambda batch: Nodes.submit(nodes, batch)
+    nodes.submit(BATCH)
+    nodes.finish()
+    assert ATTEMPTS == len(nodes.cluster.streams.started)
+    assert [[], []] == [nodes.results, nodes.finals]
+    ended = r"its node failed: the session there ended with status 2\n  \| measuring\n  \| ! Interrupted"
+    with pytest.raises(HarnessError, match=f"given up after {ATTEMPTS} attempts: {ended}"):
+        nodes.wait(CASES[0])
+
+
+def test_node_that_fails_in_its_finals_is_named(nodes):
+    nodes.kept |= dict.fromkeys(CASES, "node-1")
+    nodes.try_again(BATCH, "NodeDiedError: gone")
+    assert [] == nodes.submitted
+    assert ["no finals of toy-task on cpu: its node failed: NodeDiedError: gone"] == nodes.notes
+
+
 def test_finals_of_comparisons_from_two_nodes_are_left_out(nodes):
-    nodes.end(replace(BATCH, lost="its node failed: gone"), Ended(0, {}, [b"{}"], ""))
+    nodes.end(replace(BATCH, lost="its node failed: gone"), Ended(0, True, {}, [b"{}"], ""))
     assert [] == nodes.finals
     assert [
         "no finals of toy-task on cpu: its comparisons ran on two nodes, because its node failed: gone"
