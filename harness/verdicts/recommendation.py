@@ -16,7 +16,16 @@ from harness.stats.intervals import Interval, drop_interval, join_names, lead_wi
 from harness.verdicts.accuracy import format_allowed, format_change, format_drop, lost_score, magnitude, score_drop
 from harness.verdicts.comparability import check_comparable
 from harness.verdicts.labels import reference_collapse
-from harness.verdicts.speed import Pace, agreed_pace, median_ms, noise_floor, own_speedup, own_speedups, why_invalid
+from harness.verdicts.speed import (
+    TOLERANCE,
+    Pace,
+    agreed_pace,
+    median_ms,
+    noise_floor,
+    own_speedup,
+    own_speedups,
+    why_invalid,
+)
 from harness.verdicts.verdict import shortfalls, verdict
 
 SAME_MEMORY = 1.02  # resident memory within this factor counts as equal: allocators differ by more between runs
@@ -25,8 +34,9 @@ SAME_MEMORY = 1.02  # resident memory within this factor counts as equal: alloca
 def recommend(results: Iterable[Result]) -> tuple[Result | None, str]:
     """Return the result to ship from one comparison, or None if nothing may be shipped, and the reason.
 
-    The fastest with verdict `ship` that passes its gate and meets the constraints of the run; else the reference, if it
-    does both.
+    Of those with verdict `ship` that pass their gate and meet the constraints of the run, the one with the largest
+    proven speed-up; of several within the tolerance, the one with the smallest proven drop. Else the reference, if it
+    passes and meets them.
     """
     measured = [result for result in results if result.status == "ok"]
     try:
@@ -83,7 +93,9 @@ def slower_batches(result: Result) -> list[str]:
 
 
 def _fastest(shippable: Sequence[Result]) -> tuple[Result, str]:
-    best = max(shippable, key=lambda result: own_speedup(result.series[0]).estimate)
+    proven = [own_speedup(result.series[0]).low for result in shippable]
+    close = [r for r, bound in zip(shippable, proven, strict=True) if bound * TOLERANCE >= max(proven)]
+    best = min(close, key=lambda result: drop.high if (drop := score_drop(result)) else math.inf)
     gain, drop, gate = own_speedup(best.series[0]), score_drop(best), best.gate
     reason = f"{lead_with_bound(gain)} the reference's speed at batch {best.series[0].workload.batch}"
     if drop is not None and best.data is not None and gate is not None:
@@ -210,7 +222,7 @@ def standing(finals: Finals, entry: Finalist) -> Standing | None:
 
 
 def winner(finals: Finals) -> tuple[Finalist, str]:
-    """Return the fastest entry that may replace the first, else the first, and the reason."""
+    """Return the entry with the largest proven speed-up that may replace the first, else the first, and the reason."""
     if not finals.entries:
         raise HarnessError(f"{finals.task}: finals without an entry; delete the file and run the suite again")
     first, *others = finals.entries
@@ -218,7 +230,7 @@ def winner(finals: Finals) -> tuple[Finalist, str]:
     limit = -math.inf if finals.max_drop is None else finals.max_drop
     able = [(entry, p) for entry, p in compared if p.pace == "faster" and p.drop.high < limit]
     if able:
-        entry, position = max(able, key=lambda pair: pair[1].gain.estimate)
+        entry, position = max(able, key=lambda pair: pair[1].gain.low)
         return (
             entry,
             f"{_compare(entry, position, finals.metric)} than {first.model} on {first.backend}, which it may replace",

@@ -39,6 +39,19 @@ def test_fastest_safe_backend_is_recommended():
     )
 
 
+def test_largest_proven_speed_counts_and_not_the_largest_estimate():
+    loud = result("loud", series=(series(3.2, noise=0.4),))
+    quiet = result("quiet", series=(series(3.0, noise=0.01),))
+    assert own_speedup(loud.series[0]).estimate > own_speedup(quiet.series[0]).estimate
+    assert "quiet" == recommended(loud, quiet)[0]
+
+
+def test_smaller_drop_decides_between_speeds_within_the_tolerance():
+    lossy, exact = result("int8", 3.01, answers=answers(lost=2)), result("float", 3.0)
+    assert "float" == recommended(lossy, exact)[0]
+    assert "int8" == recommended(replace(lossy, series=(series(3.3),)), exact)[0]
+
+
 def test_improved_scores_gain_points():
     _, reason = recommended(result("better", 2.0, answers=answers(lost=1, gained=5)))
     assert re.search(r"accuracy gains 0\.40 points \[-0\.\d\d, \d\.\d\d\] \(allowed: 1\)$", reason)
