@@ -22,8 +22,6 @@ from harness.util.machine import LOCAL, Environment
 if TYPE_CHECKING:
     import pandas as pd
 
-SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
-"""Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
 OURS = ("python", "packages")
 """Fields in which a node must be as the driver is."""
 LEFT_HERE = ["/results/*/", "/.artifacts", ".git", ".venv", "venv", ".tox", "__pycache__", "*_cache"]
@@ -71,16 +69,16 @@ def connect(
         )
         alive = [entry for entry in ray.nodes() if entry["Alive"]]
         chosen = [_choose(address, alive, here.machine, alone=len(machines) == 1) for here in machines]
-        environments = [_environments([entry["NodeID"] for entry in entries]) for entries, _ in chosen]
+        nodes = [_described(entries, say) for entries, _ in chosen]
     cluster = Cluster(tuple(options), RemoteStreams() if address.startswith(CLIENT) else Streams())
     several = []
-    for here, (entries, labels), theirs in zip(machines, chosen, environments, strict=True):
-        named = list(zip((entry["NodeManagerHostname"] for entry in entries), theirs, strict=True))
+    for here, (_, labels), (named, gpus) in zip(machines, chosen, nodes, strict=True):
+        if not named:
+            raise HarnessError(f"--ship-ray {address}: no node of {here.machine} is left; start new ones with {OFFER}")
         _check_alike([("this machine", here), *named], OURS, "install the same there")
         advice = f"give nodes of one kind a label of their own ({FLAG}NAME), and name it with {OPTION}"
-        _check_alike(named, SAME, advice)
-        gpus = any(entry["Resources"].get("GPU") for entry in entries)
-        several.append(Nodes(cluster, here, theirs[0], keep, say, gpus, labels))
+        _check_alike(named, node.SAME, advice)
+        several.append(Nodes(cluster, here, named[0][1], keep, say, gpus, labels))
     return several
 
 
@@ -129,32 +127,34 @@ def _explained(address: str) -> Iterator[None]:
         raise HarnessError(f"--ship-ray {address}: cannot connect: {first_sentence(error)}; {ADDRESSES}") from error
 
 
-def _environments(nodes: Sequence[str]) -> list[Environment]:
+def _described(
+    entries: Sequence[dict[str, Any]], say: Callable[[str], None]
+) -> tuple[list[tuple[str, Environment]], bool]:
+    """Return name and environment of each node, but for those that die meanwhile; and whether one has a GPU."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     tasks = [
         ray.remote(node.environment).options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=name, soft=False)
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=entry["NodeID"], soft=False)
         )
-        for name in nodes
+        for entry in entries
     ]
-    environments: list[Environment] = ray.get([task.remote() for task in tasks])
-    return environments
+    died = ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError, ray.exceptions.WorkerCrashedError
+    described, gpus = [], False
+    for entry, running in zip(entries, [task.remote() for task in tasks], strict=True):
+        name = entry["NodeManagerHostname"]
+        try:
+            described.append((name, ray.get(running)))
+            gpus |= bool(entry["Resources"].get("GPU"))
+        except died as error:
+            say(f"node {name} is left out: {first_sentence(error)}")
+    return described, gpus
 
 
 def _check_alike(nodes: Sequence[tuple[str, Environment]], fields: Sequence[str], advice: str) -> None:
     """Raise HarnessError that names every field in which a node differs from the first."""
     (first, expected), *others = nodes
     for name, environment in others:
-        pairs = ((field, getattr(expected, field), getattr(environment, field)) for field in fields)
-        if differences := [text for pair in pairs for text in _differences(*pair)]:
-            raise HarnessError(f"--ship-ray: node {name} differs from {first}: {'; '.join(differences)}; {advice}")
-
-
-def _differences(field: str, expected: Any, actual: Any) -> Iterator[str]:
-    if isinstance(expected, dict):
-        for key in sorted(expected.keys() | actual.keys()):
-            yield from _differences(f"{field} {key}", expected.get(key), actual.get(key))
-    elif expected != actual:
-        yield f"{field} {actual}, not {expected}"
+        if unequal := node.differences(expected, environment, fields):
+            raise HarnessError(f"--ship-ray: node {name} differs from {first}: {'; '.join(unequal)}; {advice}")

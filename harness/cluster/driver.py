@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.cluster.node import Ended, Measured
+from harness.cluster.node import Ended, Measured, Work
 from harness.cluster.streams import Streams
 from harness.errors import HarnessError
 from harness.results import store
@@ -63,7 +63,7 @@ class Cluster:
         tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
         self.started += 1
         self.running[self.started] = nodes, batch
-        self.streams.start(self.started, tests, self.options, batch.gpu, nodes.labels)
+        self.streams.start(self.started, Work(tests, self.options, nodes.there), batch.gpu, nodes.labels)
 
     def is_at_work(self, nodes: Nodes) -> bool:
         """Return whether a session runs on one of the nodes, or waits for one."""

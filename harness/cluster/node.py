@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 
+from harness.errors import HarnessError
 from harness.results import store
 from harness.util.identity import PACKAGE, python_path
 from harness.util.machine import Environment, describe
@@ -31,6 +33,20 @@ ENDS = {
 """Exit statuses of sessions that came to their end."""
 DROPPED = ("OMP_NUM_THREADS", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "GITHUB_STEP_SUMMARY")
 """Environment variables that a node's session does without; Ray sets the first to the CPUs that a task asked for."""
+
+
+SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
+"""Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
+
+
+class Work(NamedTuple):
+    """What a node is to run."""
+
+    tests: Sequence[str]
+    """Their ids from the folder of suites."""
+    options: Sequence[str]
+    there: Environment
+    """The environment that the node must have: it may have joined the cluster after the others were checked."""
 
 
 class Measured(NamedTuple):
@@ -61,22 +77,40 @@ def environment() -> Environment:
     return describe("node", 0, Path.cwd())
 
 
-def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | Ended]:
+def differences(expected: Environment, actual: Environment, fields: Sequence[str] = SAME) -> list[str]:
+    """Name every field, and every package, in which a node's environment is another."""
+    return [text for name in fields for text in _differences(name, getattr(expected, name), getattr(actual, name))]
+
+
+def _differences(field: str, expected: Any, actual: Any) -> Iterator[str]:
+    if isinstance(expected, dict):
+        for key in sorted(expected.keys() | actual.keys()):
+            yield from _differences(f"{field} {key}", expected.get(key), actual.get(key))
+    elif expected != actual:
+        yield f"{field} {actual}, not {expected}"
+
+
+def run(work: Work) -> Iterator[Measured | Ended]:
     """Run the tests, whose files lie in the present folder; yield results as they are written, and the end."""
+    if unequal := differences(work.there, environment()):
+        raise HarnessError(f"{platform.node()} differs from the nodes that were checked: {'; '.join(unequal)}")
     with tempfile.TemporaryDirectory(prefix="shipbench-") as scratch:
         results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
-        artifacts = [] if any(o.startswith("--ship-artifacts") for o in options) else [users_folder()]
+        # Ray removes its copies when it likes: when another node of the same host takes the same files, say.
+        suites, package = _link(Path.cwd(), Path(scratch, "suites")), _link(PACKAGE, Path(scratch, PACKAGE.name))
+        artifacts = [] if any(o.startswith("--ship-artifacts") for o in work.options) else [users_folder()]
         words = [
-            *(sys.executable, PACKAGE / "measure" / "lifeline.py", "pytest", *tests, "-q", "-p", "no:cacheprovider"),
-            *("--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),
+            *(sys.executable, package / "measure" / "lifeline.py", "pytest", *work.tests, "-q"),
+            *("-p", "no:cacheprovider", "--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),
             *(f"--ship-artifacts={folder}" for folder in artifacts),
-            *options,
+            *work.options,
         ]
         environ = {name: value for name, value in os.environ.items() if name not in DROPPED}
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*map(str, words)],
-                env=environ | {"PYTHONPATH": python_path()},
+                cwd=suites,
+                env=environ | {"PYTHONPATH": python_path(package.parent)},
                 stdin=subprocess.PIPE,  # its lifeline: it ends with this process
                 stdout=output,
                 stderr=output,
@@ -89,6 +123,18 @@ def run(tests: Sequence[str], options: Sequence[str]) -> Iterator[Measured | End
         text = log.read_text(errors="replace")[-TAIL:]
         ended = Ended(process.returncode, is_whole, _skipped(junit), finals, text)
     yield ended  # when nothing is left to be cleaned up: the session may leave the cluster at once
+
+
+def _link(source: Path, target: Path) -> Path:
+    """Copy a folder, by links to its files where the file system can, and return the copy."""
+
+    def link(file: str, copy: str) -> None:
+        try:
+            os.link(file, copy)
+        except OSError:
+            shutil.copy2(file, copy)
+
+    return Path(shutil.copytree(source, target, copy_function=link))
 
 
 def _results(process: subprocess.Popen[bytes], folder: Path) -> Iterator[Measured]:

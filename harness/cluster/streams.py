@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from harness.cluster import node
-from harness.cluster.node import Ended, Measured
+from harness.cluster.node import Ended, Measured, Work
 from harness.errors import HarnessError
 
 RESOURCE = "shipbench"
@@ -21,9 +21,7 @@ class Streams:
     def __init__(self) -> None:
         self._running: dict[Any, int] = {}
 
-    def start(
-        self, number: int, tests: Sequence[str], options: Sequence[str], gpu: bool, labels: Mapping[str, str]
-    ) -> None:
+    def start(self, number: int, work: Work, gpu: bool, labels: Mapping[str, str]) -> None:
         """Queue a session for the next free node that has the labels."""
         import ray
 
@@ -35,7 +33,7 @@ class Streams:
             label_selector=dict(labels),
             max_retries=0,
         )
-        self._running[task.remote(tests, options)] = number
+        self._running[task.remote(work)] = number
 
     def next(self) -> tuple[int, Measured | Ended | str]:
         """Wait for what comes next from any node; the text says why a session was lost."""

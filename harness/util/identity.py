@@ -128,9 +128,9 @@ def is_built_in(function: Callable[..., Any]) -> bool:
     return Path(inspect.getfile(function)).resolve().is_relative_to(PACKAGE)
 
 
-def python_path() -> str:
-    """Return the PYTHONPATH of a process that is to import this very package."""
-    return os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+def python_path(parent: Path = PACKAGE.parent) -> str:
+    """Return the PYTHONPATH of a process that is to import this very package, or its copy in another folder."""
+    return os.pathsep.join(filter(None, (str(parent), os.environ.get("PYTHONPATH"))))
 
 
 def load_symbol(file: str, qualname: str, module: str = "") -> Any:

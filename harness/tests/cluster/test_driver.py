@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from factory import HERE, result
 
-from harness.cluster.connect import OURS, SAME, _check_address, _check_alike, _choose
+from harness.cluster.connect import OURS, _check_address, _check_alike, _choose
 from harness.cluster.driver import ATTEMPTS, Batch, Cluster, Comparison, Nodes
-from harness.cluster.node import Ended, Measured, _skipped
+from harness.cluster.node import SAME, Ended, Measured, Work, _skipped, run
 from harness.cluster.streams import RemoteStreams
 from harness.errors import HarnessError
 
@@ -113,8 +113,8 @@ class Played:
     def __init__(self, *pieces):
         self.pieces, self.started = list(pieces), []
 
-    def start(self, number, tests, options, gpu, labels):
-        self.started.append((number, tuple(tests), gpu, labels))
+    def start(self, number, work, gpu, labels):
+        self.started.append((number, tuple(work.tests), gpu, labels))
 
     def next(self):
         return self.pieces.pop(0)
@@ -192,6 +192,11 @@ def test_node_with_other_packages_is_refused_field_by_field():
 def test_nodes_of_two_kinds_are_refused():
     with pytest.raises(HarnessError, match=r"node b differs from a: cores 64, not \d+; label them"):
         _check_alike([("a", HERE), ("b", replace(HERE, cores=64))], SAME, "label them")
+
+
+def test_node_that_joined_later_and_is_another_refuses_to_measure():
+    with pytest.raises(HarnessError, match=r"differs from the nodes that were checked: cpu .*, not abacus; flags"):
+        next(run(Work(["test_toy.py"], (), replace(HERE, cores=64))))
 
 
 def entries(*labels):
