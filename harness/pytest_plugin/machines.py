@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class Machine(ABC):
     results: dict[str, Result] = field(default_factory=dict)
     finals: list[Finals] = field(default_factory=list)
 
-    @property
+    @cached_property
     def places(self) -> dict[Place, list[Selected]]:
         """The comparisons and their cases."""
         places: dict[Place, list[Selected]] = {}
@@ -44,7 +45,7 @@ class Machine(ABC):
             places.setdefault(place_of(one.case), []).append(one)
         return places
 
-    @property
+    @cached_property
     def settings(self) -> Options:
         """The pipeline's options."""
         return self.ship.pipeline_options(self.name)

@@ -231,6 +231,6 @@ def ship_arguments(options: Namespace, arguments: Sequence[str]) -> tuple[str, .
     for at, word in enumerate(arguments):
         name, equals, _ = word.partition("=")
         if name.startswith("--ship-") and name != "--ship-shard":
-            is_alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), True), bool)
+            is_alone = equals or isinstance(getattr(options, name[2:].replace("-", "_"), None), bool)
             own += arguments[at : at + (1 if is_alone else 2)]
     return tuple(own)

@@ -34,6 +34,8 @@ class ShipSession(Context):
 
     items: dict[str, Selected] = field(default_factory=dict)
     """A test's id → its case."""
+    selected: dict[tuple[str, str], Selected] = field(default_factory=dict)
+    """The same by machine and name."""
     machines: dict[str, Machine] = field(default_factory=dict)
     """Those that can run a case, by name."""
     status: int = 0
@@ -97,6 +99,7 @@ class ShipSession(Context):
         options.check(self.options, self.root)
         self._sweep()
         self.items = dict(items)
+        self.selected = {(one.machine, str(one.case)): one for one in items.values()}
         self._check_names()
         self._check_batches()
         runnable = [one for one in items.values() if skip_reason(one.case, self.options) is None]
@@ -184,10 +187,9 @@ class ShipSession(Context):
 
     def selected_case(self, case: Case, machine: str) -> Selected:
         """Return a case among those that were collected for a machine; HarnessError if it is not."""
-        for one in self.items.values():
-            if (one.case, one.machine) == (case, machine):
-                return one
-        raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
+        if (machine, str(case)) not in self.selected:
+            raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
+        return self.selected[machine, str(case)]
 
     def skip_reason(self, item: Selected) -> str | None:
         """Return why a case cannot run, if so; with a cluster, once its comparison is over."""

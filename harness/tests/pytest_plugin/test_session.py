@@ -161,9 +161,12 @@ def test_gates_of_one_comparison_judge_one_batch(tmp_path):
 def test_session_repeats_only_its_own_arguments(tmp_path):
     line = [
         "suites", "-k", "int8", "--ship-launches", "2", "--ship-wait=deployed", "-q", "--ship-tail=5", "-x",
-        "--ship-require", "decided", "--ship-shard", "2/4", "--ship-shard=3/4",
+        "--ship-require", "decided", "--ship-shard", "2/4", "--ship-shard=3/4", "--ship-machines", "a,b", "--ship-full",
     ]  # fmt: skip
-    expected = ("--ship-launches", "2", "--ship-wait=deployed", "--ship-tail=5", "--ship-require", "decided")
+    expected = (
+        "--ship-launches", "2", "--ship-wait=deployed", "--ship-tail=5", "--ship-require", "decided", "--ship-machines",
+        "a,b", "--ship-full",
+    )  # fmt: skip
     assert expected == session(tmp_path, line).arguments
 
 
