@@ -46,13 +46,15 @@ def connect(
     root: Path,
     options: Sequence[str],
     machines: Sequence[Environment],
+    alone: bool,
     keep: Callable[[Result, pd.DataFrame | None, str], None],
     say: Callable[[str], None],
 ) -> list[Nodes]:
     """Connect to the cluster at `address`, or start one of this machine alone for "local"; return each machine's nodes.
 
-    `machines` is this environment under the name of each. The suites under `root` and this very harness travel to
-    every node. HarnessError where no node offers itself for a machine, or one has another environment.
+    `machines` is this environment under the name of each; one `alone` may be all nodes, if they have no labels. The
+    suites under `root` and this very harness travel to every node. HarnessError where no node offers itself for a
+    machine, or one has another environment.
     """
     import ray
 
@@ -68,7 +70,7 @@ def connect(
             configure_logging=False,
         )
         alive = [entry for entry in ray.nodes() if entry["Alive"]]
-        chosen = [_choose(address, alive, here.machine, alone=len(machines) == 1) for here in machines]
+        chosen = [_choose(address, alive, here.machine, alone) for here in machines]
         nodes = [_described(entries, say) for entries, _ in chosen]
     cluster = Cluster(tuple(options), RemoteStreams() if address.startswith(CLIENT) else Streams())
     several = []
@@ -83,7 +85,7 @@ def connect(
 
 
 def _choose(
-    address: str, alive: Sequence[dict[str, Any]], machine: str, *, alone: bool = True
+    address: str, alive: Sequence[dict[str, Any]], machine: str, alone: bool
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return the nodes that may measure for `machine`, and the label that they share; HarnessError if there is none.
 

@@ -40,6 +40,8 @@ class Batch:
     attempt: int = 1
     lost: str = ""
     """The end of an earlier attempt."""
+    avoided: tuple[str, ...] = ()
+    """Nodes on which a session of it ended early."""
 
     @property
     def cases(self) -> list[str]:
@@ -63,21 +65,25 @@ class Cluster:
         tests = [test for comparison in batch.comparisons for test in comparison.tests.values()]
         self.started += 1
         self.running[self.started] = nodes, batch
-        self.streams.start(self.started, Work(tests, self.options, nodes.there), batch.gpu, nodes.labels)
+        self.streams.start(self.started, Work(tests, self.options, nodes.there), batch.gpu, nodes.labels, batch.avoided)
 
     def is_at_work(self, nodes: Nodes) -> bool:
         """Return whether a session runs on one of the nodes, or waits for one."""
         return any(busy is nodes for busy, _ in self.running.values())
 
     def advance(self) -> None:
-        """Take what comes next from any node, or give up what a lost cluster was to measure."""
+        """Take what comes next from any node; give up what a lost cluster, or nodes that all died, were to measure."""
         try:
-            number, piece = self.streams.next()
+            arrival = self.streams.next()
+            if arrival is None:
+                self._give_up_without_nodes()
+                return
         except HarnessError as error:
             lost, self.running = self.running, {}
             for nodes, batch in lost.values():
                 nodes.give_up(batch, str(error))
             return
+        number, piece = arrival
         nodes, batch = self.running[number]
         if isinstance(piece, Measured):
             nodes.take(batch, piece)
@@ -85,10 +91,20 @@ class Cluster:
         del self.running[number]
         if isinstance(piece, str):
             nodes.try_again(batch, piece)
-        elif piece.is_whole:
-            nodes.end(batch, piece)
+        elif piece.why:
+            nodes.try_again(replace(batch, avoided=(*batch.avoided, piece.node_id)), piece.why, _tail(piece))
         else:
-            nodes.try_again(batch, _sentence(piece), _tail(piece))
+            nodes.end(batch, piece)
+
+    def _give_up_without_nodes(self) -> None:
+        """Give up what waits for nodes none of which is left: Ray would wait for ever."""
+        for number, (nodes, batch) in list(self.running.items()):
+            if not self.streams.nodes(nodes.labels):
+                del self.running[number]
+                self.streams.forget(number)
+                nodes.give_up(
+                    batch, f"no node of {nodes.here.machine} is left; start one, and go on with --ship-resume"
+                )
 
     def close(self) -> None:
         """Leave the cluster, which ends whatever still runs there for this session."""
@@ -127,7 +143,7 @@ class Nodes:
     def submit(self, batch: Batch) -> None:
         """Queue the batch for the next free node."""
         if batch.gpu and not self.gpus:
-            self.skipped |= dict.fromkeys(batch.cases, "no node of the cluster has a GPU")
+            self.skipped |= dict.fromkeys(batch.cases, f"no node of {self.here.machine} has a GPU")
         else:
             self.cluster.start(self, batch)
 
@@ -174,24 +190,26 @@ class Nodes:
         for comparison in batch.comparisons:
             here = [case for case in comparison.tests if case in self.arrived]
             self._keep(batch, comparison, here)
-        self.skipped |= {case: reason for case, reason in end.skipped.items() if case not in self.kept}
-        self.give_up(batch, f"{_sentence(end)} and left no result{_tail(end)}")
-        if batch.lost and end.finals:
-            self.notes.append(f"no finals of {batch.name}: its comparisons ran on two nodes, because {batch.lost}")
+        tests = [(case, name) for comparison in batch.comparisons for case, name in comparison.tests.items()]
+        for case, name in tests:
+            reason = end.skipped.get(name.rpartition("::")[2])
+            if reason is not None and case not in self.kept:
+                self.skipped[case] = reason
+        self.give_up(batch, f"the session there ended with status {end.status} and left no result{_tail(end)}")
+        if batch.lost:  # an earlier session measured other models of the task
             return
         for content in end.finals:
             finals = store.parse_finals(content, f"finals of {batch.name}")
             self.finals.append(replace(finals, environment=self._named(finals.environment)))
 
     def try_again(self, batch: Batch, why: str, output: str = "") -> None:
-        """Submit what a lost node had not completed, or give it up, with the end of its `output` if there is any."""
+        """Submit what a lost session had not completed, or give it up, with the end of its `output` if there is any."""
         for case in batch.cases:
             self.arrived.pop(case, None)
         left = [comparison for comparison in batch.comparisons if not all(map(self._is_settled, comparison.tests))]
         if not left:
-            self.notes.append(f"no finals of {batch.name}: its node failed: {why}")
             return
-        again = replace(batch, comparisons=left, attempt=batch.attempt + 1, lost=f"its node failed: {why}")
+        again = replace(batch, comparisons=left, attempt=batch.attempt + 1, lost=why)
         self.notes.append(f"{batch.name}: {again.lost}")
         self.say(self.notes[-1])
         if batch.attempt < ATTEMPTS:
@@ -206,10 +224,6 @@ class Nodes:
     def _named(self, environment: Environment) -> Environment:
         """Return a node's environment under the machine's name and the commit of this session."""
         return replace(environment, machine=self.here.machine, commit=self.here.commit, dirty=self.here.dirty)
-
-
-def _sentence(end: Ended) -> str:
-    return f"the session there ended with status {end.status}"
 
 
 def _tail(end: Ended) -> str:

@@ -16,7 +16,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.errors import HarnessError
 from harness.results import store
 from harness.util.identity import PACKAGE, python_path
 from harness.util.machine import Environment, describe
@@ -26,11 +25,8 @@ POLL_S = 0.2
 """Time between two looks for new results."""
 TAIL = 4000
 """Characters of a session's output that are sent back."""
-ENDS = {
-    *(pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED),
-    *(pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED),
-}
-"""Exit statuses of sessions that came to their end."""
+ENDS = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
+"""Exit statuses of sessions that came to their end, and wrote JUnit's XML."""
 DROPPED = ("OMP_NUM_THREADS", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "GITHUB_STEP_SUMMARY")
 """Environment variables that a node's session does without; Ray sets the first to the CPUs that a task asked for."""
 
@@ -62,14 +58,22 @@ class Measured(NamedTuple):
 class Ended(NamedTuple):
     """The end of a node's session."""
 
+    why: str
+    """Why what is missing should be tried elsewhere: something ended it on its way; empty if it came to its end."""
     status: int
-    is_whole: bool
-    """False if something ended it on its way, such as the death of its node, which may be heard of later."""
+    node_id: str
     skipped: dict[str, str]
-    """Case → the reason why it cannot run there."""
+    """Name of a test → the reason why it cannot run there."""
     finals: list[bytes]
     output: str
     """The end of what it printed."""
+
+
+def node_id() -> str:
+    """Return Ray's name of this node."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def environment() -> Environment:
@@ -92,12 +96,14 @@ def _differences(field: str, expected: Any, actual: Any) -> Iterator[str]:
 
 def run(work: Work) -> Iterator[Measured | Ended]:
     """Run the tests, whose files lie in the present folder; yield results as they are written, and the end."""
-    if unequal := differences(work.there, environment()):
-        raise HarnessError(f"{platform.node()} differs from the nodes that were checked: {'; '.join(unequal)}")
     with tempfile.TemporaryDirectory(prefix="shipbench-") as scratch:
-        results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
         # Ray removes its copies when it likes: when another node of the same host takes the same files, say.
         suites, package = _link(Path.cwd(), Path(scratch, "suites")), _link(PACKAGE, Path(scratch, PACKAGE.name))
+        if unequal := differences(work.there, environment()):
+            why = f"{platform.node()} differs from the nodes that were checked: {'; '.join(unequal)}"
+            yield Ended(why, pytest.ExitCode.USAGE_ERROR, node_id(), {}, [], "")
+            return
+        results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
         artifacts = [] if any(o.startswith("--ship-artifacts") for o in work.options) else [users_folder()]
         words = [
             *(sys.executable, package / "measure" / "lifeline.py", "pytest", *work.tests, "-q"),
@@ -119,9 +125,10 @@ def run(work: Work) -> Iterator[Measured | Ended]:
             with process:
                 yield from _results(process, results)
         finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
-        is_whole = process.returncode in ENDS and junit.exists()
-        text = log.read_text(errors="replace")[-TAIL:]
-        ended = Ended(process.returncode, is_whole, _skipped(junit), finals, text)
+        status, text = process.returncode, log.read_text(errors="replace")[-TAIL:]
+        is_whole = status == pytest.ExitCode.USAGE_ERROR or (status in ENDS and junit.exists())
+        why = "" if is_whole else f"the session on {platform.node()} ended with status {status}"
+        ended = Ended(why, status, node_id(), _skipped(junit), finals, text)
     yield ended  # when nothing is left to be cleaned up: the session may leave the cluster at once
 
 
@@ -157,9 +164,9 @@ def _bytes(path: Path) -> bytes | None:
 
 
 def _skipped(junit: Path) -> dict[str, str]:
-    """Return the skipped cases of a session and the reasons."""
+    """Return the names of a session's skipped tests and the reasons."""
     if not junit.exists():
         return {}
     document = ElementTree.parse(junit)  # noqa: S314  # pytest wrote it
     tests = ((test.get("name", ""), test.find("skipped")) for test in document.iter("testcase"))
-    return {name.partition("[")[2][:-1]: skipped.get("message", "") for name, skipped in tests if skipped is not None}
+    return {name: skipped.get("message", "") for name, skipped in tests if skipped is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.cluster import node
@@ -13,6 +13,14 @@ RESOURCE = "shipbench"
 """A node offers one of it, and one session takes it: nothing else of ours runs there meanwhile."""
 HEAD = {"node:__internal_head__": 0.001}
 """A bit of the resource that Ray gives to the head of every cluster."""
+NODE_ID = "ray.io/node-id"
+"""Label that Ray gives to every node."""
+LOOK_S = 30.0
+"""Silence after which somebody looks whether nodes are left."""
+
+
+Arrival = tuple[int, Measured | Ended | str]
+"""Number of a session and what it sent back; a text says why it was lost."""
 
 
 class Streams:
@@ -21,34 +29,57 @@ class Streams:
     def __init__(self) -> None:
         self._running: dict[Any, int] = {}
 
-    def start(self, number: int, work: Work, gpu: bool, labels: Mapping[str, str]) -> None:
-        """Queue a session for the next free node that has the labels."""
+    def start(self, number: int, work: Work, gpu: bool, labels: Mapping[str, str], avoided: Sequence[str] = ()) -> None:
+        """Queue a session for the next free node that has the labels, and is none of those to be avoided if it can."""
         import ray
 
+        selector = dict(labels)
+        if avoided and self.nodes(labels) - set(avoided):
+            selector[NODE_ID] = f"!in({','.join(avoided)})"
         task = ray.remote(node.run).options(
             num_returns="streaming",
             num_cpus=0,
             num_gpus=int(gpu),
             resources={RESOURCE: 1},
-            label_selector=dict(labels),
+            label_selector=selector,
             max_retries=0,
         )
         self._running[task.remote(work)] = number
 
-    def next(self) -> tuple[int, Measured | Ended | str]:
-        """Wait for what comes next from any node; the text says why a session was lost."""
+    def next(self) -> Arrival | None:
+        """Wait for what comes next from any node; None if nothing came for a while."""
         import ray
 
-        (stream, *_), _ = ray.wait([*self._running], num_returns=1)
-        number = self._running[stream]
+        ready, _ = ray.wait([*self._running], num_returns=1, timeout=LOOK_S)
+        if not ready:
+            return None
+        number = self._running[ready[0]]
         try:
-            piece: Measured | Ended = ray.get(next(stream))
+            piece: Measured | Ended = ray.get(next(ready[0]))
         except ray.exceptions.RayError as error:
-            del self._running[stream]
-            return number, first_sentence(error)
+            del self._running[ready[0]]
+            return number, f"its node failed: {first_sentence(error)}"
         if isinstance(piece, Ended):
-            del self._running[stream]
+            del self._running[ready[0]]
         return number, piece
+
+    def nodes(self, labels: Mapping[str, str]) -> set[str]:
+        """Return the ids of the nodes that are alive, offer themselves and have the labels."""
+        import ray
+
+        return {
+            entry["NodeID"]
+            for entry in ray.nodes()
+            if entry["Alive"] and entry["Resources"].get(RESOURCE) and labels.items() <= entry["Labels"].items()
+        }
+
+    def forget(self, number: int) -> None:
+        """Give up a session that waits for a node."""
+        import ray
+
+        (stream,) = [stream for stream, own in self._running.items() if own == number]
+        del self._running[stream]
+        ray.cancel(stream)
 
 
 class RemoteStreams(Streams):
@@ -61,16 +92,26 @@ class RemoteStreams(Streams):
 
     def start(self, *arguments: Any) -> None:
         """Queue a session."""
-        import ray
+        self._ask("start", *arguments)
 
-        ray.get(self._there.start.remote(*arguments))
+    def next(self) -> Arrival | None:
+        """Wait for what comes next from any node."""
+        return self._ask("next")  # type: ignore[no-any-return]
 
-    def next(self) -> tuple[int, Measured | Ended | str]:
-        """Wait for what comes next from any node; HarnessError if the cluster is lost."""
+    def nodes(self, labels: Mapping[str, str]) -> set[str]:
+        """Return the ids of the nodes that can measure."""
+        return self._ask("nodes", labels)  # type: ignore[no-any-return]
+
+    def forget(self, number: int) -> None:
+        """Give up a session."""
+        self._ask("forget", number)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the actor; HarnessError if the cluster is lost."""
         import ray
 
         try:
-            return ray.get(self._there.next.remote())  # type: ignore[no-any-return]
+            return ray.get(getattr(self._there, method).remote(*arguments))
         except (ray.exceptions.RayError, ConnectionError) as error:
             raise HarnessError(f"the cluster is lost: {first_sentence(error)}; --ship-resume goes on") from error
 

@@ -61,7 +61,7 @@ def _prepare(artifacts: Artifacts, state: State) -> None:
         state.notes += split.notes
     with stage("train"):
         state.checkpoint = artifacts.checkpoint(split)
-        state.notes += [*state.checkpoint.info.get("notes", []), *train.elsewhere(state.checkpoint.info)]
+        state.notes += [*state.checkpoint.info.get("notes", []), *train.processor_notes(state.checkpoint.info)]
         state.notes += fit.check(artifacts.task, artifacts.model, artifacts.folder)
         state.test = artifacts.inputs(split, state.checkpoint)
     reference = _prepare_backend(PYTORCH, artifacts, state)

@@ -31,8 +31,6 @@ class Context:
     """This plug-in's options as they stand on the command line."""
     shard: Shard | None = None
     """This session's tasks, if it is one of several."""
-    notes: list[str] = field(default_factory=list)
-    """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
     headings: dict[tuple[str, Place], str] = field(default_factory=dict)
     """Machine and comparison so far → its number, name and duration."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -84,8 +82,3 @@ class Context:
     def name(self, machine: str, place: Place) -> str:
         """Name a comparison, with its machine where there are several."""
         return f"{name_of(place)} of {machine}" if len(self.machine_names) > 1 else name_of(place)
-
-    def note_resumed(self, name: str, created: str) -> None:
-        """Say that something was taken from an earlier session."""
-        self.notes.append(f"{name}: taken from {created}, not measured again")
-        self.progress.say(self.notes[-1])

@@ -52,7 +52,8 @@ def collect(item: pytest.Item) -> None:
     if case.reads_hub:
         item.add_marker(pytest.mark.hub)
     timer = item.stash[TIMER] = ReplayTimer()
-    item.add_marker(pytest.mark.benchmark(timer=timer, group=f"{case.task.name}/{case.model.name} {case.device}"))
+    group, machine = f"{case.task.name}/{case.model.name} {case.device}", item.callspec.params.get(MACHINE)  # type: ignore[attr-defined]
+    item.add_marker(pytest.mark.benchmark(timer=timer, group=f"{group} of {machine}" if machine else group))
     # A case that failed before it was timed has nothing to replay.
     item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used"))
 
@@ -63,14 +64,14 @@ def bench(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Bench]:
     measured: list[Outcome] = []
 
     def run(case: Case) -> Outcome:
-        item = ship.selected_case(case, request.getfixturevalue(MACHINE))
-        reason = ship.skip_reason(item)
+        selected = ship.selected_case(case, request.getfixturevalue(MACHINE))
+        reason = ship.skip_reason(selected)
         if reason is not None:
             properties.append(("ship", reason))
             pytest.skip(reason)
         from harness.report.documents import case_line
 
-        outcome = ship.outcome(item, local_id(request.node))
+        outcome = ship.outcome(selected, local_id(request.node))
         log = f" (full log: {outcome.log})" if outcome.log else ""
         properties.append(("ship", case_line(outcome.result) + log))
         measured.append(outcome)
@@ -108,17 +109,21 @@ class Hooks:
         if self.config.option.verbose < 0 or self.config.option.collectonly:
             return []
         cache = getattr(self.config, "cache", None)
-        cases = list(cases_of(items).values())
-        return self.ship.plan(cases, cache.get(SECONDS, {}) if cache else {})
+        try:
+            selected = [one for item in items if (one := selected_of(item, self.ship.root))]
+        except HarnessError:  # which the next hook raises
+            return []
+        return self.ship.plan(selected, cache.get(SECONDS, {}) if cache else {})
 
     @pytest.hookimpl(trylast=True)  # after the lines about the collection
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Select the cases, and check everything that can be checked before anything expensive starts."""
-        selected = {item.nodeid: one for item in session.items if (one := selected_of(item, self.ship.root))}
-        if not selected or session.config.option.collectonly:
+        if session.config.option.collectonly:
             return
         try:
-            self.ship.begin(selected)
+            selected = {item.nodeid: one for item in session.items if (one := selected_of(item, self.ship.root))}
+            if selected:
+                self.ship.begin(selected)
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.mark.expression import Expression
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.options import MACHINE
+from harness.pytest_plugin.options import MACHINE, machines
 from harness.pytest_plugin.selection import Selected, skip_reason, unwanted
 from harness.spec import Case
 
@@ -29,15 +30,23 @@ def case_of(item: pytest.Item) -> Case | None:
 
 
 def selected_of(item: pytest.Item, root: Path) -> Selected | None:
-    """Return the case that parametrizes a test, with its machine if the session has several; None without a case."""
-    case = case_of(item)
+    """Return the case that parametrizes a test, and its machine; None without a case.
+
+    Where a session has several machines, also None for a test that does not measure, and so has none.
+    """
+    case, option = case_of(item), item.config.option
     if case is None:
         return None
-    machine, test = item.config.option.ship_machine, local_id(item, root)
-    if MACHINE in item.callspec.params:  # type: ignore[attr-defined]  # it has one: it has a case
-        machine = item.callspec.params[MACHINE]  # type: ignore[attr-defined]
-        test = test.replace(f"[{machine}-", "[", 1)
-    return Selected(case, item.path.parent, machine, test)
+    machine, test, prefix = option.ship_machine, local_id(item, root), ""
+    if len(machines(option)) > 1:
+        callspec: Any = item.callspec  # type: ignore[attr-defined]  # it has one: it has a case
+        machine = callspec.params.get(MACHINE)
+        prefix = f"{machine}-"
+        if machine is None:
+            return None
+        if not callspec.id.startswith(prefix):
+            raise HarnessError(f"{item.nodeid}: its id must begin with its machine; parametrize it by decorators alone")
+    return Selected(case, item.path.parent, machine, test.replace(f"[{prefix}", "[", 1))
 
 
 def cases_of(items: Iterable[pytest.Item]) -> dict[pytest.Item, Case]:
@@ -67,18 +76,25 @@ def leave_out_full(config: pytest.Config, items: list[pytest.Item], ship: ShipSe
     """Deselect cases marked `full` unless --ship-full or the command line asks for them; count what could have run.
 
     It asks by the name of a file or test, by `-m` with the word full, and by `-k` with a name that a test must have:
-    `-k "not int8"` names none.
+    `-k "not int8"` names none, and the name of a machine is none of a test.
     """
     option = config.option
-    by_name = option.keyword and not Expression.compile(option.keyword).evaluate(lambda *_, **__: False)
+    by_name = bool(option.keyword) and not any(map(Expression.compile(option.keyword).evaluate, _no_tests(option)))
     if option.ship_full or by_name or "full" in re.findall(r"\w+", option.markexpr):
         return
     files = {(config.invocation_params.dir / word.partition("::")[0]).resolve() for word in config.args}
     marked = cases_of(item for item in items if item.get_closest_marker("full"))
     full = {item: case for item, case in marked.items() if item.path.resolve() not in files}
-    if runnable := sum(skip_reason(case, option) is None for case in full.values()):
-        ship.left_out["--ship-full"] = runnable
+    if runnable := {str(case) for case in full.values() if skip_reason(case, option) is None}:
+        ship.left_out["--ship-full"] = len(runnable)
     _deselect(config, items, full)
+
+
+def _no_tests(option: Namespace) -> Iterator[Callable[..., bool]]:
+    """Yield what `-k` matches where no test is named: nothing, or the names of the session's machines."""
+    names = machines(option) if len(machines(option)) > 1 else []
+    yield lambda name, **_: False
+    yield lambda name, **_: any(name.lower() in machine.lower() for machine in names)
 
 
 def leave_out_other_shards(config: pytest.Config, items: list[pytest.Item], ship: ShipSession) -> None:

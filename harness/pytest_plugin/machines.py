@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.cluster.driver import Nodes
     from harness.pipeline.finals import Lineup
     from harness.pipeline.state import Comparison, Options
+    from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
     from harness.util.machine import Environment
 
@@ -36,6 +37,10 @@ class Machine(ABC):
     """Name → case, of those that can run here."""
     results: dict[str, Result] = field(default_factory=dict)
     finals: list[Finals] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the summary: finals that failed, comparisons taken from disk, why others were measured again."""
+    baseline: Baseline | None = None
+    """Stored runs that the results are compared with."""
 
     @cached_property
     def places(self) -> dict[Place, list[Selected]]:
@@ -63,8 +68,8 @@ class Machine(ABC):
         """Have the case's result, by measuring its comparison unless that was done."""
 
     @abstractmethod
-    def hold_finals(self) -> None:
-        """Measure the models of each task against each other, where several have a recommended backend."""
+    def measure_finals(self, lineup: Lineup, fingerprint: str) -> Finals:
+        """Return the finals of a task; HarnessError if they fail."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -94,12 +99,16 @@ class Machine(ABC):
         try:
             results = resume.valid_results(comparison.cases, folder, comparison.fingerprint, here)
         except HarnessError as reason:
-            self.ship.notes.append(f"{name}: measured again: {reason}")
+            self.notes.append(f"{name}: measured again: {reason}")
             return False
         self.results |= {result.name: result for result in results}
-        self.ship.note_resumed(name, results[0].created)
+        self._note_resumed(name, results[0].created)
         self.ship.head(self.name, place, "not measured again")
         return True
+
+    def _note_resumed(self, name: str, created: str) -> None:
+        self.notes.append(f"{name}: taken from {created}, not measured again")
+        self.ship.progress.say(self.notes[-1])
 
     def keep(self, result: Result, answers: pd.DataFrame | None, trace: str) -> None:
         """Write a result, its answers, and the log of a failure."""
@@ -109,6 +118,66 @@ class Machine(ABC):
             result = replace(result, shards=self.ship.shard.every)
         self.results[result.name] = result
         store.keep(self.ship.results_folder, result, answers, trace)
+
+    def hold_finals(self) -> None:
+        """Have the models of each task measured against each other, where several have a recommended backend."""
+        from harness.pipeline import finals
+
+        cases = {name: (one.case, one.folder) for name, one in self.selected.items()}
+        for lineup in finals.lineups(self.results.values(), cases):
+            try:
+                self.finals.append(self._held(lineup))
+            except HarnessError as error:
+                self.notes.append(f"no {_finals_name(lineup)}: {error}")
+
+    def _held(self, lineup: Lineup) -> Finals:
+        """Return the finals, from an earlier session if they are valid."""
+        from harness.pytest_plugin import resume
+        from harness.results import store
+
+        ship, folder = self.ship, self.ship.results_folder / self.name
+        fingerprint = resume.finals_fingerprint(self.results.values(), lineup.task, lineup.device)
+        stored = resume.valid_finals(folder, lineup.task, lineup.device, fingerprint)
+        if ship.options.ship_resume and stored is not None:
+            self._note_resumed(_finals_name(lineup), stored.created)
+            return stored
+        held = self.measure_finals(lineup, fingerprint)
+        store.save_finals(ship.results_folder, held)
+        return held
+
+    def take_baseline(self, stored: Baseline | None) -> None:
+        """Compare the results with stored runs; HarnessError if none is of this environment."""
+        if stored is not None:
+            self.baseline = stored.of(self.name) if len(self.ship.machine_names) > 1 else stored
+            self.baseline.check(self.selected, self.environment())
+
+    def regressions(self, result: Result) -> list[str]:
+        """Return the result's proven regressions against the baseline, one sentence each."""
+        return self.baseline.regressions(result) if self.baseline else []
+
+    def open_cases(self, brief: bool = False) -> dict[str, bool]:
+        """Return a sentence for each undecided case, with its remedies → whether another run may decide it.
+
+        A brief sentence has the reasons only where the remedies tell nothing.
+        """
+        from harness.verdicts.remedy import NO_REPEAT, remedies
+        from harness.verdicts.verdict import verdict
+
+        if not self.results:
+            return {"nothing was measured: every case was skipped": False}
+        sentences = {}
+        for result in self.results.values():
+            judged = verdict(result)
+            if judged is not None and judged.word in ("undecided", "invalid"):
+                ways = remedies(result)
+                reasons = () if brief and ways[0].text != NO_REPEAT else judged.reasons
+                sentence = f"{result.name} is {judged.word}: {'; '.join((*reasons, *(w.text for w in ways)))}"
+                sentences[sentence] = all(way.by_repeating for way in ways)
+        return sentences | (self.baseline.undecided(self.results) if self.baseline else {})
+
+
+def _finals_name(lineup: Lineup) -> str:
+    return f"finals of {lineup.task} on {lineup.device}"
 
 
 @dataclass(eq=False)
@@ -140,38 +209,15 @@ class ThisMachine(Machine):
         ship.seconds[name_of(place)] = stage.seconds
         ship.head(self.name, place, format_seconds(stage.seconds))
 
-    def hold_finals(self) -> None:
-        """Measure the models of each task against each other, or resume the finals."""
+    def measure_finals(self, lineup: Lineup, fingerprint: str) -> Finals:
+        """Measure the entrants here."""
         from harness.pipeline import finals
 
-        cases = {name: (one.case, one.folder) for name, one in self.selected.items()}
-        for lineup in finals.lineups(self.results.values(), cases):
-            try:
-                self.finals.append(self._held(lineup))
-            except HarnessError as error:
-                self.ship.notes.append(f"no {_finals_name(lineup)}: {error}")
-
-    def _held(self, lineup: Lineup) -> Finals:
-        """Return the finals, from an earlier session if they are valid."""
-        from harness.pipeline import finals
-        from harness.pytest_plugin import resume
-        from harness.results import store
-
-        ship, name = self.ship, _finals_name(lineup)
-        fingerprint = resume.finals_fingerprint(self.results.values(), lineup.task, lineup.device)
-        folder = ship.results_folder / self.name
-        if ship.options.ship_resume and (held := resume.valid_finals(folder, lineup.task, lineup.device, fingerprint)):
-            ship.note_resumed(name, held.created)
-            return held
-        with ship.progress.bar(name) as stage:
-            held = finals.hold_finals(lineup, self.settings, ship.progress, fingerprint)
-        ship.seconds[name] = stage.seconds
-        store.save_finals(ship.results_folder, held)
+        name = _finals_name(lineup)
+        with self.ship.progress.bar(name) as stage:
+            held = finals.hold_finals(lineup, self.settings, self.ship.progress, fingerprint)
+        self.ship.seconds[name] = stage.seconds
         return held
-
-
-def _finals_name(lineup: Lineup) -> str:
-    return f"finals of {lineup.task} on {lineup.device}"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -179,6 +225,8 @@ class ClusterMachine(Machine):
     """The nodes of a cluster that have this machine's name; all comparisons are sent there at the beginning."""
 
     nodes: Nodes
+    recorded: Mapping[str, float]
+    """Case → how long it took in the committed results."""
 
     def environment(self, folder: Path | None = None) -> Environment:
         """Return the nodes' environment, with the threads that their sessions choose."""
@@ -199,16 +247,22 @@ class ClusterMachine(Machine):
         """Nodes measure on their own; `skip_reason` has waited for the result."""
 
     def hold_finals(self) -> None:
-        """Take the finals that the nodes held."""
-        from harness.pytest_plugin import resume
-        from harness.results import store
-
+        """Wait for the nodes' sessions, whose finals come last."""
         self.nodes.finish()
-        self.ship.notes += self.nodes.notes
+        self.notes += self.nodes.notes
+        super().hold_finals()
+
+    def measure_finals(self, lineup: Lineup, fingerprint: str) -> Finals:
+        """Return the finals that a node held at the end of its session, if that had all entrants."""
+        models = {case.model.name for case, _ in lineup.entrants}
         for held in self.nodes.finals:
-            stamp = resume.finals_fingerprint(self.results.values(), held.task, held.device)
-            self.finals.append(replace(held, fingerprint=stamp))
-            store.save_finals(self.ship.results_folder, self.finals[-1])
+            if (held.task, held.device, {entry.model for entry in held.entries}) == (
+                lineup.task,
+                lineup.device,
+                models,
+            ):
+                return replace(held, fingerprint=fingerprint)
+        raise HarnessError("its models were not measured by one session on one node")
 
     def close(self) -> None:
         """Leave the cluster."""
@@ -222,8 +276,6 @@ class ClusterMachine(Machine):
         from harness.cluster import driver
         from harness.pytest_plugin import shards
 
-        seconds = shards.recorded_seconds(self.ship.root / "results")
-        costs = shards.case_costs([one.case for one in self.selected.values()], seconds, self.ship.options.ship_hub)
         batches: dict[tuple[str, str], driver.Batch] = {}
         for place, several in self.places.items():
             comparison = self.comparison(place)
@@ -233,21 +285,26 @@ class ClusterMachine(Machine):
             batch = batches.setdefault((task, device), driver.Batch(f"{task} on {device}", [], device == "cuda"))
             tests = {str(one.case): one.test for one in several}
             batch.comparisons.append(driver.Comparison(tests, comparison.fingerprint))
+        cases = [one.case for one in self.selected.values()]
+        costs = shards.case_costs(cases, self.recorded, self.ship.options.ship_hub)
         for batch in sorted(batches.values(), key=lambda batch: -sum(map(costs.__getitem__, batch.cases))):
             self.nodes.submit(batch)
 
 
 def connect(ship: Context, selected: Mapping[str, dict[str, Selected]]) -> dict[str, ClusterMachine]:
     """Connect to the cluster; return a machine for each name, with the cases that are selected for it."""
-    from harness.cluster import connect as cluster
+    from harness.cluster import connect as connecting
+    from harness.pytest_plugin import shards
 
     def keep(result: Result, answers: pd.DataFrame | None, trace: str) -> None:
         machines[result.environment.machine].keep(result, answers, trace)
 
     words, environments = options.for_nodes(ship.arguments), [ship.environment(name) for name in selected]
-    several = cluster.connect(ship.options.ship_ray, ship.root, words, environments, keep, ship.progress.say)
+    alone, say = len(ship.machine_names) == 1, ship.progress.say
+    several = connecting.connect(ship.options.ship_ray, ship.root, words, environments, alone, keep, say)
+    recorded = shards.recorded_seconds(ship.root / "results")
     machines = {
-        name: ClusterMachine(name, ship, own, nodes=nodes)
+        name: ClusterMachine(name, ship, own, nodes=nodes, recorded=recorded)
         for (name, own), nodes in zip(selected.items(), several, strict=True)
     }
     return machines

@@ -6,7 +6,7 @@ import os
 import shlex
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from harness.util.text import count
 
 if TYPE_CHECKING:
     from harness.pytest_plugin.shards import Shard
-    from harness.regression.baseline import Baseline
     from harness.results.schema import Finals, Result
 
 
@@ -42,8 +41,6 @@ class ShipSession(Context):
     """Exit status instead of pytest's where required decisions are missing; 0 if none is."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Option that selects more cases → how many it would add."""
-    baseline: Baseline | None = None
-    """Stored runs that the results are compared with."""
 
     @classmethod
     def from_options(cls, namespace: Namespace, root: Path, arguments: Sequence[str] = ()) -> ShipSession:
@@ -105,22 +102,24 @@ class ShipSession(Context):
         runnable = [one for one in items.values() if skip_reason(one.case, self.options) is None]
         if not runnable:  # saves a session that only skips the imports below
             return
+        stored = None
         if self.options.ship_baseline:
             from harness.regression.baseline import Baseline
 
-            self.baseline = Baseline.load(self.options.ship_baseline)
-        self._preflight(runnable)
+            stored = Baseline.load(self.options.ship_baseline)
         selected: dict[str, dict[str, Selected]] = {}
         for one in runnable:
             selected.setdefault(one.machine, {})[str(one.case)] = one
+        if not self.options.ship_ray:
+            self.machines |= {name: ThisMachine(name, self, cases) for name, cases in selected.items()}
+            for machine in self.machines.values():
+                machine.take_baseline(stored)
+        self._preflight(runnable)
         if self.options.ship_ray:
             self.machines |= connect(self, selected)
-        else:
-            self.machines |= {name: ThisMachine(name, self, cases) for name, cases in selected.items()}
+            for machine in self.machines.values():
+                machine.take_baseline(stored)
         self.comparisons = sum(len(machine.places) for machine in self.machines.values())
-        for machine in self.machines.values():
-            if self.baseline:
-                self.baseline.check(machine.selected, machine.environment())
         for machine in self.machines.values():
             machine.begin()
 
@@ -159,9 +158,10 @@ class ShipSession(Context):
                     f"batch {judged[place_of(case)]}; declare one batch for all backends of a model"
                 )
 
-    def plan(self, cases: Sequence[Case], earlier: Mapping[str, float]) -> list[str]:
+    def plan(self, selected: Collection[Selected], earlier: Mapping[str, float]) -> list[str]:
         """Say what will run, what is skipped and why, and what was left out; `earlier` are seconds of earlier runs."""
-        cases = list({str(case): case for case in cases}.values())  # each stands here once for each machine
+        machines = dict.fromkeys(one.machine for one in selected)
+        cases = list({str(one.case): one.case for one in selected}.values())
         reasons = [skip_reason(case, self.options) for case in cases]
         run = [case for case, reason in zip(cases, reasons, strict=True) if reason is None]
         lines = [self.shard.sentence] if self.shard else []
@@ -175,8 +175,8 @@ class ShipSession(Context):
         devices = " and ".join(dict.fromkeys(case.device for case in run))
         threads = "each node's own threads" if self.options.ship_ray else count(options.threads(self.options), "thread")
         text = f"shipbench: {count(len(places), 'comparison')} of {count(len(run), 'case')} on {devices}, {threads}"
-        if len(self.machine_names) > 1:
-            text += f", on each of {len(self.machine_names)} machines"
+        if len(machines) > 1:
+            text += f", on each of {', '.join(machines)}"
         names = [f"{task}/{model} on {device}" for task, model, device in places]
         held = dict.fromkeys(f"finals of {task} on {device}" for task, _, device in places)
         if all(name in earlier for name in names):
@@ -191,54 +191,33 @@ class ShipSession(Context):
             raise HarnessError(f"{case}: not collected; use @pytest.mark.parametrize('case', cases(…), ids=str)")
         return self.selected[machine, str(case)]
 
-    def skip_reason(self, item: Selected) -> str | None:
+    def skip_reason(self, selected: Selected) -> str | None:
         """Return why a case cannot run, if so; with a cluster, once its comparison is over."""
-        return skip_reason(item.case, self.options) or self.machines[item.machine].skip_reason(item.case)
+        case, machine = selected.case, self.machines.get(selected.machine)
+        return skip_reason(case, self.options) or (machine.skip_reason(case) if machine else None)
 
-    def outcome(self, item: Selected, node: str) -> Outcome:
+    def outcome(self, selected: Selected, node: str) -> Outcome:
         """Return the case's outcome; run its comparison unless this session has. `node` names the test from here."""
         from harness.results import store
 
-        machine = self.machines[item.machine]
-        machine.measure(item.case)
+        machine = self.machines[selected.machine]
+        machine.measure(selected.case)
         again = shlex.join(["pytest", node, *self.arguments])
-        result = machine.results[str(item.case)]
+        result = machine.results[str(selected.case)]
         log = store.failure_log(self.results_folder, result)
         log = Path(os.path.relpath(log)) if log and log.is_relative_to(self.root) else log
-        return Outcome(result, again, tuple(self.regressions(result)), log)
+        return Outcome(result, again, tuple(machine.regressions(result)), log)
 
-    def regressions(self, result: Result) -> list[str]:
-        """Return the result's proven regressions against the baseline, one sentence each."""
-        return self.baseline.regressions(result) if self.baseline else []
-
-    def open_cases(self, brief: bool = False) -> dict[str, bool]:
-        """Return a sentence for each undecided case, with its remedies → whether another run may decide it.
-
-        A brief sentence has the reasons only where the remedies tell nothing.
-        """
-        if not self.results:
+    def open_cases(self) -> dict[str, bool]:
+        """Return the undecided cases of all machines, as `Machine.open_cases` has them."""
+        if not self.machines:
             return {"nothing was measured: every case was skipped": False}
         several = len(self.machine_names) > 1
         return {
             f"{name}/{sentence}" if several else sentence: by_repeating
             for name, machine in self.machines.items()
-            for sentence, by_repeating in self.open_cases_of(machine, brief).items()
+            for sentence, by_repeating in machine.open_cases().items()
         }
-
-    def open_cases_of(self, machine: Machine, brief: bool = False) -> dict[str, bool]:
-        """Return those of one machine."""
-        from harness.verdicts.remedy import NO_REPEAT, remedies
-        from harness.verdicts.verdict import verdict
-
-        sentences = {}
-        for result in machine.results.values():
-            judged = verdict(result)
-            if judged is not None and judged.word in ("undecided", "invalid"):
-                ways = remedies(result)
-                reasons = () if brief and ways[0].text != NO_REPEAT else judged.reasons
-                sentence = f"{result.name} is {judged.word}: {'; '.join((*reasons, *(w.text for w in ways)))}"
-                sentences[sentence] = all(way.by_repeating for way in ways)
-        return sentences | (self.baseline.undecided(machine.results) if self.baseline else {})
 
     def hold_finals(self) -> None:
         """Have every machine measure the models of each task against each other."""

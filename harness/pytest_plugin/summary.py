@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from harness.pytest_plugin.session import ShipSession
 from harness.util.text import count
 
 if TYPE_CHECKING:
-    from harness.results.schema import Result
+    pass
 
 
 def status_reason(status: int, cases: Mapping[str, bool]) -> str:
@@ -34,19 +34,22 @@ def summary(ship: ShipSession, verbosity: int = 0) -> Iterator[str]:
     With -v it has all tables, reasons and notes; with -q only the verdicts.
     """
     from harness.report import integrations
+    from harness.report.matrix import matrices
     from harness.verdicts.comparability import comparisons
+    from harness.verdicts.machines import candidates
 
-    regressions = {result.place: ship.regressions(result) for result in ship.results}
+    regressions = {r.stored_name: m.regressions(r) for m in ship.machines.values() for r in m.results.values()}
     for machine in ship.machines.values():
-        if machine.results and len(ship.machine_names) > 1:
-            yield f"machine {machine.name}"
+        if len(ship.machine_names) > 1:
+            yield f"machine {machine.name}{'' if machine.results else ': nothing was measured'}"
         if machine.results:
             yield from _machine_summary(ship, machine, regressions, verbosity)
     groups = list(comparisons(ship.results))
-    if verbosity >= 0 or ship.status:
-        yield from ship.notes
-    yield from _choices(groups)
-    files = _write_reports(ship, regressions)
+    prices = yield from _prices(ship)
+    if prices or len(ship.machine_names) > 1:
+        several = (one for group in groups for one in candidates(group))
+        yield from (f"{matrix.title}: {' '.join(matrix.choices)}" for matrix in matrices(several, prices))
+    files = _write_reports(ship, regressions, prices)
     yield from (line for line in files if verbosity >= 0 or not line.startswith("wrote "))
     yield integrations.status_line(groups, regressions)
 
@@ -77,9 +80,9 @@ def _machine_summary(
         entries = [(held.task, entry) for held in machine.finals for entry in held.entries if entry.error]
         yield from (f"finals of {task}: {e.model} on {e.backend} failed: {e.error}" for task, e in entries)
     if verbosity >= 0 or ship.status:
-        yield from _warnings(ship.open_cases_of(machine, brief=verbosity <= 0))
-        if ship.baseline is not None:
-            yield from ship.baseline.notes(machine.results)
+        yield from [*machine.notes, *_warnings(machine.open_cases(brief=verbosity <= 0))]
+        if machine.baseline is not None:
+            yield from machine.baseline.notes(machine.results)
     if verbosity > 0:
         yield from notes
     elif notes and not verbosity:
@@ -87,13 +90,16 @@ def _machine_summary(
         yield f"{count(len(notes), 'note')} on rows, builds and rounds: run with -v{page}"
 
 
-def _choices(groups: Iterable[list[Result]]) -> Iterator[str]:
-    """Yield what to choose of each model that several machines measured."""
-    from harness.report.matrix import matrices
-    from harness.verdicts.machines import candidates
+def _prices(ship: ShipSession) -> Generator[str, None, dict[str, float]]:
+    """Return the prices in the folder of results; yield what is wrong with them."""
+    from harness.report.files import load_prices
+    from harness.report.matrix import PRICES
 
-    several = (one for group in groups for one in candidates(group))
-    yield from (f"{matrix.title}: {' '.join(matrix.choices)}" for matrix in matrices(several, {}))
+    try:
+        return load_prices(ship.results_folder, ship.results) if (ship.results_folder / PRICES).exists() else {}
+    except HarnessError as error:
+        yield f"no costs: {error}"
+        return {}
 
 
 def _warnings(cases: Iterable[str]) -> Iterator[str]:
@@ -105,14 +111,15 @@ def _warnings(cases: Iterable[str]) -> Iterator[str]:
     yield from (f"warning: {', '.join(names)}{way}" for way, names in ways.items())
 
 
-def _write_reports(ship: ShipSession, regressions: dict[str, list[str]]) -> Iterator[str]:
+def _write_reports(ship: ShipSession, regressions: dict[str, list[str]], prices: dict[str, float]) -> Iterator[str]:
     """Write tables and pages, GitHub's job summary and the tracker's runs; yield a line about each."""
     from harness.report import integrations
 
     results, options = ship.results, ship.options
     yield from _write_files(ship)
     if job := os.environ.get("GITHUB_STEP_SUMMARY", ""):
-        text = integrations.github_summary(results, ship.finals, integrations.run_link(os.environ), regressions)
+        link = integrations.run_link(os.environ)
+        text = integrations.github_summary(results, ship.finals, link, regressions, prices)
         try:
             with Path(job).open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -128,22 +135,18 @@ def _write_files(ship: ShipSession) -> Iterator[str]:
     from harness.report import files
 
     folder = ship.results_folder
-    written: dict[Path, None] = {}
+    names = [machine.name for machine in ship.machines.values() if machine.results]
+    written: list[Path] = []
 
-    def write_tables(machine: str) -> None:
-        written.update(dict.fromkeys(files.write_tables(folder, machine)))
+    def write_page(name: str) -> None:
+        written.append(files.write_page(folder, folder / name / "report.html", name))
 
-    def write_page(machine: str) -> None:
-        written[files.write_page(folder, folder / machine / "report.html", machine)] = None
-
-    for machine in ship.machines.values():
-        if machine.results:
-            yield from _attempt("tables", partial(write_tables, machine.name))
-            if not ship.options.ship_no_page:
-                yield from _attempt("page", partial(write_page, machine.name))
+    yield from _attempt("tables", lambda: written.extend(files.write_tables(folder, *names)))
+    for name in names if not ship.options.ship_no_page else ():
+        yield from _attempt("page", partial(write_page, name))
     for parent in dict.fromkeys(path.parent for path in written):
-        names = ", ".join(path.name for path in written if path.parent == parent)
-        yield f"wrote {names} to {min(os.path.relpath(parent), str(parent), key=len)}"
+        together = ", ".join(path.name for path in written if path.parent == parent)
+        yield f"wrote {together} to {min(os.path.relpath(parent), str(parent), key=len)}"
 
 
 def _attempt(report: str, write: Callable[[], Iterable[str] | None]) -> Iterator[str]:

@@ -31,6 +31,11 @@ class Baseline:
             return cls(folder, by_case(results))
         raise HarnessError(f"{folder}: holds no results; copy results/<machine> of earlier runs into it")
 
+    def of(self, machine: str) -> Baseline:
+        """Return the runs of one machine."""
+        runs = {name: [run for run in runs if run.environment.machine == machine] for name, runs in self.runs.items()}
+        return Baseline(self.folder, {name: own for name, own in runs.items() if own})
+
     def check(self, names: Iterable[str], here: Environment) -> None:
         """Raise HarnessError, with every differing field, if no named case was stored in this environment."""
         environments = [run.environment for name in names for run in self.runs.get(name, ())]

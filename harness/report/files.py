@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -25,12 +25,12 @@ class Stale(HarnessError):
     """Tables differ from what the results give."""
 
 
-def write_tables(folder: Path, machine: str | None = None) -> list[Path]:
-    """Rebuild every table, or those that contain `machine`, from the JSON; return their paths."""
-    tables = dict(_tables(folder, machine))
+def write_tables(folder: Path, *machines: str) -> list[Path]:
+    """Rebuild every table, or those that contain one of `machines`, from the JSON; return their paths."""
+    tables = dict(_tables(folder, machines))
     for path, content in tables.items():
         write_atomically(path, content)
-    if machine is None:
+    if not machines:
         for path in _existing(folder) - tables.keys():
             path.unlink()
     return list(tables)
@@ -59,7 +59,7 @@ def write_page(
 
 def load_results(folder: Path, machine: str | None = None) -> tuple[list[Result], list[Finals]]:
     """Load the results and finals of one machine, or of all committed ones; raise HarnessError if there are none."""
-    machines = _machines(folder, machine)
+    machines = _machines(folder, machine or "")
     wanted = [path for path in machines if path.name == machine or (machine is None and path.name != LOCAL)]
     results = [result for path in wanted for group in _stored(path) for result in group]
     if not results and machine is None and folder / LOCAL in machines:  # nobody has named a machine here
@@ -98,13 +98,13 @@ def _existing(folder: Path) -> set[Path]:
     return {path for name in names for path in (*folder.glob(name), *folder.glob(f"*/{name}"))}
 
 
-def _machines(folder: Path, machine: str | None = None) -> list[Path]:
-    """Return the machines' folders that the tables containing `machine` need."""
+def _machines(folder: Path, *needed: str) -> list[Path]:
+    """Return the machines' folders that the tables of the `needed` ones take, by default of all."""
     if not folder.is_dir():
         raise HarnessError(
             f"{folder}: no such results folder; run a suite with pytest first, or name it with --ship-results"
         )
-    return [path for path in sorted(folder.iterdir()) if path.is_dir() and (machine != LOCAL or path.name == LOCAL)]
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and (needed != (LOCAL,) or path.name == LOCAL)]
 
 
 def _stored(machine: Path) -> Iterator[list[Result]]:
@@ -119,12 +119,12 @@ def _stored(machine: Path) -> Iterator[list[Result]]:
         yield from comparisons(results)
 
 
-def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, bytes]]:
-    """Yield path and content of every table that contains `machine`, or of all tables."""
+def _tables(folder: Path, names: Collection[str] = ()) -> Iterator[tuple[Path, bytes]]:
+    """Yield path and content of every table that contains a machine of these names, or of all tables."""
     all_rows: list[Row] = []
     all_sections: list[str] = []
     everywhere: list[Candidate] = []
-    machines = [path for path in _machines(folder, machine) if next(path.rglob("*.json"), None)]
+    machines = [path for path in _machines(folder, *names) if next(path.rglob("*.json"), None)]
     prices = _file_prices(folder, (path.name for path in machines))
 
     for path in machines:
@@ -138,7 +138,7 @@ def _tables(folder: Path, machine: str | None = None) -> Iterator[tuple[Path, by
         if not rows:
             continue
         sections += map(finals_section, load_finals(path))
-        if machine in (None, path.name):
+        if not names or path.name in names:
             yield from _pair(path, rows, [*matrix.sections(matrix.matrices(here, prices)), *sections])
         if path.name != LOCAL:
             all_rows += rows

@@ -43,7 +43,7 @@ def github_summary(
 ) -> str:
     """Return Markdown of at most a screen or two.
 
-    `link` is the page of the job that made it; `regressions` maps a result's place to what stored runs prove.
+    `link` is the page of the job that made it; `regressions` maps a result's `stored_name` to what stored runs prove.
     """
     groups = sorted(comparisons(results), key=lambda group: (group[0].task, group[0].model))
     several = (one for group in groups for one in candidates(group))
@@ -97,7 +97,7 @@ def status_line(groups: Sequence[Sequence[Result]], regressions: Mapping[str, Se
     counts = {
         "failed": sum(result.status == "failed" for result in results),
         f"break{'s its' if broken == 1 else ' their'} gate": broken,
-        "regressed": sum(bool(regressions.get(result.place)) for result in results),
+        "regressed": sum(bool(regressions.get(result.stored_name)) for result in results),
         "undecided": words.count("undecided"),
         "invalid": words.count("invalid"),
     }
@@ -113,11 +113,11 @@ def failures(
     results = [result for group in groups for result in group]
     several = len({result.environment.machine for result in results}) > 1
     for result in results:
-        name, problems = result.place if several else result.name, shortfalls(result)
+        name, problems = result.stored_name if several else result.name, shortfalls(result)
         if problems:
             word = "" if result.status == "failed" else " breaks its gate:"
             yield f"{name}{word} {first_line('; '.join(problems))}"
-        yield from (f"{name} {sentence}" for sentence in regressions.get(result.place, ()))
+        yield from (f"{name} {sentence}" for sentence in regressions.get(result.stored_name, ()))
 
 
 def run_link(environment: Mapping[str, str]) -> str | None:
@@ -149,9 +149,12 @@ def _interval(name: str, interval: Interval) -> dict[str, str]:
 
 def log_tables(tracker: str, results: Iterable[Result], artifacts: Path) -> Iterator[str]:
     """Log each comparison's table and figures to a run of its own; yield the run's name."""
-    for group in comparisons(results):
+    groups = list(comparisons(results))
+    several = len({group[0].environment.machine for group in groups}) > 1
+    for group in groups:
         first = group[0]
         name = f"{first.task}.{first.model}.{first.device}"
+        name = f"{first.environment.machine}.{name}" if several else name
         # TensorBoard and Trackio would add to an earlier run of the same name.
         folder = artifacts / RUNS / f"{name}.{first.created.replace(':', '-')}"
         figures = {

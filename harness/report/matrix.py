@@ -101,6 +101,8 @@ def choices(group: Sequence[Candidate], prices: Prices, max_cost: float | None =
     else:
         best, rivals = cheapest([(one, one.first.call_ms) for one in chosen if one.first])
         yield f"Fewest milliseconds at batch 1: {best.place}, {_ms(best.first)}{_rivals(rivals, 'fast')}."
+    if len({one.weights for one in group if one.weights}) > 1:
+        yield "The machines trained their own checkpoints, so their scores may differ."
 
 
 def _cheapest(several: Sequence[tuple[Candidate, Timing]], prices: Prices, max_cost: float | None) -> str:

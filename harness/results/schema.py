@@ -280,7 +280,7 @@ class Result:
         return f"{self.task}/{self.model}.{self.backend}.{self.device}"
 
     @property
-    def place(self) -> str:
+    def stored_name(self) -> str:
         """Machine and case: where its file lies in a folder of results, but for the ending."""
         return f"{self.environment.machine}/{self.name}"
 

@@ -25,7 +25,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, HarnessE
 
 def result_path(folder: Path, result: Result) -> Path:
     """Return the result's path under a folder of results."""
-    return folder / f"{result.place}.json"
+    return folder / f"{result.stored_name}.json"
 
 
 def answers_path(result: Path) -> Path:

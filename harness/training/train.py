@@ -165,7 +165,7 @@ def _train(
     return {"rows": len(rows), "validation": score, "steps": job.steps, "device": job.device, "trained_on": place}
 
 
-def elsewhere(info: Mapping[str, Any]) -> list[str]:
+def processor_notes(info: Mapping[str, Any]) -> list[str]:
     """Return a sentence if the record of a checkpoint says that another processor trained it."""
     place = info.get("trained_on")
     return [f"the checkpoint was trained on {place}"] if place and place != processor_name(info["device"]) else []

@@ -64,12 +64,18 @@ class Remote:
             if content != digest:
                 raise HarnessError(f"{place}: holds something else, whose sha256 is {content}; find out why; remove it")
 
-    def upload(self, name: str, marker: bytes, files: Mapping[str, str], folder: Path) -> None:
-        """Write an entry, its marker last."""
+    def upload(
+        self, name: str, marker: bytes, files: Mapping[str, str], folder: Path, replace: bool = False
+    ) -> bytes | None:
+        """Write an entry, its marker last; return the marker of one that came first, unless told to replace it."""
         with self._explained("be written"):
             for file, digest in files.items():
                 self._files.put_file(str(folder / file), self._path(f"{OBJECTS}/{digest}"))
+        if not replace and (theirs := self.marker(name)) is not None:
+            return theirs
+        with self._explained("be written"):
             self._files.pipe_file(self._path(f"{name}.json"), marker)
+        return None
 
     def _path(self, name: str) -> str:
         return f"{self.url}/{name}"

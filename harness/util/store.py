@@ -76,11 +76,13 @@ class Store:
         with hold(Path(f"{folder}.lock"), folder.name, self.waits):
             marker = None if fresh else self._intact(folder, by_size)
             if marker is None and remote is not None and not fresh:
-                marker = self._fetch(remote, folder)
+                content = remote.marker(self._remote_name(folder))
+                marker = None if content is None else self._take(remote, folder, content)
+            is_new = marker is None
             if marker is None:
                 marker = _fill(folder, lambda scratch: _build(build, scratch, by_size))
             if remote is not None:
-                marker = self._share(remote, folder, marker, fresh)
+                marker = self._share(remote, folder, marker, is_new, fresh)
         return Entry(folder, marker.info, marker.seconds)
 
     def _intact(self, folder: Path, by_size: bool) -> Marker | None:
@@ -93,38 +95,38 @@ class Store:
             return None
         return marker
 
-    def _fetch(self, remote: Remote, folder: Path, own: Marker | None = None) -> Marker | None:
-        """Return the marker of the entry at the remote place, which replaces the one here if its files are others.
+    def _remote_name(self, folder: Path) -> str:
+        return folder.relative_to(self.root).as_posix()
 
-        None if the entry is not there.
-        """
-        name = folder.relative_to(self.root).as_posix()
-        content = remote.marker(name)
-        if content is None:
-            return None
+    def _take(self, remote: Remote, folder: Path, content: bytes) -> Marker:
+        """Replace an entry by the one at the remote place, whose marker has this content."""
         try:
             marker = msgspec.json.decode(content, type=Marker)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise HarnessError(f"{remote.url}/{name}.json: not an entry's marker: {error}; remove it") from error
-        if own is not None and own.files == marker.files:
-            return own
+            place = f"{remote.url}/{self._remote_name(folder)}.json"
+            raise HarnessError(f"{place}: not an entry's marker: {error}; remove it") from error
 
         def download(scratch: Path) -> Marker:
             remote.download(marker.files, scratch)
             return marker
 
+        taken = _fill(folder, download)
         self.waits(f"{folder.name}: taken from {remote.url}")
-        return _fill(folder, download)
+        return taken
 
-    def _share(self, remote: Remote, folder: Path, marker: Marker, fresh: bool) -> Marker:
-        """Write an entry to the remote place; if that has one, take it, so that all machines go on with the same.
+    def _share(self, remote: Remote, folder: Path, marker: Marker, is_new: bool, fresh: bool) -> Marker:
+        """Write an entry to the remote place unless that has one, and return the entry to go on with.
 
-        The entry stays as it is if neither can be done.
+        An entry that was just built gives way to one that came first, so that all machines go on with the same; one
+        that was here before is in use. An entry that cannot be shared is as good here.
         """
+        name = self._remote_name(folder)
         try:
-            if not fresh and (theirs := self._fetch(remote, folder, marker)) is not None:
-                return theirs
-            remote.upload(folder.relative_to(self.root).as_posix(), msgspec.json.encode(marker), marker.files, folder)
+            theirs = None if fresh else remote.marker(name)
+            if theirs is None:
+                theirs = remote.upload(name, msgspec.json.encode(marker), marker.files, folder, replace=fresh)
+            if theirs is not None and is_new:
+                return self._take(remote, folder, theirs)
         except HarnessError as error:
             self.say(f"{folder.name}: not shared: {error}")
         return marker

@@ -61,6 +61,8 @@ class Candidate:
     """True if it is the one recommended on its machine."""
     subject: Mapping[str, Any]
     """Fields that must be equal for milliseconds to be compared."""
+    weights: str | None
+    """Digest of the checkpoint's weights."""
 
     @property
     def place(self) -> str:
@@ -87,6 +89,7 @@ def candidates(group: list[Result]) -> Iterator[Candidate]:
             ships=any(result is one for one in able),
             is_chosen=result is chosen,
             subject=subject(result) | {"max_length": result.recipe.get("max_length")},
+            weights=result.checkpoint.info.get("weights_sha256") if result.checkpoint else None,
         )
 
 

@@ -117,3 +117,24 @@ def test_commands_see_full_cases(suites: Toy, installed: Path, monkeypatch: pyte
     monkeypatch.syspath_prepend(installed)
     models = {case.model.name for case, _ in collect(".").cases}
     assert {"small", "large", "other", "remote"} == models
+
+
+def test_name_of_a_machine_is_no_name_of_a_case(toy: Toy) -> None:
+    toy.copy("bag.py")
+    (toy.folder / "test_toy.py").write_text(SUITE)
+    machines = ("pytest", "--collect-only", "-q", "-p", "no:randomly", "--ship-device=cpu", "--ship-machines=c7i,m7a")
+    tests = {
+        word: [
+            line.partition("::")[2]
+            for line in toy.command(*machines, *(["-k", word] if word else [])).out
+            if "::" in line
+        ]
+        for word in ("", "m7a", "m7a and large", "not m7a")
+    }
+    first, second = (f"test_toy[{machine}-toy/small.pytorch.cpu]" for machine in ("c7i", "m7a"))
+    assert {
+        "": ["test_plain", first, second],
+        "m7a": [second],
+        "not m7a": ["test_plain", first],
+        "m7a and large": ["test_toy_large[m7a-toy/large.pytorch.cpu]"],
+    } == tests

@@ -14,14 +14,15 @@ from harness.backends import PYTORCH
 from harness.commands.cli import main
 from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
+from harness.pipeline.finals import Lineup
 from harness.pytest_plugin import options
-from harness.pytest_plugin.items import local_id
+from harness.pytest_plugin.items import local_id, selected_of
 from harness.pytest_plugin.machines import ClusterMachine, ThisMachine
 from harness.pytest_plugin.selection import Selected, place_of
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason
 from harness.results import store
-from harness.results.schema import Constraints, LabelRows
+from harness.results.schema import Constraints, Finals, LabelRows
 from harness.spec import TRACKERS
 from harness.util.remote import Remote
 
@@ -44,6 +45,11 @@ def session(folder, arguments=(), **changed):
 def items(pairs):
     """Cases and folders as the tests of a session."""
     return {f"test_it.py::test_it[{number}]": Selected(*pair) for number, pair in enumerate(pairs)}
+
+
+def chosen(several):
+    """Cases as the plan takes them."""
+    return [Selected(case, Path()) for case in several]
 
 
 def measured(folder, *results):
@@ -202,8 +208,8 @@ def test_only_rounds_are_decided_by_running_again(tmp_path):
 
 def test_brief_sentence_has_reasons_only_where_remedies_tell_nothing(tmp_path):
     few, silent = result("one", series=(series(2.0, launches=1),)), result("two", 2.0, answers=silence())
-    ship = measured(tmp_path, result(), few, silent)
-    first, second = ship.open_cases(brief=True)
+    machine = measured(tmp_path, result(), few, silent).machines["local"]
+    first, second = machine.open_cases(brief=True)
     assert re.fullmatch(r"\S+ is undecided: 60 rounds in 1 launch\(es\) give no interval; run again with .*", first)
     assert re.fullmatch(r"\S+ is undecided: this backend .*never answers 'b' .*; running again will not help", second)
 
@@ -257,7 +263,43 @@ def planned(folder, count=2, **changed):
 
 def test_plan_for_a_cluster_names_no_threads_of_this_machine(tmp_path):
     ship, several = planned(tmp_path, ship_ray="auto")
-    assert "shipbench: 4 comparisons of 8 cases on cpu and cuda, each node's own threads" == ship.plan(several, {})[0]
+    assert (
+        "shipbench: 4 comparisons of 8 cases on cpu and cuda, each node's own threads"
+        == ship.plan(chosen(several), {})[0]
+    )
+
+
+def item(case, machine=None, params=()):
+    """A test of a session with two machines; `params` are the parts of its id."""
+    callspec = SimpleNamespace(
+        params={"case": case} | ({"ship_machine": machine} if machine else {}), id="-".join(params)
+    )
+    config = SimpleNamespace(option=Namespace(ship_machine="c7i,m7a"))
+    return SimpleNamespace(
+        callspec=callspec, config=config, path=Path("/suites/test_it.py"), nodeid=f"test_it.py::test_it[{callspec.id}]"
+    )
+
+
+def test_test_knows_its_machine_and_its_id_on_a_node(tmp_path):
+    _, (case, *_) = planned(tmp_path)
+    root = Path("/suites")
+    own = selected_of(item(case, "m7a", ("m7a", str(case))), root)
+    assert ("m7a", f"test_it.py::test_it[{case}]") == (own.machine, own.test)
+    assert selected_of(item(case, None, (str(case),)), root) is None
+    with pytest.raises(HarnessError, match="its id must begin with its machine"):
+        selected_of(item(case, "m7a", ("x", "m7a", str(case))), root)
+
+
+def test_finals_of_other_models_are_not_those_of_the_task(tmp_path):
+    ship, several = planned(tmp_path, ship_ray="auto")
+    held = Finals(
+        task="mine", device="cpu", measurement="0123456789ab", fingerprint="", created="2026-01-01", notes=(),
+        environment=HERE, metric="accuracy", test_sha256="11", max_drop=0.01, absent={}, disturbance=None, entries=(),
+    )  # fmt: skip
+    machine = ClusterMachine("local", ship, {}, nodes=SimpleNamespace(finals=[held]), recorded={})
+    with pytest.raises(HarnessError, match="its models were not measured by one session on one node"):
+        machine.measure_finals(Lineup("mine", "cpu", ((several[0], tmp_path),), {}), "stamp")
+    assert "stamp" == machine.measure_finals(Lineup("mine", "cpu", (), {}), "stamp").fingerprint
 
 
 @pytest.mark.parametrize(("cpu", "kept"), [(HERE.cpu, True), ("another", False)])
@@ -269,10 +311,10 @@ def test_results_of_another_kind_of_node_are_not_resumed(tmp_path, cpu, kept):
     store.save(
         tmp_path / "results", replace(result(), **parts(name), fingerprint="same", environment=stored, answers=None)
     )
-    machine = ClusterMachine("local", ship, {}, nodes=SimpleNamespace(there=there))
+    machine = ClusterMachine("local", ship, {}, nodes=SimpleNamespace(there=there), recorded={})
     comparison = SimpleNamespace(cases=tuple(chosen), folder=tmp_path, fingerprint="same")
     assert kept == machine.resume(place_of(chosen[0]), comparison)
-    assert kept or f"cpu was {HERE.cpu}, is another" in ship.notes[0]
+    assert kept or f"cpu was {HERE.cpu}, is another" in machine.notes[0]
 
 
 def parts(name):
@@ -290,14 +332,14 @@ def test_plan_says_what_runs_and_what_is_skipped(tmp_path, monkeypatch):
         "each has at most 60 s of rounds, after training, builds and answers",
         "skipped: 4 cases: no CUDA device",
         "left out: 12 cases (run with --ship-backends all), 1 case (run with --ship-full)",
-    ] == ship.plan(several, {"mine/m0 on cpu": 70.0})
+    ] == ship.plan(chosen(several), {"mine/m0 on cpu": 70.0})
 
 
 def test_plan_says_how_long_the_same_comparisons_took(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.pytest_plugin.selection.no_cuda", lambda: "no CUDA device")
     ship, several = planned(tmp_path)
     earlier = {"mine/m0 on cpu": 70.0, "mine/m1 on cpu": 90.4, "finals of mine on cpu": 20.0, "mine/m2 on cpu": 1000.0}
-    _, took, skipped = ship.plan(several, earlier)
+    _, took, skipped = ship.plan(chosen(several), earlier)
     assert "last time they took 3 min 0 s" == took
     assert skipped.startswith("skipped: ")
 
@@ -305,7 +347,7 @@ def test_plan_says_how_long_the_same_comparisons_took(tmp_path, monkeypatch):
 def test_plan_without_a_case_that_runs_names_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr("harness.pytest_plugin.selection.no_cuda", lambda: "no CUDA device")
     ship, several = planned(tmp_path)
-    assert ["skipped: 4 cases: no CUDA device"] == ship.plan([c for c in several if c.device == "cuda"], {})
+    assert ["skipped: 4 cases: no CUDA device"] == ship.plan(chosen(c for c in several if c.device == "cuda"), {})
     assert [] == ship.plan([], {})
 
 
@@ -313,7 +355,7 @@ def test_result_that_came_before_its_test_has_a_heading(tmp_path):
     ship, (case, *_) = planned(tmp_path, ship_ray="auto")
     ship.comparisons = 1
     nodes = SimpleNamespace(kept={str(case): "node-1"}, skipped={}, wait=lambda name: None)
-    machine = ClusterMachine("local", ship, {}, {str(case): result()}, nodes=nodes)
+    machine = ClusterMachine("local", ship, {}, {str(case): result()}, nodes=nodes, recorded={})
     assert machine.skip_reason(case) is None
     assert ["[1/1] mine/m0 on cpu, on node-1"] == list(ship.headings.values())
 
@@ -327,8 +369,7 @@ def test_cluster_gets_the_longest_task_first(tmp_path, monkeypatch):
     several = [c for name in ("short", "long", "new") for c in cases(replace(task, name=name), [model], [PYTORCH])]
     selected = {str(case): Selected(case, tmp_path) for case in several if case.device == "cpu"}
     seconds = {"short/m.pytorch.cpu": 1.0, "long/m.pytorch.cpu": 9.0}
-    monkeypatch.setattr("harness.pytest_plugin.shards.recorded_seconds", lambda folder: seconds)
     monkeypatch.setattr("harness.pytest_plugin.resume.comparison_fingerprint", lambda *arguments: "")
     sent = []
-    ClusterMachine("local", ship, selected, nodes=SimpleNamespace(submit=sent.append)).begin()
+    ClusterMachine("local", ship, selected, nodes=SimpleNamespace(submit=sent.append), recorded=seconds).begin()
     assert ["long on cpu", "new on cpu", "short on cpu"] == [batch.name for batch in sent]

@@ -155,3 +155,28 @@ def test_label_that_a_backend_never_answers_is_named_once(ship):
     ship.machines["local"].results = {one.name: one for one in (result(), blind)}
     assert 1 == sum("blind never answers 'fault' (10 test rows)" in line for line in lines(ship))
     assert 1 == sum("few test rows for 'fault' (10 test rows)" in line for line in lines(ship))
+
+
+def test_every_machine_has_a_table_and_the_choice_is_made_over_all(ship):
+    ship.options.ship_machine = "c7i,m7a,g6"
+    ship.machines.clear()
+    for machine, factor in (("c7i", 2.0), ("m7a", 3.0)):
+        several = [replace(r, environment=elsewhere(machine=machine)) for r in (result(), result("fast", factor))]
+        ship.machines[machine] = ThisMachine(machine, ship, {}, {one.name: one for one in several})
+        for one in several:
+            store.save(ship.results_folder, one)
+    ship.machines["g6"] = ThisMachine("g6", ship, {})
+    (ship.results_folder / "prices.toml").write_text("c7i = 1\nm7a = 9\n")
+    text = lines(ship)
+    heads = [text.index(line) for line in ("machine c7i", "machine m7a", "machine g6: nothing was measured")]
+    assert heads == sorted(heads)
+    assert ["fast", "fast"] == [text[at + 2].split()[1] for at in heads[:2]]
+    (choice,) = [line for line in text if line.startswith("toy-task / toy-model on c7i and m7a: ")]
+    assert "At batch 1, ship fast on c7i: " in choice
+    assert "2 of 2 comparisons may ship a faster backend" == text[-1]
+    assert {"g6/nothing was measured: every case was skipped": False} == ship.open_cases()
+
+
+def test_prices_that_make_no_sense_are_named(ship):
+    (ship.results_folder / "prices.toml").write_text("c7i = -1\n")
+    assert any(line.startswith("no costs: ") and "prices.toml: unknown machine 'c7i'" in line for line in lines(ship))

@@ -30,6 +30,14 @@ def today(tmp_path):
     return tmp_path / "today"
 
 
+def test_machine_is_compared_with_its_own_runs(tmp_path):
+    other = replace(run(7), environment=replace(HERE, machine="other"))
+    folder = store(tmp_path / "both", [*(run(n) for n in range(6)), other])
+    runs = Baseline.load(folder).of("other").runs
+    assert [["other"]] == [[one.environment.machine for one in several] for several in runs.values()]
+    assert {} == Baseline.load(folder).of("third").runs
+
+
 # --- compare
 
 

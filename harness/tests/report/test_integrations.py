@@ -47,7 +47,7 @@ def test_missing_recommendation_has_its_reason():
 
 
 def test_proven_regressions_stand_before_the_table():
-    text = github_summary(run()[:2], regressions={run()[1].place: ["regressed at batch 1: slower"]})
+    text = github_summary(run()[:2], regressions={run()[1].stored_name: ["regressed at batch 1: slower"]})
     assert "1 regressed" in text.splitlines()[0]
     assert text.index("regressed at batch 1") < text.index("| task")
 

@@ -13,6 +13,7 @@ from harness.commands.cli import main
 from harness.errors import HarnessError
 from harness.report import matrix
 from harness.results import store
+from harness.results.schema import Built
 from harness.verdicts.machines import candidates
 from harness.verdicts.table import COSTS
 
@@ -66,6 +67,15 @@ def test_machines_that_overlap_are_named():
     (one,) = found(group("c7i", 2.0), group("m7a", 2.001))
     assert "Fewest milliseconds at batch 1: fast-2" in one.choices[0]
     assert one.choices[0].endswith(" may be as fast.")
+
+
+@pytest.mark.parametrize(("digest", "said"), [("ab", False), ("cd", True)])
+def test_machines_with_checkpoints_of_their_own_are_said_to_have_them(digest, said):
+    def built(weights):
+        return Built(key=weights, size_bytes=1, seconds=1.0, info={"weights_sha256": weights})
+
+    (one,) = found(group("c7i", 2.0, checkpoint=built("ab")), group("g6", 3.0, checkpoint=built(digest)))
+    assert said == ("The machines trained their own checkpoints, so their scores may differ." in one.choices)
 
 
 def test_prices_decide_for_the_slower_machine():

@@ -115,7 +115,7 @@ def test_each_named_machine_measures_everything(toy: Toy, nodes) -> None:
     session = start(toy, nodes.address, *options)
     text = finish(session)
     assert 0 == session.returncode, text
-    places = {result.place: result.status for result in store.load_all(toy.folder / "results")}
+    places = {result.stored_name: result.status for result in store.load_all(toy.folder / "results")}
     assert {f"{machine}/{name}": "ok" for machine, name in product(MACHINES, NAMES)} == places
     assert "2 comparisons of 4 cases on cpu, each node's own threads, on each of 2 machines" in text
     headings = re.findall(r"\[(\d)/4\] (left|right)/bag on cpu of (c7i|m7a), on ", text)

@@ -88,6 +88,9 @@ def test_each_comparison_gets_a_run_with_its_table(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     results = [one for model in ("large", "small") for one in comparison(model)]
     assert ["toy-task.large.cpu", "toy-task.small.cpu"] == list(log_tables("tensorboard", results, tmp_path))
+    others = [replace(one, environment=factory.elsewhere(machine="other")) for one in comparison("small")]
+    names = list(log_tables("tensorboard", [*comparison("small"), *others], tmp_path / "two"))
+    assert ["other.toy-task.small.cpu", "toy-machine.toy-task.small.cpu"] == sorted(names)
     run = events(tmp_path / "runs" / "toy-task.small.cpu.2026-01-01T00-00-00+00-00")
     (text,) = run.Tensors("comparison/text_summary")
     assert b"| onnxruntime |" in text.tensor_proto.string_val[0]

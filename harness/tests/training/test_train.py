@@ -17,7 +17,7 @@ from harness.data import splits
 from harness.errors import HarnessError
 from harness.kinds import image_classification
 from harness.spec import Model, Recipe, Task
-from harness.training.train import Workspace, elsewhere, fine_tune
+from harness.training.train import Workspace, fine_tune, processor_notes
 from harness.util.console import Progress
 from harness.util.store import Store
 
@@ -112,9 +112,9 @@ def test_seed_decides_the_weights(loop: str, tmp_path: Path) -> None:
 
 def test_checkpoint_that_another_processor_trained_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = train(tmp_path, loop="native", rows=96, epochs=1)
-    assert [] == elsewhere(info) == elsewhere({})
+    assert [] == processor_notes(info) == processor_notes({})
     monkeypatch.setattr("harness.training.train.processor_name", lambda device: f"another {device}")
-    assert [f"the checkpoint was trained on {info['trained_on']}"] == elsewhere(info)
+    assert [f"the checkpoint was trained on {info['trained_on']}"] == processor_notes(info)
 
 
 @LOOPS

@@ -79,11 +79,26 @@ def test_machines_that_build_at_once_go_on_with_the_entry_that_was_shared_first(
     assert [f"checkpoint-abc: taken from {url}"] == other.lines
 
 
-def test_entry_of_before_gives_way_to_the_one_that_is_shared(machines):
+def test_entry_that_is_shared_during_an_upload_came_first(machines, monkeypatch):
+    one, other = machines
+    own, remote = other.store.remote._files.put_file, other.store.remote
+
+    def put(*arguments):
+        if not one.built:
+            one.get()
+        own(*arguments)
+
+    monkeypatch.setattr(remote._files, "put_file", put)
+    late = other.store.get("task/model/checkpoint", "abc", lambda out: (out / "x").write_text("x") and {}, shared=True)
+    assert {"number": 1} == late.info
+    assert 1 == one.built
+
+
+def test_entry_that_was_here_before_stays(machines):
     one, other = machines
     other.store.get("task/model/checkpoint", "abc", lambda out: {"number": 7})
     one.get()
-    assert {"number": 1} == other.get().info
+    assert {"number": 7} == other.get().info
 
 
 def test_entries_that_are_not_shared_stay_here(machines, url, files):
