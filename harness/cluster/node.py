@@ -36,7 +36,7 @@ SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
 
 
 class Work(NamedTuple):
-    """What a node is to run."""
+    """The tests that a node runs, and the environment that it needs."""
 
     tests: Sequence[str]
     """Their ids from the folder of suites."""
@@ -59,7 +59,7 @@ class Ended(NamedTuple):
     """The end of a node's session."""
 
     why: str
-    """Why what is missing should be tried elsewhere: something ended it on its way; empty if it came to its end."""
+    """The reason to try elsewhere what is missing: something ended it on its way; empty if it came to its end."""
     status: int
     node_id: str
     skipped: dict[str, str]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from harness.errors import HarnessError
 from harness.pytest_plugin import options
 from harness.pytest_plugin.bench import Outcome
+from harness.pytest_plugin.cluster_machine import connect
 from harness.pytest_plugin.context import Context
-from harness.pytest_plugin.machines import Machine, ThisMachine, connect
+from harness.pytest_plugin.machine import Machine
 from harness.pytest_plugin.selection import Selected, place_of, skip_reason
 from harness.spec import Case, Task
 from harness.util.console import Progress, format_seconds
@@ -111,7 +112,7 @@ class ShipSession(Context):
         for one in runnable:
             selected.setdefault(one.machine, {})[str(one.case)] = one
         if not self.options.ship_ray:
-            self.machines |= {name: ThisMachine(name, self, cases) for name, cases in selected.items()}
+            self.machines |= {name: Machine(name, self, cases) for name, cases in selected.items()}
             for machine in self.machines.values():
                 machine.take_baseline(stored)
         self._preflight(runnable)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.pytest_plugin.machines import Machine
+from harness.pytest_plugin.machine import Machine
 from harness.pytest_plugin.session import ShipSession
 from harness.util.text import count
 

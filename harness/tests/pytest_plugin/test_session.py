@@ -16,8 +16,9 @@ from harness.contracts.backend import DEVICES
 from harness.errors import HarnessError
 from harness.pipeline.finals import Lineup
 from harness.pytest_plugin import options
+from harness.pytest_plugin.cluster_machine import ClusterMachine
 from harness.pytest_plugin.items import local_id, selected_of
-from harness.pytest_plugin.machines import ClusterMachine, ThisMachine
+from harness.pytest_plugin.machine import Machine
 from harness.pytest_plugin.selection import Selected, place_of
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import status_reason
@@ -55,7 +56,7 @@ def chosen(several):
 def measured(folder, *results):
     """A session with these results."""
     ship = session(folder)
-    ship.machines["local"] = ThisMachine("local", ship, {}, {result.name: result for result in results})
+    ship.machines["local"] = Machine("local", ship, {}, {result.name: result for result in results})
     return ship
 
 

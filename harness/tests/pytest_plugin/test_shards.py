@@ -19,7 +19,7 @@ from harness.commands.collection import collect
 from harness.errors import HarnessError
 from harness.pytest_plugin import session as sessions
 from harness.pytest_plugin import shards
-from harness.pytest_plugin.machines import ThisMachine
+from harness.pytest_plugin.machine import Machine
 from harness.results.store import load, result_path, save
 from harness.util.console import Progress
 
@@ -183,7 +183,7 @@ def test_results_name_the_tasks_of_all_shards_that_run_here(tmp_path, monkeypatc
     ship = sessions.ShipSession(namespace, tmp_path, Progress(log=sys.stderr))
     ship.take_shard([*toy_cases("a"), *toy_cases("b"), *toy_cases("c")])
     assert ("b",) == ship.shard.tasks
-    ThisMachine("local", ship, {}).keep(factory.result(), None, "")
+    Machine("local", ship, {}).keep(factory.result(), None, "")
     assert (("a", "c"), ()) == load(result_path(tmp_path, factory.result())).shards
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from factory import answers, comparison, elsewhere, failed, process, result, series
 
-from harness.pytest_plugin.machines import ThisMachine
+from harness.pytest_plugin.machine import Machine
 from harness.pytest_plugin.session import ShipSession
 from harness.pytest_plugin.summary import summary
 from harness.report.documents import summary_table
@@ -48,7 +48,7 @@ def ship(tmp_path, monkeypatch):
         ),
     ]
     results = {one.name: one for one in several if one.status != "unsupported"}
-    ship.machines["local"] = ThisMachine("local", ship, {}, results)
+    ship.machines["local"] = Machine("local", ship, {}, results)
     for one in ship.results:
         store.save(ship.results_folder, one)
     ship.machines["local"].finals = [
@@ -162,10 +162,10 @@ def test_every_machine_has_a_table_and_the_choice_is_made_over_all(ship):
     ship.machines.clear()
     for machine, factor in (("c7i", 2.0), ("m7a", 3.0)):
         several = [replace(r, environment=elsewhere(machine=machine)) for r in (result(), result("fast", factor))]
-        ship.machines[machine] = ThisMachine(machine, ship, {}, {one.name: one for one in several})
+        ship.machines[machine] = Machine(machine, ship, {}, {one.name: one for one in several})
         for one in several:
             store.save(ship.results_folder, one)
-    ship.machines["g6"] = ThisMachine("g6", ship, {})
+    ship.machines["g6"] = Machine("g6", ship, {})
     (ship.results_folder / "prices.toml").write_text("c7i = 1\nm7a = 9\n")
     text = lines(ship)
     heads = [text.index(line) for line in ("machine c7i", "machine m7a", "machine g6: nothing was measured")]
