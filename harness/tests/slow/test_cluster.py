@@ -117,7 +117,7 @@ def test_each_named_machine_measures_everything(toy: Toy, nodes) -> None:
     assert 0 == session.returncode, text
     places = {result.stored_name: result.status for result in store.load_all(toy.folder / "results")}
     assert {f"{machine}/{name}": "ok" for machine, name in product(MACHINES, NAMES)} == places
-    assert "2 comparisons of 4 cases on cpu, each node's own threads, on each of 2 machines" in text
+    assert "2 comparisons of 4 cases on cpu, each node's own threads, on each of c7i, m7a" in text
     headings = re.findall(r"\[(\d)/4\] (left|right)/bag on cpu of (c7i|m7a), on ", text)
     expected = enumerate(product(MACHINES, ("left", "right")), 1)
     assert [(str(number), task, machine) for number, (machine, task) in expected] == headings
