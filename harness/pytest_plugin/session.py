@@ -103,6 +103,12 @@ class ShipSession(Context):
         runnable = [one for one in items.values() if skip_reason(one.case, self.options) is None]
         if not runnable:  # saves a session that only skips the imports below
             return
+        self._open_machines(runnable)
+        for machine in self.machines.values():
+            machine.begin()
+
+    def _open_machines(self, runnable: Sequence[Selected]) -> None:
+        """Create the machines that can run a case; check stored runs, rows and models, and the cluster's nodes."""
         stored = None
         if self.options.ship_baseline:
             from harness.regression.baseline import Baseline
@@ -121,8 +127,6 @@ class ShipSession(Context):
             for machine in self.machines.values():
                 machine.take_baseline(stored)
         self.comparisons = sum(len(machine.places) for machine in self.machines.values())
-        for machine in self.machines.values():
-            machine.begin()
 
     def _preflight(self, runnable: Sequence[Selected]) -> None:
         from harness.pytest_plugin.preflight import check_cases
