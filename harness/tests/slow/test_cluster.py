@@ -29,6 +29,12 @@ MACHINES = ("c7i", "m7a")
 NAMES = ["left/bag.numpy.cpu", "left/bag.pytorch.cpu", "right/bag.numpy.cpu", "right/bag.pytorch.cpu"]
 
 
+def add_node(cluster, machine: str):
+    """Add a node that offers itself; its files are its own, as on a machine of its own."""
+    folder = tempfile.mkdtemp(dir=os.environ["RAY_TMPDIR"])
+    return cluster.add_node(num_cpus=1, resources={"shipbench": 1}, labels={"machine": machine}, temp_dir=folder)
+
+
 @pytest.fixture
 def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A cluster of two nodes that offer themselves, and a head that does not."""
@@ -43,9 +49,7 @@ def nodes(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
         port = free.getsockname()[1]
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "ray_client_server_port": port})
     cluster.client = f"ray://127.0.0.1:{port}"
-    cluster.workers = [
-        cluster.add_node(num_cpus=1, resources={"shipbench": 1}, labels={"machine": name}) for name in MACHINES
-    ]
+    cluster.workers = [add_node(cluster, name) for name in MACHINES]
     yield cluster
     cluster.shutdown()
     shutil.rmtree(short, ignore_errors=True)
