@@ -6,15 +6,11 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.pytest_plugin.machine import Machine
 from harness.pytest_plugin.session import ShipSession
 from harness.util.text import count
-
-if TYPE_CHECKING:
-    pass
 
 
 def status_reason(status: int, cases: Mapping[str, bool]) -> str:
