@@ -170,6 +170,17 @@ def test_lost_node_is_replaced_and_the_result_says_so(toy: Toy, nodes) -> None:
     assert "its node failed: NodeDiedError" in notes[0]
 
 
+@pytest.mark.parametrize("way", ["address", "client"])
+def test_machine_whose_nodes_all_died_is_given_up(toy: Toy, nodes, way: str) -> None:
+    session = start(toy, getattr(nodes, way))
+    await_worker()
+    for node in nodes.workers:
+        nodes.remove_node(node, allow_graceful=False)
+    text = finish(session)
+    assert 1 == session.returncode, text
+    assert "no node of local is left; start one, and go on with --ship-resume" in text
+
+
 @pytest.mark.parametrize(("way", "seconds"), [("address", 10), ("client", 60)])
 def test_driver_that_dies_leaves_no_process(toy: Toy, nodes, way: str, seconds: float) -> None:
     address = getattr(nodes, way)
