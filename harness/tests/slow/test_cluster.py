@@ -115,7 +115,7 @@ def test_machine_outside_the_cluster_measures_there(toy: Toy, nodes) -> None:
 
 def test_each_named_machine_measures_everything(toy: Toy, nodes) -> None:
     toy.commit()
-    options = (f"--ship-machines={','.join(MACHINES)}", "--junitxml=junit.xml")
+    options = (f"--ship-machines={','.join(MACHINES)}", f"--junitxml={toy.folder.parent}/junit.xml")
     session = start(toy, nodes.address, *options)
     text = finish(session)
     assert 0 == session.returncode, text
@@ -126,7 +126,7 @@ def test_each_named_machine_measures_everything(toy: Toy, nodes) -> None:
     expected = enumerate(product(MACHINES, ("left", "right")), 1)
     assert [(str(number), task, machine) for number, (machine, task) in expected] == headings
     assert re.search("machine c7i\ncomparison .*machine m7a\ncomparison ", text, re.DOTALL)
-    assert 'name="test_toy[m7a-left/bag.numpy.cpu]"' in (toy.folder / "junit.xml").read_text()
+    assert 'name="test_toy[m7a-left/bag.numpy.cpu]"' in (toy.folder.parent / "junit.xml").read_text()
     again = finish(start(toy, nodes.address, options[0], "--ship-resume", "-k", "m7a and left"))
     assert "left/bag on cpu of m7a, not measured again" in again
 
