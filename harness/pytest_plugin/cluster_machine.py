@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, name_some
 from harness.pytest_plugin import options
 from harness.pytest_plugin.context import Context
 from harness.pytest_plugin.machine import Machine
@@ -61,7 +61,10 @@ class ClusterMachine(Machine):
         for held in self.nodes.finals:
             if (held.task, held.device, {entry.model for entry in held.entries}) == asked:
                 return replace(held, fingerprint=fingerprint)
-        raise HarnessError("its models were not measured by one session on one node")
+        raise HarnessError(
+            f"{name_some(sorted(asked[2]))} were not measured by one session on one node; run the task again without "
+            "--ship-resume"
+        )
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -298,7 +298,7 @@ def test_finals_of_other_models_are_not_those_of_the_task(tmp_path):
         environment=HERE, metric="accuracy", test_sha256="11", max_drop=0.01, absent={}, disturbance=None, entries=(),
     )  # fmt: skip
     machine = ClusterMachine("local", ship, {}, nodes=SimpleNamespace(finals=[held]), recorded={})
-    with pytest.raises(HarnessError, match="its models were not measured by one session on one node"):
+    with pytest.raises(HarnessError, match="m0 were not measured by one session on one node; run the task again"):
         machine.measure_finals(Lineup("mine", "cpu", ((several[0], tmp_path),), {}), "stamp")
     assert "stamp" == machine.measure_finals(Lineup("mine", "cpu", (), {}), "stamp").fingerprint
 
