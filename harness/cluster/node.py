@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -29,8 +29,6 @@ ENDS = {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TES
 """Exit statuses of sessions that came to their end, and wrote JUnit's XML."""
 DROPPED = ("OMP_NUM_THREADS", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "GITHUB_STEP_SUMMARY")
 """Environment variables that a node's session does without; Ray sets the first to the CPUs that a task asked for."""
-
-
 SAME = ("cpu", "flags", "cores", "accelerator", "system", "python", "packages")
 """Fields of the environment in which all nodes must be alike, because their results stand under one machine's name."""
 
@@ -101,35 +99,40 @@ def run(work: Work) -> Iterator[Measured | Ended]:
         suites, package = _link(Path.cwd(), Path(scratch, "suites")), _link(PACKAGE, Path(scratch, PACKAGE.name))
         if unequal := differences(work.there, environment()):
             why = f"{platform.node()} differs from the nodes that were checked: {'; '.join(unequal)}"
-            yield Ended(why, pytest.ExitCode.USAGE_ERROR, node_id(), {}, [], "")
-            return
-        results, junit, log = (Path(scratch, name) for name in ("results", "junit.xml", "log"))
-        artifacts = [] if any(o.startswith("--ship-artifacts") for o in work.options) else [users_folder()]
-        words = [
-            *(sys.executable, package / "measure" / "lifeline.py", "pytest", *work.tests, "-q"),
-            *("-p", "no:cacheprovider", "--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),
-            *(f"--ship-artifacts={folder}" for folder in artifacts),
-            *work.options,
-        ]
-        environ = {name: value for name, value in os.environ.items() if name not in DROPPED}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*map(str, words)],
-                cwd=suites,
-                env=environ | {"PYTHONPATH": python_path(package.parent)},
-                stdin=subprocess.PIPE,  # its lifeline: it ends with this process
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-            with process:
-                yield from _results(process, results)
-        finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
-        status, text = process.returncode, log.read_text(errors="replace")[-TAIL:]
-        is_whole = status == pytest.ExitCode.USAGE_ERROR or (status in ENDS and junit.exists())
-        why = "" if is_whole else f"the session on {platform.node()} ended with status {status}"
-        ended = Ended(why, status, node_id(), _skipped(junit), finals, text)
+            ended = Ended(why, pytest.ExitCode.USAGE_ERROR, node_id(), {}, [], "")
+        else:
+            ended = yield from _session(work, suites, package, Path(scratch))
     yield ended  # when nothing is left to be cleaned up: the session may leave the cluster at once
+
+
+def _session(work: Work, suites: Path, package: Path, scratch: Path) -> Generator[Measured, None, Ended]:
+    """Run a plain pytest session; yield results as they are written, and return the end."""
+    results, junit, log = (scratch / name for name in ("results", "junit.xml", "log"))
+    artifacts = [] if any(o.startswith("--ship-artifacts") for o in work.options) else [users_folder()]
+    words = [
+        *(sys.executable, package / "measure" / "lifeline.py", "pytest", *work.tests, "-q"),
+        *("-p", "no:cacheprovider", "--ship-no-page", f"--ship-results={results}", f"--junitxml={junit}"),
+        *(f"--ship-artifacts={folder}" for folder in artifacts),
+        *work.options,
+    ]
+    environ = {name: value for name, value in os.environ.items() if name not in DROPPED}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*map(str, words)],
+            cwd=suites,
+            env=environ | {"PYTHONPATH": python_path(package.parent)},
+            stdin=subprocess.PIPE,  # its lifeline: it ends with this process
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        with process:
+            yield from _results(process, results)
+    finals = [path.read_bytes() for path in sorted(results.rglob("*.json")) if store.is_finals(path)]
+    status, text = process.returncode, log.read_text(errors="replace")[-TAIL:]
+    is_whole = status == pytest.ExitCode.USAGE_ERROR or (status in ENDS and junit.exists())
+    why = "" if is_whole else f"the session on {platform.node()} ended with status {status}"
+    return Ended(why, status, node_id(), _skipped(junit), finals, text)
 
 
 def _link(source: Path, target: Path) -> Path:
