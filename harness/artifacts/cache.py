@@ -85,8 +85,8 @@ class Artifacts:
     def checkpoint(self, split: Split) -> Entry:
         """Return the fine-tuned model.
 
-        Neither threads nor the processor are part of its key, though they change its last digits: machines that share
-        a store are compared on one checkpoint. The record says where it was trained.
+        Neither threads nor the processor are part of its key, though they change its weights a little: machines that
+        share a store are compared on one checkpoint. The record says where it was trained.
         """
         task, rows_key = self.task, _rows_key(split)
         workspace = train.Workspace(self.folder, self.store, rows_key, self.target.threads, self.progress)

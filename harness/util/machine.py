@@ -80,7 +80,9 @@ def describe(machine: str, threads: int, folder: Path, spinning: bool = False) -
 
 def processor_name(device: str) -> str:
     """Return the name of the CPU, or of the GPU for "cuda"; empty if there is none."""
-    return accelerator() or "" if device == "cuda" else str(_cpu_info().get("brand_raw", platform.processor()))
+    if device == "cuda":
+        return accelerator() or ""
+    return str(_cpu_info().get("brand_raw", platform.processor()))
 
 
 def wait_policy(spinning: bool) -> str:
